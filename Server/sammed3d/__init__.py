@@ -1,0 +1,74 @@
+"""Click-to-segment for 3-D medical images with SAM-Med3D and its family.
+
+World coordinates are patient RAS in mm; arrays are (I, J, K) in the order of the image file.
+
+Example:
+    >>> import sammed3d
+    >>> volume = sammed3d.Volume.read("ct.nii.gz")
+    >>> session = sammed3d.Session(volume, sammed3d.load_predictor("default"))
+    >>> session.click((12.0, -30.5, 88.0))
+    >>> mask = session.mask()
+
+Importing this package does not import torch; `load_predictor` and `nets` do, when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sammed3d.errors import (
+    CheckpointError,
+    ModelError,
+    PredictionCancelled,
+    PromptError,
+    SAMMed3DError,
+    VolumeError,
+    VolumeWarning,
+)
+from sammed3d.geometry import Box, Grid
+from sammed3d.predictor import Cancellation, PatchClick, Prediction, Predictor
+from sammed3d.preset import Preset
+from sammed3d.prompts import Click, ObjectPrompts
+from sammed3d.session import Session, SessionObject, Update
+from sammed3d.volume import Volume
+
+if TYPE_CHECKING:
+    from sammed3d import nets
+    from sammed3d.zoo import load_predictor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Box",
+    "Cancellation",
+    "CheckpointError",
+    "Click",
+    "Grid",
+    "ModelError",
+    "ObjectPrompts",
+    "PatchClick",
+    "Prediction",
+    "PredictionCancelled",
+    "Predictor",
+    "Preset",
+    "PromptError",
+    "SAMMed3DError",
+    "Session",
+    "SessionObject",
+    "Update",
+    "Volume",
+    "VolumeError",
+    "VolumeWarning",
+    "load_predictor",
+    "nets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for."""
+    if name == "nets":
+        return importlib.import_module("sammed3d.nets")
+    if name == "load_predictor":
+        return importlib.import_module("sammed3d.zoo").load_predictor
+    raise AttributeError(f"module 'sammed3d' has no attribute {name!r}")

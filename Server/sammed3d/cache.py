@@ -1,0 +1,44 @@
+"""A cache bounded by bytes that forgets what was used longest ago."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class LRUCache(Generic[Value]):
+    """A mapping that drops its least recently used entries when it grows above `max_bytes`. Not thread-safe.
+
+    Args:
+        max_bytes: the bound.
+        size_of: bytes that a value occupies.
+    """
+
+    def __init__(self, max_bytes: int, size_of: Callable[[Value], int]) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._size_of = size_of
+        self._entries: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable) -> Value | None:
+        """Return a value and mark it as used, or None."""
+        if key not in self._entries:
+            return None
+        self._entries.move_to_end(key)
+        return self._entries[key]
+
+    def put(self, key: Hashable, value: Value) -> None:
+        """Store a value. One that alone exceeds the bound is not kept."""
+        if key in self._entries:
+            self.bytes -= self._size_of(self._entries.pop(key))
+        self._entries[key] = value
+        self.bytes += self._size_of(value)
+        while self.bytes > self.max_bytes:
+            _, oldest = self._entries.popitem(last=False)
+            self.bytes -= self._size_of(oldest)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,234 @@
+"""The command line: `sammed3d segment` and `sammed3d info`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import sammed3d
+from sammed3d import prompts
+from sammed3d.errors import PromptError, SAMMed3DError
+from sammed3d.geometry import canonical_axes
+from sammed3d.prompts import Click
+from sammed3d.segmentation import read_mask
+from sammed3d.session import Session
+from sammed3d.volume import Volume
+
+app = typer.Typer(
+    name="sammed3d",
+    help="Click-to-segment for 3-D medical images. Coordinates are patient RAS in mm.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+screen = Console(stderr=True)
+
+VolumeArgument = Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")]
+SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM folder with several (0, 1, ...).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 success, 1 an error that is explained in one line, 2 wrong usage."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(sammed3d.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def segment(
+    volume: VolumeArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Mask: .seg.nrrd, .nii.gz, .nrrd or .mha.")],
+    click: Annotated[
+        list[str] | None,
+        typer.Option(metavar="R,A,S[:-]", help="A click, in mm; ':-' makes it negative. Repeat for more, in order."),
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="Clicks from a prompt file or Slicer markups (.mrk.json) instead.")
+    ] = None,
+    ijk: Annotated[bool, typer.Option("--ijk", help="--click gives voxel indices I,J,K instead of mm.")] = False,
+    initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the segment, with --click.")] = "Object 1",
+    model: Annotated[str, typer.Option(help="'default', or a checkpoint file.")] = "default",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    series: SeriesOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Segment the structures that were clicked on and write the mask on the volume's own grid."""
+    if bool(click) == bool(points):
+        raise typer.BadParameter("Give clicks with --click, or a file of them with --points.")
+    parsed = [_parse_click(text) for text in click or []]
+    with _explained(debug):
+        seconds: dict[str, float] = {}
+        with _stage("Reading the volume", "read", seconds):
+            image = Volume.read(volume, series)
+        with _stage("Loading the model", "load", seconds):
+            predictor = sammed3d.load_predictor(model, device, precision)  # type: ignore[arg-type]
+        session = Session(image, predictor)
+        with _stage("Segmenting", "segment", seconds):
+            _apply(session, parsed, points, initial, name, ijk, seconds)
+        with _stage("Writing", "write", seconds):
+            session.save(output)
+        _print_report(_report(session, predictor, seconds), as_json)
+
+
+@app.command()
+def info(
+    volume: VolumeArgument, series: SeriesOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Show a volume's geometry and intensities."""
+    with _explained(debug):
+        report = _describe(Volume.read(volume, series))
+        if as_json:
+            print(json.dumps(report))
+            return
+        table = Table(show_header=False, box=None)
+        for key, value in report.items():
+            table.add_row(key.replace("_", " "), _words(value))
+        Console().print(table)
+
+
+def _apply(
+    session: Session,
+    clicks: list[Click],
+    points: Path | None,
+    initial: Path | None,
+    name: str,
+    ijk: bool,
+    seconds: dict[str, float],
+) -> None:
+    if ijk:
+        grid = session.volume.grid
+        clicks = [Click(tuple(grid.to_world(c.world).tolist()), c.positive) for c in clicks]
+    objects = list(prompts.read(points)) if points else [prompts.ObjectPrompts(name, tuple(clicks))]
+    if initial is not None and len(objects) != 1:
+        raise PromptError(f"{points}: --initial refines one object, but this file holds {len(objects)}.")
+    for prompt in objects:
+        if prompt.initial_mask is not None and initial is None:
+            raise PromptError(f"{points}: {prompt.name!r} started from a mask; give that mask with --initial.")
+        session.add_object(prompt.name)
+        if initial is not None:
+            session.start_from(read_mask(initial, session.volume.grid))
+        for stage, value in session.set_clicks(prompt.clicks).seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+
+
+def _parse_click(text: str) -> Click:
+    place, _, sign = text.partition(":")
+    try:
+        r, a, s = (float(part) for part in place.split(","))
+        if sign not in ("", "+", "-"):
+            raise ValueError(sign)
+        return Click((r, a, s), sign != "-")
+    except (ValueError, PromptError) as error:
+        raise typer.BadParameter(f"{text!r} is not a click. Write R,A,S in mm, for example 12,-30.5,88:-") from error
+
+
+def _report(session: Session, predictor: Any, seconds: dict[str, float]) -> dict[str, Any]:
+    voxel_ml = session.volume.grid.voxel_volume / 1000
+    segments = []
+    for o in session.objects:
+        voxels = 0 if o.mask is None else int(np.count_nonzero(o.mask.voxels))
+        segments.append(
+            {"name": o.name, "clicks": len(o.clicks), "voxels": voxels, "volume_ml": round(voxels * voxel_ml, 3)}
+        )
+    return {
+        "model": predictor.name,
+        "device": str(predictor.device),
+        "precision": predictor.precision,
+        "segments": segments,
+        "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+    }
+
+
+def _print_report(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report))
+        return
+    table = Table("Segment", "Clicks", "Voxels", "Volume (ml)")
+    for s in report["segments"]:
+        table.add_row(s["name"], str(s["clicks"]), str(s["voxels"]), f"{s['volume_ml']:.2f}")
+    Console().print(table)
+    timing = ", ".join(f"{stage} {value:.2f} s" for stage, value in report["seconds"].items())
+    screen.print(f"{report['model']} on {report['device']} ({report['precision']}): {timing}", style="dim")
+
+
+def _describe(volume: Volume) -> dict[str, Any]:
+    grid = volume.grid
+    axes = canonical_axes(grid.index_to_world)
+    letters = {axes.source[a]: ("LPI" if axes.flipped[a] else "RAS")[a] for a in range(3)}
+    corners = grid.corners()
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": [round(s, 4) for s in grid.spacing],
+        "extent_mm": [round(n * s, 1) for n, s in zip(grid.shape, grid.spacing, strict=True)],
+        "axes": "".join(letters[a] for a in range(3)),
+        "world_from": corners.min(axis=0).round(2).tolist(),
+        "world_to": corners.max(axis=0).round(2).tolist(),
+        "voxel_type": str(volume.array.dtype),
+        "intensities": [float(volume.array.min()), float(volume.array.max())],
+        "memory_mib": round(volume.array.nbytes / 2**20, 1),
+    }
+
+
+def _words(value: object) -> str:
+    return " x ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+
+
+@contextlib.contextmanager
+def _stage(text: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Show a spinner on a terminal while something runs, and note its time."""
+    begin = time.perf_counter()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        progress.add_task(text, total=None)
+        yield
+    seconds[name] = time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def _explained(debug: bool) -> Iterator[None]:
+    """Turn errors into one line and exit code 1, and warnings into lines."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        screen.print(f"Warning: {message}", style="yellow", highlight=False, soft_wrap=True)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show  # type: ignore[assignment]
+            yield
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        elif isinstance(error, SAMMed3DError):
+            screen.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        else:
+            text = f"Error: {type(error).__name__}: {error} (unexpected; --debug shows where)".replace("\n", " ")
+            screen.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Reading a folder of DICOM slices as one volume, refusing what would give a distorted one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from sammed3d.errors import VolumeError
+
+POSITION, ORIENTATION = "0020|0032", "0020|0037"
+GAP_TOLERANCE_MM = 0.05
+"""How far a slice may lie from its even position before the series counts as irregular."""
+
+
+def read_series(folder: Path, series: int | None = None) -> sitk.Image:
+    """Read the slices of one series of a folder, in the order of their positions.
+
+    Args:
+        folder: where the slices are (not searched below).
+        series: which series (0, 1, ...) where the folder holds several.
+
+    Raises:
+        VolumeError: no DICOM slices, several series and none chosen, damaged slices, or slices missing.
+    """
+    found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not found:
+        raise VolumeError(f"{folder.name}: this folder holds no DICOM slices. Give the folder that does, or a file.")
+    counts = [len(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in found]
+    if series is None and len(found) > 1:
+        listing = ", ".join(f"{index}: {count} slices" for index, count in enumerate(counts))
+        raise VolumeError(f"{folder.name}: this folder holds {len(found)} series ({listing}). Say which one to read.")
+    if series is not None and not 0 <= series < len(found):
+        raise VolumeError(f"{folder.name}: there is no series {series}; it holds {len(found)}, counted from 0.")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[series or 0]))
+    reader.MetaDataDictionaryArrayUpdateOn()
+    try:
+        image: sitk.Image = reader.Execute()
+    except RuntimeError as error:
+        raise VolumeError(f"{folder.name}: a DICOM slice is damaged or differs in size. Export it again.") from error
+    _check_image(image, folder.name)
+    _check_positions(reader, image.GetSize()[2], folder.name)
+    return image
+
+
+def _check_image(image: sitk.Image, name: str) -> None:
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise VolumeError(f"{name}: this series is not a stack of grey-value slices, so it is not a volume.")
+
+
+def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> None:
+    """Refuse gaps, repeated slices and tilted gantries: ITK would silently squeeze them into a regular grid."""
+    if slices < 3 or not all(reader.HasMetaDataKey(s, tag) for s in range(slices) for tag in (POSITION, ORIENTATION)):
+        return
+    positions = np.array([_numbers(reader.GetMetaData(s, POSITION)) for s in range(slices)])
+    row, column = np.reshape(_numbers(reader.GetMetaData(0, ORIENTATION)), (2, 3))
+    steps = np.diff(positions, axis=0)
+    step = np.median(steps, axis=0)
+    if np.abs(steps - step).max() > GAP_TOLERANCE_MM:
+        raise VolumeError(
+            f"{name}: the slices are not evenly spaced (some are missing, or two series are mixed). "
+            "Complete the folder, or resample the volume in 3D Slicer and use that."
+        )
+    tilt = np.abs([step @ row, step @ column]).max() * slices
+    if tilt > 1.0:
+        raise VolumeError(
+            f"{name}: the slices are shifted against each other (tilted gantry, {tilt:.1f} mm in all). "
+            "Load the series in 3D Slicer, which corrects the tilt, and save it as NRRD."
+        )
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split("\\")]

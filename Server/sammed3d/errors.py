@@ -1,0 +1,32 @@
+"""The one family of exceptions of this package.
+
+Every message is written for the person who meets it: what happened, with which input, and what to do about it.
+"""
+
+
+class SAMMed3DError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class VolumeError(SAMMed3DError):
+    """An image or mask cannot be used: unreadable, wrong dimension, constant, mismatching geometry."""
+
+
+class PromptError(SAMMed3DError):
+    """A click or a prompt file cannot be used: outside the volume, malformed, unknown version."""
+
+
+class ModelError(SAMMed3DError):
+    """A model is unknown, not installed, or does not fit the machine (device, precision)."""
+
+
+class CheckpointError(ModelError):
+    """A weights file is unreadable, unsafe, incomplete, or of another architecture."""
+
+
+class PredictionCancelled(SAMMed3DError):  # noqa: N818 - it is an outcome that was asked for, not a failure
+    """The prediction was cancelled; nothing was changed."""
+
+
+class VolumeWarning(UserWarning):
+    """An image was usable only after a repair (for example non-finite voxels were replaced)."""

@@ -1,0 +1,182 @@
+"""The predictor that runs a network in this process with torch."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sammed3d.cache import LRUCache
+from sammed3d.errors import ModelError, PromptError
+from sammed3d.interpolation import Float32
+from sammed3d.nets import SamMed3d
+from sammed3d.patch import Patch
+from sammed3d.predictor import Cancellation, PatchClick, Prediction
+from sammed3d.preset import Preset
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+MIB = 2**20
+
+
+class TorchPredictor:
+    """Run a network on the CPU, an NVIDIA GPU or an Apple GPU.
+
+    Args:
+        network: with `encode` and `decode`.
+        preset: the preprocessing its weights were trained with.
+        name: shown to users.
+        device: "auto" takes CUDA, else Apple's MPS, else the CPU; or a torch device such as "cuda:1".
+        precision: "auto" is float32 on CPU and MPS, and mixed precision on CUDA.
+        cache_mib: bound of the caches of image embeddings and of low-res logits, each.
+
+    Raises:
+        ModelError: the device does not exist here, or does not support the precision.
+
+    Image embeddings are cached by the patch's digest, low-res logits by the prefix of clicks, so a further click costs
+    one decoder pass and an undo none. One prediction runs at a time; other threads wait for it.
+    """
+
+    def __init__(
+        self,
+        network: SamMed3d,
+        preset: Preset,
+        name: str = "SAM-Med3D",
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        cache_mib: int = 256,
+    ) -> None:
+        self.name = name
+        self.preset = preset
+        self.device = choose_device(device)
+        self._autocast_type = choose_precision(precision, self.device)
+        self._network = network.eval().requires_grad_(False).to(self.device)
+        self._lock = threading.Lock()
+        self._embeddings: LRUCache[Tensor] = LRUCache(cache_mib * MIB, _tensor_bytes)
+        self._logits: LRUCache[Tensor] = LRUCache(cache_mib * MIB, _tensor_bytes)
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic in use, in words."""
+        return "float32" if self._autocast_type is None else f"mixed {str(self._autocast_type).removeprefix('torch.')}"
+
+    def predict(
+        self,
+        patch: Patch,
+        clicks: Sequence[PatchClick],
+        initial: Float32 | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Prediction:
+        """Apply clicks in order; see `Predictor.predict`."""
+        if not clicks:
+            raise PromptError("A prediction needs at least one click.")
+        check = cancellation.check if cancellation is not None else _never
+        start = "" if initial is None else hashlib.sha256(np.ascontiguousarray(initial, np.float32).data).hexdigest()
+        with self._lock, torch.inference_mode(), self._autocast():
+            seconds: dict[str, float] = {}
+            known, low_res = self._longest_known_prefix(patch.digest, start, clicks)
+            if known < len(clicks):
+                embedding = self._embed(patch, check, seconds)
+                begin = time.perf_counter()
+                if known == 0:
+                    low_res = self._first_mask_prompt(initial)
+                for count in range(known + 1, len(clicks) + 1):
+                    check()
+                    low_res = self._decode(embedding, clicks[count - 1], low_res)
+                    self._logits.put((patch.digest, start, tuple(clicks[:count])), low_res)
+                result = low_res[0, 0].float().cpu().numpy()
+                seconds["decode"] = time.perf_counter() - begin
+            else:
+                result = low_res[0, 0].float().cpu().numpy()
+        check()
+        return Prediction(result.copy(), None, seconds)
+
+    def _longest_known_prefix(self, digest: str, start: str, clicks: Sequence[PatchClick]) -> tuple[int, Tensor]:
+        for count in range(len(clicks), 0, -1):
+            low_res = self._logits.get((digest, start, tuple(clicks[:count])))
+            if low_res is not None:
+                return count, low_res
+        return 0, torch.empty(0)
+
+    def _embed(self, patch: Patch, check: Callable[[], None], seconds: dict[str, float]) -> Tensor:
+        embedding = self._embeddings.get(patch.digest)
+        if embedding is None:
+            begin = time.perf_counter()
+            check()
+            voxels = torch.tensor(patch.voxels, device=self.device)[None, None]
+            embedding = self._network.encode(voxels, check)
+            self._synchronise()
+            self._embeddings.put(patch.digest, embedding)
+            seconds["encode"] = time.perf_counter() - begin
+        return embedding
+
+    def _first_mask_prompt(self, initial: Float32 | None) -> Tensor:
+        if initial is None:  # a zero mask, not `no_mask_embed`: the published inference never uses the latter
+            return torch.zeros(1, 1, *self.preset.low_res_shape, device=self.device)
+        return torch.tensor(initial, dtype=torch.float32, device=self.device)[None, None]
+
+    def _decode(self, embedding: Tensor, click: PatchClick, low_res: Tensor) -> Tensor:
+        coords = torch.tensor([[click.voxel]], dtype=torch.float32, device=self.device)
+        labels = torch.tensor([[int(click.positive)]], device=self.device)
+        logits, _ = self._network.decode(embedding, coords, labels, low_res)
+        return logits.float()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._autocast_type is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._autocast_type)
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the torch device for a name; "auto" takes CUDA, else MPS, else the CPU.
+
+    Raises:
+        ModelError: the name is malformed, or this machine has no such device.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"Device {device!r} cannot be used here. Use auto, cpu, cuda, cuda:N or mps.") from error
+    return chosen
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Return the autocast dtype, or None for plain float32.
+
+    Raises:
+        ModelError: unknown, or not supported by the device.
+    """
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    dtypes = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if precision not in dtypes:
+        raise ModelError(f"Unknown precision {precision!r}. Use auto, float32, bfloat16 or float16.")
+    if precision == "float16" and device.type == "cpu":
+        raise ModelError("float16 is not supported on the CPU. Use float32 or bfloat16.")
+    return dtypes[precision]
+
+
+def _tensor_bytes(tensor: Tensor) -> int:
+    return tensor.nelement() * tensor.element_size()
+
+
+def _never() -> None:
+    """Check nothing."""

@@ -1,0 +1,34 @@
+"""The network architectures. They know tensors only: nothing of volumes, files or devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sammed3d.errors import ModelError
+from sammed3d.nets.sam_med3d import CONFIGS, SamMed3d, SamMed3dConfig
+
+__all__ = ["CONFIGS", "SamMed3d", "SamMed3dConfig", "build", "names"]
+
+_ALIASES = {"vit_b_ori": "sam_med3d"}
+
+
+def names() -> list[str]:
+    """Names that `build` knows."""
+    return [*CONFIGS, *_ALIASES]
+
+
+def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d:
+    """Build a network with random weights and the published state-dict keys.
+
+    Args:
+        name: one of `names()`.
+        sizes: what differs from the published sizes, as in `SamMed3dConfig.with_sizes`.
+
+    Raises:
+        ModelError: the name or a size is unknown.
+    """
+    config = CONFIGS.get(_ALIASES.get(name, name))
+    if config is None:
+        raise ModelError(f"There is no network named {name!r}. Known: {', '.join(names())}.")
+    return SamMed3d(config.with_sizes(sizes or {}))

@@ -1,0 +1,103 @@
+"""The 3-D image encoder (a plain vision transformer) of SAM-Med3D.
+
+Source: SAM-Med3D `segment_anything/modeling/image_encoder3D.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sammed3d.nets.attention_3d import Attention3d
+from sammed3d.nets.common import LayerNorm3d, MLPBlock
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of an image encoder.
+
+    Attributes:
+        image_size: edge length of the cubic input patch, voxels.
+        patch_size: edge length of the cube that becomes one token, voxels.
+        width: channels of a token.
+        depth: number of transformer blocks.
+        heads: attention heads of a block.
+        window: edge length of attention windows, tokens.
+        global_blocks: the blocks that attend to the whole grid instead.
+        out_channels: channels of the image embedding.
+    """
+
+    image_size: int = 128
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    window: int = 14
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    out_channels: int = 384
+
+    @property
+    def grid(self) -> int:
+        """Edge length of the grid of tokens."""
+        return self.image_size // self.patch_size
+
+
+class ImageEncoder3d(nn.Module):
+    """Turn a normalised patch into an image embedding."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        grid, width = config.grid, config.width
+        self.patch_embed = PatchEmbed3d(config.patch_size, width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, grid, width))
+        self.blocks = nn.ModuleList(
+            Block3d(width, config.heads, 0 if index in config.global_blocks else config.window, grid)
+            for index in range(config.depth)
+        )
+        self.neck = nn.Sequential(
+            nn.Conv3d(width, config.out_channels, kernel_size=1, bias=False),
+            LayerNorm3d(config.out_channels),
+            nn.Conv3d(config.out_channels, config.out_channels, kernel_size=3, padding=1, bias=False),
+            LayerNorm3d(config.out_channels),
+        )
+
+    def forward(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
+        """(B, 1, S, S, S) -> (B, 384, S/16, S/16, S/16); `between_layers` may raise to stop early."""
+        x = self.patch_embed(patch) + self.pos_embed
+        for block in self.blocks:
+            if between_layers is not None:
+                between_layers()
+            x = block(x)
+        embedding: Tensor = self.neck(x.permute(0, 4, 1, 2, 3))
+        return embedding
+
+
+class PatchEmbed3d(nn.Module):
+    """Cut the input into cubes and project each to a token: (B, 1, S, S, S) -> (B, D, H, W, C)."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(1, width, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, patch: Tensor) -> Tensor:
+        tokens: Tensor = self.proj(patch)
+        return tokens.permute(0, 2, 3, 4, 1)
+
+
+class Block3d(nn.Module):
+    """Transformer block: attention, then MLP, both on normalised input with a residual."""
+
+    def __init__(self, width: int, heads: int, window: int, grid: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention3d(width, heads, window, grid)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLPBlock(width, 4 * width, nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        result: Tensor = x + self.mlp(self.norm2(x))
+        return result

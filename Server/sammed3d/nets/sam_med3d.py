@@ -1,0 +1,117 @@
+"""SAM-Med3D: image encoder, prompt encoder and mask decoder as one network.
+
+Source: SAM-Med3D `segment_anything/build_sam3D.py`. The released weights are `vit_b_ori`, here `sam_med3d`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from sammed3d.errors import ModelError
+from sammed3d.nets.image_encoder_3d import EncoderConfig, ImageEncoder3d
+from sammed3d.nets.mask_decoder_3d import MaskDecoder3d
+from sammed3d.nets.prompt_encoder_3d import PromptEncoder3d
+
+
+@dataclass(frozen=True)
+class SamMed3dConfig:
+    """Sizes of the whole network.
+
+    Attributes:
+        encoder: of the image encoder; its `out_channels` are those of prompt encoder and decoder too.
+        decoder_mlp: hidden width of the decoder's transformer MLPs.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder_mlp: int = 2048
+
+    def with_sizes(self, sizes: Mapping[str, Any]) -> SamMed3dConfig:
+        """Return this configuration with other sizes: {"encoder": {"width": 96, ...}, "decoder_mlp": 512}.
+
+        Raises:
+            ModelError: a size is unknown.
+        """
+        encoder: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in sizes.get("encoder", {}).items()
+        }
+        try:
+            return replace(self, **{**sizes, "encoder": replace(self.encoder, **encoder)})
+        except TypeError as error:
+            raise ModelError(f"Unknown network size: {error}.") from error
+
+
+CONFIGS: dict[str, SamMed3dConfig] = {
+    "sam_med3d": SamMed3dConfig(),
+    "sam_med3d_vit_b": SamMed3dConfig(EncoderConfig(image_size=256, width=384)),
+    "sam_med3d_vit_l": SamMed3dConfig(
+        EncoderConfig(image_size=256, width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23))
+    ),
+    "sam_med3d_vit_h": SamMed3dConfig(
+        EncoderConfig(image_size=256, width=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31))
+    ),
+}
+"""The published builders: `vit_b_ori` (128³, every released checkpoint) and vit_b, vit_l, vit_h (256³, no weights)."""
+
+
+class SamMed3d(nn.Module):
+    """Encode a patch once, then decode clicks as often as needed.
+
+    Example:
+        >>> net = sammed3d.nets.build("sam_med3d")
+        >>> embedding = net.encode(patch)                                    # (1, 1, 128, 128, 128)
+        >>> zero = patch.new_zeros(1, 1, 32, 32, 32)
+        >>> logits, scores = net.decode(embedding, coords, labels, zero)     # (1, 1, 3), (1, 1)
+    """
+
+    def __init__(self, config: SamMed3dConfig | None = None) -> None:
+        super().__init__()
+        config = config or SamMed3dConfig()
+        encoder = config.encoder
+        self.config = config
+        self.image_encoder = ImageEncoder3d(encoder)
+        self.prompt_encoder = PromptEncoder3d(encoder.out_channels, encoder.image_size, encoder.grid)
+        self.mask_decoder = MaskDecoder3d(encoder.out_channels, mlp_hidden=config.decoder_mlp)
+
+    def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
+        """Compute the image embedding.
+
+        Args:
+            patch: (B, 1, S, S, S) normalised intensities, axes R, A, S; S is 128 (or 256).
+            between_layers: called before every transformer block; what it raises stops the computation.
+
+        Returns:
+            (B, 384, S/16, S/16, S/16).
+        """
+        embedding: Tensor = self.image_encoder(patch, between_layers)
+        return embedding
+
+    def decode(
+        self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor | None, multimask: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Predict low-res logits for clicks on an encoded patch.
+
+        Args:
+            embedding: from `encode`, batch B or 1.
+            coords: (B, N, 3) voxel indices of the patch, any real dtype. SAM-Med3D was trained with the newest click
+                only (N = 1); N = 0 decodes from the mask prompt alone.
+            labels: (B, N) 1 positive, 0 negative, -1 not a point.
+            low_res: (B, 1, S/4, S/4, S/4) previous low-res logits; zeros before the first click; None for
+                `no_mask_embed`, which SAM-Med3D never trained.
+            multimask: masks 1..3 instead of mask 0; untrained in 3-D.
+
+        Returns:
+            Logits (B, 1 or 3, S/4, S/4, S/4), above 0 inside, and scores (B, 1 or 3). The scores are untrained in
+            3-D: they are no measure of quality.
+        """
+        logits, scores = self.mask_decoder(
+            embedding,
+            self.prompt_encoder.dense_position(),
+            self.prompt_encoder.sparse(coords, labels),
+            self.prompt_encoder.dense(low_res, len(coords)),
+            multimask=multimask,
+        )
+        return logits, scores

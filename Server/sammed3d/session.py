@@ -1,0 +1,293 @@
+"""Sessions: one volume, one predictor, and the objects that a user segments with clicks.
+
+The mask of an object is a function of its prompts: the mask it started from and its clicks, in order (`replay.py`).
+Undo, redo, moving or deleting a click and opening saved prompts are all the same operation: other prompts are
+replayed, and each step of that is cached.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d import prompts
+from sammed3d.errors import PromptError, VolumeError
+from sammed3d.geometry import Box
+from sammed3d.layers import BoxedMask, Mask, changed_box
+from sammed3d.predictor import Cancellation, Predictor
+from sammed3d.prompts import Click, ObjectPrompts
+from sammed3d.replay import PromptState, Replay
+from sammed3d.segmentation import PALETTE, RGB, Segment, write_segments
+from sammed3d.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What an operation changed.
+
+    Attributes:
+        object: name of the object.
+        box: the smallest box (I, J, K) of the volume that holds all changed voxels; None if nothing changed.
+        voxels: the mask inside `box`, uint8 0/1; None if nothing changed.
+        seconds: time by stage: "cut", "encode", "decode", "paint".
+    """
+
+    object: str
+    box: Box | None
+    voxels: Mask | None
+    seconds: dict[str, float]
+
+
+@dataclass(eq=False)
+class SessionObject:
+    """One thing being segmented.
+
+    Attributes:
+        name: unique in the session.
+        color: red, green, blue in 0..1.
+    """
+
+    name: str
+    color: RGB
+    _history: list[PromptState] = field(default_factory=lambda: [PromptState()])
+    _position: int = 0
+    _mask: BoxedMask | None = None
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        """The clicks in force, in order."""
+        return self._now.clicks
+
+    @property
+    def mask(self) -> BoxedMask | None:
+        """The mask that they make; None while it is empty."""
+        return self._mask
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is something to undo."""
+        return self._position > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is something to redo."""
+        return self._position < len(self._history) - 1
+
+    @property
+    def prompts(self) -> ObjectPrompts:
+        """The prompts in force, for saving."""
+        return ObjectPrompts(self.name, self._now.clicks, None if self._now.base is None else self._now.base.digest)
+
+    @property
+    def _now(self) -> PromptState:
+        return self._history[self._position]
+
+
+class Session:
+    """Segment objects of a volume by clicks.
+
+    Args:
+        volume: the image.
+        predictor: the network.
+
+    Every operation on clicks applies to the `current` object; the first one makes it. An operation that fails or is
+    cancelled leaves the session as it was. A session belongs to one thread at a time.
+
+    Example:
+        >>> session = Session(Volume.read("ct.nii.gz"), load_predictor("default"))
+        >>> session.click((12.0, -30.5, 88.0))
+        >>> session.click((40.0, -30.5, 88.0), positive=False)
+        >>> session.save("liver.seg.nrrd")
+    """
+
+    def __init__(self, volume: Volume, predictor: Predictor) -> None:
+        self.volume = volume
+        self.predictor = predictor
+        self.objects: list[SessionObject] = []
+        self.current: SessionObject | None = None
+        self._replay = Replay(volume, predictor)
+
+    # Objects
+
+    def add_object(self, name: str | None = None, color: RGB | None = None) -> SessionObject:
+        """Add an object and make it the current one.
+
+        Raises:
+            PromptError: the name is taken.
+        """
+        taken = {o.name for o in self.objects}
+        if name is None:
+            name = next(n for i in range(1, len(taken) + 2) if (n := f"Object {i}") not in taken)
+        if name in taken:
+            raise PromptError(f"There is an object named {name!r} already. Choose another name.")
+        self.current = SessionObject(name, color or PALETTE[len(self.objects) % len(PALETTE)])
+        self.objects.append(self.current)
+        return self.current
+
+    def select(self, name: str) -> SessionObject:
+        """Make an object the current one.
+
+        Raises:
+            PromptError: there is none of that name.
+        """
+        self.current = self._named(name)
+        return self.current
+
+    # Prompts of the current object
+
+    def click(self, world: Sequence[float], positive: bool = True, cancellation: Cancellation | None = None) -> Update:
+        """Add a click at a world position (RAS mm).
+
+        Raises:
+            PromptError: it lies outside the volume.
+            PredictionCancelled: `cancellation` was used.
+        """
+        click = self._checked(Click((world[0], world[1], world[2]), positive))
+        now = self._current_or_new()._now
+        return self._change(replace(now, clicks=(*now.clicks, click)), cancellation)
+
+    def move_click(self, index: int, world: Sequence[float], cancellation: Cancellation | None = None) -> Update:
+        """Move a click, keeping its place in the order and its polarity; later clicks are applied again."""
+        clicks = self._clicks_with(index)
+        clicks[index] = self._checked(Click((world[0], world[1], world[2]), clicks[index].positive))
+        return self._change(replace(self._current_or_new()._now, clicks=tuple(clicks)), cancellation)
+
+    def remove_click(self, index: int, cancellation: Cancellation | None = None) -> Update:
+        """Remove a click; later clicks are applied again."""
+        clicks = self._clicks_with(index)
+        del clicks[index]
+        return self._change(replace(self._current_or_new()._now, clicks=tuple(clicks)), cancellation)
+
+    def set_clicks(self, clicks: Sequence[Click], cancellation: Cancellation | None = None) -> Update:
+        """Replace all clicks, for example by those of a file."""
+        checked = tuple(self._checked(click) for click in clicks)
+        return self._change(replace(self._current_or_new()._now, clicks=checked), cancellation)
+
+    def start_from(self, mask: npt.NDArray[np.generic]) -> Update:
+        """Start again from an existing mask (I, J, K), non-zero inside, which later clicks refine. Can be undone.
+
+        Raises:
+            VolumeError: its shape is not the volume's.
+        """
+        if mask.shape != self.volume.grid.shape:
+            raise VolumeError(f"The mask's shape {mask.shape} is not the volume's {self.volume.grid.shape}.")
+        return self._change(PromptState((), BoxedMask.of(mask)))
+
+    def reset(self) -> Update:
+        """Drop all clicks and the mask the object started from. Can be undone."""
+        return self._change(PromptState())
+
+    def undo(self) -> Update | None:
+        """Take the newest operation on the current object back; None if there is none."""
+        return self._step(-1)
+
+    def redo(self) -> Update | None:
+        """Do again what was undone; None if there is nothing."""
+        return self._step(+1)
+
+    # Results
+
+    def mask(self, name: str | None = None) -> Mask:
+        """Return the mask of an object (the current one if not named): uint8 (I, J, K) on the volume's own grid."""
+        target = self.current if name is None else self._named(name)
+        stored = target.mask if target is not None else None
+        shape = self.volume.grid.shape
+        return np.zeros(shape, np.uint8, order="F") if stored is None else stored.full(shape)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all objects: `.seg.nrrd` with names and colours, or a label map (NIfTI, NRRD, MHA).
+
+        Raises:
+            VolumeError: see `segmentation.write_segments`.
+        """
+        write_segments(path, [Segment(o.name, o.mask, o.color) for o in self.objects], self.volume.grid)
+
+    def save_prompts(self, path: str | os.PathLike[str]) -> None:
+        """Write the prompts of all objects as JSON."""
+        Path(path).write_text(prompts.dumps(o.prompts for o in self.objects), encoding="utf-8")
+
+    def load_prompts(self, path: str | os.PathLike[str]) -> list[Update]:
+        """Add the objects of a prompt file (or Slicer markups) and apply their clicks.
+
+        Raises:
+            PromptError: unreadable, a click outside this volume, a taken name, or an object that started from a mask
+                (use `start_from` and `set_clicks` with `prompts.read`). Nothing is added then.
+        """
+        saved = prompts.read(path)
+        before = list(self.objects), self.current
+        for entry in saved:
+            if entry.initial_mask is not None:
+                raise PromptError(f"{entry.name!r} started from a mask, which the file does not hold: start from it.")
+        try:
+            return [self._add_with_clicks(entry) for entry in saved]
+        except Exception:
+            self.objects, self.current = before
+            raise
+
+    # How it works
+
+    def _add_with_clicks(self, entry: ObjectPrompts) -> Update:
+        self.add_object(entry.name)
+        return self.set_clicks(entry.clicks)
+
+    def _named(self, name: str) -> SessionObject:
+        for candidate in self.objects:
+            if candidate.name == name:
+                return candidate
+        raise PromptError(f"There is no object named {name!r}.")
+
+    def _current_or_new(self) -> SessionObject:
+        return self.current or self.add_object()
+
+    def _clicks_with(self, index: int) -> list[Click]:
+        clicks = list(self.current.clicks) if self.current is not None else []
+        if not 0 <= index < len(clicks):
+            raise PromptError(f"There is no click {index}; the object has {len(clicks)}, counted from 0.")
+        return clicks
+
+    def _checked(self, click: Click) -> Click:
+        if not self.volume.grid.contains(click.world):
+            corners = self.volume.grid.corners()
+            low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+            raise PromptError(
+                f"The click at {_mm(click.world)} lies outside {self.volume.name}, which reaches from {_mm(low)} to "
+                f"{_mm(high)} (R, A, S in mm). Click inside it."
+            )
+        return click
+
+    def _change(self, prompts_after: PromptState, cancellation: Cancellation | None = None) -> Update:
+        """Evaluate new prompts of the current object; only if that succeeds do they enter its history."""
+        target = self._current_or_new()
+        update, mask = self._evaluate(target, prompts_after, cancellation)
+        target._history[target._position + 1 :] = [prompts_after]
+        target._position += 1
+        target._mask = mask
+        return update
+
+    def _step(self, direction: int) -> Update | None:
+        target = self.current
+        if target is None or not (target.can_undo if direction < 0 else target.can_redo):
+            return None
+        position = target._position + direction
+        update, mask = self._evaluate(target, target._history[position], None)
+        target._position, target._mask = position, mask
+        return update
+
+    def _evaluate(
+        self, target: SessionObject, state: PromptState, cancellation: Cancellation | None
+    ) -> tuple[Update, BoxedMask | None]:
+        mask, seconds = self._replay.mask_of(state, cancellation)
+        box = changed_box(target.mask, mask)
+        if box is None:
+            return Update(target.name, None, None, seconds), mask
+        voxels = np.zeros(box.shape, np.uint8) if mask is None else mask.cut(box)
+        return Update(target.name, box, voxels, seconds), mask
+
+
+def _mm(world: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{v:.1f}" for v in world) + ")"

@@ -1,0 +1,151 @@
+"""Checkpoints: files that hold weights. Loading them never runs code that they contain.
+
+Source of the `.pth` layout: SAM-Med3D `train.py` (a dict with `model_state_dict`, `argparse.Namespace`, optimizer
+state and NumPy scalars). The unpickler is torch's `weights_only` one with the few harmless classes of that layout
+allowed; anything else is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sammed3d.errors import CheckpointError
+
+STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
+"""Where checkpoints of this family keep their weights, the published name first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The weights of a file.
+
+    Attributes:
+        weights: state-dict key -> tensor, on the CPU, in the file's dtype.
+        metadata: strings that a safetensors file carries (for example "network", "preset"); empty for `.pth`.
+        path: the file.
+    """
+
+    weights: Mapping[str, Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    path: Path = Path()
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a `.safetensors` file, or a `.pth`/`.pt` file of the published layout or with a bare state dict.
+
+    Raises:
+        CheckpointError: missing, truncated, holding no weights, or holding objects that could run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file.")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    data = _unpickle(path)
+    if not isinstance(data, Mapping):
+        raise CheckpointError(f"{path.name}: expected a dict of weights, found {type(data).__name__}.")
+    for key in STATE_DICT_KEYS:
+        if isinstance(data.get(key), Mapping):
+            data = data[key]
+            break
+    weights = {str(k).removeprefix("module."): v for k, v in data.items() if isinstance(v, Tensor)}
+    if not weights:
+        raise CheckpointError(
+            f"{path.name}: no weights found. Expected a state dict, or one under {', '.join(STATE_DICT_KEYS)}."
+        )
+    return Checkpoint(weights, {}, path)
+
+
+def write_checkpoint(path: str | os.PathLike[str], weights: Mapping[str, Tensor], **metadata: Any) -> None:
+    """Write weights as safetensors; metadata that is no string is stored as JSON."""
+    text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
+    save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, path, text)
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into a network, every one of them, as float32.
+
+    The network may have been built on torch's "meta" device: its tensors are replaced, not filled.
+
+    Raises:
+        CheckpointError: keys are missing or unexpected, or shapes differ; lists the first few and how many.
+    """
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    found = {k: tuple(v.shape) for k, v in checkpoint.weights.items()}
+    problems = []
+    if missing := [k for k in expected if k not in found]:
+        problems.append(f"{len(missing)} of {len(expected)} weights are missing ({_first(missing)})")
+    if unexpected := [k for k in found if k not in expected]:
+        problems.append(f"{len(unexpected)} weights are unexpected ({_first(unexpected)})")
+    if differing := [k for k in expected if k in found and expected[k] != found[k]]:
+        shapes = [f"{k} is {found[k]}, not {expected[k]}" for k in differing]
+        problems.append(f"{len(differing)} weights have another shape ({_first(shapes)})")
+    if not problems and (broken := [k for k, v in checkpoint.weights.items() if not torch.isfinite(v).all()]):
+        problems.append(f"{len(broken)} weights are not finite ({_first(broken)})")
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.path.name}: not a complete checkpoint of this model: {'; '.join(problems)}. "
+            "Choose the right file or model, or download the file again."
+        )
+    # Copied, so that nothing refers to a memory-mapped file that the user may move or delete.
+    weights = {k: v.to(torch.float32, copy=True) for k, v in checkpoint.weights.items()}
+    network.load_state_dict(weights, strict=True, assign=True)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            return Checkpoint(weights, file.metadata() or {}, path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name}: damaged or incomplete safetensors file. Download it again.") from error
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_harmless_globals()):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
+            raise CheckpointError(
+                f"{path.name}: refused, because it holds objects that could run code, not only weights. "
+                "Only load checkpoints from their authors; ask them for a safetensors file."
+            ) from error
+        raise CheckpointError(f"{path.name}: damaged, or not a torch checkpoint. Download it again.") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{path.name}: damaged or incomplete. Download it again.") from error
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _harmless_globals() -> list[Any]:
+    """Classes that the published layout pickles beside tensors; none of them runs code of the file's choosing."""
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    number_types = [np.dtype(c) for c in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    return [
+        argparse.Namespace,
+        np.dtype,
+        *{type(t) for t in number_types},
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+    ]
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,0 +1,130 @@
+"""Phantoms, random grids and predictors without a network, shared by the tests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+
+from sammed3d.errors import PredictionCancelled
+from sammed3d.geometry import AxisMap, Grid
+from sammed3d.layers import _mean_pool
+from sammed3d.predictor import Cancellation, PatchClick, Prediction
+from sammed3d.preset import Preset
+from sammed3d.volume import Volume
+
+AXIS_MAPS = [
+    AxisMap(source, flipped)
+    for source in itertools.permutations(range(3))
+    for flipped in itertools.product((False, True), repeat=3)
+]
+"""All 48 ways to store the axes of an image."""
+
+
+def rotation(angles: Sequence[float]) -> np.ndarray:
+    """3x3 rotation about R, then A, then S, by angles in radians."""
+    result = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [i for i in range(3) if i != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        result = turn @ result
+    return result
+
+
+def make_affine(spacing: Sequence[float], angles: Sequence[float] = (0, 0, 0), origin: Sequence[float] = (0, 0, 0)):
+    """4x4 index-to-world matrix."""
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(angles) * np.asarray(spacing)
+    affine[:3, 3] = origin
+    return affine
+
+
+def stored_as(array: np.ndarray, affine: np.ndarray, axes: AxisMap) -> tuple[np.ndarray, Grid]:
+    """Store an image with permuted and flipped axes, so that every voxel keeps its place in the world."""
+    stored = axes.apply(array)
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1
+    for new, (old, flip) in enumerate(zip(axes.source, axes.flipped, strict=True)):
+        matrix[old, new] = -1 if flip else 1
+        matrix[old, 3] = array.shape[old] - 1 if flip else 0
+    return stored, Grid(stored.shape, affine @ matrix)
+
+
+def spacings(low: float = 0.3, high: float = 6.0) -> st.SearchStrategy[tuple[float, float, float]]:
+    """Voxel sizes in mm."""
+    return st.tuples(*[st.floats(low, high)] * 3)
+
+
+@st.composite
+def grids(draw: st.DrawFn, max_voxels: int = 40) -> Grid:
+    """Grids in any orientation: oblique, anisotropic, flipped, anywhere within 2 m."""
+    shape = draw(st.tuples(*[st.integers(1, max_voxels)] * 3))
+    angles = draw(st.tuples(*[st.floats(-np.pi, np.pi)] * 3))
+    origin = draw(st.tuples(*[st.floats(-2000, 2000)] * 3))
+    affine = make_affine(draw(spacings()), angles, origin)
+    affine[:3, :3] *= draw(st.sampled_from([1.0, -1.0]))  # negative determinants too
+    return Grid(shape, affine)
+
+
+def phantom(shape: Sequence[int], seed: int = 0) -> np.ndarray:
+    """Asymmetric blobs, int16, 20..1200."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    image = np.full(shape, 20.0)
+    for *centre, radius, height in rng.uniform([-0.6, -0.6, -0.6, 0.2, 200], [0.6, 0.6, 0.6, 0.5, 700], (4, 5)):
+        squared = sum((x - c) ** 2 for x, c in zip(axes, centre, strict=True))
+        image += height * np.exp(-squared / (2 * radius**2))
+    return image.astype(np.int16)
+
+
+def small_volume(shape: Sequence[int] = (40, 50, 30), spacing: Sequence[float] = (3.0, 3.0, 3.0)) -> Volume:
+    """A phantom as a volume with plain RAS axes and its corner at the origin."""
+    return Volume(phantom(shape), Grid(tuple(shape), make_affine(spacing)), "phantom")
+
+
+class ThresholdPredictor:
+    """Stands for a network: inside is where the normalised patch is above a threshold; every call is recorded.
+
+    A negative click lowers the logits and a positive one raises them round the click, so that the order and number of
+    clicks matter.
+    """
+
+    name = "threshold"
+
+    def __init__(self, threshold: float = 0.437, preset: Preset | None = None) -> None:
+        self.preset = preset or Preset()
+        self.threshold = threshold
+        self.calls: list[tuple] = []
+        self.fail: Exception | None = None
+
+    def predict(
+        self,
+        patch,
+        clicks: Sequence[PatchClick],
+        initial: np.ndarray | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Prediction:
+        self.calls.append((patch.window, tuple(clicks), initial))
+        if cancellation is not None:
+            cancellation.check()
+        if self.fail is not None:
+            raise self.fail
+        logits = 4 * (_mean_pool(patch.voxels, self.preset.low_res_shape) - np.float32(self.threshold))
+        if initial is not None:
+            logits = logits + 0.25 * initial
+        centres = np.stack(np.meshgrid(*[np.arange(n) * 4 + 1.5 for n in logits.shape], indexing="ij"), axis=-1)
+        for click in clicks:
+            distance = np.linalg.norm(centres - np.array(click.voxel), axis=-1)
+            logits = logits + (8 if click.positive else -8) * np.exp(-((distance / 12) ** 2))
+        return Prediction(logits.astype(np.float32), None, {"decode": 0.0})
+
+
+class CancelledPredictor(ThresholdPredictor):
+    """Cancels the prediction that it is asked for."""
+
+    def predict(self, patch, clicks, initial=None, cancellation=None) -> Prediction:
+        raise PredictionCancelled("cancelled")
