@@ -10,6 +10,8 @@ import SimpleITK as sitk
 from sammed3d.errors import VolumeError
 
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
+PIXEL_DATA, SEQUENCE_END = bytes.fromhex("e07f1000"), bytes.fromhex("feffdde0")
+"""Tags (7FE0,0010) and (FFFE,E0DD) as they stand in a little-endian file."""
 GAP_TOLERANCE_MM = 0.05
 """How far a slice may lie from its even position before the series counts as irregular."""
 
@@ -33,8 +35,10 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         raise VolumeError(f"{folder.name}: this folder holds {len(found)} series ({listing}). Say which one to read.")
     if series is not None and not 0 <= series < len(found):
         raise VolumeError(f"{folder.name}: there is no series {series}; it holds {len(found)}, counted from 0.")
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[series or 0])
+    _check_complete(folder, set(files))
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[series or 0]))
+    reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
     try:
         image: sitk.Image = reader.Execute()
@@ -69,6 +73,36 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
             f"{name}: the slices are shifted against each other (tilted gantry, {tilt:.1f} mm in all). "
             "Load the series in 3D Slicer, which corrects the tilt, and save it as NRRD."
         )
+
+
+def _check_complete(folder: Path, files: set[str]) -> None:
+    """Refuse truncated slices, also those that GDCM left out of the series because it could not read them."""
+    listed = {
+        name
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+    }
+    suspects = [p for p in folder.iterdir() if p.is_file() and (str(p) in files or str(p) not in listed)]
+    if damaged := sum(_is_truncated(path) for path in suspects):
+        raise VolumeError(f"{folder.name}: {damaged} of its DICOM files are incomplete. Export the series again.")
+
+
+def _is_truncated(file: Path) -> bool:
+    """Tell whether a file ends within its pixel data; GDCM would fill the rest silently."""
+    data = file.read_bytes()
+    if data[128:132] != b"DICM":
+        return False
+    start = data.find(PIXEL_DATA)
+    while start >= 0:
+        explicit = data[start + 4 : start + 6] in (b"OW", b"OB")
+        at = start + (8 if explicit else 4)
+        length = int.from_bytes(data[at : at + 4], "little")
+        if length == 0xFFFFFFFF:  # compressed: a sequence of fragments with its own end mark
+            return SEQUENCE_END not in data[-64:]
+        if explicit or at + 4 + length <= len(data):
+            return at + 4 + length > len(data)
+        start = data.find(PIXEL_DATA, start + 1)
+    return False  # nothing known about it; GDCM decides
 
 
 def _numbers(text: str) -> list[float]:

@@ -100,6 +100,8 @@ def _write_whole(image: sitk.Image, path: Path) -> None:
     in_place = suffix.lower() in (".nhdr", ".mhd")  # two files that name each other
     try:
         sitk.WriteImage(image, str(path if in_place else beside), useCompression=True)
+        if suffix == ".seg.nrrd" and image.GetNumberOfComponentsPerPixel() > 1:
+            _call_layers_a_list(beside)
         if not in_place:
             beside.replace(path)
     except (RuntimeError, OSError) as error:
@@ -108,9 +110,15 @@ def _write_whole(image: sitk.Image, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
+def _call_layers_a_list(path: Path) -> None:
+    """ITK writes the axis of layers as a "vector"; segmentation files call it a "list"."""
+    header, data = path.read_bytes().split(b"\n\n", 1)
+    path.write_bytes(header.replace(b"kinds: vector ", b"kinds: list ") + b"\n\n" + data)
+
+
 def _label_map(path: Path, segments: Sequence[Segment], grid: Grid) -> sitk.Image:
     image = image_on(grid, sitk.sitkUInt8 if len(segments) < 256 else sitk.sitkUInt16)
-    layers = _layers(segments)
+    layers = _layers(segments, per_layer=len(segments))
     if max(layers, default=0) > 0:
         raise VolumeError(
             f"{path.name}: some objects overlap, which a label map cannot hold. Save as .seg.nrrd, or one by one."
@@ -121,7 +129,7 @@ def _label_map(path: Path, segments: Sequence[Segment], grid: Grid) -> sitk.Imag
 
 
 def _segmentation_image(segments: Sequence[Segment], grid: Grid) -> sitk.Image:
-    layers = _layers(segments)
+    layers = _layers(segments, per_layer=255)
     images = [image_on(grid, sitk.sitkUInt8) for _ in range(max(layers, default=0) + 1)]
     used = [0] * len(images)
     keys = {
@@ -150,15 +158,15 @@ def _segmentation_image(segments: Sequence[Segment], grid: Grid) -> sitk.Image:
     return image
 
 
-def _layers(segments: Sequence[Segment]) -> list[int]:
-    """Give each segment the first layer in which it overlaps no other (at most 255 segments each)."""
+def _layers(segments: Sequence[Segment], per_layer: int) -> list[int]:
+    """Give each segment the first layer in which it overlaps no other and that has not got its fill."""
     layers: list[list[BoxedMask | None]] = []
     chosen = []
     for segment in segments:
         fits = (
             n
             for n, others in enumerate(layers)
-            if len(others) < 255 and not any(_overlap(segment.mask, o) for o in others)
+            if len(others) < per_layer and not any(_overlap(segment.mask, o) for o in others)
         )
         layer = next(fits, len(layers))
         if layer == len(layers):
@@ -179,7 +187,8 @@ def _put(image: sitk.Image, mask: BoxedMask | None, value: int) -> sitk.Image:
         return image
     begin, end = mask.box.begin, mask.box.end
     region = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
-    there = array_of(image[region])
+    cut = image[region]  # `array_of` is a view of it: it has to stay
+    there = array_of(cut)
     labels = np.where(mask.voxels != 0, np.array(value, there.dtype), there)
     image[region] = sitk.GetImageFromArray(np.ascontiguousarray(labels.T))
     return image

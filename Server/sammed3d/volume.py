@@ -6,7 +6,6 @@ RAS and (I, J, K) here and nowhere else.
 
 from __future__ import annotations
 
-import itertools
 import os
 import warnings
 from dataclasses import dataclass, field
@@ -17,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from sammed3d import dicom
+from sammed3d import dicom, nifti
 from sammed3d.errors import VolumeError, VolumeWarning
 from sammed3d.geometry import LPS_TO_RAS, Grid
 
 Array = npt.NDArray[np.generic]
-SLAB_BYTES = 128 * 2**20
-"""Larger NIfTI files are read in slabs of this size, because ITK holds each piece that it reads twice."""
+KNOWN_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,33 +146,12 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
         reader.ReadImageInformation()
         _check_header(reader, path.name)
         grid = grid_of(reader)
-        if path.name.endswith((".nii", ".nii.gz")) and _expected_bytes(reader) > 2 * SLAB_BYTES:
-            return grid, _read_slabs(reader), None
+        if path.name.endswith((".nii", ".nii.gz")):
+            return grid, nifti.read_voxels(path, reader), None
         image = reader.Execute()
     except RuntimeError as error:
         raise VolumeError(_explain(path, str(error))) from error
     return grid, array_of(image), image
-
-
-def _read_slabs(reader: sitk.ImageFileReader) -> Array:
-    """Read slab by slab into one array, so that no more than one slab is held twice."""
-    size = reader.GetSize()
-    count = min(size[2], -(-_expected_bytes(reader) // SLAB_BYTES))
-    borders = np.linspace(0, size[2], count + 1).astype(int).tolist()
-    array: Array = np.empty(0)
-    for begin, end in itertools.pairwise(borders):
-        reader.SetExtractIndex([0, 0, begin])
-        reader.SetExtractSize([size[0], size[1], end - begin])
-        slab = reader.Execute()
-        if begin == 0:
-            array = np.empty(size, array_of(slab).dtype, order="F")
-        array[:, :, begin:end] = array_of(slab)
-    return array
-
-
-def _expected_bytes(reader: sitk.ImageFileReader) -> int:
-    voxel = array_of(sitk.Image([1, 1, 1], reader.GetPixelID())).itemsize
-    return int(np.prod(reader.GetSize())) * voxel
 
 
 def array_of(image: sitk.Image) -> Array:
@@ -214,6 +191,6 @@ def _explain(path: Path, itk_message: str) -> str:
             f"{path.name}: the image axes in its header are not perpendicular. "
             "Resample the image to a regular grid (for example with 3D Slicer's Resample Scalar Volume) and use that."
         )
-    if "Unable to determine ImageIO reader" in itk_message:
+    if "Unable to determine ImageIO reader" in itk_message and not path.name.lower().endswith(KNOWN_SUFFIXES):
         return f"{path.name}: not an image file that can be read. Use NIfTI, NRRD, MHA or a folder of DICOM slices."
     return f"{path.name}: the file is damaged or incomplete and cannot be read. Copy or export it again."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from hypothesis import strategies as st
 
 from sammed3d.errors import PredictionCancelled
@@ -13,7 +15,7 @@ from sammed3d.geometry import AxisMap, Grid
 from sammed3d.layers import _mean_pool
 from sammed3d.predictor import Cancellation, PatchClick, Prediction
 from sammed3d.preset import Preset
-from sammed3d.volume import Volume
+from sammed3d.volume import Volume, image_on
 
 AXIS_MAPS = [
     AxisMap(source, flipped)
@@ -84,6 +86,14 @@ def phantom(shape: Sequence[int], seed: int = 0) -> np.ndarray:
 def small_volume(shape: Sequence[int] = (40, 50, 30), spacing: Sequence[float] = (3.0, 3.0, 3.0)) -> Volume:
     """A phantom as a volume with plain RAS axes and its corner at the origin."""
     return Volume(phantom(shape), Grid(tuple(shape), make_affine(spacing)), "phantom")
+
+
+def write_image(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
+    """Write an array (I, J, K) as an image file."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.CopyInformation(image_on(Grid(array.shape, affine), sitk.sitkUInt8))
+    sitk.WriteImage(image, str(path))
+    return path
 
 
 class ThresholdPredictor:

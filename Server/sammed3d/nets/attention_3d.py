@@ -65,7 +65,7 @@ class Attention3d(nn.Module):
         """Attention in N windows of d x h x w real tokens: (N, d, h, w, 3C) -> (N, d, h, w, C)."""
         count, d, h, w, triple = qkv.shape
         channels = triple // 3 // self.heads
-        q, k, v = qkv.view(count, d * h * w, 3, self.heads, channels).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.reshape(count, d * h * w, 3, self.heads, channels).permute(2, 0, 3, 1, 4)
         pad_q, pad_k, pad_v = self.qkv.bias.to(qkv.dtype).view(3, self.heads, 1, channels)
         bias, padded = self._position_bias(q.unflatten(2, (d, h, w)), pad_q)
         if padded is not None:

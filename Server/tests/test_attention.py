@@ -1,0 +1,108 @@
+"""The cheap attention against the literal padded form, in float64, and its pieces."""
+
+import pytest
+import torch
+
+from conftest import filled
+from sammed3d.nets.attention_3d import Attention3d, equal_windows, relative
+from sammed3d.nets.literal import LiteralAttention3d, make_literal
+from sammed3d.nets.sam_med3d import SamMed3d, SamMed3dConfig
+
+
+def pair(grid, window, width=24, heads=3):
+    cheap = filled(Attention3d(width, heads, window, grid)).double()
+    literal = LiteralAttention3d(width, heads, window, grid).double()
+    literal.load_state_dict(cheap.state_dict())
+    return cheap, literal
+
+
+@pytest.mark.parametrize(
+    ("grid", "window"),
+    [(8, 14), (16, 14), (8, 4), (8, 0), (6, 4), (5, 3), (2, 7)],
+    ids=str,
+)
+def test_cheap_attention_is_the_literal_padded_one(grid, window):
+    heads = 1 if grid == 16 else 3  # 2744 x 2744 logits for each of 8 windows in float64
+    cheap, literal = pair(grid, window, 8 * heads, heads)
+    x = torch.randn(1 if grid == 16 else 2, grid, grid, grid, 8 * heads, dtype=torch.float64)
+    with torch.inference_mode():
+        assert (cheap(x) - literal(x)).abs().max() < 1e-10
+
+
+def test_gradients_are_those_of_the_literal_form():
+    cheap, literal = pair(4, 3)
+    x = torch.randn(1, 4, 4, 4, 24, dtype=torch.float64)
+    for module in (cheap, literal):
+        module.zero_grad()
+        (module(x) ** 2).sum().backward()
+    for name, parameter in cheap.named_parameters():
+        other = literal.get_parameter(name).grad
+        assert parameter.grad is not None
+        assert (parameter.grad - other).abs().max() < 1e-9 * max(1, other.abs().max()), name
+
+
+def test_padded_tokens_take_part():
+    """Masking the padding, or shrinking the window to the grid, would be a wrong re-implementation."""
+    cheap, _ = pair(4, 7)
+    shrunk = Attention3d(24, 3, 4, 4).double()
+    state = cheap.state_dict()
+    for axis in "dhw":
+        state[f"rel_pos_{axis}"] = state[f"rel_pos_{axis}"][3:10]
+    shrunk.load_state_dict(state)
+    x = torch.randn(1, 4, 4, 4, 24, dtype=torch.float64)
+    assert (cheap(x) - shrunk(x)).abs().max() > 1e-2
+
+
+def test_whole_encoder_equals_its_literal_form(tiny_network: SamMed3d):
+    network = SamMed3d(tiny_network.config).double().eval()
+    network.load_state_dict(tiny_network.state_dict())
+    patch = torch.randn(2, 1, 64, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        cheap = network.encode(patch)
+        make_literal(network)
+        assert (network.encode(patch) - cheap).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize(("grid", "window", "groups"), [((8, 8, 8), 14, 1), ((16, 16, 16), 14, 8), ((6, 6, 4), 2, 1)])
+def test_windows_partition_the_grid(grid, window, groups):
+    x = torch.arange(2 * grid[0] * grid[1] * grid[2] * 3).view(2, *grid, 3)
+    out = torch.full_like(x, -1)
+    partition = list(equal_windows(grid, window))
+    assert len(partition) == groups
+    for windows in partition:
+        split = windows.split(x[windows.slices])
+        assert max(split.shape[1:4]) <= window
+        assert (out[windows.slices] == -1).all()
+        out[windows.slices] = windows.join(split, 2)
+    assert torch.equal(out, x)
+
+
+def test_relative_tables_of_another_length_are_interpolated():
+    table = torch.arange(5.0)[:, None]
+    assert relative(table, 3)[:, :, 0].tolist() == [[2, 1, 0], [3, 2, 1], [4, 3, 2]]
+    assert relative(table, 5).shape == (5, 5, 1)
+
+
+def test_published_builders_have_the_published_sizes():
+    from sammed3d.nets import build
+
+    counts = {"sam_med3d_vit_b": 36_187_312, "sam_med3d_vit_l": 322_787_248, "sam_med3d_vit_h": 652_435_376}
+    for name, expected in counts.items():
+        with torch.device("meta"):
+            network = build(name)
+        assert sum(p.numel() for p in network.state_dict().values()) == expected, name
+        assert network.image_encoder.pos_embed.shape[1:4] == (16, 16, 16)
+
+
+def test_a_256_network_encodes_and_decodes():
+    config = SamMed3dConfig().with_sizes(
+        {"encoder": {"image_size": 256, "width": 24, "depth": 2, "heads": 2, "global_blocks": [1], "out_channels": 48}}
+    )
+    network = SamMed3d(config).eval()
+    with torch.inference_mode():
+        embedding = network.encode(torch.zeros(1, 1, 256, 256, 256))
+        assert embedding.shape == (1, 48, 16, 16, 16)
+        low_res = torch.zeros(1, 1, 64, 64, 64)
+        logits, scores = network.decode(embedding, torch.tensor([[[9, 8, 200]]]), torch.tensor([[1]]), low_res)
+    assert logits.shape == low_res.shape
+    assert scores.shape == (1, 1)

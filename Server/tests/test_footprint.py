@@ -1,0 +1,58 @@
+"""What the package loads and how much memory it takes, measured in processes of their own."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_importing_the_package_needs_only_what_slicer_bundles():
+    loaded = run(
+        """
+        import sys, sammed3d
+        print(*[m for m in ("torch", "safetensors", "typer", "rich", "nibabel", "scipy") if m in sys.modules])
+        """
+    )
+    assert loaded == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_a_large_ct_needs_little_more_than_itself(tmp_path):
+    """512 x 512 x 1000 int16: the volume and 0.5 GiB, from the file to the written mask."""
+    prelude = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import SimpleITK as sitk
+        from helpers import ThresholdPredictor, make_affine
+        from sammed3d import Grid, Session, Volume
+        from sammed3d.volume import image_on
+        """
+    run(
+        f"""{prelude}
+        image = image_on(Grid((512, 512, 1000), make_affine((0.7, 0.7, 1.0))), sitk.sitkInt16)
+        image[0:512, 0:512, 0:400] = 7
+        image[200:300, 200:300, 400:600] = 200
+        sitk.WriteImage(image, "{tmp_path}/large.nii.gz", True, 1)
+        """
+    )
+    [peak_kib] = run(
+        f"""{prelude}
+        session = Session(Volume.read("{tmp_path}/large.nii.gz"), ThresholdPredictor())
+        assert session.volume.array.dtype == "int16"
+        for s in (500.0, 450.0, 400.0):
+            session.click((170.0, 170.0, s))
+        assert session.current.mask is not None
+        session.save("{tmp_path}/mask.nii.gz")
+        print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+        """
+    )
+    volume_mib = 512 * 512 * 1000 * 2 / 2**20
+    assert int(peak_kib) / 1024 < volume_mib + 512
