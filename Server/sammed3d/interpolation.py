@@ -52,13 +52,15 @@ class AxisWeights:
         if zero_outside:
             outside = (positions < -0.5 - EDGE_TOLERANCE) | (positions >= size - 0.5 - EDGE_TOLERANCE)
         used = np.unique(np.concatenate([low[~outside], high[~outside]])) if not outside.all() else np.zeros(1, np.intp)
+        sparse = 2 * len(used) < used[-1] - used[0] + 1  # else skipping samples costs more than it saves
+        if not sparse:
+            used = np.arange(used[0], used[-1] + 1)
         matrix = np.zeros((len(positions), len(used)), np.float32)
         rows = np.flatnonzero(~outside)
         matrix[rows, np.searchsorted(used, low[rows])] += (1 - fraction[rows]).astype(np.float32)
         matrix[rows, np.searchsorted(used, high[rows])] += fraction[rows].astype(np.float32)
         begin = int(used[0])
-        gapless = len(used) == used[-1] - begin + 1
-        return cls(begin, matrix, None if gapless else used - begin)
+        return cls(begin, matrix, used - begin if sparse else None)
 
     @property
     def end(self) -> int:
@@ -100,7 +102,7 @@ def interpolate_slabs(
 ) -> Iterator[tuple[int, Float32]]:
     """Interpolate slab by slab along the last axis: yields (first target k, slab (targets I, J, a few K))."""
     wi, wj, wk = weights
-    used = wj.take(wi.take(wk.take(array, 2), 0), 1).T  # (K, J, I), the memory order of files
+    used = wi.take(wj.take(wk.take(array.T, 0), 1), 2)  # (K, J, I), the memory order of files
     shrinks = len(wi.matrix) * len(wj.matrix) <= used.shape[1] * used.shape[2]
     if shrinks:  # in-plane first, then along K: least work when going down in resolution
         planes = np.concatenate([_in_plane(convert(used[k : k + SLAB]), wi, wj) for k in range(0, len(used), SLAB)])
