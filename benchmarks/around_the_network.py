@@ -75,16 +75,12 @@ def main() -> None:
     session.click(centre)
     further = seconds(lambda: session.click(centre), repeats=10)
     plain_first, plain_back = baseline(volume)
-    for name, whole, stage in (
-        ("cut, resample, normalise", plain_first, "cut"),
-        ("back to the grid", plain_back, "paint"),
-    ):
+    rows = ("cut, resample, normalise", plain_first, "cut"), ("back to the grid", plain_back, "paint")
+    for name, whole, stage in rows:
         ours = stages[stage]
         print(f"{name:25} whole volume {whole:5.2f} s  ours {ours:6.3f} s  {whole / ours:5.1f} times faster")
     print(f"first click, all but the network:   {first_click:.3f} s (goal 0.4)")
-    print(
-        f"further click, all but the network: {further:.3f} s (goal 0.4; median while the object grows to fill the patch)"
-    )
+    print(f"further click, all but the network: {further:.3f} s (goal 0.4), median while the object fills the patch")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: `sammed3d segment` and `sammed3d info`."""
+"""The command line: `sammed3d segment`, `info` and `demo`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import sammed3d
-from sammed3d import prompts
+from sammed3d import prompts, samples
 from sammed3d.errors import PromptError, SAMMed3DError
 from sammed3d.geometry import canonical_axes
 from sammed3d.prompts import Click
@@ -37,6 +37,8 @@ screen = Console(stderr=True)
 
 VolumeArgument = Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")]
 SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM folder with several (0, 1, ...).")]
+ModelOption = Annotated[str, typer.Option(help="'default', or a checkpoint file.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
 
@@ -69,8 +71,8 @@ def segment(
     ijk: Annotated[bool, typer.Option("--ijk", help="--click gives voxel indices I,J,K instead of mm.")] = False,
     initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
     name: Annotated[str, typer.Option(help="Name of the segment, with --click.")] = "Object 1",
-    model: Annotated[str, typer.Option(help="'default', or a checkpoint file.")] = "default",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     series: SeriesOption = None,
     as_json: JsonOption = False,
@@ -92,6 +94,28 @@ def segment(
         with _stage("Writing", "write", seconds):
             session.save(output)
         _print_report(_report(session, predictor, seconds), as_json)
+
+
+@app.command()
+def demo(
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo-output"),
+    debug: DebugOption = False,
+) -> None:
+    """Segment three organs of the bundled CT with a few simulated clicks each, and score them."""
+    from sammed3d import demo as demonstration  # noqa: PLC0415 - needs Pillow, which nothing else does
+
+    with _explained(debug):
+        predictor = sammed3d.load_predictor(model, device)
+        table = Table("Structure", "Dice after each click", "Volume (ml)", "Seconds")
+        for result in demonstration.run(predictor, output):
+            scores = "  ".join(f"{score:.2f}" for score in result.dice)
+            table.add_row(result.name, scores, f"{result.volume_ml:.0f}", f"{result.seconds:.1f}")
+        Console().print(table)
+        print(f"Wrote {output / 'demo.seg.nrrd'} (open it in 3D Slicer with the CT) and {output / 'demo.png'}.")
+        print(f"The CT: {samples.CT_ABDOMEN}")
+        print("Your own image: sammed3d info IMAGE; sammed3d segment IMAGE --click R,A,S --output mask.seg.nrrd")
 
 
 @app.command()

@@ -1,0 +1,49 @@
+# Everything runs in a virtual environment that these rules make; only Python 3.11+ and make have to be there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+MODEL ?= default
+
+.PHONY: demo test lint types unit benchmark constraints clean help
+
+help:  ## list the rules
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+demo: $(VENV)/demo-ready  ## segment three organs of the bundled CT: make demo [MODEL=checkpoint]
+	$(BIN)/sammed3d demo --model "$(MODEL)" --output demo-output
+
+test: lint types unit  ## set everything up and pass all tests
+
+lint: $(VENV)/test-ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/test-ready
+	cd Server && ../$(BIN)/mypy sammed3d
+
+unit: $(VENV)/test-ready
+	$(BIN)/python -m pytest Server/tests
+
+benchmark: $(VENV)/test-ready  ## compare with baselines on this machine
+	for script in encoder around_the_network precision; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+constraints: $(VENV)/test-ready  ## write down the versions in use
+	@echo "# Versions with which the tests pass; keeps a clone of today working later. Made by: make constraints" > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> constraints.txt
+
+clean:  ## remove what these rules made
+	rm -rf $(VENV) demo-output
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo-ready: Server/pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable "Server[torch,cli]"
+	touch $@
+
+$(VENV)/test-ready: Server/pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable "Server[test]"
+	touch $@ $(VENV)/demo-ready

@@ -1,0 +1,109 @@
+"""The demonstration: three organs of the bundled CT, segmented by a simulated user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from sammed3d import samples
+from sammed3d.evaluation.clicks import next_click
+from sammed3d.evaluation.metrics import dice
+from sammed3d.predictor import Predictor
+from sammed3d.session import Session, SessionObject
+from sammed3d.volume import Volume
+
+STRUCTURES = ("liver", "spleen", "kidney_left")
+CLICKS = 5
+WINDOW = (-160.0, 240.0)
+"""Hounsfield units shown from black to white."""
+ZOOM = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one structure went.
+
+    Attributes:
+        name: of the structure.
+        dice: against the bundled label, after each click.
+        volume_ml: of the final mask.
+        seconds: of all clicks together.
+    """
+
+    name: str
+    dice: list[float]
+    volume_ml: float
+    seconds: float
+
+
+def run(predictor: Predictor, folder: Path) -> Iterator[Result]:
+    """Segment the structures one by one; at the end write `demo.seg.nrrd` and `demo.png` into `folder`."""
+    volume = Volume.read(samples.CT_ABDOMEN)
+    labels = Volume.read(samples.CT_ABDOMEN_LABELS).array
+    session = Session(volume, predictor)
+    for name in STRUCTURES:
+        yield _segment(session, name, labels == samples.label_names()[name])
+    folder.mkdir(parents=True, exist_ok=True)
+    session.save(folder / "demo.seg.nrrd")
+    overlay(session).save(folder / "demo.png")
+
+
+def _segment(session: Session, name: str, truth: npt.NDArray[np.bool_]) -> Result:
+    session.add_object(name)
+    scores, seconds = [], 0.0
+    for _ in range(CLICKS):
+        click = next_click(session.mask(), truth, session.volume.grid)
+        if click is None:
+            break
+        seconds += sum(session.click(click.world, click.positive).seconds.values())
+        scores.append(dice(session.mask(), truth))
+    volume_ml = float(session.mask().sum()) * session.volume.grid.voxel_volume / 1000
+    return Result(name, scores, volume_ml, seconds)
+
+
+def overlay(session: Session) -> Image.Image:
+    """Draw, for every object, the coronal slice through its first click: outline, positive and negative clicks."""
+    return _side_by_side([_slice(session, o) for o in session.objects])
+
+
+def _slice(session: Session, shown: SessionObject) -> Image.Image:
+    """One coronal slice (R to the left, S up), of a volume stored as R, A, S."""
+    grid = session.volume.grid
+    row = round(float(grid.to_index(shown.clicks[0].world)[1]))
+    grey = np.clip((session.volume.array[:, row, :].astype(float) - WINDOW[0]) / (WINDOW[1] - WINDOW[0]), 0, 1)
+    pixels = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2)
+    pixels = pixels.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+    for other in session.objects:
+        inside = session.mask(other.name)[:, row, :].astype(bool).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+        edge = inside & ~(
+            np.roll(inside, 1, 0) & np.roll(inside, -1, 0) & np.roll(inside, 1, 1) & np.roll(inside, -1, 1)
+        )
+        color = np.array([255 * c for c in other.color])
+        pixels[inside] = (0.75 * pixels[inside] + 0.25 * color).astype(np.uint8)
+        pixels[edge] = color.astype(np.uint8)
+    picture = Image.fromarray(np.ascontiguousarray(pixels[::-1, ::-1].transpose(1, 0, 2)))
+    pen = ImageDraw.Draw(picture)
+    for click in shown.clicks:
+        i, j, k = grid.to_index(click.world).tolist()
+        x, y = picture.width - ZOOM * (i + 0.5), picture.height - ZOOM * (k + 0.5)
+        radius = 6 if round(j) == row else 3  # smaller: on another slice
+        fill = "#30d158" if click.positive else "#ff453a"
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline="black", fill=fill)
+    pen.text((8, 6), f"{shown.name}, coronal slice {row}", fill="white", stroke_width=1, stroke_fill="black")
+    return picture
+
+
+def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
+    gap = 8
+    width = sum(p.width for p in pictures) + gap * (len(pictures) - 1)
+    sheet = Image.new("RGB", (width, max(p.height for p in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + gap
+    return sheet

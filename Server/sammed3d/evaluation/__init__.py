@@ -1,0 +1,1 @@
+"""Measuring models: simulated clicks and scores."""

@@ -1,0 +1,19 @@
+"""Sample data that ships with the package. Origin and licence: NOTICE in the source tree.
+
+`ct_abdomen`: CT of the trunk, 122 x 101 x 112 voxels of 3 mm, with 60 labels (output of TotalSegmentator).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+CT_ABDOMEN = FOLDER / "ct_abdomen.nii.gz"
+CT_ABDOMEN_LABELS = FOLDER / "ct_abdomen_labels.nii.gz"
+
+
+def label_names() -> dict[str, int]:
+    """Return the structures of `CT_ABDOMEN_LABELS`: name -> value in the label map."""
+    names = json.loads((FOLDER / "ct_abdomen_labels.json").read_text(encoding="utf-8"))
+    return {name: int(value) for value, name in names.items()}

@@ -1,0 +1,24 @@
+"""The demonstration and the bundled sample, with a predictor that needs no weights."""
+
+import numpy as np
+
+from helpers import ThresholdPredictor
+from sammed3d import demo, samples
+from sammed3d.volume import Volume
+
+
+def test_the_bundled_ct_has_the_labels_that_are_named():
+    volume, labels = Volume.read(samples.CT_ABDOMEN), Volume.read(samples.CT_ABDOMEN_LABELS)
+    assert volume.grid.matches(labels.grid)
+    assert volume.array.dtype == np.int16
+    names = samples.label_names()
+    assert set(np.unique(labels.array)) - {0} == set(names.values())
+    assert set(demo.STRUCTURES) <= names.keys()
+    assert "aorta" not in names
+
+
+def test_the_demonstration_scores_and_writes(tmp_path):
+    results = list(demo.run(ThresholdPredictor(), tmp_path / "out"))
+    assert [r.name for r in results] == list(demo.STRUCTURES)
+    assert all(len(r.dice) == demo.CLICKS and 0 <= min(r.dice) <= max(r.dice) <= 1 for r in results)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo.png", "demo.seg.nrrd"]
