@@ -68,7 +68,7 @@ def _segment(session: Session, name: str, truth: npt.NDArray[np.bool_]) -> Resul
 
 def overlay(session: Session) -> Image.Image:
     """Draw, for every object, the coronal slice through its first click: outline, positive and negative clicks."""
-    return _side_by_side([_slice(session, o) for o in session.objects])
+    return side_by_side([_slice(session, o) for o in session.objects])
 
 
 def _slice(session: Session, shown: SessionObject) -> Image.Image:
@@ -98,7 +98,8 @@ def _slice(session: Session, shown: SessionObject) -> Image.Image:
     return picture
 
 
-def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
+def side_by_side(pictures: list[Image.Image]) -> Image.Image:
+    """Put pictures on one sheet, from left to right."""
     gap = 8
     width = sum(p.width for p in pictures) + gap * (len(pictures) - 1)
     sheet = Image.new("RGB", (width, max(p.height for p in pictures)), "white")
