@@ -24,7 +24,7 @@ types: $(VENV)/test-ready
 	cd Server && ../$(BIN)/mypy sammed3d
 
 unit: $(VENV)/test-ready
-	$(BIN)/python -m pytest Server/tests
+	$(BIN)/python -m pytest
 
 benchmark: $(VENV)/test-ready  ## compare with baselines on this machine
 	for script in encoder around_the_network precision; do $(BIN)/python benchmarks/$$script.py || exit 1; done

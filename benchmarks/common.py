@@ -15,17 +15,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "Server" / "tests"))
 
 import golden_fill
+from networks import filled
 from sammed3d import nets
 
 
 def filled_network(name: str = "sam_med3d") -> nets.SamMed3d:
     """Build a network with the deterministic weights of the parity tests."""
-    network = nets.build(name)
-    state = network.state_dict()
-    network.load_state_dict(
-        {k: torch.from_numpy(golden_fill.fill(k, tuple(v.shape)).reshape(v.shape)) for k, v in state.items()}
-    )
-    return network.eval().requires_grad_(False)
+    return filled(nets.build(name)).requires_grad_(False)
 
 
 def patch(size: int = 128) -> torch.Tensor:

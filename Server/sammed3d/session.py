@@ -33,13 +33,15 @@ class Update:
     Attributes:
         object: name of the object.
         box: the smallest box (I, J, K) of the volume that holds all changed voxels; None if nothing changed.
-        voxels: the mask inside `box`, uint8 0/1; None if nothing changed.
+        voxels: the mask inside `box` after the operation, uint8 0/1; None if nothing changed.
+        previous: the mask inside `box` before it; None if nothing changed.
         seconds: time by stage: "cut", "encode", "decode", "paint".
     """
 
     object: str
     box: Box | None
     voxels: Mask | None
+    previous: Mask | None
     seconds: dict[str, float]
 
 
@@ -284,9 +286,9 @@ class Session:
         mask, seconds = self._replay.mask_of(state, cancellation)
         box = changed_box(target.mask, mask)
         if box is None:
-            return Update(target.name, None, None, seconds), mask
-        voxels = np.zeros(box.shape, np.uint8) if mask is None else mask.cut(box)
-        return Update(target.name, box, voxels, seconds), mask
+            return Update(target.name, None, None, None, seconds), mask
+        before, after = (np.zeros(box.shape, np.uint8) if m is None else m.cut(box) for m in (target.mask, mask))
+        return Update(target.name, box, after, before, seconds), mask
 
 
 def _mm(world: Sequence[float]) -> str:

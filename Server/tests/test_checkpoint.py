@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY_PRESET, TINY_SIZES, filled
+from networks import TINY_PRESET, TINY_SIZES, filled
 from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.nets import build
 from sammed3d.preset import Preset

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY_PRESET
 from helpers import small_volume
+from networks import TINY_PRESET
 from sammed3d.errors import ModelError, PredictionCancelled, PromptError
 from sammed3d.lattice import Lattice
 from sammed3d.local import TorchPredictor, choose_device, choose_precision

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import filled
+from networks import filled
 from sammed3d import nets, samples
 from sammed3d.segmentation import read_mask
 from sammed3d.volume import Volume

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import golden_fill
-from conftest import filled
+from networks import filled
 from sammed3d.errors import ModelError
 from sammed3d.nets import build
 

@@ -1,0 +1,1 @@
+# Slicer's macros, none of which this extension needs to be configured.
