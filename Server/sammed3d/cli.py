@@ -73,6 +73,7 @@ def segment(
     name: Annotated[str, typer.Option(help="Name of the segment, with --click.")] = "Object 1",
     model: ModelOption = "default",
     device: DeviceOption = "auto",
+    family: Annotated[str | None, typer.Option(help="The checkpoint's network, where the file does not tell.")] = None,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     series: SeriesOption = None,
     as_json: JsonOption = False,
@@ -87,7 +88,7 @@ def segment(
         with _stage("Reading the volume", "read", seconds):
             image = Volume.read(volume, series)
         with _stage("Loading the model", "load", seconds):
-            predictor = sammed3d.load_predictor(model, device, precision)  # type: ignore[arg-type]
+            predictor = sammed3d.load_predictor(model, device, precision, family)  # type: ignore[arg-type]
         session = Session(image, predictor)
         with _stage("Segmenting", "segment", seconds):
             _apply(session, parsed, points, initial, name, ijk, seconds)

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from golden_fill import patch as golden_patch
 from networks import TINY_PRESET, TINY_SIZES, filled
 from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.geometry import Box, Grid
 from sammed3d.nets import build
+from sammed3d.patch import Patch
+from sammed3d.predictor import PatchClick
 from sammed3d.preset import Preset
 from sammed3d.zoo import load_predictor
-from sammed3d.zoo.checkpoint import load_weights, read_checkpoint, write_checkpoint
+from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint, write_checkpoint
 from sammed3d.zoo.load import recognise
 
 
@@ -142,14 +146,33 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, weights):
 
 
 def test_the_network_is_recognised_by_keys_and_shapes(tmp_path):
-    with torch.device("meta"):
-        state = build("sam_med3d").state_dict()
-    small = {k: torch.zeros(1).expand(v.shape) for k, v in state.items()}
-    checkpoint = type("C", (), {"weights": small, "metadata": {}, "path": tmp_path})
-    assert recognise(checkpoint) == "sam_med3d"
+    for name in ("sam_med3d", "sam_med3d_vit_b", "fastsam3d"):
+        with torch.device("meta"):
+            state = build(name).state_dict()
+        assert recognise(Checkpoint(state)) == name
+        del state["mask_decoder.iou_token.weight"]
+        assert recognise(Checkpoint(state)) == name, "what is missing is said when it is loaded"
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
-    with pytest.raises(CheckpointError, match=r"resnet\.pth: not a SAM-Med3D checkpoint: it has no image_encoder"):
+    with pytest.raises(CheckpointError, match=r"resnet\.pth: none of the known networks"):
         load_predictor(tmp_path / "resnet.pth")
+
+
+def test_the_family_can_be_named_where_keys_do_not_tell(tmp_path):
+    sizes = {"encoder": {"width": 24, "depth": 1, "heads": 2, "out_channels": 48}}
+    state = filled(build("sam_med3d", sizes)).state_dict()
+    write_checkpoint(tmp_path / "m.safetensors", state, network="sam_med3d", sizes=sizes)
+    click, patch = (
+        [PatchClick((60.0, 61.0, 62.0), True)],
+        Patch(golden_patch(0)[0], Box((0,) * 3, (128,) * 3), Grid((128,) * 3, np.eye(4))),
+    )
+    answers = [
+        load_predictor(tmp_path / "m.safetensors", "cpu", family=family).predict(patch, click).low_res
+        for family in (None, "sam_med3d", "fastsam3d_teacher")
+    ]
+    assert np.array_equal(answers[0], answers[1])
+    assert not np.allclose(answers[0], answers[2])
+    with pytest.raises(ModelError, match="no network named 'best'"):
+        load_predictor(tmp_path / "m.safetensors", "cpu", family="best")
 
 
 def test_a_checkpoint_brings_its_preset_and_name(tiny_checkpoint):

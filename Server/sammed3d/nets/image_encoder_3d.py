@@ -1,6 +1,7 @@
-"""The 3-D image encoder (a plain vision transformer) of SAM-Med3D.
+"""The 3-D image encoder (a plain vision transformer) of SAM-Med3D and FastSAM3D.
 
-Source: SAM-Med3D `segment_anything/modeling/image_encoder3D.py`.
+Source: `segment_anything/modeling/image_encoder3D.py` of SAM-Med3D and of FastSAM3D. In FastSAM3D, teacher and student
+alike, the MLP's residual is taken after normalisation: the same weights give other numbers in either code.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ class EncoderConfig:
         width: channels of a token.
         depth: number of transformer blocks.
         heads: attention heads of a block.
-        window: edge length of attention windows, tokens.
+        window: edge length of attention windows, tokens; 0 for attention to the whole grid in every block.
         global_blocks: the blocks that attend to the whole grid instead.
         out_channels: channels of the image embedding.
+        mlp_only_blocks: how many of the first blocks have no attention (FastSAM3D's student).
+        normalised_residual: whether the MLP adds to its normalised input instead of its input (all of FastSAM3D).
     """
 
     image_size: int = 128
@@ -38,6 +41,8 @@ class EncoderConfig:
     window: int = 14
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)
     out_channels: int = 384
+    mlp_only_blocks: int = 0
+    normalised_residual: bool = False
 
     @property
     def grid(self) -> int:
@@ -54,7 +59,7 @@ class ImageEncoder3d(nn.Module):
         self.patch_embed = PatchEmbed3d(config.patch_size, width)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, grid, width))
         self.blocks = nn.ModuleList(
-            Block3d(width, config.heads, 0 if index in config.global_blocks else config.window, grid)
+            Block3d(config, 0 if index in config.global_blocks else config.window, index >= config.mlp_only_blocks)
             for index in range(config.depth)
         )
         self.neck = nn.Sequential(
@@ -88,16 +93,27 @@ class PatchEmbed3d(nn.Module):
 
 
 class Block3d(nn.Module):
-    """Transformer block: attention, then MLP, both on normalised input with a residual."""
+    """Transformer block: attention, then MLP, both on normalised input with a residual.
 
-    def __init__(self, width: int, heads: int, window: int, grid: int) -> None:
+    Args:
+        config: of the encoder.
+        window: edge length of attention windows; 0 for the whole grid.
+        attends: False for a block that is an MLP alone.
+    """
+
+    def __init__(self, config: EncoderConfig, window: int, attends: bool) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention3d(width, heads, window, grid)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = MLPBlock(width, 4 * width, nn.GELU())
+        self.normalised_residual = config.normalised_residual
+        self.attends = attends
+        if attends:
+            self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
+            self.attn = Attention3d(config.width, config.heads, window, config.grid)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
+        self.mlp = MLPBlock(config.width, 4 * config.width, nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        result: Tensor = x + self.mlp(self.norm2(x))
+        if self.attends:
+            x = x + self.attn(self.norm1(x))
+        normalised = self.norm2(x)
+        result: Tensor = (normalised if self.normalised_residual else x) + self.mlp(normalised)
         return result

@@ -1,6 +1,6 @@
-"""SAM-Med3D: image encoder, prompt encoder and mask decoder as one network.
+"""SAM-Med3D and FastSAM3D: image encoder, prompt encoder and mask decoder as one network.
 
-Source: SAM-Med3D `segment_anything/build_sam3D.py`. The released weights are `vit_b_ori`, here `sam_med3d`.
+Source: `segment_anything/build_sam3D.py` of SAM-Med3D and of FastSAM3D.
 """
 
 from __future__ import annotations
@@ -53,8 +53,16 @@ CONFIGS: dict[str, SamMed3dConfig] = {
     "sam_med3d_vit_h": SamMed3dConfig(
         EncoderConfig(image_size=256, width=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31))
     ),
+    "fastsam3d": SamMed3dConfig(
+        EncoderConfig(depth=6, heads=6, window=0, global_blocks=(), mlp_only_blocks=2, normalised_residual=True)
+    ),
+    "fastsam3d_teacher": SamMed3dConfig(EncoderConfig(normalised_residual=True)),
 }
-"""The published builders: `vit_b_ori` (128³, every released checkpoint) and vit_b, vit_l, vit_h (256³, no weights)."""
+"""The published builders.
+
+`sam_med3d` is `vit_b_ori` (128³, every released checkpoint of SAM-Med3D); vit_b, vit_l and vit_h are 256³ and have no
+weights. `fastsam3d` is FastSAM3D's student, `fastsam3d_teacher` the 12-layer network of its repository.
+"""
 
 
 class SamMed3d(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -20,7 +21,10 @@ DEFAULT_MODEL = Path(__file__).parent / "models" / "default.safetensors"
 
 
 def load_predictor(
-    model: str | os.PathLike[str] = "default", device: str = "auto", precision: Precision = "auto"
+    model: str | os.PathLike[str] = "default",
+    device: str = "auto",
+    precision: Precision = "auto",
+    family: str | None = None,
 ) -> TorchPredictor:
     """Load a model for prediction in this process.
 
@@ -28,6 +32,7 @@ def load_predictor(
         model: "default", or the path of a checkpoint (`.pth`, `.pt`, `.safetensors`).
         device: "auto" (CUDA, else Apple MPS, else CPU), or a torch device.
         precision: "auto", "float32", "bfloat16" or "float16".
+        family: name of the network (see `nets.names()`), where keys and shapes do not tell it.
 
     Raises:
         ModelError: the model is not known or not installed, or the device or precision cannot be used.
@@ -45,7 +50,7 @@ def load_predictor(
     elif not path.suffix and not path.exists():
         raise ModelError(f"There is no model named {str(model)!r}. Use default, or the path of a checkpoint.")
     checkpoint = read_checkpoint(path)
-    name = recognise(checkpoint)
+    name = family or recognise(checkpoint)
     with torch.device("meta"):
         network = nets.build(name, _json_entry(checkpoint, "sizes"))
     load_weights(network, checkpoint)
@@ -61,27 +66,33 @@ def load_predictor(
 def recognise(checkpoint: Checkpoint) -> str:
     """Return the name of the network that a checkpoint belongs to, by its metadata or by its keys and shapes.
 
+    SAM-Med3D and FastSAM3D's 12-layer teacher have the same keys and shapes; without metadata such a file is taken as
+    SAM-Med3D. Name the family to say otherwise.
+
     Raises:
-        CheckpointError: no known network fits.
+        CheckpointError: no known network fits; an incomplete file is recognised, and refused later with a list.
     """
     if name := checkpoint.metadata.get("network"):
         return name
-    position = checkpoint.weights.get("image_encoder.pos_embed")
-    blocks = {k.split(".")[2] for k in checkpoint.weights if k.startswith("image_encoder.blocks.")}
-    for name, config in nets.CONFIGS.items():
-        grid, encoder = config.encoder.grid, config.encoder
-        shape = (1, grid, grid, grid, encoder.width)
-        if position is not None and tuple(position.shape) == shape and len(blocks) <= encoder.depth:
-            return name
-    raise CheckpointError(
-        f"{checkpoint.path.name}: not a SAM-Med3D checkpoint: "
-        + (
-            "it has no image_encoder.pos_embed"
-            if position is None
-            else f"its position embedding is {tuple(position.shape)} and it has {len(blocks)} encoder blocks"
+    found = {(key, tuple(value.shape)) for key, value in checkpoint.weights.items()}
+    shared = {name: len(found & expected) / len(found | expected) for name, expected in _known_shapes().items()}
+    best = max(shared, key=lambda name: shared[name])
+    if shared[best] < 0.5:
+        raise CheckpointError(
+            f"{checkpoint.path.name}: none of the known networks. Its {len(found)} weights share "
+            f"{shared[best]:.0%} with {best}, the nearest of {', '.join(nets.CONFIGS)}."
         )
-        + f" ({len(checkpoint.weights)} weights in all). Known networks: {', '.join(nets.CONFIGS)}."
-    )
+    return best
+
+
+@functools.cache
+def _known_shapes() -> dict[str, set[tuple[str, tuple[int, ...]]]]:
+    """Keys and shapes of every network; the first of two with the same ones comes first."""
+    with torch.device("meta"):
+        return {
+            name: {(key, tuple(value.shape)) for key, value in nets.build(name).state_dict().items()}
+            for name in nets.CONFIGS
+        }
 
 
 def preset_of(checkpoint: Checkpoint, network: nets.SamMed3d) -> Preset:

@@ -1,4 +1,4 @@
-"""SAM-Med3D at full size against what the published code answers for the same weights."""
+"""SAM-Med3D and FastSAM3D at full size against what the published code answers for the same weights."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,19 @@ GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def golden():
-    return np.load(GOLDEN / "sam_med3d_seed0.npz")
+@pytest.fixture(scope="module", params=["sam_med3d", "fastsam3d", "fastsam3d_teacher"])
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def network():
-    return filled(build("sam_med3d"))
+def golden(name):
+    return np.load(GOLDEN / f"{name}_seed0.npz")
+
+
+@pytest.fixture(scope="module")
+def network(name):
+    return filled(build(name))
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +49,10 @@ def differs(logits, expected):
     return np.abs(logits.numpy() - expected).max()
 
 
-def test_state_dict_has_the_published_keys_and_shapes(network):
-    published = json.loads((GOLDEN / "sam_med3d_keys.json").read_text())
+def test_state_dict_has_the_published_keys_and_shapes(name, network):
+    published = json.loads((GOLDEN / f"{name}_keys.json").read_text())
     assert {k: list(v.shape) for k, v in network.state_dict().items()} == published
-    assert len(published) == 324
+    assert len(published) == {"sam_med3d": 324, "fastsam3d": 216, "fastsam3d_teacher": 324}[name]
 
 
 def test_image_embedding(embedding, golden):
