@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from networks import filled
-from sammed3d.nets.attention_3d import Attention3d, equal_windows, relative
+from sammed3d.nets.attention_3d import Attention3d, equal_windows
+from sammed3d.nets.common import relative
 from sammed3d.nets.literal import LiteralAttention3d, make_literal
 from sammed3d.nets.sam_med3d import SamMed3d, SamMed3dConfig
 

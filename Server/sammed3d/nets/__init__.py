@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 from sammed3d.errors import ModelError
+from sammed3d.nets.sam_med2d import CONFIGS_2D, SamMed2d, SamMed2dConfig
 from sammed3d.nets.sam_med3d import CONFIGS, SamMed3d, SamMed3dConfig
 
-__all__ = ["CONFIGS", "SamMed3d", "SamMed3dConfig", "build", "names"]
+__all__ = ["CONFIGS", "CONFIGS_2D", "SamMed2d", "SamMed2dConfig", "SamMed3d", "SamMed3dConfig", "build", "names"]
 
 _ALIASES = {"vit_b_ori": "sam_med3d"}
 
 
 def names() -> list[str]:
     """Names that `build` knows."""
-    return [*CONFIGS, *_ALIASES]
+    return [*CONFIGS, *CONFIGS_2D, *_ALIASES]
 
 
-def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d:
+@overload
+def build(name: Literal["sam_med2d", "ft_sam2d"], sizes: None = None) -> SamMed2d: ...  # type: ignore[overload-overlap]
+@overload
+def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d: ...
+def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d | SamMed2d:
     """Build a network with random weights and the published state-dict keys.
 
     Args:
         name: one of `names()`.
-        sizes: what differs from the published sizes, as in `SamMed3dConfig.with_sizes`.
+        sizes: what differs from the published sizes, as in `SamMed3dConfig.with_sizes`; 3-D networks only.
 
     Raises:
         ModelError: the name or a size is unknown.
     """
+    if name in CONFIGS_2D and not sizes:
+        return SamMed2d(CONFIGS_2D[name])
     config = CONFIGS.get(_ALIASES.get(name, name))
     if config is None:
         raise ModelError(f"There is no network named {name!r}. Known: {', '.join(names())}.")

@@ -30,6 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sammed3d.nets.common import relative
+
 
 class Attention3d(nn.Module):
     """Multi-head self-attention in cubic windows of a cubic grid of tokens.
@@ -124,17 +126,6 @@ def _padded_mass(in_d: Tensor, in_h: Tensor, in_w: Tensor, real: tuple[int, int,
 def _wide(x: Tensor) -> Tensor:
     """At least float32: exponentials are not summed in half precision."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def relative(table: Tensor, n: int) -> Tensor:
-    """Look a relative-position table (2n - 1, c) up for all pairs: (n, n, c), entry [i, j] = table[i - j + n - 1].
-
-    A table of another length is linearly interpolated first, as published.
-    """
-    if len(table) != 2 * n - 1:
-        table = functional.interpolate(table.T[None], size=2 * n - 1, mode="linear")[0].T
-    index = torch.arange(n, device=table.device)
-    return table[index[:, None] - index[None, :] + n - 1]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""Small building blocks that several networks share."""
+"""Small building blocks that several networks share, for two and three spatial dimensions."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
-class LayerNorm3d(nn.Module):
-    """Layer normalisation over the channel axis of a (B, C, X, Y, Z) tensor, eps 1e-6."""
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channel axis of a (B, C, ...) tensor, eps 1e-6."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -15,7 +16,7 @@ class LayerNorm3d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        channels_last = nn.functional.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias, 1e-6)
+        channels_last = functional.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias, 1e-6)
         return channels_last.movedim(-1, 1)
 
 
@@ -33,20 +34,36 @@ class MLPBlock(nn.Module):
         return result
 
 
-class UpsampleByTwo(nn.ConvTranspose3d):
-    """`ConvTranspose3d` with kernel 2 and stride 2, computed as the matrix product that it is.
+class UpsampleByTwo(nn.Module):
+    """A transposed convolution with kernel 2 and stride 2, computed as the matrix product that it is.
 
-    Its blocks do not overlap, so every input voxel makes its own 2x2x2 output voxels. Same keys, same numbers; on a
-    CPU several times faster than the general kernel.
+    Its blocks do not overlap, so every input voxel makes its own 2x2(x2) output voxels. Keys, shapes and numbers are
+    those of `ConvTranspose2d` and `ConvTranspose3d`; on a CPU it is several times faster than their general kernel.
     """
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(channels_in, channels_out, kernel_size=2, stride=2)
+    def __init__(self, channels_in: int, channels_out: int, dimensions: int) -> None:
+        super().__init__()
+        general = (nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d)(channels_in, channels_out, 2, 2)
+        self.weight, self.bias = general.weight, general.bias
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: ARG002 - base signature
-        b, _, i, j, k = x.shape
-        blocks = x.movedim(1, -1) @ self.weight.flatten(1)  # (B, X, Y, Z, C * 8)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> (B, channels out, ... doubled)."""
+        batch, _, *grid = x.shape
+        dimensions, channels = len(grid), self.weight.shape[1]
+        blocks = x.movedim(1, -1) @ self.weight.flatten(1)  # (B, ..., channels * 2^dimensions)
         if self.bias is not None:
-            blocks = blocks + self.bias.repeat_interleave(8)
-        blocks = blocks.view(b, i, j, k, self.out_channels, 2, 2, 2)
-        return blocks.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(b, self.out_channels, 2 * i, 2 * j, 2 * k)
+            blocks = blocks + self.bias.repeat_interleave(2**dimensions)
+        blocks = blocks.view(batch, *grid, channels, *[2] * dimensions)
+        interleaved = [axis for d in range(dimensions) for axis in (1 + d, dimensions + 2 + d)]
+        return blocks.permute(0, dimensions + 1, *interleaved).reshape(batch, channels, *(2 * n for n in grid))
+
+
+def relative(table: Tensor, n: int) -> Tensor:
+    """Look a relative-position table (2n - 1, c) up for all pairs: (n, n, c), entry [i, j] = table[i - j + n - 1].
+
+    A table of another length is linearly interpolated first, as published.
+    """
+    if len(table) != 2 * n - 1:
+        table = functional.interpolate(table.T[None], size=2 * n - 1, mode="linear")[0].T
+    index = torch.arange(n, device=table.device)
+    return table[index[:, None] - index[None, :] + n - 1]

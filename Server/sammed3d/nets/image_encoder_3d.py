@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sammed3d.nets.attention_3d import Attention3d
-from sammed3d.nets.common import LayerNorm3d, MLPBlock
+from sammed3d.nets.common import ChannelNorm, MLPBlock
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class ImageEncoder3d(nn.Module):
         )
         self.neck = nn.Sequential(
             nn.Conv3d(width, config.out_channels, kernel_size=1, bias=False),
-            LayerNorm3d(config.out_channels),
+            ChannelNorm(config.out_channels),
             nn.Conv3d(config.out_channels, config.out_channels, kernel_size=3, padding=1, bias=False),
-            LayerNorm3d(config.out_channels),
+            ChannelNorm(config.out_channels),
         )
 
     def forward(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sammed3d.nets.attention_3d import Attention3d, relative
+from sammed3d.nets.attention_3d import Attention3d
+from sammed3d.nets.common import relative
 
 
 class LiteralAttention3d(Attention3d):

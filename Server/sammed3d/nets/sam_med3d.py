@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from sammed3d.errors import ModelError
 from sammed3d.nets.image_encoder_3d import EncoderConfig, ImageEncoder3d
-from sammed3d.nets.mask_decoder_3d import MaskDecoder3d
-from sammed3d.nets.prompt_encoder_3d import PromptEncoder3d
+from sammed3d.nets.mask_decoder import MaskDecoder
+from sammed3d.nets.prompt_encoder import PromptEncoder
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class SamMed3d(nn.Module):
         encoder = config.encoder
         self.config = config
         self.image_encoder = ImageEncoder3d(encoder)
-        self.prompt_encoder = PromptEncoder3d(encoder.out_channels, encoder.image_size, encoder.grid)
-        self.mask_decoder = MaskDecoder3d(encoder.out_channels, mlp_hidden=config.decoder_mlp)
+        self.prompt_encoder = PromptEncoder(encoder.out_channels, encoder.image_size, encoder.grid, dimensions=3)
+        self.mask_decoder = MaskDecoder(encoder.out_channels, 3, mlp_hidden=config.decoder_mlp)
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding.

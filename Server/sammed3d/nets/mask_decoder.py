@@ -1,6 +1,6 @@
-"""The mask decoder of SAM-Med3D: image embedding and prompts become low-res mask logits.
+"""The mask decoder of SAM, in two and three dimensions: image embedding and prompts become low-res mask logits.
 
-Source: SAM-Med3D `segment_anything/modeling/mask_decoder3D.py`.
+Source: `segment_anything/modeling/mask_decoder.py` and SAM-Med3D's `mask_decoder3D.py`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sammed3d.nets.common import LayerNorm3d, MLPBlock, UpsampleByTwo
+from sammed3d.nets.common import ChannelNorm, MLPBlock, UpsampleByTwo
 
 
-class MaskDecoder3d(nn.Module):
+class MaskDecoder(nn.Module):
     """Predict masks from an image embedding and encoded prompts.
 
     Args:
-        channels: of tokens and embedding (C), 384.
+        channels: of tokens and embedding (C).
+        dimensions: 2 or 3.
         multimask_outputs: masks for ambiguous prompts, beside the single mask 0.
         depth: layers of the two-way transformer.
         heads: attention heads.
@@ -26,7 +27,13 @@ class MaskDecoder3d(nn.Module):
     """
 
     def __init__(
-        self, channels: int, multimask_outputs: int = 3, depth: int = 2, heads: int = 8, mlp_hidden: int = 2048
+        self,
+        channels: int,
+        dimensions: int,
+        multimask_outputs: int = 3,
+        depth: int = 2,
+        heads: int = 8,
+        mlp_hidden: int = 2048,
     ) -> None:
         super().__init__()
         masks = multimask_outputs + 1
@@ -34,10 +41,10 @@ class MaskDecoder3d(nn.Module):
         self.iou_token = nn.Embedding(1, channels)
         self.mask_tokens = nn.Embedding(masks, channels)
         self.output_upscaling = nn.Sequential(
-            UpsampleByTwo(channels, channels // 4),
-            LayerNorm3d(channels // 4),
+            UpsampleByTwo(channels, channels // 4, dimensions),
+            ChannelNorm(channels // 4),
             nn.GELU(),
-            UpsampleByTwo(channels // 4, channels // 8),
+            UpsampleByTwo(channels // 4, channels // 8, dimensions),
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
@@ -51,14 +58,14 @@ class MaskDecoder3d(nn.Module):
         """Decode.
 
         Args:
-            embedding: (B, C, g, g, g), or (1, C, g, g, g) for several prompts on one image.
-            position: dense position encoding (1, C, g, g, g).
+            embedding: (B, C, g, g[, g]), or batch 1 for several prompts on one image.
+            position: dense position encoding (1, C, g, g[, g]).
             sparse: prompt tokens (B, P, C).
-            dense: encoded mask prompt (B, C, g, g, g).
+            dense: encoded mask prompt (B, C, g, g[, g]).
             multimask: True for masks 1..3, False for mask 0.
 
         Returns:
-            Low-res logits (B, masks, 4g, 4g, 4g) and scores (B, masks).
+            Low-res logits (B, masks, 4g, 4g[, 4g]) and scores (B, masks).
         """
         source = embedding + dense
         batch, channels, *grid = source.shape

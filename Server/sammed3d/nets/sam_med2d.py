@@ -1,0 +1,112 @@
+"""SAM-Med2D and FT-SAM: SAM's ViT-B on 256 x 256 images, with and without adapters.
+
+Source: SAM-Med2D `segment_anything/build_sam.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sammed3d.nets.image_encoder_2d import ImageEncoder2d
+from sammed3d.nets.mask_decoder import MaskDecoder
+from sammed3d.nets.prompt_encoder import PromptEncoder
+
+
+@dataclass(frozen=True)
+class SamMed2dConfig:
+    """Sizes of the network.
+
+    Attributes:
+        image_size: edge length of the input, pixels.
+        width: channels of a token.
+        depth: number of transformer blocks.
+        heads: attention heads of a block.
+        window: edge length of attention windows, tokens.
+        global_blocks: the blocks that attend to the whole grid instead.
+        channels: of the image embedding, prompt encoder and mask decoder.
+        adapter: whether every block has SAM-Med2D's adapter.
+    """
+
+    image_size: int = 256
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    window: int = 14
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    channels: int = 256
+    adapter: bool = True
+
+
+CONFIGS_2D: dict[str, SamMed2dConfig] = {
+    "sam_med2d": SamMed2dConfig(),
+    "ft_sam2d": SamMed2dConfig(adapter=False),
+}
+
+
+class SamMed2d(nn.Module):
+    """Encode an image once, then decode prompts as often as needed.
+
+    Example:
+        >>> net = sammed3d.nets.build("sam_med2d")
+        >>> embedding = net.encode(image)                              # (1, 3, 256, 256), normalised
+        >>> logits, scores = net.decode(embedding, coords, labels, None)
+    """
+
+    def __init__(self, config: SamMed2dConfig | None = None) -> None:
+        super().__init__()
+        config = config or SamMed2dConfig()
+        self.config = config
+        self.image_encoder = ImageEncoder2d(
+            image_size=config.image_size,
+            width=config.width,
+            depth=config.depth,
+            heads=config.heads,
+            window=config.window,
+            global_blocks=config.global_blocks,
+            out_channels=config.channels,
+            adapter=config.adapter,
+        )
+        self.prompt_encoder = PromptEncoder(config.channels, config.image_size, config.image_size // 16, 2, boxes=True)
+        self.mask_decoder = MaskDecoder(config.channels, 2)
+
+    def encode(self, image: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
+        """Compute the image embedding: (B, 3, 256, 256) -> (B, 256, 16, 16).
+
+        `between_layers` is called before every transformer block; what it raises stops the computation.
+        """
+        embedding: Tensor = self.image_encoder(image, between_layers)
+        return embedding
+
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        boxes: Tensor | None = None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict low-res logits for clicks and boxes on an encoded image.
+
+        Args:
+            embedding: from `encode`, batch B or 1.
+            coords: (B, N, 2) pixel indices x, y of the 256 x 256 image; N may be 0 with a box.
+            labels: (B, N) 1 positive, 0 negative, -1 not a point.
+            low_res: (B, 1, 64, 64) the sigmoid of previous low-res logits, as in training; None without a mask.
+            boxes: (B, 4) x0, y0, x1, y1, or None.
+            multimask: three masks for ambiguous prompts instead of one.
+
+        Returns:
+            Logits (B, 3 or 1, 64, 64), above 0 inside, and the model's own estimate of their IoU (B, 3 or 1).
+        """
+        logits, scores = self.mask_decoder(
+            embedding,
+            self.prompt_encoder.dense_position(),
+            self.prompt_encoder.sparse(coords, labels, boxes),
+            self.prompt_encoder.dense(low_res, len(coords)),
+            multimask=multimask,
+        )
+        return logits, scores
