@@ -161,22 +161,26 @@ def _threshold(
     lattice: Lattice, window: Box, logits: Float32, cover: Float32, base: BoxedMask | None
 ) -> BoxedMask | None:
     """Resample the composited logits to the volume's voxels in a window and keep where they are above 0."""
-    field = logits if base is not None else logits - (1 - cover) * np.float32(MASK_LOGIT)
-    blended = base is not None and bool(cover.min() < 1)
-    candidates = Box.around((field > 0) | (cover < 1) if blended else field > 0)
+    if base is None:  # then b is the same everywhere, and can be blended in on the lattice
+        logits = logits - (1 - cover) * np.float32(MASK_LOGIT)
+        cover = np.ones_like(cover)
+    candidates = Box.around((logits > 0) | (cover < 1))
     near = candidates and candidates.shifted(window.begin).grown(1).intersection(window)
     target = near and lattice.covered(near)
     if not target:
         return None
     weights = lattice.painting(window, target)
     mask = np.empty(target.shape, np.uint8, order="F")
-    for k, slab in interpolate_slabs(lattice.to_file_order(field), weights):
-        mask[:, :, k : k + slab.shape[2]] = slab > 0
-    if blended and base is not None:
-        signs = MASK_LOGIT * (2 * base.cut(target).astype(np.float32) - 1)
-        logits_here = interpolate(lattice.to_file_order(field), weights)
-        cover_here = interpolate(lattice.to_file_order(cover), weights)
-        mask[...] = logits_here + (1 - cover_here) * signs > 0
+    slabs = interpolate_slabs(lattice.to_file_order(logits), weights)
+    if base is None or cover.min() == 1:
+        for k, slab in slabs:
+            mask[:, :, k : k + slab.shape[2]] = slab > 0
+    else:
+        start = np.where(base.cut(target), np.float32(MASK_LOGIT), np.float32(-MASK_LOGIT))
+        covers = interpolate_slabs(lattice.to_file_order(cover), weights)
+        for (k, slab), (_, covered) in zip(slabs, covers, strict=True):
+            here = np.s_[:, :, k : k + slab.shape[2]]
+            mask[here] = slab + (1 - covered) * start[here] > 0
     return _cropped(BoxedMask(target, mask))
 
 

@@ -38,7 +38,7 @@ def read_voxels(path: Path, reader: sitk.ImageFileReader) -> npt.NDArray[np.gene
         try:
             byte_order = "<" if int.from_bytes(file.read(4), "little") in (348, 540) else ">"
             file.seek(int(float(reader.GetMetaData("vox_offset"))))
-            array = np.empty(reader.GetSize(), np.dtype(byte_order + code), order="F")
+            array = np.empty(reader.GetSize()[:3], np.dtype(byte_order + code), order="F")
             _fill(array.reshape(-1, order="F").view(np.uint8).data, file)
         except (EOFError, OSError, zlib.error) as error:
             raise VolumeError(

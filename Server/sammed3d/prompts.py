@@ -121,6 +121,18 @@ def read(path: str | os.PathLike[str]) -> tuple[ObjectPrompts, ...]:
     return loads(text, path.name)
 
 
+def write(path: str | os.PathLike[str], objects: Iterable[ObjectPrompts]) -> None:
+    """Write a prompt file.
+
+    Raises:
+        PromptError: it cannot be written.
+    """
+    try:
+        Path(path).write_text(dumps(objects), encoding="utf-8")
+    except OSError as error:
+        raise PromptError(f"{path}: the prompts cannot be written. Check the folder and its permissions.") from error
+
+
 def markups_json(clicks: Sequence[Click]) -> str:
     """Return clicks as a 3D Slicer markups file: one fiducial list, polarity in each point's description."""
     points = [

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -122,12 +121,7 @@ class Session:
         Raises:
             PromptError: the name is taken.
         """
-        taken = {o.name for o in self.objects}
-        if name is None:
-            name = next(n for i in range(1, len(taken) + 2) if (n := f"Object {i}") not in taken)
-        if name in taken:
-            raise PromptError(f"There is an object named {name!r} already. Choose another name.")
-        self.current = SessionObject(name, color or PALETTE[len(self.objects) % len(PALETTE)])
+        self.current = self._new_object(name, color)
         self.objects.append(self.current)
         return self.current
 
@@ -150,25 +144,24 @@ class Session:
             PredictionCancelled: `cancellation` was used.
         """
         click = self._checked(Click((world[0], world[1], world[2]), positive))
-        now = self._current_or_new()._now
-        return self._change(replace(now, clicks=(*now.clicks, click)), cancellation)
+        return self._change(replace(self._now(), clicks=(*self._now().clicks, click)), cancellation)
 
     def move_click(self, index: int, world: Sequence[float], cancellation: Cancellation | None = None) -> Update:
         """Move a click, keeping its place in the order and its polarity; later clicks are applied again."""
         clicks = self._clicks_with(index)
         clicks[index] = self._checked(Click((world[0], world[1], world[2]), clicks[index].positive))
-        return self._change(replace(self._current_or_new()._now, clicks=tuple(clicks)), cancellation)
+        return self._change(replace(self._now(), clicks=tuple(clicks)), cancellation)
 
     def remove_click(self, index: int, cancellation: Cancellation | None = None) -> Update:
         """Remove a click; later clicks are applied again."""
         clicks = self._clicks_with(index)
         del clicks[index]
-        return self._change(replace(self._current_or_new()._now, clicks=tuple(clicks)), cancellation)
+        return self._change(replace(self._now(), clicks=tuple(clicks)), cancellation)
 
     def set_clicks(self, clicks: Sequence[Click], cancellation: Cancellation | None = None) -> Update:
         """Replace all clicks, for example by those of a file."""
         checked = tuple(self._checked(click) for click in clicks)
-        return self._change(replace(self._current_or_new()._now, clicks=checked), cancellation)
+        return self._change(replace(self._now(), clicks=checked), cancellation)
 
     def start_from(self, mask: npt.NDArray[np.generic]) -> Update:
         """Start again from an existing mask (I, J, K), non-zero inside, which later clicks refine. Can be undone.
@@ -210,8 +203,12 @@ class Session:
         write_segments(path, [Segment(o.name, o.mask, o.color) for o in self.objects], self.volume.grid)
 
     def save_prompts(self, path: str | os.PathLike[str]) -> None:
-        """Write the prompts of all objects as JSON."""
-        Path(path).write_text(prompts.dumps(o.prompts for o in self.objects), encoding="utf-8")
+        """Write the prompts of all objects as JSON.
+
+        Raises:
+            PromptError: the file cannot be written.
+        """
+        prompts.write(path, (o.prompts for o in self.objects))
 
     def load_prompts(self, path: str | os.PathLike[str]) -> list[Update]:
         """Add the objects of a prompt file (or Slicer markups) and apply their clicks.
@@ -243,8 +240,16 @@ class Session:
                 return candidate
         raise PromptError(f"There is no object named {name!r}.")
 
-    def _current_or_new(self) -> SessionObject:
-        return self.current or self.add_object()
+    def _new_object(self, name: str | None = None, color: RGB | None = None) -> SessionObject:
+        taken = {o.name for o in self.objects}
+        if name is None:
+            name = next(n for i in range(1, len(taken) + 2) if (n := f"Object {i}") not in taken)
+        if name in taken:
+            raise PromptError(f"There is an object named {name!r} already. Choose another name.")
+        return SessionObject(name, color or PALETTE[len(self.objects) % len(PALETTE)])
+
+    def _now(self) -> PromptState:
+        return PromptState() if self.current is None else self.current._now
 
     def _clicks_with(self, index: int) -> list[Click]:
         clicks = list(self.current.clicks) if self.current is not None else []
@@ -264,8 +269,11 @@ class Session:
 
     def _change(self, prompts_after: PromptState, cancellation: Cancellation | None = None) -> Update:
         """Evaluate new prompts of the current object; only if that succeeds do they enter its history."""
-        target = self._current_or_new()
+        target = self.current or self._new_object()
         update, mask = self._evaluate(target, prompts_after, cancellation)
+        if target not in self.objects:
+            self.objects.append(target)
+            self.current = target
         target._history[target._position + 1 :] = [prompts_after]
         target._position += 1
         target._mask = mask

@@ -106,11 +106,15 @@ class Volume:
 
 
 def grid_of(image: Any) -> Grid:
-    """Return the RAS grid of a 3-D `sitk.Image`, or of the file whose header a `sitk.ImageFileReader` has read."""
+    """Return the RAS grid of a `sitk.Image`, or of the file whose header a `sitk.ImageFileReader` has read.
+
+    Of an image with more than three axes, the grid of the first three.
+    """
+    axes = len(image.GetSize())
     lps = np.eye(4)
-    lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    lps[:3, 3] = image.GetOrigin()
-    return Grid(image.GetSize(), LPS_TO_RAS @ lps)
+    lps[:3, :3] = np.reshape(image.GetDirection(), (axes, axes))[:3, :3] * np.array(image.GetSpacing()[:3])
+    lps[:3, 3] = image.GetOrigin()[:3]
+    return Grid(image.GetSize()[:3], LPS_TO_RAS @ lps)
 
 
 def image_on(grid: Grid, pixel_type: int) -> sitk.Image:
@@ -148,6 +152,7 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
         grid = grid_of(reader)
         if path.name.endswith((".nii", ".nii.gz")):
             return grid, nifti.read_voxels(path, reader), None
+        reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
         image = reader.Execute()
     except RuntimeError as error:
         raise VolumeError(_explain(path, str(error))) from error
@@ -164,7 +169,7 @@ def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
     size = reader.GetSize()
     if len(size) == 2:
         raise VolumeError(f"{name}: this is a 2-D image. Give a 3-D volume, or the folder of all its slices.")
-    if len(size) != 3:
+    if any(n != 1 for n in size[3:]):
         raise VolumeError(
             f"{name}: this image has {len(size)} dimensions (size {size}). Extract one 3-D frame and use that."
         )

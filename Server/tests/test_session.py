@@ -206,10 +206,12 @@ def test_a_failed_or_cancelled_prediction_leaves_the_session_as_it_was(session, 
     assert len(session.current.clicks) == 2
 
 
-def test_a_first_click_that_is_cancelled_leaves_an_empty_object():
+def test_a_first_click_that_is_cancelled_leaves_no_object():
     session = Session(small_volume(), CancelledPredictor())
     with pytest.raises(PredictionCancelled):
         session.click(CENTRE)
+    assert session.objects == []
+    assert session.current is None
     assert not session.mask().any()
     assert session.undo() is None
 
@@ -266,6 +268,11 @@ def test_prompts_survive_saving_and_give_the_same_mask(session, tmp_path):
     assert [o.name for o in tomorrow.objects] == ["liver", "spleen"]
     for name in ("liver", "spleen"):
         assert np.array_equal(tomorrow.mask(name), session.mask(name))
+
+
+def test_prompts_that_cannot_be_written_are_named(session, tmp_path):
+    with pytest.raises(PromptError, match=r"no.prompts\.json: the prompts cannot be written"):
+        session.save_prompts(tmp_path / "no" / "prompts.json")
 
 
 def test_loading_prompts_that_do_not_fit_adds_nothing(session, tmp_path):

@@ -119,6 +119,22 @@ def test_other_dimensions_and_colours_are_refused(tmp_path):
         Volume.read(tmp_path / "colour.nrrd")
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
+def test_a_single_frame_with_four_axes_is_a_volume(tmp_path, suffix):
+    import nibabel
+
+    array, affine = phantom((5, 6, 7)), make_affine((1, 2, 3), (0.1, 0.2, 0.3), (4, 5, 6))
+    path = tmp_path / f"frame{suffix}"
+    if suffix == ".nii":
+        nibabel.save(nibabel.Nifti1Image(array[..., None], affine), path)
+    else:
+        image = sitk.JoinSeries([sitk.ReadImage(write_image(tmp_path / "x.nrrd", array, affine))])
+        sitk.WriteImage(image, str(path))
+    volume = Volume.read(path)
+    assert np.array_equal(volume.array, array)
+    assert np.abs(volume.grid.index_to_world - affine).max() < 1e-4
+
+
 def test_sheared_nifti_headers_are_refused_with_a_remedy(tmp_path):
     import nibabel
 
