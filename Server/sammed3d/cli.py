@@ -74,6 +74,7 @@ def segment(
     model: ModelOption = "default",
     device: DeviceOption = "auto",
     family: Annotated[str | None, typer.Option(help="The checkpoint's network, where the file does not tell.")] = None,
+    base: Annotated[Path | None, typer.Option(help="What a file of LoRA matrices alone was trained on.")] = None,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     series: SeriesOption = None,
     as_json: JsonOption = False,
@@ -88,7 +89,7 @@ def segment(
         with _stage("Reading the volume", "read", seconds):
             image = Volume.read(volume, series)
         with _stage("Loading the model", "load", seconds):
-            predictor = sammed3d.load_predictor(model, device, precision, family)  # type: ignore[arg-type]
+            predictor = sammed3d.load_predictor(model, device, precision, family, base)  # type: ignore[arg-type]
         session = Session(image, predictor)
         with _stage("Segmenting", "segment", seconds):
             _apply(session, parsed, points, initial, name, ijk, seconds)
@@ -183,6 +184,7 @@ def _report(session: Session, predictor: Any, seconds: dict[str, float]) -> dict
         "model": predictor.name,
         "device": str(predictor.device),
         "precision": predictor.precision,
+        "notes": list(predictor.notes),
         "segments": segments,
         "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
     }
@@ -196,6 +198,8 @@ def _print_report(report: dict[str, Any], as_json: bool) -> None:
     for s in report["segments"]:
         table.add_row(s["name"], str(s["clicks"]), str(s["voxels"]), f"{s['volume_ml']:.2f}")
     Console().print(table)
+    for note in report["notes"]:
+        screen.print(f"{report['model']}: {note}", style="dim", highlight=False)
     timing = ", ".join(f"{stage} {value:.2f} s" for stage, value in report["seconds"].items())
     screen.print(f"{report['model']} on {report['device']} ({report['precision']}): {timing}", style="dim")
 

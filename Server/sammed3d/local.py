@@ -35,6 +35,7 @@ class TorchPredictor:
         device: "auto" takes CUDA, else Apple's MPS, else the CPU; or a torch device such as "cuda:1".
         precision: "auto" is float32 on CPU and MPS, and mixed precision on CUDA.
         cache_mib: bound of the caches of image embeddings and of low-res logits, each.
+        notes: what users should know about how the weights were loaded.
 
     Raises:
         ModelError: the device does not exist here, or does not support the precision.
@@ -52,8 +53,10 @@ class TorchPredictor:
         device: str = "auto",
         precision: Precision = "auto",
         cache_mib: int = 256,
+        notes: Sequence[str] = (),
     ) -> None:
         self.name = name
+        self.notes = tuple(notes)
         self.preset = preset
         self.device = choose_device(device)
         self._autocast_type = choose_precision(precision, self.device)

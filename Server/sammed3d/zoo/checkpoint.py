@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,13 @@ class Checkpoint:
         weights: state-dict key -> tensor, on the CPU, in the file's dtype.
         metadata: strings that a safetensors file carries (for example "network", "preset"); empty for `.pth`.
         path: the file.
+        notes: what was done to the weights on their way here, for the user.
     """
 
     weights: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
     path: Path = Path()
+    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -61,12 +63,21 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         if isinstance(data.get(key), Mapping):
             data = data[key]
             break
-    weights = {str(k).removeprefix("module."): v for k, v in data.items() if isinstance(v, Tensor)}
+    weights = {key.removeprefix("module."): value for key, value in _tensors(data)}
     if not weights:
         raise CheckpointError(
             f"{path.name}: no weights found. Expected a state dict, or one under {', '.join(STATE_DICT_KEYS)}."
         )
     return Checkpoint(weights, {}, path)
+
+
+def _tensors(data: Mapping[Any, Any] | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield all tensors of nested dicts and lists, with their keys joined by dots."""
+    for key, value in data.items() if isinstance(data, Mapping) else enumerate(data):
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, Mapping | list):
+            yield from _tensors(value, f"{prefix}{key}.")
 
 
 def write_checkpoint(path: str | os.PathLike[str], weights: Mapping[str, Tensor], **metadata: Any) -> None:

@@ -14,6 +14,7 @@ from sammed3d import nets
 from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.local import Precision, TorchPredictor, choose_device
 from sammed3d.preset import Preset
+from sammed3d.zoo.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint
 
 DEFAULT_MODEL = Path(__file__).parent / "models" / "default.safetensors"
@@ -25,6 +26,7 @@ def load_predictor(
     device: str = "auto",
     precision: Precision = "auto",
     family: str | None = None,
+    base: str | os.PathLike[str] | None = None,
 ) -> TorchPredictor:
     """Load a model for prediction in this process.
 
@@ -33,6 +35,7 @@ def load_predictor(
         device: "auto" (CUDA, else Apple MPS, else CPU), or a torch device.
         precision: "auto", "float32", "bfloat16" or "float16".
         family: name of the network (see `nets.names()`), where keys and shapes do not tell it.
+        base: the checkpoint that a file of low-rank (LoRA) matrices alone was trained on.
 
     Raises:
         ModelError: the model is not known or not installed, or the device or precision cannot be used.
@@ -50,6 +53,8 @@ def load_predictor(
     elif not path.suffix and not path.exists():
         raise ModelError(f"There is no model named {str(model)!r}. Use default, or the path of a checkpoint.")
     checkpoint = read_checkpoint(path)
+    if is_lora(checkpoint):
+        checkpoint = merge_lora(checkpoint, None if base is None else read_checkpoint(base))
     name = family or recognise(checkpoint)
     with torch.device("meta"):
         network = nets.build(name, _json_entry(checkpoint, "sizes"))
@@ -60,6 +65,7 @@ def load_predictor(
         checkpoint.metadata.get("name", path.stem),
         device=device,
         precision=precision,
+        notes=checkpoint.notes,
     )
 
 
