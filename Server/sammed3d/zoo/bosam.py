@@ -75,7 +75,7 @@ def merge_lora(checkpoint: Checkpoint, base: Checkpoint | None = None) -> Checkp
 
 
 def _updates(weights: Mapping[str, Tensor], name: str) -> dict[tuple[int, Part], LowRank]:
-    """Collect pairs by (block, part). Numbered matrices are in the order q of block 0, v of block 0, q of block 1, ..."""
+    """Collect pairs by (block, part). Numbered matrices are in the order block 0 q, block 0 v, block 1 q, ..."""
     found: dict[tuple[int, Part], dict[str, Tensor]] = {}
     for key, value in weights.items():
         if match := WRAPPED.fullmatch(key):
@@ -88,9 +88,7 @@ def _updates(weights: Mapping[str, Tensor], name: str) -> dict[tuple[int, Part],
         # A whole model holds every matrix twice; both copies are the same parameter.
         found.setdefault((block, "q" if part == "q" else "v"), {}).setdefault(side, value)
     if broken := [f"block {block} {part}" for (block, part), sides in found.items() if set(sides) != {"a", "b"}]:
-        raise CheckpointError(
-            f"{name}: low-rank matrices are incomplete ({', '.join(broken[:3])}). Get the whole file."
-        )
+        raise CheckpointError(f"{name}: low-rank matrices are missing ({', '.join(broken[:3])}). Get the whole file.")
     return {place: LowRank(sides["a"], sides["b"]) for place, sides in found.items()}
 
 
