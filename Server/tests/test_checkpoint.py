@@ -20,7 +20,7 @@ from sammed3d.predictor import PatchClick
 from sammed3d.preset import Preset
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint, write_checkpoint
-from sammed3d.zoo.load import recognise
+from sammed3d.zoo.families import FAMILIES, recognise
 
 
 def published_layout(weights):
@@ -146,12 +146,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, weights):
 
 
 def test_the_network_is_recognised_by_keys_and_shapes(tmp_path):
-    for name in ("sam_med3d", "sam_med3d_vit_b", "fastsam3d"):
+    twelve_layers = ["sam_med3d", "fastsam3d_teacher", "ct_lidc"]  # the same keys and shapes
+    for name, family in FAMILIES.items():
         with torch.device("meta"):
-            state = build(name).state_dict()
-        assert recognise(Checkpoint(state)) == name
+            state = build(family.network).state_dict()
+        expected = twelve_layers if name in twelve_layers else [name]
+        assert recognise(Checkpoint(state)) == expected
         del state["mask_decoder.iou_token.weight"]
-        assert recognise(Checkpoint(state)) == name, "what is missing is said when it is loaded"
+        assert recognise(Checkpoint(state)) == expected, "what is missing is said when it is loaded"
+    assert len(build("sam_med3d_boxes").state_dict()) == 326
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
     with pytest.raises(CheckpointError, match=r"resnet\.pth: none of the known networks"):
         load_predictor(tmp_path / "resnet.pth")
@@ -171,7 +174,7 @@ def test_the_family_can_be_named_where_keys_do_not_tell(tmp_path):
     ]
     assert np.array_equal(answers[0], answers[1])
     assert not np.allclose(answers[0], answers[2])
-    with pytest.raises(ModelError, match="no network named 'best'"):
+    with pytest.raises(ModelError, match="no family named 'best'"):
         load_predictor(tmp_path / "m.safetensors", "cpu", family="best")
 
 
@@ -194,6 +197,19 @@ def test_unknown_names_say_what_to_do(tmp_path):
     write_checkpoint(tmp_path / "m.safetensors", {"a": torch.zeros(1)}, network="sam_med3d", preset="{")
     with pytest.raises(CheckpointError):
         load_predictor(tmp_path / "m.safetensors")
+
+
+def test_a_file_that_fits_several_families_says_what_it_was_taken_for(tmp_path):
+    torch.save({"model_state_dict": filled(build("sam_med3d")).state_dict()}, tmp_path / "m.pth")
+    predictor = load_predictor(tmp_path / "m.pth", "cpu")
+    assert predictor.preset == Preset()
+    assert predictor.notes == (
+        "taken for sam_med3d; fastsam3d_teacher or ct_lidc have the same weights (--family says which)",
+    )
+    fork = load_predictor(tmp_path / "m.pth", "cpu", family="ct_lidc")
+    assert fork.preset.clamp == (-1024, 300)
+    assert fork.preset.normalisation == "none"
+    assert fork.notes == ()
 
 
 def test_metadata_that_is_no_json_is_refused(tmp_path, weights):

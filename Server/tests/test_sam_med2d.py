@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from networks import filled
+from sammed3d.errors import ModelError
 from sammed3d.nets import build
 from sammed3d.nets.image_encoder_2d import Adapter, Attention2d
 
@@ -55,6 +56,20 @@ def test_the_order_of_points_does_not_matter_but_their_label_does():
         flipped, _ = network.decode(embedding, coords, 1 - labels, None)
     assert (one - swapped).abs().max() < 1e-4
     assert (one - flipped).abs().max() > 1e-3
+
+
+def test_boxes_in_3d_are_for_networks_that_know_them():
+    sizes = {"encoder": {"image_size": 64, "width": 24, "depth": 1, "heads": 2, "out_channels": 48}}
+    network = filled(build("sam_med3d_boxes", sizes))
+    embedding, low_res = torch.randn(1, 48, 4, 4, 4), torch.zeros(1, 1, 16, 16, 16)
+    no_click = (torch.zeros(1, 0, 3), torch.zeros(1, 0))
+    box = torch.tensor([[10.0, 12, 14, 40, 42, 44]])
+    with torch.inference_mode():
+        one, _ = network.decode(embedding, *no_click, low_res, boxes=box)
+        other, _ = network.decode(embedding, *no_click, low_res, boxes=box + 5)
+        assert (one - other).abs().max() > 1e-3
+        with pytest.raises(ModelError, match="does not know boxes"):
+            build("sam_med3d", sizes).decode(embedding, *no_click, low_res, boxes=box)
 
 
 def test_the_adapter_is_its_formula():

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sammed3d.errors import ModelError
 from sammed3d.nets.common import ChannelNorm
 
 NOT_A_POINT, NEGATIVE, POSITIVE, BOX_BEGIN, BOX_END = -1, 0, 1, 2, 3
@@ -91,6 +92,8 @@ class PromptEncoder(nn.Module):
         """
         coords = coords.to(self.no_mask_embed.weight.dtype) + 0.5  # voxel indices do not fit half precision
         if boxes is not None:
+            if not self.boxes:
+                raise ModelError("This model does not know boxes. Use clicks, or a checkpoint trained with boxes.")
             corners = boxes.to(coords.dtype).view(len(boxes), 2, -1) + 0.5
             coords = torch.cat([coords, corners], dim=1)
             labels = torch.cat([labels, labels.new_tensor([BOX_BEGIN, BOX_END]).expand(len(labels), 2)], dim=1)

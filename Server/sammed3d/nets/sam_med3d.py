@@ -24,10 +24,12 @@ class SamMed3dConfig:
     Attributes:
         encoder: of the image encoder; its `out_channels` are those of prompt encoder and decoder too.
         decoder_mlp: hidden width of the decoder's transformer MLPs.
+        boxes: whether the prompt encoder knows boxes (the CVPR 2025 checkpoints).
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder_mlp: int = 2048
+    boxes: bool = False
 
     def with_sizes(self, sizes: Mapping[str, Any]) -> SamMed3dConfig:
         """Return this configuration with other sizes: {"encoder": {"width": 96, ...}, "decoder_mlp": 512}.
@@ -46,6 +48,8 @@ class SamMed3dConfig:
 
 CONFIGS: dict[str, SamMed3dConfig] = {
     "sam_med3d": SamMed3dConfig(),
+    "sam_med3d_boxes": SamMed3dConfig(boxes=True),
+    "sam_med3d_96": SamMed3dConfig(EncoderConfig(image_size=96)),
     "sam_med3d_vit_b": SamMed3dConfig(EncoderConfig(image_size=256, width=384)),
     "sam_med3d_vit_l": SamMed3dConfig(
         EncoderConfig(image_size=256, width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23))
@@ -60,8 +64,9 @@ CONFIGS: dict[str, SamMed3dConfig] = {
 }
 """The published builders.
 
-`sam_med3d` is `vit_b_ori` (128³, every released checkpoint of SAM-Med3D); vit_b, vit_l and vit_h are 256³ and have no
-weights. `fastsam3d` is FastSAM3D's student, `fastsam3d_teacher` the 12-layer network of its repository.
+`sam_med3d` is `vit_b_ori` (128³, every released checkpoint of SAM-Med3D), `sam_med3d_boxes` that of CVPR 2025, and
+`sam_med3d_96` the CT fork's `vit_b_96`; vit_b, vit_l and vit_h are 256³ and have no weights. `fastsam3d` is FastSAM3D's
+student, `fastsam3d_teacher` the 12-layer network of its repository.
 """
 
 
@@ -81,7 +86,9 @@ class SamMed3d(nn.Module):
         encoder = config.encoder
         self.config = config
         self.image_encoder = ImageEncoder3d(encoder)
-        self.prompt_encoder = PromptEncoder(encoder.out_channels, encoder.image_size, encoder.grid, dimensions=3)
+        self.prompt_encoder = PromptEncoder(
+            encoder.out_channels, encoder.image_size, encoder.grid, dimensions=3, boxes=config.boxes
+        )
         self.mask_decoder = MaskDecoder(encoder.out_channels, 3, mlp_hidden=config.decoder_mlp)
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
@@ -98,7 +105,13 @@ class SamMed3d(nn.Module):
         return embedding
 
     def decode(
-        self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor | None, multimask: bool = False
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        multimask: bool = False,
+        boxes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict low-res logits for clicks on an encoded patch.
 
@@ -110,6 +123,7 @@ class SamMed3d(nn.Module):
             low_res: (B, 1, S/4, S/4, S/4) previous low-res logits; zeros before the first click; None for
                 `no_mask_embed`, which SAM-Med3D never trained.
             multimask: masks 1..3 instead of mask 0; untrained in 3-D.
+            boxes: (B, 6) first and last corner in voxel indices; only for `sam_med3d_boxes`.
 
         Returns:
             Logits (B, 1 or 3, S/4, S/4, S/4), above 0 inside, and scores (B, 1 or 3). The scores are untrained in
@@ -118,7 +132,7 @@ class SamMed3d(nn.Module):
         logits, scores = self.mask_decoder(
             embedding,
             self.prompt_encoder.dense_position(),
-            self.prompt_encoder.sparse(coords, labels),
+            self.prompt_encoder.sparse(coords, labels, boxes),
             self.prompt_encoder.dense(low_res, len(coords)),
             multimask=multimask,
         )

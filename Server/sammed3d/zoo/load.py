@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from sammed3d import nets
 from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.local import Precision, TorchPredictor, choose_device
 from sammed3d.preset import Preset
+from sammed3d.zoo import families
 from sammed3d.zoo.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint
 
@@ -34,7 +34,7 @@ def load_predictor(
         model: "default", or the path of a checkpoint (`.pth`, `.pt`, `.safetensors`).
         device: "auto" (CUDA, else Apple MPS, else CPU), or a torch device.
         precision: "auto", "float32", "bfloat16" or "float16".
-        family: name of the network (see `nets.names()`), where keys and shapes do not tell it.
+        family: one of `families.FAMILIES`, where keys and shapes do not tell it.
         base: the checkpoint that a file of low-rank (LoRA) matrices alone was trained on.
 
     Raises:
@@ -55,58 +55,36 @@ def load_predictor(
     checkpoint = read_checkpoint(path)
     if is_lora(checkpoint):
         checkpoint = merge_lora(checkpoint, None if base is None else read_checkpoint(base))
-    name = family or recognise(checkpoint)
+    network_name, preset, notes = _what_it_is(checkpoint, family)
     with torch.device("meta"):
-        network = nets.build(name, _json_entry(checkpoint, "sizes"))
+        network = nets.build(network_name, _json_entry(checkpoint, "sizes"))
     load_weights(network, checkpoint)
     return TorchPredictor(
         network,
-        preset_of(checkpoint, network),
+        preset,
         checkpoint.metadata.get("name", path.stem),
         device=device,
         precision=precision,
-        notes=checkpoint.notes,
+        notes=(*checkpoint.notes, *notes),
     )
 
 
-def recognise(checkpoint: Checkpoint) -> str:
-    """Return the name of the network that a checkpoint belongs to, by its metadata or by its keys and shapes.
-
-    SAM-Med3D and FastSAM3D's 12-layer teacher have the same keys and shapes; without metadata such a file is taken as
-    SAM-Med3D. Name the family to say otherwise.
-
-    Raises:
-        CheckpointError: no known network fits; an incomplete file is recognised, and refused later with a list.
-    """
-    if name := checkpoint.metadata.get("network"):
-        return name
-    found = {(key, tuple(value.shape)) for key, value in checkpoint.weights.items()}
-    shared = {name: len(found & expected) / len(found | expected) for name, expected in _known_shapes().items()}
-    best = max(shared, key=lambda name: shared[name])
-    if shared[best] < 0.5:
-        raise CheckpointError(
-            f"{checkpoint.path.name}: none of the known networks. Its {len(found)} weights share "
-            f"{shared[best]:.0%} with {best}, the nearest of {', '.join(nets.CONFIGS)}."
-        )
-    return best
-
-
-@functools.cache
-def _known_shapes() -> dict[str, set[tuple[str, tuple[int, ...]]]]:
-    """Keys and shapes of every network; the first of two with the same ones comes first."""
-    with torch.device("meta"):
-        return {
-            name: {(key, tuple(value.shape)) for key, value in nets.build(name).state_dict().items()}
-            for name in nets.CONFIGS
-        }
-
-
-def preset_of(checkpoint: Checkpoint, network: nets.SamMed3d) -> Preset:
-    """Return the preset that a checkpoint carries, or the one of SAM-Med3D for the network's size."""
-    if preset := _json_entry(checkpoint, "preset"):
-        return Preset.from_json(preset)
-    size = network.config.encoder.image_size
-    return Preset(patch_shape=(size,) * 3, low_res_shape=(size // 4,) * 3)
+def _what_it_is(checkpoint: Checkpoint, family: str | None) -> tuple[str, Preset, list[str]]:
+    """Return network, preset and notes: from the named family, else the file's metadata, else its keys and shapes."""
+    notes = []
+    network = checkpoint.metadata.get("network")
+    if family is not None or network is None:
+        if family is None:
+            family, *others = families.recognise(checkpoint)
+            if others:
+                notes.append(f"taken for {family}; {' or '.join(others)} have the same weights (--family says which)")
+        chosen = families.named(family)
+        network, preset = chosen.network, chosen.preset
+    else:
+        preset = Preset()
+    if entry := _json_entry(checkpoint, "preset"):
+        preset = Preset.from_json(entry)
+    return network, preset, notes
 
 
 def _json_entry(checkpoint: Checkpoint, key: str) -> dict[str, Any]:
