@@ -56,7 +56,7 @@ def read_voxels(path: Path, reader: sitk.ImageFileReader) -> npt.NDArray[np.gene
 
 
 def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.name.endswith(".gz") else path.open("rb")
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _fill(buffer: memoryview, file: BinaryIO) -> None:

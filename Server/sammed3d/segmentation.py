@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from sammed3d.errors import VolumeError
 from sammed3d.geometry import Box, Grid
 from sammed3d.layers import BoxedMask, Mask
-from sammed3d.volume import Volume, array_of, image_on
+from sammed3d.volume import array_of, image_on, read_image
 
 RGB = tuple[float, float, float]
 TISSUE = (
@@ -79,13 +79,13 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> Mask:
     Raises:
         VolumeError: unreadable, or on another grid.
     """
-    mask = Volume.read(path)
-    if not mask.grid.matches(grid):
+    found, voxels, _owner = read_image(path)
+    if not found.matches(grid):
         raise VolumeError(
-            f"{mask.name}: this mask's grid ({_describe(mask.grid)}) is not the volume's ({_describe(grid)}). "
+            f"{Path(path).name}: this mask's grid ({_describe(found)}) is not the volume's ({_describe(grid)}). "
             "Resample the mask to the volume first."
         )
-    inside: Mask = (mask.array != 0).astype(np.uint8)
+    inside: Mask = (voxels != 0).astype(np.uint8)
     return inside
 
 

@@ -66,12 +66,8 @@ class Volume:
         Raises:
             VolumeError: names the file and says what to do about it.
         """
-        path = Path(path)
-        name = path.name or str(path)
-        if not path.exists():
-            raise VolumeError(f"{path}: there is no such file or folder.")
-        grid, array, owner = _read_folder(path, series) if path.is_dir() else _read_file(path)
-        return cls(array, grid, name, owner)
+        grid, array, owner = read_image(path, series)
+        return cls(array, grid, Path(path).name or str(path), owner)
 
     def _range(self) -> tuple[float, float]:
         """Return the smallest and largest value; repairs non-finite voxels on the way."""
@@ -103,6 +99,18 @@ class Volume:
             stacklevel=4,
         )
         return float(low), float(high)
+
+
+def read_image(path: str | os.PathLike[str], series: int | None = None) -> tuple[Grid, Array, object]:
+    """Read any scalar image: its grid, its voxels (I, J, K), and an object that has to live as long as they do.
+
+    Raises:
+        VolumeError: names the file and says what to do about it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise VolumeError(f"{path}: there is no such file or folder.")
+    return _read_folder(path, series) if path.is_dir() else _read_file(path)
 
 
 def grid_of(image: Any) -> Grid:
@@ -150,7 +158,7 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
         reader.ReadImageInformation()
         _check_header(reader, path.name)
         grid = grid_of(reader)
-        if path.name.endswith((".nii", ".nii.gz")):
+        if path.name.lower().endswith((".nii", ".nii.gz")):
             return grid, nifti.read_voxels(path, reader), None
         reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
         image = reader.Execute()

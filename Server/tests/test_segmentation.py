@@ -100,6 +100,11 @@ def test_masks_are_read_on_their_grid_only(tmp_path):
         read_mask(tmp_path / "m.nrrd", other)
 
 
+def test_empty_masks_are_masks(tmp_path):
+    write_segments(tmp_path / "m.nrrd", [Segment("a", None)], GRID)
+    assert not read_mask(tmp_path / "m.nrrd", GRID).any()
+
+
 def test_many_segments_need_wider_labels(tmp_path):
     segments = [segment(f"s{n}", (np.arange(np.prod(GRID.shape)) == n).reshape(GRID.shape)) for n in range(300)]
     write_segments(tmp_path / "m.nrrd", segments, GRID)
