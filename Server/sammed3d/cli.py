@@ -1,4 +1,4 @@
-"""The command line: `sammed3d segment`, `info` and `demo`."""
+"""The command line: `sammed3d segment`, `info`, `export` and `demo`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ screen = Console(stderr=True)
 
 VolumeArgument = Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")]
 SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM folder with several (0, 1, ...).")]
-ModelOption = Annotated[str, typer.Option(help="'default', or a checkpoint file.")]
+ModelOption = Annotated[str, typer.Option(help="'default', a checkpoint file, or a folder of exported ONNX files.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+FamilyOption = Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")]
+BaseOption = Annotated[Path | None, typer.Option(help="What a file of LoRA matrices alone was trained on.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
 
@@ -73,8 +75,8 @@ def segment(
     name: Annotated[str, typer.Option(help="Name of the segment, with --click.")] = "Object 1",
     model: ModelOption = "default",
     device: DeviceOption = "auto",
-    family: Annotated[str | None, typer.Option(help="The checkpoint's network, where the file does not tell.")] = None,
-    base: Annotated[Path | None, typer.Option(help="What a file of LoRA matrices alone was trained on.")] = None,
+    family: FamilyOption = None,
+    base: BaseOption = None,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     series: SeriesOption = None,
     as_json: JsonOption = False,
@@ -118,6 +120,25 @@ def demo(
         print(f"Wrote {output / 'demo.seg.nrrd'} (open it in 3D Slicer with the CT) and {output / 'demo.png'}.")
         print(f"The CT: {samples.CT_ABDOMEN}")
         print("Your own image: sammed3d info IMAGE; sammed3d segment IMAGE --click R,A,S --output mask.seg.nrrd")
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of a 3-D network.")],
+    folder: Annotated[Path, typer.Argument(help="Where the ONNX files go.")],
+    family: FamilyOption = None,
+    base: BaseOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Write a model as ONNX files; the folder can then be given as --model."""
+    with _explained(debug):
+        from sammed3d.zoo.load import load_network  # noqa: PLC0415 - needs torch
+        from sammed3d.zoo.onnx_export import export_onnx  # noqa: PLC0415
+
+        network, preset, name, _ = load_network(checkpoint, family, base)
+        with _stage("Exporting", "export", {}):
+            export_onnx(network, preset, name, folder)
+        print(f"Wrote {folder}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 from sammed3d.cache import LRUCache
 from sammed3d.errors import ModelError, PromptError
 from sammed3d.interpolation import Float32
-from sammed3d.nets import SamMed3d
 from sammed3d.patch import Patch
 from sammed3d.predictor import Cancellation, PatchClick, Prediction
 from sammed3d.preset import Preset
@@ -25,11 +24,25 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 MIB = 2**20
 
 
+class Network(Protocol):
+    """What a predictor needs of a network; see `nets.SamMed3d`."""
+
+    def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor: ...
+
+    def decode(self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def eval(self) -> Self: ...
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+
 class TorchPredictor:
     """Run a network on the CPU, an NVIDIA GPU or an Apple GPU.
 
     Args:
-        network: with `encode` and `decode`.
+        network: a torch module with the `encode` and `decode` of `nets.SamMed3d`.
         preset: the preprocessing its weights were trained with.
         name: shown to users.
         device: "auto" takes CUDA, else Apple's MPS, else the CPU; or a torch device such as "cuda:1".
@@ -46,7 +59,7 @@ class TorchPredictor:
 
     def __init__(
         self,
-        network: SamMed3d,
+        network: Network,
         preset: Preset,
         name: str = "SAM-Med3D",
         *,

@@ -16,6 +16,7 @@ from sammed3d.preset import Preset
 from sammed3d.zoo import families
 from sammed3d.zoo.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint
+from sammed3d.zoo.onnx_network import OnnxNetwork
 
 DEFAULT_MODEL = Path(__file__).parent / "models" / "default.safetensors"
 """The small model that ships with the package."""
@@ -31,7 +32,8 @@ def load_predictor(
     """Load a model for prediction in this process.
 
     Args:
-        model: "default", or the path of a checkpoint (`.pth`, `.pt`, `.safetensors`).
+        model: "default", the path of a checkpoint (`.pth`, `.pt`, `.safetensors`), or of a folder of exported ONNX
+            files, which run on the CPU in float32.
         device: "auto" (CUDA, else Apple MPS, else CPU), or a torch device.
         precision: "auto", "float32", "bfloat16" or "float16".
         family: one of `families.FAMILIES`, where keys and shapes do not tell it.
@@ -52,6 +54,21 @@ def load_predictor(
         path = DEFAULT_MODEL
     elif not path.suffix and not path.exists():
         raise ModelError(f"There is no model named {str(model)!r}. Use default, or the path of a checkpoint.")
+    if path.is_dir():
+        exported = OnnxNetwork(path)
+        return TorchPredictor(exported, exported.preset, exported.name, device="cpu", precision="float32")
+    network, preset, name, notes = load_network(path, family, base)
+    return TorchPredictor(network, preset, name, device=device, precision=precision, notes=notes)
+
+
+def load_network(
+    path: Path, family: str | None = None, base: str | os.PathLike[str] | None = None
+) -> tuple[nets.SamMed3d, Preset, str, tuple[str, ...]]:
+    """Load a checkpoint file: the network on the CPU, its preset, its name and notes for the user.
+
+    Raises:
+        ModelError, CheckpointError: as `load_predictor`.
+    """
     checkpoint = read_checkpoint(path)
     if is_lora(checkpoint):
         checkpoint = merge_lora(checkpoint, None if base is None else read_checkpoint(base))
@@ -59,14 +76,7 @@ def load_predictor(
     with torch.device("meta"):
         network = nets.build(network_name, _json_entry(checkpoint, "sizes"))
     load_weights(network, checkpoint)
-    return TorchPredictor(
-        network,
-        preset,
-        checkpoint.metadata.get("name", path.stem),
-        device=device,
-        precision=precision,
-        notes=(*checkpoint.notes, *notes),
-    )
+    return network, preset, checkpoint.metadata.get("name", path.stem), (*checkpoint.notes, *notes)
 
 
 def _what_it_is(checkpoint: Checkpoint, family: str | None) -> tuple[str, Preset, list[str]]:
