@@ -22,7 +22,7 @@ from sammed3d import prompts, samples
 from sammed3d.errors import PromptError, SAMMed3DError
 from sammed3d.geometry import canonical_axes
 from sammed3d.prompts import Click
-from sammed3d.segmentation import read_mask
+from sammed3d.segmentation import check_place, read_mask
 from sammed3d.session import Session
 from sammed3d.volume import Volume
 
@@ -87,6 +87,7 @@ def segment(
         raise typer.BadParameter("Give clicks with --click, or a file of them with --points.")
     parsed = [_parse_click(text) for text in click or []]
     with _explained(debug):
+        check_place(output)
         seconds: dict[str, float] = {}
         with _stage("Reading the volume", "read", seconds):
             image = Volume.read(volume, series)

@@ -63,14 +63,23 @@ def write_segments(path: str | os.PathLike[str], segments: Sequence[Segment], gr
     Raises:
         VolumeError: unknown suffix, segments that overlap in a label map, or the file cannot be written.
     """
+    path = check_place(path)
+    layered = path.name.lower().endswith(".seg.nrrd")
+    _write_whole(_segmentation_image(segments, grid) if layered else _label_map(path, segments, grid), path)
+
+
+def check_place(path: str | os.PathLike[str]) -> Path:
+    """Refuse a file that segments cannot be written to, before any work is done for it.
+
+    Raises:
+        VolumeError: unknown suffix, or the folder does not exist.
+    """
     path = Path(path)
-    name = path.name.lower()
-    if not name.endswith(LABEL_MAP_SUFFIXES):
+    if not path.name.lower().endswith(LABEL_MAP_SUFFIXES):
         raise VolumeError(f"{path.name}: unknown format. Use .seg.nrrd, {', '.join(LABEL_MAP_SUFFIXES)}.")
     if not path.parent.is_dir():
         raise VolumeError(f"{path}: the folder does not exist. Create it, or choose another place.")
-    image = _segmentation_image(segments, grid) if name.endswith(".seg.nrrd") else _label_map(path, segments, grid)
-    _write_whole(image, path)
+    return path
 
 
 def read_mask(path: str | os.PathLike[str], grid: Grid) -> Mask:
