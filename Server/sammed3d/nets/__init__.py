@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, overload
 
 from sammed3d.errors import ModelError
-from sammed3d.nets.sam_med2d import CONFIGS_2D, SamMed2d, SamMed2dConfig
+from sammed3d.nets.sam_med2d import CONFIGS_2D, SamMed2d
 from sammed3d.nets.sam_med3d import CONFIGS, SamMed3d, SamMed3dConfig
 
-__all__ = ["CONFIGS", "CONFIGS_2D", "SamMed2d", "SamMed2dConfig", "SamMed3d", "SamMed3dConfig", "build", "names"]
+__all__ = ["CONFIGS", "CONFIGS_2D", "SamMed2d", "SamMed3d", "SamMed3dConfig", "build", "names"]
 
 _ALIASES = {"vit_b_ori": "sam_med3d"}
 

@@ -30,29 +30,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sammed3d.nets.common import relative
+from sammed3d.nets.common import WindowAttention, relative
 
 
-class Attention3d(nn.Module):
-    """Multi-head self-attention in cubic windows of a cubic grid of tokens.
+class Attention3d(WindowAttention):
+    """Self-attention in cubic windows of a cubic grid of tokens; arguments as `WindowAttention`."""
 
-    Args:
-        width: channels C of a token.
-        heads: number of heads H; each has c = C / H channels.
-        window: edge length n of the cubic windows; 0 for a single window that is the whole grid.
-        grid: edge length of the grid of tokens.
-    """
+    rel_pos_d: nn.Parameter
+    rel_pos_h: nn.Parameter
+    rel_pos_w: nn.Parameter
 
     def __init__(self, width: int, heads: int, window: int, grid: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.window = window or grid
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-        table = (2 * self.window - 1, width // heads)
-        self.rel_pos_d = nn.Parameter(torch.zeros(table))
-        self.rel_pos_h = nn.Parameter(torch.zeros(table))
-        self.rel_pos_w = nn.Parameter(torch.zeros(table))
+        super().__init__(width, heads, window, grid, "dhw")
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within windows: (B, D, H, W, C) -> the same shape."""

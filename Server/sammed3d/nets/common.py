@@ -67,3 +67,25 @@ def relative(table: Tensor, n: int) -> Tensor:
         table = functional.interpolate(table.T[None], size=2 * n - 1, mode="linear")[0].T
     index = torch.arange(n, device=table.device)
     return table[index[:, None] - index[None, :] + n - 1]
+
+
+class WindowAttention(nn.Module):
+    """The parameters of multi-head self-attention in windows, with a relative-position table for each axis.
+
+    Args:
+        width: channels C of a token.
+        heads: number of heads H; each has c = C / H channels.
+        window: edge length n of the windows; 0 for a single window that is the whole grid.
+        grid: edge length of the grid of tokens.
+        axes: letters of the tables, in the order of the grid's axes.
+    """
+
+    def __init__(self, width: int, heads: int, window: int, grid: int, axes: str) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window or grid
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        for axis in axes:
+            table = torch.zeros(2 * self.window - 1, width // heads)
+            self.register_parameter(f"rel_pos_{axis}", nn.Parameter(table))

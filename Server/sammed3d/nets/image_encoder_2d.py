@@ -11,28 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sammed3d.nets.common import ChannelNorm, MLPBlock, relative
+from sammed3d.nets.common import ChannelNorm, MLPBlock, WindowAttention, relative
+from sammed3d.nets.config import EncoderConfig
 
 
-class Attention2d(nn.Module):
-    """Multi-head self-attention with decomposed relative position, in zero-padded square windows.
+class Attention2d(WindowAttention):
+    """Self-attention with decomposed relative position, in zero-padded square windows; as `WindowAttention`."""
 
-    Args:
-        width: channels C of a token.
-        heads: number of heads H.
-        window: edge length n of the windows; 0 for a single window that is the whole grid.
-        grid: edge length of the grid of tokens.
-    """
+    rel_pos_h: nn.Parameter
+    rel_pos_w: nn.Parameter
 
     def __init__(self, width: int, heads: int, window: int, grid: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.window = window or grid
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-        table = (2 * self.window - 1, width // heads)
-        self.rel_pos_h = nn.Parameter(torch.zeros(table))
-        self.rel_pos_w = nn.Parameter(torch.zeros(table))
+        super().__init__(width, heads, window, grid, "hw")
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within windows: (B, H, W, C) -> the same shape. Padded tokens take part, as published."""
@@ -85,15 +75,15 @@ class Adapter(nn.Module):
 class Block2d(nn.Module):
     """Transformer block; with an adapter beside the MLP in SAM-Med2D."""
 
-    def __init__(self, width: int, heads: int, window: int, grid: int, *, adapter: bool) -> None:
+    def __init__(self, config: EncoderConfig, window: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention2d(width, heads, window, grid)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = MLPBlock(width, 4 * width, nn.GELU())
-        self.adapts = adapter
-        if adapter:
-            self.Adapter = Adapter(width)
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
+        self.attn = Attention2d(config.width, config.heads, window, config.grid)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
+        self.mlp = MLPBlock(config.width, 4 * config.width, nn.GELU())
+        self.adapts = config.adapter
+        if config.adapter:
+            self.Adapter = Adapter(config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
@@ -117,31 +107,18 @@ class PatchEmbed2d(nn.Module):
 class ImageEncoder2d(nn.Module):
     """Turn a normalised RGB image into an image embedding."""
 
-    def __init__(
-        self,
-        *,
-        image_size: int,
-        width: int,
-        depth: int,
-        heads: int,
-        window: int,
-        global_blocks: tuple[int, ...],
-        out_channels: int,
-        adapter: bool,
-    ) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        grid = image_size // 16
-        self.patch_embed = PatchEmbed2d(16, width)
-        self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, width))
+        self.patch_embed = PatchEmbed2d(config.patch_size, config.width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.grid, config.grid, config.width))
         self.blocks = nn.ModuleList(
-            Block2d(width, heads, 0 if index in global_blocks else window, grid, adapter=adapter)
-            for index in range(depth)
+            Block2d(config, 0 if index in config.global_blocks else config.window) for index in range(config.depth)
         )
         self.neck = nn.Sequential(
-            nn.Conv2d(width, out_channels, kernel_size=1, bias=False),
-            ChannelNorm(out_channels),
-            nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
-            ChannelNorm(out_channels),
+            nn.Conv2d(config.width, config.out_channels, kernel_size=1, bias=False),
+            ChannelNorm(config.out_channels),
+            nn.Conv2d(config.out_channels, config.out_channels, kernel_size=3, padding=1, bias=False),
+            ChannelNorm(config.out_channels),
         )
 
     def forward(self, image: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:

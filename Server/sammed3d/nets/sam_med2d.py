@@ -6,43 +6,17 @@ Source: SAM-Med2D `segment_anything/build_sam.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from sammed3d.nets.config import EncoderConfig
 from sammed3d.nets.image_encoder_2d import ImageEncoder2d
 from sammed3d.nets.mask_decoder import MaskDecoder
 from sammed3d.nets.prompt_encoder import PromptEncoder
 
-
-@dataclass(frozen=True)
-class SamMed2dConfig:
-    """Sizes of the network.
-
-    Attributes:
-        image_size: edge length of the input, pixels.
-        width: channels of a token.
-        depth: number of transformer blocks.
-        heads: attention heads of a block.
-        window: edge length of attention windows, tokens.
-        global_blocks: the blocks that attend to the whole grid instead.
-        channels: of the image embedding, prompt encoder and mask decoder.
-        adapter: whether every block has SAM-Med2D's adapter.
-    """
-
-    image_size: int = 256
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    window: int = 14
-    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
-    channels: int = 256
-    adapter: bool = True
-
-
-CONFIGS_2D: dict[str, SamMed2dConfig] = {
-    "sam_med2d": SamMed2dConfig(),
-    "ft_sam2d": SamMed2dConfig(adapter=False),
+CONFIGS_2D: dict[str, EncoderConfig] = {
+    "sam_med2d": EncoderConfig(image_size=256, out_channels=256, adapter=True),
+    "ft_sam2d": EncoderConfig(image_size=256, out_channels=256),
 }
 
 
@@ -55,22 +29,12 @@ class SamMed2d(nn.Module):
         >>> logits, scores = net.decode(embedding, coords, labels, None)
     """
 
-    def __init__(self, config: SamMed2dConfig | None = None) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        config = config or SamMed2dConfig()
         self.config = config
-        self.image_encoder = ImageEncoder2d(
-            image_size=config.image_size,
-            width=config.width,
-            depth=config.depth,
-            heads=config.heads,
-            window=config.window,
-            global_blocks=config.global_blocks,
-            out_channels=config.channels,
-            adapter=config.adapter,
-        )
-        self.prompt_encoder = PromptEncoder(config.channels, config.image_size, config.image_size // 16, 2, boxes=True)
-        self.mask_decoder = MaskDecoder(config.channels, 2)
+        self.image_encoder = ImageEncoder2d(config)
+        self.prompt_encoder = PromptEncoder(config.out_channels, config.image_size, config.grid, 2, boxes=True)
+        self.mask_decoder = MaskDecoder(config.out_channels, 2)
 
     def encode(self, image: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding: (B, 3, 256, 256) -> (B, 256, 16, 16).

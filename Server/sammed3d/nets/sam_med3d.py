@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from sammed3d.errors import ModelError
-from sammed3d.nets.image_encoder_3d import EncoderConfig, ImageEncoder3d
+from sammed3d.nets.config import EncoderConfig
+from sammed3d.nets.image_encoder_3d import ImageEncoder3d
 from sammed3d.nets.mask_decoder import MaskDecoder
 from sammed3d.nets.prompt_encoder import PromptEncoder
 
