@@ -37,6 +37,7 @@ class SegmentWriter:
             editorNode = slicer.vtkMRMLSegmentEditorNode()
             editorNode.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
             editorNode.SetHideFromEditors(True)
+            editorNode.SetSaveWithScene(False)
             slicer.mrmlScene.AddNode(editorNode)
         self.editorNode = editorNode
         self._logic = slicer.vtkSlicerSegmentEditorLogic()

@@ -12,6 +12,9 @@ from sammed3d.errors import VolumeError
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
 PIXEL_DATA, SEQUENCE_END = bytes.fromhex("e07f1000"), bytes.fromhex("feffdde0")
 """Tags (7FE0,0010) and (FFFE,E0DD) as they stand in a little-endian file."""
+IMPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2\0"
+"""The transfer syntax whose elements do not say their type."""
+UNDEFINED_LENGTH = 0xFFFFFFFF
 GAP_TOLERANCE_MM = 0.05
 """How far a slice may lie from its even position before the series counts as irregular."""
 
@@ -26,17 +29,20 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
     Raises:
         VolumeError: no DICOM slices, several series and none chosen, damaged slices, or slices missing.
     """
-    found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    found = [
+        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    ]
     if not found:
         raise VolumeError(f"{folder.name}: this folder holds no DICOM slices. Give the folder that does, or a file.")
-    counts = [len(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in found]
     if series is None and len(found) > 1:
-        listing = ", ".join(f"{index}: {count} slices" for index, count in enumerate(counts))
+        listing = ", ".join(f"{index}: {len(files)} slices" for index, files in enumerate(found))
         raise VolumeError(f"{folder.name}: this folder holds {len(found)} series ({listing}). Say which one to read.")
     if series is not None and not 0 <= series < len(found):
         raise VolumeError(f"{folder.name}: there is no series {series}; it holds {len(found)}, counted from 0.")
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[series or 0])
-    _check_complete(folder, set(files))
+    files = found[series or 0]
+    others = {name for names in found if names is not files for name in names}
+    _check_complete(folder, others)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
@@ -75,34 +81,35 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
         )
 
 
-def _check_complete(folder: Path, files: set[str]) -> None:
-    """Refuse truncated slices, also those that GDCM left out of the series because it could not read them."""
-    listed = {
-        name
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-    }
-    suspects = [p for p in folder.iterdir() if p.is_file() and (str(p) in files or str(p) not in listed)]
+def _check_complete(folder: Path, others: set[str]) -> None:
+    """Refuse truncated slices, also those that GDCM left out of the series because it could not read them.
+
+    `others` are the files of other series, which do not matter.
+    """
+    suspects = (path for path in folder.iterdir() if path.is_file() and str(path) not in others)
     if damaged := sum(_is_truncated(path) for path in suspects):
         raise VolumeError(f"{folder.name}: {damaged} of its DICOM files are incomplete. Export the series again.")
 
 
 def _is_truncated(file: Path) -> bool:
-    """Tell whether a file ends within its pixel data; GDCM would fill the rest silently."""
+    """Tell whether a file ends within its pixel data, or within an icon's; GDCM would fill the rest silently."""
     data = file.read_bytes()
     if data[128:132] != b"DICM":
         return False
+    implicit = IMPLICIT_LITTLE_ENDIAN in data[:2048]
     start = data.find(PIXEL_DATA)
     while start >= 0:
-        explicit = data[start + 4 : start + 6] in (b"OW", b"OB")
-        at = start + (8 if explicit else 4)
-        length = int.from_bytes(data[at : at + 4], "little")
-        if length == 0xFFFFFFFF:  # compressed: a sequence of fragments with its own end mark
-            return SEQUENCE_END not in data[-64:]
-        if explicit or at + 4 + length <= len(data):
-            return at + 4 + length > len(data)
-        start = data.find(PIXEL_DATA, start + 1)
-    return False  # nothing known about it; GDCM decides
+        at = start + (4 if implicit else 8)
+        end = at + 4
+        if implicit or data[start + 4 : start + 6] in (b"OW", b"OB"):
+            length = int.from_bytes(data[at:end], "little")
+            if length == UNDEFINED_LENGTH:  # compressed: fragments, then an end mark
+                return SEQUENCE_END not in data[end:]
+            end += length
+        if end > len(data):
+            return True
+        start = data.find(PIXEL_DATA, end)
+    return False
 
 
 def _numbers(text: str) -> list[float]:

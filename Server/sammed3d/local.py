@@ -107,12 +107,11 @@ class TorchPredictor:
                     check()
                     low_res = self._decode(embedding, clicks[count - 1], low_res)
                     self._logits.put((patch.digest, start, tuple(clicks[:count])), low_res)
-                result = low_res[0, 0].float().cpu().numpy()
+                self._synchronise()
                 seconds["decode"] = time.perf_counter() - begin
-            else:
-                result = low_res[0, 0].float().cpu().numpy()
+            result = low_res[0, 0].cpu().numpy().copy()
         check()
-        return Prediction(result.copy(), None, seconds)
+        return Prediction(result, None, seconds)
 
     def _longest_known_prefix(self, digest: str, start: str, clicks: Sequence[PatchClick]) -> tuple[int, Tensor]:
         for count in range(len(clicks), 0, -1):

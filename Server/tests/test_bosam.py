@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from networks import TINY_SIZES, filled
-from sammed3d.errors import CheckpointError
+from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.nets import build
+from sammed3d.zoo import load_predictor
 from sammed3d.zoo.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint, write_checkpoint
 
@@ -123,6 +124,12 @@ def test_the_base_is_not_touched(tmp_path, base, matrices):
 
 def test_plain_checkpoints_are_no_lora(base):
     assert not is_lora(Checkpoint(base))
+
+
+def test_a_base_that_is_not_needed_is_refused(tmp_path, base):
+    write_checkpoint(tmp_path / "m.safetensors", base)
+    with pytest.raises(ModelError, match=r"m\.safetensors: holds no low-rank .* Leave the base out"):
+        load_predictor(tmp_path / "m.safetensors", "cpu", base=tmp_path / "m.safetensors")
 
 
 def test_matrices_alone_need_their_base(tmp_path, base, matrices):

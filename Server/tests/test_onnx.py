@@ -54,6 +54,12 @@ def test_a_session_runs_on_exported_files(exported, tiny_checkpoint):
     assert (masks[0] != masks[1]).mean() < 1e-4
 
 
+@pytest.mark.parametrize("wish", [{"device": "meta"}, {"precision": "bfloat16"}])
+def test_what_exported_files_cannot_do_is_refused(exported, wish):
+    with pytest.raises(ModelError, match="exported models run on the CPU in float32"):
+        load_predictor(exported, **wish)
+
+
 def test_incomplete_exports_are_named(exported, tmp_path):
     (tmp_path / "half").mkdir()
     with pytest.raises(CheckpointError, match="half: not a complete export"):

@@ -6,9 +6,10 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from helpers import grids, make_affine, phantom, write_image
+from sammed3d import dicom
 from sammed3d.errors import VolumeError, VolumeWarning
 from sammed3d.geometry import Grid
 from sammed3d.volume import Volume, grid_of, image_on
@@ -186,7 +187,9 @@ def test_finite_volumes_give_no_warning_and_no_copy():
 # DICOM
 
 
-def write_slices(folder, array, spacing=(0.8, 0.9, 2.5), series=None, skip=(), shift=0.0):
+def write_slices(
+    folder, array, spacing=(0.8, 0.9, 2.5), series=None, skip=(), shift=0.0, syntax=ExplicitVRLittleEndian
+):
     folder.mkdir(exist_ok=True)
     series = series or generate_uid()
     for k in range(array.shape[2]):
@@ -194,7 +197,7 @@ def write_slices(folder, array, spacing=(0.8, 0.9, 2.5), series=None, skip=(), s
             continue
         ds = pydicom.Dataset()
         ds.file_meta = pydicom.dataset.FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.file_meta.TransferSyntaxUID = syntax
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
         ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.Modality = series, "1.2.3", "CT"
@@ -248,6 +251,33 @@ def test_a_folder_without_dicom_and_damaged_slices_are_named(tmp_path):
     victim.write_bytes(victim.read_bytes()[:-150])
     with pytest.raises(VolumeError, match="broken: "):
         Volume.read(folder)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("cut", [0, 1, 150])
+def test_truncated_slices_are_noticed_in_every_syntax(tmp_path, syntax, cut):
+    folder = write_slices(tmp_path / "ct", phantom((12, 10, 8)), syntax=syntax)
+    for path in folder.iterdir():
+        assert not dicom._is_truncated(path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) - cut])
+        assert dicom._is_truncated(path) == (cut > 0)
+
+
+def test_an_icon_hides_no_truncated_image_and_compressed_data_may_be_followed_by_more(tmp_path):
+    def element(length, there):
+        return dicom.PIXEL_DATA + b"OW\0\0" + length.to_bytes(4, "little") + b"x" * there
+
+    head, path = bytes(128) + b"DICM" + bytes(100), tmp_path / "slice.dcm"
+    for body, truncated in (
+        (element(20, 20) + element(50, 50), False),
+        (element(20, 20) + element(50, 49), True),
+        (element(dicom.UNDEFINED_LENGTH, 30) + dicom.SEQUENCE_END + bytes(500), False),
+        (element(dicom.UNDEFINED_LENGTH, 30), True),
+        (b"", False),
+    ):
+        path.write_bytes(head + body)
+        assert dicom._is_truncated(path) == truncated
 
 
 def test_dicom_errors_do_not_name_the_patient(tmp_path):

@@ -55,6 +55,8 @@ def load_predictor(
     elif not path.suffix and not path.exists():
         raise ModelError(f"There is no model named {str(model)!r}. Use default, or the path of a checkpoint.")
     if path.is_dir():
+        if device not in ("auto", "cpu") or precision not in ("auto", "float32"):
+            raise ModelError(f"{path.name}: exported models run on the CPU in float32. Give the checkpoint instead.")
         exported = OnnxNetwork(path)
         return TorchPredictor(exported, exported.preset, exported.name, device="cpu", precision="float32")
     network, preset, name, notes = load_network(path, family, base)
@@ -72,6 +74,8 @@ def load_network(
     checkpoint = read_checkpoint(path)
     if is_lora(checkpoint):
         checkpoint = merge_lora(checkpoint, None if base is None else read_checkpoint(base))
+    elif base is not None:
+        raise ModelError(f"{path.name}: holds no low-rank (LoRA) matrices, so it needs no base. Leave the base out.")
     network_name, preset, notes = _what_it_is(checkpoint, family)
     with torch.device("meta"):
         network = nets.build(network_name, _json_entry(checkpoint, "sizes"))
