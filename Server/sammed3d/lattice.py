@@ -77,14 +77,16 @@ class Lattice:
 
     def box_of(self, mask: npt.NDArray[np.generic]) -> Box | None:
         """Return the lattice box of a mask (I, J, K) of the volume, sampled to the nearest voxel; None if empty."""
-        nearest = [np.floor(self._source_positions(a, 0, self.shape[a]) + 0.5).astype(int) for a in range(3)]
-        canonical = mask.transpose(self._axes.source)
-        inside = [(n >= 0) & (n < size) for n, size in zip(nearest, canonical.shape, strict=True)]
-        offsets = [int(np.argmax(i)) for i in inside]
-        found = Box.around(canonical[np.ix_(*(n[i] for n, i in zip(nearest, inside, strict=True)))])
-        if found is None:
-            return None
-        return found.shifted(offsets)
+        offsets, nearest = self._nearest(mask)
+        found = Box.around(nearest)
+        return None if found is None else found.shifted(offsets)
+
+    def sample_nearest(self, labels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Sample a label map (I, J, K) of the volume at the whole lattice: (R, A, S), the nearest voxel's label."""
+        offsets, nearest = self._nearest(labels)
+        result = np.zeros(self.shape, labels.dtype)
+        result[tuple(slice(o, o + n) for o, n in zip(offsets, nearest.shape, strict=True))] = nearest
+        return result
 
     def borders_inside(self, window: Box) -> tuple[tuple[bool, bool], ...]:
         """For each axis, tell whether the window's lower and upper face lie inside the volume (and not at its end)."""
@@ -136,6 +138,14 @@ class Lattice:
     def to_file_order(self, field: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """View a field in R, A, S order with its axes in file order."""
         return field.transpose(tuple(int(a) for a in np.argsort(self._axes.source)))
+
+    def _nearest(self, array: npt.NDArray[np.generic]) -> tuple[list[int], npt.NDArray[np.generic]]:
+        """Take the nearest voxel of each lattice sample that has one: the first such sample, and the voxels."""
+        nearest = [np.floor(self._source_positions(a, 0, self.shape[a]) + 0.5).astype(int) for a in range(3)]
+        canonical = array.transpose(self._axes.source)
+        inside = [(n >= 0) & (n < size) for n, size in zip(nearest, canonical.shape, strict=True)]
+        offsets = [int(np.argmax(i)) for i in inside]
+        return offsets, canonical[np.ix_(*(n[i] for n, i in zip(nearest, inside, strict=True)))]
 
     def _source_positions(self, axis: int, begin: int, end: int) -> Float64:
         """Continuous source indices of lattice samples begin..end-1 along one axis; -inf outside the lattice."""

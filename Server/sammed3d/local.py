@@ -25,7 +25,13 @@ MIB = 2**20
 
 
 class Network(Protocol):
-    """What a predictor needs of a network; see `nets.SamMed3d`."""
+    """What a predictor needs of a network; see `nets.SamMed3d`.
+
+    Attributes:
+        sees_all_clicks: whether a decoder pass takes all clicks so far, or the newest alone as SAM-Med3D was trained.
+    """
+
+    sees_all_clicks: bool
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor: ...
 
@@ -93,24 +99,25 @@ class TorchPredictor:
         """Apply clicks in order; see `Predictor.predict`."""
         if not clicks:
             raise PromptError("A prediction needs at least one click.")
-        check = cancellation.check if cancellation is not None else _never
+        cancellation = cancellation or Cancellation()
         start = "" if initial is None else hashlib.sha256(np.ascontiguousarray(initial, np.float32).data).hexdigest()
         with self._lock, torch.inference_mode(), self._autocast():
             seconds: dict[str, float] = {}
             known, low_res = self._longest_known_prefix(patch.digest, start, clicks)
             if known < len(clicks):
-                embedding = self._embed(patch, check, seconds)
+                embedding = self._embed(patch, cancellation, seconds)
                 begin = time.perf_counter()
                 if known == 0:
                     low_res = self._first_mask_prompt(initial)
                 for count in range(known + 1, len(clicks) + 1):
-                    check()
-                    low_res = self._decode(embedding, clicks[count - 1], low_res)
+                    cancellation.enter("decode")
+                    seen = clicks[:count] if self._network.sees_all_clicks else clicks[count - 1 : count]
+                    low_res = self._decode(embedding, seen, low_res)
                     self._logits.put((patch.digest, start, tuple(clicks[:count])), low_res)
                 self._synchronise()
                 seconds["decode"] = time.perf_counter() - begin
             result = low_res[0, 0].cpu().numpy().copy()
-        check()
+        cancellation.check()
         return Prediction(result, None, seconds)
 
     def _longest_known_prefix(self, digest: str, start: str, clicks: Sequence[PatchClick]) -> tuple[int, Tensor]:
@@ -120,13 +127,13 @@ class TorchPredictor:
                 return count, low_res
         return 0, torch.empty(0)
 
-    def _embed(self, patch: Patch, check: Callable[[], None], seconds: dict[str, float]) -> Tensor:
+    def _embed(self, patch: Patch, cancellation: Cancellation, seconds: dict[str, float]) -> Tensor:
         embedding = self._embeddings.get(patch.digest)
         if embedding is None:
             begin = time.perf_counter()
-            check()
+            cancellation.enter("encode")
             voxels = torch.tensor(patch.voxels, device=self.device)[None, None]
-            embedding = self._network.encode(voxels, check)
+            embedding = self._network.encode(voxels, cancellation.check)
             self._synchronise()
             self._embeddings.put(patch.digest, embedding)
             seconds["encode"] = time.perf_counter() - begin
@@ -137,9 +144,9 @@ class TorchPredictor:
             return torch.zeros(1, 1, *self.preset.low_res_shape, device=self.device)
         return torch.tensor(initial, dtype=torch.float32, device=self.device)[None, None]
 
-    def _decode(self, embedding: Tensor, click: PatchClick, low_res: Tensor) -> Tensor:
-        coords = torch.tensor([[click.voxel]], dtype=torch.float32, device=self.device)
-        labels = torch.tensor([[int(click.positive)]], device=self.device)
+    def _decode(self, embedding: Tensor, clicks: Sequence[PatchClick], low_res: Tensor) -> Tensor:
+        coords = torch.tensor([[click.voxel for click in clicks]], dtype=torch.float32, device=self.device)
+        labels = torch.tensor([[int(click.positive) for click in clicks]], device=self.device)
         logits, _ = self._network.decode(embedding, coords, labels, low_res)
         return logits.float()
 
@@ -191,7 +198,3 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype 
 
 def _tensor_bytes(tensor: Tensor) -> int:
     return tensor.nelement() * tensor.element_size()
-
-
-def _never() -> None:
-    """Check nothing."""

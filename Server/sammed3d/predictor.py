@@ -43,7 +43,10 @@ class Prediction:
 
 
 class Cancellation:
-    """A switch that stops a prediction from another thread.
+    """A switch that stops a prediction from another thread, and a sign that says what the prediction is doing.
+
+    Attributes:
+        stage: "" before it starts, then "cut", "encode", "decode" or "paint".
 
     Example:
         >>> cancellation = Cancellation()
@@ -52,10 +55,16 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self.stage = ""
 
     def cancel(self) -> None:
         """Ask the prediction to stop at the next opportunity."""
         self._event.set()
+
+    def enter(self, stage: str) -> None:
+        """Say what comes next; raises PredictionCancelled if `cancel` was called."""
+        self.check()
+        self.stage = stage
 
     def check(self) -> None:
         """Raise PredictionCancelled if `cancel` was called."""

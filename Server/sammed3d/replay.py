@@ -88,6 +88,7 @@ class Replay:
             VolumeError: a patch cannot be normalised.
         """
         seconds: dict[str, float] = {}
+        cancellation = cancellation or Cancellation()
         mask = state.base
         chain: Chain = (None if state.base is None else state.base.digest,)
         layers: list[Layer] = []
@@ -96,6 +97,7 @@ class Replay:
             soft = bool(layers) or state.base is not None
             low_res = self._low_res.get(chain)
             if low_res is None:
+                cancellation.enter("cut")
                 with _timed(seconds, "cut"):
                     patch = self._patch(stage.window)
                     shape = self._predictor.preset.low_res_shape
@@ -105,6 +107,7 @@ class Replay:
                     seconds[name] = seconds.get(name, 0.0) + value
                 low_res = self._low_res[chain] = prediction.low_res
             layers.append(Layer(stage.window, low_res, soft))
+            cancellation.enter("paint")
             with _timed(seconds, "paint"):
                 mask = self._painted(chain, layers, state.base, mask)
         return mask, seconds

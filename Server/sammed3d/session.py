@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sammed3d import prompts
 from sammed3d.errors import PromptError, VolumeError
 from sammed3d.geometry import Box
+from sammed3d.history import PromptHistory
 from sammed3d.layers import BoxedMask, Mask, changed_box
 from sammed3d.predictor import Cancellation, Predictor
 from sammed3d.prompts import Click, ObjectPrompts
@@ -43,6 +44,15 @@ class Update:
     previous: Mask | None
     seconds: dict[str, float]
 
+    @classmethod
+    def between(cls, name: str, before: BoxedMask | None, after: BoxedMask | None, seconds: dict[str, float]) -> Update:
+        """Compare two masks of an object."""
+        box = changed_box(before, after)
+        if box is None:
+            return cls(name, None, None, None, seconds)
+        previous, voxels = (np.zeros(box.shape, np.uint8) if m is None else m.cut(box) for m in (before, after))
+        return cls(name, box, voxels, previous, seconds)
+
 
 @dataclass(eq=False)
 class SessionObject:
@@ -55,8 +65,7 @@ class SessionObject:
 
     name: str
     color: RGB
-    _history: list[PromptState] = field(default_factory=lambda: [PromptState()])
-    _position: int = 0
+    _history: PromptHistory = field(default_factory=PromptHistory)
     _mask: BoxedMask | None = None
 
     @property
@@ -72,12 +81,12 @@ class SessionObject:
     @property
     def can_undo(self) -> bool:
         """Whether there is something to undo."""
-        return self._position > 0
+        return self._history.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether there is something to redo."""
-        return self._position < len(self._history) - 1
+        return self._history.can_redo
 
     @property
     def prompts(self) -> ObjectPrompts:
@@ -86,7 +95,7 @@ class SessionObject:
 
     @property
     def _now(self) -> PromptState:
-        return self._history[self._position]
+        return self._history.now
 
 
 class Session:
@@ -274,29 +283,25 @@ class Session:
         if target not in self.objects:
             self.objects.append(target)
             self.current = target
-        target._history[target._position + 1 :] = [prompts_after]
-        target._position += 1
+        target._history.push(prompts_after)
         target._mask = mask
         return update
 
     def _step(self, direction: int) -> Update | None:
         target = self.current
-        if target is None or not (target.can_undo if direction < 0 else target.can_redo):
+        state = None if target is None else target._history.at(direction)
+        if target is None or state is None:
             return None
-        position = target._position + direction
-        update, mask = self._evaluate(target, target._history[position], None)
-        target._position, target._mask = position, mask
+        update, mask = self._evaluate(target, state, None)
+        target._history.step(direction)
+        target._mask = mask
         return update
 
     def _evaluate(
         self, target: SessionObject, state: PromptState, cancellation: Cancellation | None
     ) -> tuple[Update, BoxedMask | None]:
         mask, seconds = self._replay.mask_of(state, cancellation)
-        box = changed_box(target.mask, mask)
-        if box is None:
-            return Update(target.name, None, None, None, seconds), mask
-        before, after = (np.zeros(box.shape, np.uint8) if m is None else m.cut(box) for m in (target.mask, mask))
-        return Update(target.name, box, after, before, seconds), mask
+        return Update.between(target.name, target.mask, mask, seconds), mask
 
 
 def _mm(world: Sequence[float]) -> str:

@@ -27,6 +27,7 @@ class Counting:
 
     def __init__(self, network):
         self.network = network
+        self.sees_all_clicks = network.sees_all_clicks
         self.encodes = self.decodes = self.layers = 0
         self.on_layer = lambda: None
 

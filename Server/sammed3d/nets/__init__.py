@@ -6,35 +6,43 @@ from collections.abc import Mapping
 from typing import Any, Literal, overload
 
 from sammed3d.errors import ModelError
+from sammed3d.nets.promptable_unet import PromptableUNet, PromptableUNetConfig
 from sammed3d.nets.sam_med2d import CONFIGS_2D, SamMed2d
 from sammed3d.nets.sam_med3d import CONFIGS, SamMed3d, SamMed3dConfig
 
-__all__ = ["CONFIGS", "CONFIGS_2D", "SamMed2d", "SamMed3d", "SamMed3dConfig", "build", "names"]
+__all__ = ["CONFIGS", "CONFIGS_2D", "PromptableUNet", "SamMed2d", "SamMed3d", "SamMed3dConfig", "build", "names"]
 
+PROMPTABLE_UNET = "promptable_unet"
 _ALIASES = {"vit_b_ori": "sam_med3d"}
 
 
 def names() -> list[str]:
     """Names that `build` knows."""
-    return [*CONFIGS, *CONFIGS_2D, *_ALIASES]
+    return [*CONFIGS, *CONFIGS_2D, PROMPTABLE_UNET, *_ALIASES]
 
 
 @overload
 def build(name: Literal["sam_med2d", "ft_sam2d"], sizes: None = None) -> SamMed2d: ...  # type: ignore[overload-overlap]
 @overload
+def build(  # type: ignore[overload-overlap]
+    name: Literal["promptable_unet"], sizes: Mapping[str, Any] | None = None
+) -> PromptableUNet: ...
+@overload
 def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d: ...
-def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d | SamMed2d:
+def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d | SamMed2d | PromptableUNet:
     """Build a network with random weights and the published state-dict keys.
 
     Args:
         name: one of `names()`.
-        sizes: what differs from the published sizes, as in `SamMed3dConfig.with_sizes`; 3-D networks only.
+        sizes: what differs from the usual sizes, as the configurations' `with_sizes` take it; 3-D networks only.
 
     Raises:
         ModelError: the name or a size is unknown.
     """
     if name in CONFIGS_2D and not sizes:
         return SamMed2d(CONFIGS_2D[name])
+    if name == PROMPTABLE_UNET:
+        return PromptableUNet(PromptableUNetConfig().with_sizes(sizes or {}))
     config = CONFIGS.get(_ALIASES.get(name, name))
     if config is None:
         raise ModelError(f"There is no network named {name!r}. Known: {', '.join(names())}.")

@@ -81,6 +81,8 @@ class SamMed3d(nn.Module):
         >>> logits, scores = net.decode(embedding, coords, labels, zero)     # (1, 1, 3), (1, 1)
     """
 
+    sees_all_clicks = False
+
     def __init__(self, config: SamMed3dConfig | None = None) -> None:
         super().__init__()
         config = config or SamMed3dConfig()

@@ -65,7 +65,7 @@ def load_predictor(
 
 def load_network(
     path: Path, family: str | None = None, base: str | os.PathLike[str] | None = None
-) -> tuple[nets.SamMed3d, Preset, str, tuple[str, ...]]:
+) -> tuple[nets.SamMed3d | nets.PromptableUNet, Preset, str, tuple[str, ...]]:
     """Load a checkpoint file: the network on the CPU, its preset, its name and notes for the user.
 
     Raises:

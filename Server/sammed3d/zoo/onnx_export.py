@@ -17,18 +17,21 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sammed3d.errors import ModelError
-from sammed3d.nets import SamMed3d
+from sammed3d.nets import PromptableUNet, SamMed3d
 from sammed3d.preset import Preset
 
 ENCODER, DECODER, MODEL = "image_encoder.onnx", "mask_decoder.onnx", "model.json"
 
 
-def export_onnx(network: SamMed3d, preset: Preset, name: str, folder: Path) -> None:
+def export_onnx(network: SamMed3d | PromptableUNet, preset: Preset, name: str, folder: Path) -> None:
     """Write a network as ONNX files into a folder.
 
     Raises:
-        ModelError: the packages `onnx` and `onnxscript` are not installed, or the folder cannot be written.
+        ModelError: the packages `onnx` and `onnxscript` are not installed, the folder cannot be written, or the
+            network is no SAM-Med3D or FastSAM3D.
     """
+    if not isinstance(network, SamMed3d):
+        raise ModelError(f"{name}: only SAM-Med3D and FastSAM3D networks can be written as ONNX files.")
     network = network.cpu().float().eval()
     size, low_res = network.config.encoder.image_size, preset.low_res_shape
     patch = torch.zeros(1, 1, size, size, size)

@@ -27,6 +27,8 @@ class OnnxNetwork(nn.Module):
         CheckpointError: a file is missing or damaged.
     """
 
+    sees_all_clicks = False
+
     def __init__(self, folder: Path) -> None:
         super().__init__()
         try:

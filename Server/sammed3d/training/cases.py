@@ -1,0 +1,93 @@
+"""Labelled cases on disk, and their cache on the model's lattice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.errors import VolumeError
+from sammed3d.geometry import Box, Point3
+from sammed3d.interpolation import interpolate
+from sammed3d.lattice import Lattice
+from sammed3d.volume import Volume, read_image
+
+HALF_MAX = 60000.0  # float16 ends at 65504
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its label map.
+
+    Attributes:
+        name: the folder's name.
+        image, label: files; `label` is None for an image without labels.
+    """
+
+    name: str
+    image: Path
+    label: Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class CachedCase:
+    """A case on the lattice, memory-mapped.
+
+    Attributes:
+        name: as the case's.
+        image: (R, A, S) float16, raw intensities; large ranges were scaled down to fit.
+        label: (R, A, S) uint8, 0 outside; all zeros where there are no labels.
+    """
+
+    name: str
+    image: npt.NDArray[np.float16]
+    label: npt.NDArray[np.uint8]
+
+
+def find_cases(folder: Path) -> list[Case]:
+    """Return the cases of a folder: sub-folders with image.nii.gz and, where there is one, label.nii.gz; sorted.
+
+    Raises:
+        VolumeError: there is none.
+    """
+    cases = []
+    for image in sorted(folder.glob("*/image.nii.gz")):
+        label = image.with_name("label.nii.gz")
+        cases.append(Case(image.parent.name, image, label if label.is_file() else None))
+    if not cases:
+        raise VolumeError(f"{folder}: holds no cases (sub-folders with image.nii.gz and label.nii.gz).")
+    return cases
+
+
+def cached(case: Case, cache: Path, spacing: Point3) -> CachedCase:
+    """Open a case from the cache; resamples it into the cache first where it is missing."""
+    folder = cache / case.name
+    done = folder / "done.json"
+    if not done.is_file() or json.loads(done.read_text()) != {"spacing": list(spacing)}:
+        folder.mkdir(parents=True, exist_ok=True)
+        image, label = _resampled(case, spacing)
+        np.save(folder / "image.npy", image)
+        np.save(folder / "label.npy", label)
+        done.write_text(json.dumps({"spacing": spacing}))
+    return CachedCase(
+        case.name, np.load(folder / "image.npy", mmap_mode="r"), np.load(folder / "label.npy", mmap_mode="r")
+    )
+
+
+def _resampled(case: Case, spacing: Point3) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
+    volume = Volume.read(case.image)
+    lattice = Lattice(volume.grid, spacing)
+    sampled = interpolate(volume.array, lattice.sampling(Box((0, 0, 0), lattice.shape)))
+    image = np.ascontiguousarray(lattice.to_canonical(sampled))
+    largest = float(np.abs(image).max())
+    if largest > HALF_MAX:
+        image *= HALF_MAX / largest
+    if case.label is None:
+        return image.astype(np.float16), np.zeros(image.shape, np.uint8)
+    grid, labels, _ = read_image(case.label)
+    if grid.shape != volume.grid.shape:
+        raise VolumeError(f"{case.name}: the label map has {grid.shape} voxels, the image {volume.grid.shape}.")
+    return image.astype(np.float16), lattice.sample_nearest(labels).astype(np.uint8)
