@@ -8,6 +8,10 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from sammed3d import Box, Update
+from SAMMed3DSegmentLib import Surface
+
+SEGMENT_EDITOR_TAG, OWN_TAG = "SegmentEditor", "SAMMed3DSegment"
+"""Singleton tags of the editor nodes of the Segment Editor module and of this one."""
 
 
 class SegmentWriter:
@@ -16,8 +20,9 @@ class SegmentWriter:
     Args:
         segmentationNode: where the segments are.
         volumeNode: the volume that is segmented; its grid is that of the updates.
-        editorNode: the Segment Editor's settings to honour. Without one, an own node is used that overwrites no other
-            segment.
+        editorNode: settings to use. Without one, those of this module: no other segment is overwritten unless the
+            user says so, and editable area and intensity range are the Segment Editor's, where it was used on the
+            same segmentation.
 
     Example:
         >>> writer = SegmentWriter(segmentationNode, volumeNode)
@@ -33,16 +38,11 @@ class SegmentWriter:
     ) -> None:
         self._volumeNode = volumeNode
         self._segmentationNode = segmentationNode
-        if editorNode is None:
-            editorNode = slicer.vtkMRMLSegmentEditorNode()
-            editorNode.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
-            editorNode.SetHideFromEditors(True)
-            editorNode.SetSaveWithScene(False)
-            slicer.mrmlScene.AddNode(editorNode)
-        self.editorNode = editorNode
+        self._followsSegmentEditor = editorNode is None
+        self.editorNode = editorNode or ownEditorNode()
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
         self._logic.SetMRMLScene(slicer.mrmlScene)
-        self._logic.SetSegmentEditorNode(editorNode)
+        self._logic.SetSegmentEditorNode(self.editorNode)
         self._logic.SetSegmentationNode(segmentationNode)
         self._logic.SetSourceVolumeNode(volumeNode)
 
@@ -50,13 +50,18 @@ class SegmentWriter:
         """Add and remove the voxels that an update changed, and no others; an undo state is saved first."""
         if update.box is None:
             return
-        self._logic.SaveStateForUndo()
+        if self._followsSegmentEditor:
+            self._takeMaskingOver()
+        self.editorNode.SetAndObserveSegmentationNode(self._segmentationNode)
+        self.editorNode.SetAndObserveSourceVolumeNode(self._volumeNode)
         self.editorNode.SetSelectedSegmentID(segmentId)
+        self._logic.SaveStateForUndo()
         self._logic.UpdateMaskLabelmap()
         mode = slicer.vtkSlicerSegmentEditorLogic
-        # Not ModificationModeSet: it would clear the segment outside the box.
-        self._modify(segmentId, update.box, update.voxels & ~update.previous, mode.ModificationModeAdd)
-        self._modify(segmentId, update.box, update.previous & ~update.voxels, mode.ModificationModeRemove)
+        with Surface.heldBack(self._segmentationNode, segmentId):
+            # Not ModificationModeSet: it would clear the segment outside the box.
+            self._modify(segmentId, update.box, update.voxels & ~update.previous, mode.ModificationModeAdd)
+            self._modify(segmentId, update.box, update.previous & ~update.voxels, mode.ModificationModeRemove)
 
     def undo(self) -> None:
         """Take the newest write back."""
@@ -66,6 +71,15 @@ class SegmentWriter:
         """Do again what was undone."""
         self._logic.Redo()
 
+    def _takeMaskingOver(self) -> None:
+        theirs = slicer.mrmlScene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if theirs is None or theirs is self.editorNode or theirs.GetSegmentationNode() is not self._segmentationNode:
+            return
+        self.editorNode.SetMaskMode(theirs.GetMaskMode())
+        self.editorNode.SetMaskSegmentID(theirs.GetMaskSegmentID())
+        self.editorNode.SetSourceVolumeIntensityMask(theirs.GetSourceVolumeIntensityMask())
+        self.editorNode.SetSourceVolumeIntensityMaskRange(theirs.GetSourceVolumeIntensityMaskRange())
+
     def _modify(self, segmentId: str, box: Box, voxels: np.ndarray, mode: int) -> None:
         if voxels.any():
             labelmap = self._labelmap(box, voxels)
@@ -73,19 +87,44 @@ class SegmentWriter:
             self._logic.ModifySegmentByLabelmap(self._segmentationNode, segmentId, labelmap, mode, extent, True, False)
 
     def _labelmap(self, box: Box, mask: np.ndarray) -> slicer.vtkOrientedImageData:
-        """Return a mask in a box of the volume as an oriented image in the segmentation node's own RAS frame."""
-        labelmap = slicer.vtkOrientedImageData()
-        (i0, j0, k0), (i1, j1, k1) = box.begin, box.end
-        labelmap.SetExtent(i0, i1 - 1, j0, j1 - 1, k0, k1 - 1)
-        labelmap.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-        vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(box.shape[::-1])[:] = mask.T
-        ijkToRAS = vtk.vtkMatrix4x4()
-        self._volumeNode.GetIJKToRASMatrix(ijkToRAS)
-        labelmap.SetGeometryFromImageToWorldMatrix(ijkToRAS)
+        """Return a mask in a box of the volume as an oriented image on the segmentation's own grid."""
+        labelmap = labelmapOf(box, mask, self._volumeNode)
+        self._logic.UpdateReferenceGeometryImage()
+        grid = self._logic.GetReferenceGeometryImage()
+        resample = slicer.vtkOrientedImageDataResample
         volumeParent = self._volumeNode.GetParentTransformNode()
         segmentationParent = self._segmentationNode.GetParentTransformNode()
-        if volumeParent is not segmentationParent:
-            transform = vtk.vtkGeneralTransform()
-            slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(volumeParent, segmentationParent, transform)
-            slicer.vtkOrientedImageDataResample.TransformOrientedImage(labelmap, transform)
-        return labelmap
+        if volumeParent is segmentationParent and (
+            grid is None or grid.IsEmpty() or resample.DoGeometriesMatchIgnoreOrigin(labelmap, grid)
+        ):
+            return labelmap
+        transform = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(volumeParent, segmentationParent, transform)
+        onGrid = slicer.vtkOrientedImageData()
+        resample.ResampleOrientedImageToReferenceOrientedImage(labelmap, grid, onGrid, False, False, transform)
+        return onGrid
+
+
+def ownEditorNode() -> slicer.vtkMRMLSegmentEditorNode:
+    """Return this module's settings for writing; made when first asked for, with no other segment overwritten."""
+    node = slicer.mrmlScene.GetSingletonNode(OWN_TAG, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag(OWN_TAG)
+        node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+        node.SetHideFromEditors(True)
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+def labelmapOf(box: Box, mask: np.ndarray, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkOrientedImageData:
+    """Return a mask in a box of a volume as an oriented image in the volume node's own RAS frame."""
+    labelmap = slicer.vtkOrientedImageData()
+    (i0, j0, k0), (i1, j1, k1) = box.begin, box.end
+    labelmap.SetExtent(i0, i1 - 1, j0, j1 - 1, k0, k1 - 1)
+    labelmap.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(box.shape[::-1])[:] = mask.T
+    ijkToRAS = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(ijkToRAS)
+    labelmap.SetGeometryFromImageToWorldMatrix(ijkToRAS)
+    return labelmap

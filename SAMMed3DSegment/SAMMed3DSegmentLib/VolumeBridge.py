@@ -6,6 +6,8 @@ parent transform, linear or not, is applied to clicks on their way in, so images
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import slicer
 import vtk
@@ -44,6 +46,26 @@ def worldToVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, world: tuple[float
     parent = volumeNode.GetParentTransformNode()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, parent, transform)
     return transform.TransformPoint(world)
+
+
+def volumeToWorld(volumeNode: slicer.vtkMRMLScalarVolumeNode, point: tuple[float, float, float]) -> tuple[float, ...]:
+    """Bring a point from the volume node's own RAS frame into Slicer's world (RAS mm)."""
+    transform = vtk.vtkGeneralTransform()
+    parent = volumeNode.GetParentTransformNode()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, transform)
+    return transform.TransformPoint(point)
+
+
+def volumeDigest(volume: Volume) -> str:
+    """Return a digest (hex) of a volume's geometry and a thin sample of its voxels.
+
+    It tells one image from another (a frame of a sequence, a node that was loaded again), also after saving and
+    reopening, at a cost that does not grow with the image.
+    """
+    steps = tuple(slice(None, None, max(1, size // 48)) for size in volume.array.shape)
+    sample = np.ascontiguousarray(volume.array[steps])
+    head = repr((volume.array.shape, sample.dtype.str, volume.grid.index_to_world.round(4).tolist()))
+    return hashlib.sha256(head.encode() + sample.tobytes()).hexdigest()
 
 
 def arrayFromMatrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:

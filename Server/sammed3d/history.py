@@ -55,8 +55,8 @@ class PromptHistory:
         self._position += steps
         return state
 
-    def drop_newest(self) -> None:
-        """Forget the state in force and everything after it, as if it had never been; the first state stays."""
-        if self._position > 0:
-            del self._states[self._position :]
-            self._position -= 1
+    def copy(self) -> PromptHistory:
+        """Return a history that goes its own way, for example to come back to if an evaluation fails."""
+        other = PromptHistory()
+        other._states, other._position = list(self._states), self._position
+        return other

@@ -28,13 +28,12 @@ def test_a_new_state_forgets_what_was_undone():
     assert history.at(-1) is A
 
 
-def test_a_dropped_state_leaves_no_trace():
+def test_a_copy_goes_its_own_way():
     history = PromptHistory(A)
     history.push(B)
+    kept = history.copy()
+    history.step(-1)
     history.push(C)
-    history.drop_newest()
-    assert history.now is B
-    assert not history.can_redo
-    history.drop_newest()
-    history.drop_newest()
-    assert history.now is A
+    assert kept.now is B
+    assert kept.at(-1) is A
+    assert history.now is C

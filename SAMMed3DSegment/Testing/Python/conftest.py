@@ -1,35 +1,71 @@
-"""A MRML scene without the desktop application: real nodes and logics from slicer-core."""
+"""A Slicer without the desktop application: real nodes and logics from slicer-core, Qt from PySide6."""
 
 import importlib.util
+import time
 
 import pytest
 
-from helpers import make_affine, phantom
+from helpers import ThresholdPredictor, make_affine, phantom
 
-if importlib.util.find_spec("slicer") is None:  # no slicer-core for this platform
+if any(importlib.util.find_spec(name) is None for name in ("slicer", "PySide6")):  # not on this platform
     collect_ignore_glob = ["test_*.py"]
 else:
     import slicer
 
+    import slicerHarness  # noqa: F401 - fills `slicer`
     from mrmlNodes import addVolume
+    from SAMMed3DSegmentLib.InferenceThread import InferenceThread
+    from SAMMed3DSegmentLib.Segmenter import Segmenter
 
 
 @pytest.fixture
 def scene():
-    """An empty scene with the logics that register nodes for segmentations and markups."""
-    mrmlScene = slicer.vtkMRMLScene()
-    slicer.mrmlScene = mrmlScene
-    applicationLogic = slicer.vtkSlicerApplicationLogic()
-    applicationLogic.SetMRMLScene(mrmlScene)
-    logics = [slicer.vtkSlicerSegmentationsModuleLogic(), slicer.vtkSlicerMarkupsLogic()]
-    for logic in logics:
-        logic.SetMRMLApplicationLogic(applicationLogic)
-        logic.SetMRMLScene(mrmlScene)
-    yield mrmlScene
-    mrmlScene.Clear(1)
+    """The application's scene, empty."""
+    slicer.mrmlScene.Clear(0)
+    for tag in ("SAMMed3DSegment", "SegmentEditor"):
+        node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
+        if node is not None:
+            slicer.mrmlScene.RemoveNode(node)
+    yield slicer.mrmlScene
+    slicer.mrmlScene.Clear(0)
 
 
 @pytest.fixture
 def volumeNode(scene):
     """An oblique, anisotropic CT-like phantom."""
     return addVolume(scene, phantom((40, 50, 30)), make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30)))
+
+
+@pytest.fixture
+def segmentationNode(scene, volumeNode):
+    """An empty segmentation on the volume's grid."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    return node
+
+
+@pytest.fixture
+def predictor():
+    """Stands for the network; records its calls."""
+    return ThresholdPredictor()
+
+
+@pytest.fixture
+def segmenter(volumeNode, segmentationNode, predictor):
+    """A segmenter on the phantom, with a `settle` that waits for its predictions."""
+    thread = InferenceThread(lambda name: predictor)
+    segmenter = Segmenter(thread)
+    segmenter.setInput(volumeNode, segmentationNode)
+
+    def settle(timeout=20.0):
+        end = time.monotonic() + timeout
+        while segmenter.busy:
+            assert time.monotonic() < end, "the predictions do not end"
+            segmenter.poll()
+            time.sleep(0.002)
+
+    segmenter.settle = settle
+    yield segmenter
+    segmenter.forgetScene()
+    thread.stop()

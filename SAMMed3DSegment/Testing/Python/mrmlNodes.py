@@ -1,8 +1,11 @@
 """MRML nodes for tests, added to a scene."""
 
 import numpy as np
+import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
+
+from SAMMed3DSegmentLib.SegmentWriter import labelmapOf
 
 
 def addVolume(scene, array, affine, name="CT"):
@@ -26,3 +29,32 @@ def linearTransform(scene, affine):
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     node.SetMatrixTransformToParent(matrix)
     return node
+
+
+def voxels(segmentationNode, segmentId, shape=(40, 50, 30)):
+    """Return a segment on the whole grid of its segmentation, (I, J, K)."""
+    image = slicer.vtkOrientedImageData()
+    segmentationNode.GetBinaryLabelmapRepresentation(segmentId, image)
+    whole = np.zeros(shape, np.uint8)
+    i0, i1, j0, j1, k0, k1 = image.GetExtent()
+    if i1 >= i0 and image.GetPointData().GetScalars():
+        block = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1).T
+        whole[i0 : i1 + 1, j0 : j1 + 1, k0 : k1 + 1] = block
+    return whole
+
+
+def drawByHand(segmentationNode, segmentId, volumeNode, box, value=1):
+    """Fill (or clear) a box of voxels in a segment, as somebody would in the Segment Editor."""
+    mask = np.ones(box.shape, np.uint8)
+    labelmap = labelmapOf(box, mask, volumeNode)
+    logic = slicer.vtkSlicerSegmentEditorLogic()
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    editor.SetOverwriteMode(editor.OverwriteNone)
+    slicer.mrmlScene.AddNode(editor)
+    logic.SetMRMLScene(slicer.mrmlScene)
+    logic.SetSegmentEditorNode(editor)
+    logic.SetSegmentationNode(segmentationNode)
+    logic.SetSourceVolumeNode(volumeNode)
+    mode = logic.ModificationModeAdd if value else logic.ModificationModeRemove
+    logic.ModifySegmentByLabelmap(segmentationNode, segmentId, labelmap, mode, labelmap.GetExtent(), True, True)
+    slicer.mrmlScene.RemoveNode(editor)

@@ -11,11 +11,11 @@ def test_points_become_clicks_in_order_with_their_kind(scene, volumeNode):
     addClick(points, (1.0, 2.0, 3.0))
     addClick(points, (4.0, 5.0, 6.0), positive=False)
     addClick(points, (7.0, 8.0, 9.0))
-    assert clicksFromPointList(points, volumeNode) == [
+    assert clicksFromPointList(points, volumeNode) == (
         Click((1, 2, 3)),
         Click((4, 5, 6), positive=False),
         Click((7, 8, 9)),
-    ]
+    )
 
 
 def test_points_being_placed_are_no_clicks_yet(scene, volumeNode):
@@ -23,7 +23,7 @@ def test_points_being_placed_are_no_clicks_yet(scene, volumeNode):
     addClick(points, (1.0, 2.0, 3.0))
     addClick(points, (4.0, 5.0, 6.0))
     points.UnsetNthControlPointPosition(0)
-    assert clicksFromPointList(points, volumeNode) == [Click((4, 5, 6))]
+    assert clicksFromPointList(points, volumeNode) == (Click((4, 5, 6)),)
 
 
 def test_points_and_volume_under_different_transforms_meet_in_the_world(scene, volumeNode):
@@ -46,10 +46,10 @@ def test_clicks_survive_a_markups_file(scene, volumeNode, tmp_path):
     points.GetStorageNode().SetFileName(str(tmp_path / "clicks.mrk.json"))
     assert points.GetStorageNode().WriteData(points)
     [saved] = prompts.read(tmp_path / "clicks.mrk.json")
-    assert list(saved.clicks) == clicksFromPointList(points, volumeNode)
+    assert saved.clicks == clicksFromPointList(points, volumeNode)
     (tmp_path / "ours.mrk.json").write_text(prompts.markups_json(saved.clicks))
     again = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
     again.AddDefaultStorageNode()
     again.GetStorageNode().SetFileName(str(tmp_path / "ours.mrk.json"))
     assert again.GetStorageNode().ReadData(again)
-    assert clicksFromPointList(again, volumeNode) == list(saved.clicks)
+    assert clicksFromPointList(again, volumeNode) == saved.clicks

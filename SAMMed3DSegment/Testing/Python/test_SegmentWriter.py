@@ -6,7 +6,7 @@ import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
 from helpers import ThresholdPredictor, make_affine
-from mrmlNodes import linearTransform
+from mrmlNodes import linearTransform, voxels
 from sammed3d import Session, Update
 from SAMMed3DSegmentLib.SegmentWriter import SegmentWriter
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
@@ -15,26 +15,6 @@ from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 @pytest.fixture
 def session(volumeNode):
     return Session(volumeFromNode(volumeNode), ThresholdPredictor())
-
-
-@pytest.fixture
-def segmentationNode(scene, volumeNode):
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-    return node
-
-
-def voxels(segmentationNode, segmentId, shape=(40, 50, 30)):
-    """Return a segment on the whole grid of the volume, (I, J, K)."""
-    image = slicer.vtkOrientedImageData()
-    segmentationNode.GetBinaryLabelmapRepresentation(segmentId, image)
-    whole = np.zeros(shape, np.uint8)
-    i0, i1, j0, j1, k0, k1 = image.GetExtent()
-    if i1 >= i0 and image.GetPointData().GetScalars():
-        block = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1).T
-        whole[i0 : i1 + 1, j0 : j1 + 1, k0 : k1 + 1] = block
-    return whole
 
 
 def randomWorld(session, rng):

@@ -5,11 +5,11 @@ import slicer
 import vtk
 
 from helpers import make_affine
+from mrmlNodes import voxels
 from sammed3d import Grid
 from sammed3d.layers import BoxedMask
 from sammed3d.segmentation import Segment, write_segments
 from SAMMed3DSegmentLib.VolumeBridge import arrayFromMatrix
-from test_SegmentWriter import voxels
 
 
 def test_slicer_reads_names_colours_layers_voxels_and_geometry(scene, tmp_path):

@@ -1,0 +1,181 @@
+"""One persistent thread that evaluates prompts, while the main thread stays free.
+
+It touches neither MRML nor Qt: jobs go in, the same jobs come out with a mask or an error. A newer job for the same
+segment replaces one that still waits. One thread for everything keeps what torch has tuned for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError, Volume
+from sammed3d.layers import BoxedMask
+from sammed3d.replay import PromptState, Replay
+
+REPLAYS = 2
+"""Volumes (with a model each) whose patches and logits are kept."""
+
+
+@dataclass(eq=False)
+class Job:
+    """Prompts to evaluate.
+
+    Attributes:
+        key: of the segment; a newer job of the same key replaces a waiting one.
+        volume: the image.
+        volumeDigest: tells images apart.
+        model: name of the model.
+        state: the prompts.
+        cancellation: stops it, and says what it is doing.
+        mask: the result; None for an empty mask.
+        seconds: time by stage.
+        error: what went wrong, in words for the user; None if nothing did.
+        cancelled: whether it was stopped.
+    """
+
+    key: Hashable
+    volume: Volume
+    volumeDigest: str
+    model: str
+    state: PromptState
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    mask: BoxedMask | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    cancelled: bool = False
+
+
+class InferenceThread:
+    """Evaluate jobs one after the other in the background.
+
+    Args:
+        loadPredictor: from a model's name to a predictor; called in the thread, when a model is first used.
+
+    Example:
+        >>> thread = InferenceThread(lambda name: load_predictor(name))
+        >>> thread.submit(Job("liver", volume, digest, "default", PromptState((click,))))
+        >>> [job] = thread.finished()   # from a timer of the main thread; empty while it works
+    """
+
+    def __init__(self, loadPredictor: Callable[[str], Predictor]) -> None:
+        self._loadPredictor = loadPredictor
+        self._waiting: OrderedDict[Hashable, Job] = OrderedDict()
+        self._running: Job | None = None
+        self._done: deque[Job] = deque()
+        self._condition = threading.Condition()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+        self._predictor: tuple[str, Predictor] | None = None
+        self._replays: OrderedDict[tuple[str, str], Replay] = OrderedDict()
+        self._retired: list[object] = []  # kept until the main thread drops them, for the images that they hold
+
+    def submit(self, job: Job) -> None:
+        """Evaluate a job as soon as those before it are done."""
+        with self._condition:
+            if self._stopped:
+                return
+            self._waiting.pop(job.key, None)
+            self._waiting[job.key] = job
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="SAMMed3DSegment", daemon=True)
+                self._thread.start()
+            self._condition.notify()
+
+    def cancel(self, key: Hashable | None = None) -> None:
+        """Stop the jobs of a key, or all of them; they come out as cancelled."""
+        with self._condition:
+            for job in [*self._waiting.values(), *([self._running] if self._running is not None else [])]:
+                if key is None or job.key == key:
+                    job.cancelled = True
+                    job.cancellation.cancel()
+                    if self._waiting.pop(job.key, None) is not None:
+                        self._done.append(job)
+
+    def finished(self) -> list[Job]:
+        """Return the jobs that ended since the last call, in order."""
+        with self._condition:
+            jobs = list(self._done)
+            self._done.clear()
+            self._retired.clear()
+        return jobs
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs, waits, or was not fetched yet."""
+        with self._condition:
+            return bool(self._waiting or self._running or self._done)
+
+    @property
+    def stage(self) -> str:
+        """What the running job is doing: "load", "cut", "encode", "decode", "paint"; "" if none runs."""
+        running = self._running
+        return "" if running is None else running.cancellation.stage
+
+    def forgetModel(self) -> None:
+        """Load the model anew at the next job (the device was changed, or a file replaced)."""
+        with self._condition:
+            self._predictor = None
+            self._replays.clear()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Cancel everything and end the thread."""
+        self.cancel()
+        with self._condition:
+            self._stopped = True
+            self._condition.notify()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._waiting and not self._stopped:
+                    self._condition.wait()
+                if self._stopped:
+                    return
+                _, self._running = self._waiting.popitem(last=False)
+            self._evaluate(self._running)
+            with self._condition:
+                # The main thread gets the job back, and with it the last reference to the image: VTK objects must not
+                # be destroyed here.
+                self._done.append(self._running)
+                self._running = None
+
+    def _evaluate(self, job: Job) -> None:
+        try:
+            replay = self._replayFor(job)
+            job.mask, seconds = replay.mask_of(job.state, job.cancellation)
+            job.seconds |= seconds
+        except PredictionCancelled:
+            job.cancelled = True
+        except SAMMed3DError as error:
+            job.error = str(error)
+        except MemoryError:
+            job.error = "There is not enough memory for this prediction. Close other volumes or choose a smaller model."
+        except Exception as error:  # whatever a driver or library throws must not end the thread
+            logging.exception("A prediction failed")
+            job.error = f"The prediction failed: {error or type(error).__name__}"
+
+    def _replayFor(self, job: Job) -> Replay:
+        name = (job.volumeDigest, job.model)
+        with self._condition:
+            replay, known = self._replays.get(name), self._predictor
+        if replay is None:
+            if known is None or known[0] != job.model:
+                job.cancellation.enter("load")
+                begin = time.perf_counter()
+                known = job.model, self._loadPredictor(job.model)
+                job.seconds["load"] = time.perf_counter() - begin
+            replay = Replay(job.volume, known[1])
+        with self._condition:
+            self._predictor = known
+            self._replays[name] = replay
+            self._replays.move_to_end(name)
+            while len(self._replays) > REPLAYS:
+                self._retired.append(self._replays.popitem(last=False))
+        return replay

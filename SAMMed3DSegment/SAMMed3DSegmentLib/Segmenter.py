@@ -1,0 +1,458 @@
+"""The way of a click in Slicer: a point list changed, prompts are evaluated in the background, a segment is written.
+
+MRML only. A front end calls `poll` from a timer while `busy`, and is told by `onChanged` when there is something new.
+
+What a segment holds is never lost:
+- A segment that was drawn, imported or edited by hand since the last click is the new starting point of its next click.
+- So is one whose volume was exchanged, or moved on to another frame of a sequence.
+- A prediction that fails or is cancelled takes its prompts back; the segment stays as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import slicer
+import vtk
+
+from sammed3d import Click, ObjectPrompts, SAMMed3DError, Update, VolumeError
+from sammed3d.history import PromptHistory
+from sammed3d.layers import BoxedMask
+from sammed3d.replay import PromptState
+from SAMMed3DSegmentLib import PointList, Surface
+from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job
+from SAMMed3DSegmentLib.SegmentReader import digestOfSegment, maskOfSegment
+from SAMMed3DSegmentLib.SegmentWriter import SegmentWriter
+from SAMMed3DSegmentLib.StartingMasks import keepStartingMask, startingMask
+from SAMMed3DSegmentLib.VolumeBridge import volumeDigest, volumeFromNode
+
+WRITTEN_TAG = "SAMMed3DSegment.Written"
+"""Segment tag: digest of the segment's voxels as this module last wrote them."""
+IMAGE_ATTRIBUTE = "SAMMed3DSegment.Image"
+"""Attribute of a point list: digest of the image that its clicks are about."""
+CLICKS_ATTRIBUTE = "SAMMed3DSegment.Clicks"
+"""Attribute of a point list: how many of its points made the segment, for a scene that is saved in the middle."""
+
+Key = tuple[str, str]
+"""Segmentation node id and segment id."""
+
+
+@dataclass(eq=False)
+class SegmentPrompts:
+    """What is known of one segment's prompts.
+
+    Attributes:
+        points: its point list.
+        history: of its prompts.
+        evaluated: the history as it was when the segment was last written; what a failure goes back to.
+        shown: the mask that the segment shows for that state.
+        image: digest of the volume's image that the prompts are about.
+        job: what is being evaluated, if anything.
+    """
+
+    points: PointList.PointListNode
+    history: PromptHistory
+    evaluated: PromptHistory
+    shown: BoxedMask | None
+    image: str
+    job: Job | None = None
+
+
+class Segmenter:
+    """Keep the segments of a segmentation in step with their points.
+
+    Args:
+        thread: evaluates prompts.
+        onChanged: called on the main thread whenever there is something new to show.
+
+    Attributes:
+        positive: which kind of point is placed next.
+        model: name of the model that evaluates the next prompts.
+        message: what the user should know about the last operation; "" if all is well.
+        seconds: time by stage of the last prediction.
+    """
+
+    def __init__(self, thread: InferenceThread, onChanged: Callable[[], None] = lambda: None) -> None:
+        self._thread = thread
+        self._onChanged = onChanged
+        self.positive = True
+        self.model = "default"
+        self.message = ""
+        self.seconds: dict[str, float] = {}
+        self.volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
+        self.segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
+        self._segments: dict[Key, SegmentPrompts] = {}
+        self._observations: list[tuple[vtk.vtkObject, int]] = []
+        self._observed: set[str] = set()
+        self._images: dict[str, tuple[tuple[int, int], object, str]] = {}
+        self._dragging: set[str] = set()
+        self._updating = 0
+        self._surfacesToRefresh: set[Key] = set()
+
+    # Input
+
+    def setInput(
+        self,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode | None,
+        segmentationNode: slicer.vtkMRMLSegmentationNode | None,
+    ) -> None:
+        """Choose what is segmented and where the segments go."""
+        self.volumeNode, self.segmentationNode = volumeNode, segmentationNode
+        self.observePoints()
+
+    def observePoints(self) -> None:
+        """Observe all point lists of this module in the scene, for example after a scene was opened."""
+        for node in PointList.pointLists():
+            self._observe(node)
+
+    def pointsFor(self, segmentId: str) -> PointList.PointListNode:
+        """Return the point list of a segment of the current input, made if need be.
+
+        Raises:
+            VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
+        """
+        return self._promptsFor(segmentId).points
+
+    # Operations on a segment; each can be undone
+
+    def click(self, segmentId: str, world: Sequence[float], positive: bool = True) -> None:
+        """Add a click at a world position (RAS mm), as if the user had placed a point."""
+        points = self.pointsFor(segmentId)
+        with self._quietly():
+            PointList.addClick(points, world, positive)
+        self.pointsChanged(points)
+
+    def undo(self, segmentId: str) -> None:
+        """Take the newest operation back; a hand edit counts as one."""
+        self._step(segmentId, -1)
+
+    def redo(self, segmentId: str) -> None:
+        """Do again what was undone."""
+        self._step(segmentId, +1)
+
+    def reset(self, segmentId: str) -> None:
+        """Empty a segment and drop its clicks."""
+        prompts = self._promptsFor(segmentId)
+        self._takeEditsOver(segmentId, prompts)
+        prompts.history.push(PromptState())
+        self._evaluate(segmentId, prompts)
+
+    def canUndo(self, segmentId: str) -> bool:
+        """Tell whether there is something to undo."""
+        prompts = self._known(segmentId)
+        return prompts is not None and (prompts.history.can_undo or _wasEdited(self.segmentationNode, segmentId))
+
+    def canRedo(self, segmentId: str) -> bool:
+        """Tell whether there is something to redo."""
+        prompts = self._known(segmentId)
+        return prompts is not None and prompts.history.can_redo and not _wasEdited(self.segmentationNode, segmentId)
+
+    def objectPrompts(self, segmentIds: Sequence[str]) -> list[ObjectPrompts]:
+        """Return the prompts of segments, for saving as JSON."""
+        result = []
+        for segmentId in segmentIds:
+            points = PointList.pointListOf(self.segmentationNode, segmentId)
+            name = self.segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
+            base = startingMask(self.segmentationNode, segmentId, self.volumeNode)
+            clicks = () if points is None else PointList.clicksFromPointList(points, self.volumeNode)
+            result.append(ObjectPrompts(name, clicks, None if base is None else base.digest))
+        return result
+
+    # Background work
+
+    @property
+    def busy(self) -> bool:
+        """Whether predictions are under way: call `poll` again soon."""
+        return self._thread.busy
+
+    @property
+    def stage(self) -> str:
+        """What the running prediction is doing; see `InferenceThread.stage`."""
+        return self._thread.stage
+
+    def poll(self) -> None:
+        """Write the results that are ready. Call it from the main thread."""
+        for job in self._thread.finished():
+            self._finish(job)
+
+    def cancel(self) -> None:
+        """Stop all predictions; segments stay as they are, and the clicks that were not evaluated are taken back."""
+        self._thread.cancel()
+        self.poll()
+        self._onChanged()
+
+    def refreshSurfaces(self) -> None:
+        """Make the 3-D surfaces anew of the segments that changed; call it when the clicks pause."""
+        waiting, self._surfacesToRefresh = self._surfacesToRefresh, set()
+        for segmentationId, segmentId in waiting:
+            node = slicer.mrmlScene.GetNodeByID(segmentationId)
+            if node is not None:
+                Surface.refresh(node, segmentId)
+
+    @property
+    def surfacesWait(self) -> bool:
+        """Whether there are surfaces to refresh."""
+        return bool(self._surfacesToRefresh)
+
+    # Scene
+
+    def forgetSegment(self, segmentId: str) -> None:
+        """Drop what belongs to a segment that is being removed: its points and the mask it started from."""
+        key = self._key(segmentId)
+        self._thread.cancel(key)
+        self._segments.pop(key, None)
+        points = PointList.pointListOf(self.segmentationNode, segmentId)
+        if points is not None:
+            slicer.mrmlScene.RemoveNode(points)
+        keepStartingMask(self.segmentationNode, segmentId, self.volumeNode, None)
+
+    def forgetScene(self) -> None:
+        """Drop everything that refers to the scene: it is being closed, or the module is."""
+        self._thread.cancel()
+        self._thread.finished()
+        self._thread.forgetModel()
+        for node, tag in self._observations:
+            node.RemoveObserver(tag)
+        self._observations.clear()
+        self._observed.clear()
+        self._segments.clear()
+        self._images.clear()
+        self._dragging.clear()
+        self._surfacesToRefresh.clear()
+        self.volumeNode = self.segmentationNode = None
+
+    # How it works
+
+    def pointsChanged(self, points: PointList.PointListNode) -> None:
+        """Bring the segment of a point list in step with it."""
+        segmentationNode, segmentId = PointList.segmentationOf(points), points.GetAttribute(PointList.SEGMENT_ATTRIBUTE)
+        if self._updating or points.GetID() in self._dragging or self.volumeNode is None:
+            return
+        if segmentationNode is None or segmentationNode is not self.segmentationNode:
+            return
+        if segmentationNode.GetSegmentation().GetSegment(segmentId) is None:
+            return
+        try:
+            self._follow(points, segmentId)
+        except SAMMed3DError as error:
+            self.message = str(error)
+            self._onChanged()
+
+    def _follow(self, points: PointList.PointListNode, segmentId: str) -> None:
+        prompts = self._promptsFor(segmentId)
+        clicks = PointList.clicksFromPointList(points, self.volumeNode)
+        before = prompts.history.now
+        if PointList.sameClicks(clicks, before.clicks):
+            return
+        self.message = ""
+        grid = self._volume()[0].grid
+        if any(not grid.contains(click.world) for click in clicks):
+            self.message = f"This click lies outside {self.volumeNode.GetName()}. Click inside the volume."
+            self._showPoints(prompts)
+            self._onChanged()
+            return
+        if self._takeEditsOver(segmentId, prompts):
+            clicks = tuple(c for c in clicks if not any(PointList.sameClick(c, old) for old in before.clicks))
+        prompts.history.push(PromptState(clicks, prompts.history.now.base))
+        self._evaluate(segmentId, prompts)
+
+    def _evaluate(self, segmentId: str, prompts: SegmentPrompts) -> None:
+        """Put the state in force before the user, and have it evaluated."""
+        self.message = ""
+        self._showPoints(prompts)
+        volume, image = self._volume()
+        prompts.job = Job(self._key(segmentId), volume, image, self.model, prompts.history.now)
+        self._thread.submit(prompts.job)
+        self._onChanged()
+
+    def _finish(self, job: Job) -> None:
+        prompts = self._segments.get(job.key)
+        segmentationNode = slicer.mrmlScene.GetNodeByID(job.key[0])
+        if prompts is None or job is not prompts.job or segmentationNode is None:
+            return  # superseded, or what it was for is gone
+        prompts.job = None
+        volumeNode = prompts.points.GetNodeReference(PointList.VOLUME_ROLE)
+        segment = segmentationNode.GetSegmentation().GetSegment(job.key[1])
+        if segment is None or volumeNode is None:
+            return
+        if job.cancelled or job.error is not None:
+            self.message = job.error or ""
+            prompts.history = prompts.evaluated.copy()
+            self._showPoints(prompts)
+        else:
+            begin = time.perf_counter()
+            self._write(segmentationNode, job.key[1], volumeNode, prompts, job)
+            self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
+        self._onChanged()
+
+    def _write(self, segmentationNode, segmentId: str, volumeNode, prompts: SegmentPrompts, job: Job) -> None:
+        edited = _wasEdited(segmentationNode, segmentId)
+        update = Update.between(segmentId, prompts.shown, job.mask, job.seconds)
+        SegmentWriter(segmentationNode, volumeNode).write(segmentId, update)
+        if update.box is not None:
+            self._surfacesToRefresh.add((segmentationNode.GetID(), segmentId))
+        base = job.state.base
+        if base is not prompts.evaluated.now.base:
+            keepStartingMask(segmentationNode, segmentId, volumeNode, base)
+        prompts.shown = job.mask
+        prompts.evaluated = prompts.history.copy()
+        prompts.image = job.volumeDigest
+        prompts.points.SetAttribute(IMAGE_ATTRIBUTE, job.volumeDigest)
+        if not edited:  # an edit made while the prediction ran is still to be taken over, at the next click
+            _markWritten(segmentationNode, segmentId)
+
+    def _step(self, segmentId: str, direction: int) -> None:
+        prompts = self._promptsFor(segmentId)
+        if direction < 0:
+            self._takeEditsOver(segmentId, prompts)
+        elif _wasEdited(self.segmentationNode, segmentId):
+            return
+        if prompts.history.at(direction) is None:
+            return
+        prompts.history.step(direction)
+        self._evaluate(segmentId, prompts)
+
+    # What a segment holds
+
+    def _promptsFor(self, segmentId: str) -> SegmentPrompts:
+        """Return what is known of a segment; the first time, from what the scene holds of it."""
+        if self.volumeNode is None or self.segmentationNode is None:
+            raise VolumeError("Choose a volume and a segmentation first.")
+        prompts = self._known(segmentId)
+        if prompts is None:
+            prompts = self._segments[self._key(segmentId)] = self._promptsFromScene(segmentId)
+        prompts.points.SetNodeReferenceID(PointList.VOLUME_ROLE, self.volumeNode.GetID())
+        return prompts
+
+    def _promptsFromScene(self, segmentId: str) -> SegmentPrompts:
+        image = self._volume()[1]
+        points = PointList.pointListOf(self.segmentationNode, segmentId)
+        shown = maskOfSegment(self.segmentationNode, segmentId, self.volumeNode)
+        if points is None:
+            with self._quietly():
+                points = PointList.createPointList(self.segmentationNode, segmentId, self.volumeNode)
+            history = PromptHistory(PromptState((), shown))
+            if shown is not None:
+                keepStartingMask(self.segmentationNode, segmentId, self.volumeNode, shown)
+            points.SetAttribute(CLICKS_ATTRIBUTE, "0")
+            _markWritten(self.segmentationNode, segmentId)
+        else:  # saved with the scene: every click is a step that can be undone
+            base = startingMask(self.segmentationNode, segmentId, self.volumeNode)
+            clicks = self._savedClicks(points)
+            history = PromptHistory(PromptState((), base))
+            for count in range(1, len(clicks) + 1):
+                history.push(PromptState(clicks[:count], base))
+            image = points.GetAttribute(IMAGE_ATTRIBUTE) or image
+        self._observe(points)
+        return SegmentPrompts(points, history, history.copy(), shown, image)
+
+    def _savedClicks(self, points: PointList.PointListNode) -> tuple[Click, ...]:
+        """Return the clicks that made a segment; a point that was placed just now is not among them."""
+        clicks = PointList.clicksFromPointList(points, self.volumeNode)
+        count = points.GetAttribute(CLICKS_ATTRIBUTE)
+        return clicks if count is None else clicks[: int(count)]
+
+    def _known(self, segmentId: str) -> SegmentPrompts | None:
+        prompts = self._segments.get(self._key(segmentId)) if self.segmentationNode is not None else None
+        if prompts is not None and slicer.mrmlScene.GetNodeByID(prompts.points.GetID() or "") is not prompts.points:
+            del self._segments[self._key(segmentId)]  # the user deleted the point list; the segment stays
+            return None
+        return prompts
+
+    def _takeEditsOver(self, segmentId: str, prompts: SegmentPrompts) -> bool:
+        """Make a segment that was edited by hand, or belongs to another image, its own starting point."""
+        image = self._volume()[1]
+        if not _wasEdited(self.segmentationNode, segmentId) and image == prompts.image:
+            return False
+        mask = maskOfSegment(self.segmentationNode, segmentId, self.volumeNode)
+        prompts.history.push(PromptState((), mask))
+        prompts.evaluated = prompts.history.copy()
+        prompts.shown = mask
+        prompts.image = image
+        keepStartingMask(self.segmentationNode, segmentId, self.volumeNode, mask)
+        _markWritten(self.segmentationNode, segmentId)
+        return True
+
+    def _showPoints(self, prompts: SegmentPrompts) -> None:
+        state = prompts.history.now
+        with self._quietly():
+            if not PointList.sameClicks(PointList.clicksFromPointList(prompts.points, self.volumeNode), state.clicks):
+                PointList.setClicks(prompts.points, state.clicks, self.volumeNode)
+            prompts.points.SetAttribute(CLICKS_ATTRIBUTE, str(len(state.clicks)))
+
+    def _volume(self):
+        """Return the current volume and the digest of its image; read again only after it changed."""
+        node = self.volumeNode
+        imageData = node.GetImageData()
+        times = (0 if imageData is None else imageData.GetMTime(), node.GetMTime())
+        known = self._images.get(node.GetID())
+        if known is None or known[0] != times:
+            volume = volumeFromNode(node)
+            known = self._images[node.GetID()] = times, volume, volumeDigest(volume)
+        return known[1], known[2]
+
+    def _key(self, segmentId: str) -> Key:
+        return self.segmentationNode.GetID(), segmentId
+
+    # Observing points
+
+    def _observe(self, points: PointList.PointListNode) -> None:
+        if points.GetID() in self._observed:
+            return
+        self._observed.add(points.GetID())
+        markups = slicer.vtkMRMLMarkupsNode
+        for event, handler in (
+            (markups.PointPositionDefinedEvent, self._onPointPlaced),
+            (markups.PointRemovedEvent, self._onPointsEvent),
+            (markups.PointModifiedEvent, self._onPointsEvent),
+            (markups.PointStartInteractionEvent, self._onDragStart),
+            (markups.PointEndInteractionEvent, self._onDragEnd),
+        ):
+            self._observations.append((points, points.AddObserver(event, handler)))
+
+    def _onPointPlaced(self, points, _event) -> None:
+        if self._updating:
+            return
+        with self._quietly():
+            for index in range(points.GetNumberOfControlPoints()):
+                if not points.GetNthControlPointDescription(index):
+                    PointList.setPolarity(points, index, self.positive)
+        self.pointsChanged(points)
+
+    def _onPointsEvent(self, points, _event) -> None:
+        if not self._updating:
+            self.pointsChanged(points)
+
+    def _onDragStart(self, points, _event) -> None:
+        self._dragging.add(points.GetID())
+
+    def _onDragEnd(self, points, _event) -> None:
+        self._dragging.discard(points.GetID())
+        self.pointsChanged(points)
+
+    @contextmanager
+    def _quietly(self):
+        """Change points without taking that for clicks."""
+        self._updating += 1
+        try:
+            yield
+        finally:
+            self._updating -= 1
+
+
+def _wasEdited(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
+    """Tell whether somebody else changed a segment since this module wrote it last."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    if segment is None:
+        return False
+    written = vtk.mutable("")
+    known = segment.GetTag(WRITTEN_TAG, written)
+    return not known or str(written) != digestOfSegment(segmentationNode, segmentId)
+
+
+def _markWritten(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    segment.SetTag(WRITTEN_TAG, digestOfSegment(segmentationNode, segmentId))

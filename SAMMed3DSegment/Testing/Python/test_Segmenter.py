@@ -1,0 +1,530 @@
+"""From points to segments on real MRML nodes, with predictions in the background."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import slicer
+
+from helpers import ThresholdPredictor, make_affine, phantom
+from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
+from sammed3d import Box, Session
+from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib.InferenceThread import InferenceThread
+from SAMMed3DSegmentLib.Segmenter import Segmenter, _wasEdited
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
+
+SPOTS = [(20, 25, 15), (10, 12, 8), (30, 30, 20), (25, 40, 22)]
+
+
+def addSegment(segmentationNode, name="liver"):
+    return segmentationNode.GetSegmentation().AddEmptySegment(name)
+
+
+def worldOf(segmenter, ijk):
+    grid = volumeFromNode(segmenter.volumeNode).grid
+    return volumeToWorld(segmenter.volumeNode, tuple(grid.to_world(ijk)))
+
+
+def expectedMask(volumeNode, clicks, base=None):
+    """What a session of the same clicks gives."""
+    session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
+    if base is not None:
+        session.start_from(base)
+    session.set_clicks(clicks)
+    return session.mask()
+
+
+def clicksOf(segmenter, segmentId):
+    return PointList.clicksFromPointList(segmenter.pointsFor(segmentId), segmenter.volumeNode)
+
+
+def test_placing_points_segments_as_a_session_does(segmenter, segmentationNode):
+    segmentId = addSegment(segmentationNode)
+    for n, spot in enumerate(SPOTS):
+        segmenter.click(segmentId, worldOf(segmenter, spot), positive=n % 3 != 2)
+        segmenter.settle()
+        expected = expectedMask(segmenter.volumeNode, clicksOf(segmenter, segmentId))
+        assert expected.any()
+        assert np.array_equal(voxels(segmentationNode, segmentId), expected)
+
+
+def test_a_placed_point_takes_the_kind_that_is_switched_on(segmenter, segmentationNode):
+    segmentId = addSegment(segmentationNode)
+    points = segmenter.pointsFor(segmentId)
+    points.AddControlPointWorld(worldOf(segmenter, SPOTS[0]))
+    segmenter.positive = False
+    points.AddControlPointWorld(worldOf(segmenter, SPOTS[1]))
+    segmenter.settle()
+    assert [c.positive for c in clicksOf(segmenter, segmentId)] == [True, False]
+    assert [bool(points.GetNthControlPointSelected(n)) for n in range(2)] == [True, False], "their colour follows"
+
+
+def test_moving_and_deleting_a_point_replays(segmenter, segmentationNode):
+    segmentId = addSegment(segmentationNode)
+    for spot in SPOTS[:3]:
+        segmenter.click(segmentId, worldOf(segmenter, spot))
+    segmenter.settle()
+    points = segmenter.pointsFor(segmentId)
+    points.SetNthControlPointPositionWorld(1, worldOf(segmenter, SPOTS[3]))
+    segmenter.settle()
+    moved = clicksOf(segmenter, segmentId)
+    assert len(moved) == 3
+    assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(segmenter.volumeNode, moved))
+    points.RemoveNthControlPoint(0)
+    segmenter.settle()
+    assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(segmenter.volumeNode, moved[1:]))
+
+
+def test_a_drag_is_one_step(segmenter, segmentationNode, predictor):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    points, calls = segmenter.pointsFor(segmentId), len(predictor.calls)
+    points.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent)
+    for offset in range(5):
+        points.SetNthControlPointPositionWorld(0, worldOf(segmenter, (20 + offset, 25, 15)))
+    points.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
+    segmenter.settle()
+    assert len(predictor.calls) == calls + 1
+    segmenter.undo(segmentId)
+    segmenter.settle()
+    [click] = clicksOf(segmenter, segmentId)
+    assert np.allclose(volumeToWorld(segmenter.volumeNode, click.world), worldOf(segmenter, SPOTS[0]))
+
+
+def test_undo_and_redo_go_all_the_way_and_back(segmenter, segmentationNode):
+    segmentId = addSegment(segmentationNode)
+    masks, clicks = [voxels(segmentationNode, segmentId)], [()]
+    for n, spot in enumerate(SPOTS * 3):
+        segmenter.click(segmentId, worldOf(segmenter, np.add(spot, n % 5)), positive=n % 4 != 3)
+        segmenter.settle()
+        masks.append(voxels(segmentationNode, segmentId))
+        clicks.append(clicksOf(segmenter, segmentId))
+    for step in range(len(masks) - 2, -1, -1):
+        assert segmenter.canUndo(segmentId)
+        segmenter.undo(segmentId)
+        segmenter.settle()
+        assert np.array_equal(voxels(segmentationNode, segmentId), masks[step])
+        assert PointList.sameClicks(clicksOf(segmenter, segmentId), clicks[step])
+    assert not segmenter.canUndo(segmentId)
+    for step in range(1, len(masks)):
+        segmenter.redo(segmentId)
+        segmenter.settle()
+        assert np.array_equal(voxels(segmentationNode, segmentId), masks[step])
+    assert not segmenter.canRedo(segmentId)
+
+
+def test_a_drawn_segment_is_what_the_first_click_starts_from(segmenter, segmentationNode, volumeNode):
+    segmentId = addSegment(segmentationNode)
+    drawByHand(segmentationNode, segmentId, volumeNode, Box((5, 5, 5), (25, 25, 15)))
+    drawn = voxels(segmentationNode, segmentId)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
+    segmenter.settle()
+    expected = expectedMask(volumeNode, clicksOf(segmenter, segmentId), base=drawn)
+    assert np.array_equal(voxels(segmentationNode, segmentId), expected)
+    segmenter.undo(segmentId)
+    segmenter.settle()
+    assert np.array_equal(voxels(segmentationNode, segmentId), drawn)
+    assert not segmenter.canUndo(segmentId), "what was drawn before is not ours to undo"
+
+
+def test_a_hand_edit_between_clicks_is_the_new_starting_point(segmenter, segmentationNode, volumeNode):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    first = voxels(segmentationNode, segmentId)
+    drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    drawByHand(segmentationNode, segmentId, volumeNode, Box((18, 20, 10), (22, 28, 20)), value=0)
+    edited = voxels(segmentationNode, segmentId)
+    assert not np.array_equal(first, edited)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
+    segmenter.settle()
+    [click] = clicksOf(segmenter, segmentId)
+    assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=edited))
+    for expected in (edited, first, np.zeros_like(first)):
+        segmenter.undo(segmentId)
+        segmenter.settle()
+        assert np.array_equal(voxels(segmentationNode, segmentId), expected)
+    for expected in (first, edited):
+        segmenter.redo(segmentId)
+        segmenter.settle()
+        assert np.array_equal(voxels(segmentationNode, segmentId), expected)
+
+
+def test_undo_right_after_a_hand_edit_can_be_redone(segmenter, segmentationNode, volumeNode):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    first = voxels(segmentationNode, segmentId)
+    drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    edited = voxels(segmentationNode, segmentId)
+    segmenter.undo(segmentId)
+    segmenter.settle()
+    assert np.array_equal(voxels(segmentationNode, segmentId), first)
+    segmenter.redo(segmentId)
+    segmenter.settle()
+    assert np.array_equal(voxels(segmentationNode, segmentId), edited)
+
+
+def test_an_edit_made_while_a_prediction_runs_is_not_lost(segmenter, segmentationNode, volumeNode):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (4, 4, 4)))
+    segmenter.settle()
+    assert voxels(segmentationNode, segmentId)[:4, :4, :4].all()
+    together = voxels(segmentationNode, segmentId)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
+    segmenter.settle()
+    [click] = clicksOf(segmenter, segmentId)
+    assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=together))
+
+
+def test_reset_empties_and_can_be_undone(segmenter, segmentationNode, volumeNode):
+    segmentId = addSegment(segmentationNode)
+    drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    before, clicks = voxels(segmentationNode, segmentId), clicksOf(segmenter, segmentId)
+    segmenter.reset(segmentId)
+    segmenter.settle()
+    assert not voxels(segmentationNode, segmentId).any()
+    assert clicksOf(segmenter, segmentId) == ()
+    segmenter.undo(segmentId)
+    segmenter.settle()
+    assert np.array_equal(voxels(segmentationNode, segmentId), before)
+    assert PointList.sameClicks(clicksOf(segmenter, segmentId), clicks)
+
+
+def test_neighbours_stay_bit_identical_after_100_clicks(segmenter, segmentationNode, volumeNode):
+    rng = np.random.default_rng(0)
+    neighbours = [addSegment(segmentationNode, name) for name in ("spleen", "kidney", "bone")]
+    for n, neighbour in enumerate(neighbours):
+        begin = np.array((8 * n, 10, 5))
+        drawByHand(segmentationNode, neighbour, volumeNode, Box(tuple(begin), tuple(begin + 12)))
+    before = [voxels(segmentationNode, neighbour) for neighbour in neighbours]
+    segmentId = addSegment(segmentationNode)
+    for n in range(100):
+        segmenter.click(segmentId, worldOf(segmenter, rng.uniform(1, (38, 48, 28))), positive=n % 4 != 3)
+        if n % 10 == 0:
+            segmenter.settle()
+    segmenter.settle()
+    assert all((voxels(segmentationNode, segmentId) & b).any() for b in before), "they overlap it"
+    for neighbour, mask in zip(neighbours, before, strict=True):
+        assert np.array_equal(voxels(segmentationNode, neighbour), mask)
+
+
+def test_the_segment_editors_area_and_range_are_honoured(segmenter, segmentationNode, volumeNode):
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    editor.SetSingletonTag("SegmentEditor")
+    editor = slicer.mrmlScene.AddNode(editor)
+    editor.SetAndObserveSegmentationNode(segmentationNode)
+    allowed = addSegment(segmentationNode, "allowed")
+    drawByHand(segmentationNode, allowed, volumeNode, Box((0, 0, 0), (40, 50, 15)))
+    editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    editor.SetMaskSegmentID(allowed)
+    editor.SetSourceVolumeIntensityMask(True)
+    editor.SetSourceVolumeIntensityMaskRange(300, 500)
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    whole = expectedMask(volumeNode, clicksOf(segmenter, segmentId))
+    array = volumeFromNode(volumeNode).array
+    expected = whole * ((array >= 300) & (array <= 500))
+    expected[:, :, 15:] = 0
+    assert expected.any()
+    assert expected.sum() < whole.sum()
+    assert np.array_equal(voxels(segmentationNode, segmentId), expected)
+
+
+def test_overwriting_is_possible_where_asked_for(segmenter, segmentationNode, volumeNode):
+    from SAMMed3DSegmentLib.SegmentWriter import ownEditorNode
+
+    neighbour = addSegment(segmentationNode, "spleen")
+    drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    ownEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    mine, theirs = voxels(segmentationNode, segmentId), voxels(segmentationNode, neighbour)
+    assert mine.any()
+    assert np.array_equal(theirs, 1 - mine)
+
+
+def test_segments_on_another_grid_than_the_volumes(scene, segmenter, volumeNode):
+    """A segmentation made on a finer image: the mask is resampled to it."""
+    affine = make_affine((1.0, 1.25, 1.5), (0.2, -0.1, 0.3), (10, -20, 30))
+    finer = addVolume(scene, phantom((80, 100, 60)), affine, "finer")
+    other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    other.SetReferenceImageGeometryParameterFromVolumeNode(finer)
+    segmenter.setInput(volumeNode, other)
+    segmentId = addSegment(other)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    coarse = expectedMask(volumeNode, clicksOf(segmenter, segmentId))
+    fine = voxels(other, segmentId, (80, 100, 60))
+    assert int(fine.sum()) == pytest.approx(8 * int(coarse.sum()), rel=0.02)
+    assert np.array_equal(fine[::2, ::2, ::2], coarse)
+    assert not _wasEdited(other, segmentId), "resampling is no hand edit"
+
+
+def test_volume_and_segmentation_under_different_transforms(scene, segmenter, volumeNode, segmentationNode):
+    shift = np.eye(4)
+    shift[:3, 3] = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3))[:3, :3] @ [2, 3, -1]
+    volumeNode.SetAndObserveTransformNodeID(linearTransform(scene, shift).GetID())
+    segmentId = addSegment(segmentationNode)
+    world = worldOf(segmenter, SPOTS[0])
+    segmenter.click(segmentId, world)
+    segmenter.settle()
+    [click] = clicksOf(segmenter, segmentId)
+    assert np.allclose(click.world, volumeFromNode(volumeNode).grid.to_world(SPOTS[0]))
+    mask = expectedMask(volumeNode, [click])
+    seen = np.argwhere(voxels(segmentationNode, segmentId, (45, 55, 30))).mean(axis=0)
+    assert np.allclose(seen, np.argwhere(mask).mean(axis=0) + np.array((2, 3, -1)), atol=0.2)
+
+
+def test_a_click_outside_the_volume_is_taken_back_with_a_word(segmenter, segmentationNode):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    before = voxels(segmentationNode, segmentId)
+    segmenter.click(segmentId, (5000.0, 0.0, 0.0))
+    segmenter.settle()
+    assert "outside CT" in segmenter.message
+    assert len(clicksOf(segmenter, segmentId)) == 1
+    assert np.array_equal(voxels(segmentationNode, segmentId), before)
+
+
+def test_a_failed_prediction_takes_its_click_back(segmenter, segmentationNode, predictor):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    before = voxels(segmentationNode, segmentId)
+    predictor.fail = RuntimeError("CUDA out of memory")
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[1]))
+    segmenter.settle()
+    assert "CUDA out of memory" in segmenter.message
+    assert len(clicksOf(segmenter, segmentId)) == 1
+    assert np.array_equal(voxels(segmentationNode, segmentId), before)
+    predictor.fail = None
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[1]))
+    segmenter.settle()
+    assert segmenter.message == ""
+    assert len(clicksOf(segmenter, segmentId)) == 2
+
+
+class SlowPredictor(ThresholdPredictor):
+    """Waits before it answers, until it is let go; can be cancelled meanwhile."""
+
+    def __init__(self):
+        super().__init__()
+        self.go = threading.Event()
+
+    def predict(self, patch, clicks, initial=None, cancellation=None):
+        while not self.go.wait(0.01):
+            cancellation.check()
+        return super().predict(patch, clicks, initial, cancellation)
+
+
+@pytest.fixture
+def predictorThatWaits(request):
+    return SlowPredictor()
+
+
+@pytest.fixture
+def slow(volumeNode, segmentationNode, predictorThatWaits):
+    thread = InferenceThread(lambda name: predictorThatWaits)
+    segmenter = Segmenter(thread)
+    segmenter.setInput(volumeNode, segmentationNode)
+    yield segmenter
+    predictorThatWaits.go.set()
+    segmenter.forgetScene()
+    thread.stop()
+
+
+def settle(segmenter):
+    while segmenter.busy:
+        segmenter.poll()
+        time.sleep(0.002)
+
+
+def test_twenty_quick_clicks_latest_wins_in_order(slow, segmentationNode, predictorThatWaits):
+    segmentId = addSegment(segmentationNode)
+    rng = np.random.default_rng(3)
+    spots = [worldOf(slow, rng.uniform(5, (35, 45, 25))) for _ in range(20)]
+    for world in spots:
+        begin = time.monotonic()
+        slow.click(segmentId, world)
+        slow.poll()
+        assert time.monotonic() - begin < 1, "the caller never waits for the network"
+    predictorThatWaits.go.set()
+    settle(slow)
+    clicks = clicksOf(slow, segmentId)
+    assert len(clicks) == 20
+    assert [tuple(np.round(volumeToWorld(slow.volumeNode, c.world), 3)) for c in clicks] == [
+        tuple(np.round(world, 3)) for world in spots
+    ]
+    assert len(predictorThatWaits.calls) < 20, "what was overtaken is not computed"
+    assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(slow.volumeNode, clicks))
+    for count in range(19, -1, -1):
+        slow.undo(segmentId)
+        settle(slow)
+        assert len(clicksOf(slow, segmentId)) == count, "each click is its own step"
+
+
+def test_cancel_takes_the_click_back_at_once(slow, segmentationNode):
+    segmentId = addSegment(segmentationNode)
+    slow.click(segmentId, worldOf(slow, SPOTS[0]))
+    begin = time.monotonic()
+    slow.cancel()
+    settle(slow)
+    assert time.monotonic() - begin < 1
+    assert clicksOf(slow, segmentId) == ()
+    assert not voxels(segmentationNode, segmentId).any()
+    assert slow.message == ""
+
+
+@pytest.mark.parametrize("deleted", ["volume", "segmentation", "points", "segment", "scene"])
+def test_deletions_while_a_prediction_runs(deleted, slow, scene, segmentationNode, volumeNode, predictorThatWaits):
+    segmentId = addSegment(segmentationNode)
+    other = addSegment(segmentationNode, "other")
+    drawByHand(segmentationNode, other, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    before = voxels(segmentationNode, other)
+    slow.click(segmentId, worldOf(slow, SPOTS[0]))
+    match deleted:
+        case "volume":
+            scene.RemoveNode(volumeNode)
+        case "segmentation":
+            scene.RemoveNode(segmentationNode)
+        case "points":
+            scene.RemoveNode(slow.pointsFor(segmentId))
+        case "segment":
+            segmentationNode.GetSegmentation().RemoveSegment(segmentId)
+        case "scene":
+            slow.forgetScene()
+            scene.Clear(0)
+    predictorThatWaits.go.set()
+    settle(slow)
+    if deleted in ("volume", "points", "segment"):
+        assert np.array_equal(voxels(segmentationNode, other), before)
+
+
+def test_deleting_the_point_list_leaves_the_segment(segmenter, scene, segmentationNode, volumeNode):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    before = voxels(segmentationNode, segmentId)
+    scene.RemoveNode(segmenter.pointsFor(segmentId))
+    assert np.array_equal(voxels(segmentationNode, segmentId), before)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
+    segmenter.settle()
+    [click] = clicksOf(segmenter, segmentId)
+    assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=before))
+
+
+def test_another_frame_or_volume_keeps_what_was_segmented(segmenter, scene, segmentationNode, volumeNode):
+    """A sequence moves on: the node gets another image. The clicks of the first frame are not replayed on it."""
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    first = voxels(segmentationNode, segmentId)
+    affine = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
+    frame = addVolume(scene, phantom((40, 50, 30), seed=5), affine, "frame")
+    volumeNode.SetAndObserveImageData(frame.GetImageData())
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
+    segmenter.settle()
+    [click] = clicksOf(segmenter, segmentId)
+    assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=first))
+
+
+def test_two_segmentations_do_not_mix(segmenter, scene, segmentationNode, volumeNode):
+    other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    other.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    first, second = addSegment(segmentationNode), addSegment(other)
+    segmenter.click(first, worldOf(segmenter, SPOTS[0]))
+    segmenter.setInput(volumeNode, other)  # while the first one is being computed
+    segmenter.click(second, worldOf(segmenter, SPOTS[1]))
+    segmenter.settle()
+    masks = [voxels(segmentationNode, first), voxels(other, second)]
+    for mask, spot in zip(masks, SPOTS, strict=False):
+        grid = volumeFromNode(volumeNode).grid
+        session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
+        session.click(tuple(grid.to_world(spot)))
+        assert np.array_equal(mask, session.mask())
+
+
+def test_a_saved_scene_goes_on_where_it_was(segmenter, scene, segmentationNode, volumeNode, predictor, tmp_path):
+    drawnId, plainId = addSegment(segmentationNode, "drawn"), addSegment(segmentationNode, "plain")
+    drawByHand(segmentationNode, drawnId, volumeNode, Box((5, 5, 5), (25, 25, 15)))
+    base = voxels(segmentationNode, drawnId)
+    for segmentId in (drawnId, plainId):
+        for n, spot in enumerate(SPOTS[:3]):
+            segmenter.click(segmentId, worldOf(segmenter, spot), positive=n != 1)
+    segmenter.settle()
+    masks = {s: voxels(segmentationNode, s) for s in (drawnId, plainId)}
+    clicks = {s: clicksOf(segmenter, s) for s in (drawnId, plainId)}
+    file = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(file)
+    segmenter.forgetScene()
+    scene.Clear(0)
+    assert scene.ReadFromMRB(file)
+    volumeNode = slicer.util.getNode("CT")
+    segmentationNode = slicer.util.getNode("Segmentation")
+    segmenter.setInput(volumeNode, segmentationNode)
+    predictor.calls.clear()
+    for segmentId, mask in masks.items():
+        assert np.array_equal(voxels(segmentationNode, segmentId), mask)
+        assert PointList.sameClicks(clicksOf(segmenter, segmentId), clicks[segmentId])
+        assert not _wasEdited(segmentationNode, segmentId)
+    assert not predictor.calls, "opening a scene predicts nothing"
+    segmenter.click(plainId, worldOf(segmenter, SPOTS[3]))
+    segmenter.settle()
+    expected = expectedMask(volumeNode, clicksOf(segmenter, plainId))
+    assert len(clicksOf(segmenter, plainId)) == 4
+    assert np.array_equal(voxels(segmentationNode, plainId), expected)
+    for _ in range(3):
+        segmenter.undo(drawnId)
+        segmenter.settle()
+    assert np.array_equal(voxels(segmentationNode, drawnId), base), "undo still works, down to what was drawn"
+
+
+def test_surfaces_follow_when_the_clicks_pause_and_only_of_the_edited_segment(segmenter, segmentationNode, volumeNode):
+    from SAMMed3DSegmentLib import Surface
+
+    neighbour, segmentId = addSegment(segmentationNode, "spleen"), addSegment(segmentationNode)
+    drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    segmenter.refreshSurfaces()
+    assert not Surface.isShown(segmentationNode), "nobody asked for 3-D"
+    Surface.show(segmentationNode, True)
+
+    def surface(name):
+        return segmentationNode.GetSegmentation().GetSegment(name).GetRepresentation("Closed surface")
+
+    before, theirs = surface(segmentId).GetNumberOfPoints(), surface(neighbour)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
+    segmenter.settle()
+    assert surface(segmentId).GetNumberOfPoints() == before, "still the old one, not gone"
+    assert segmenter.surfacesWait
+    segmenter.refreshSurfaces()
+    assert surface(segmentId).GetNumberOfPoints() != before
+    assert surface(neighbour) is theirs
+    assert not segmenter.surfacesWait
+
+
+def test_removing_a_segment_removes_its_points(segmenter, scene, segmentationNode):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    segmenter.forgetSegment(segmentId)
+    segmentationNode.GetSegmentation().RemoveSegment(segmentId)
+    assert not list(PointList.pointLists())
+
+
+def test_without_a_usable_volume_the_reason_is_said(segmenter, scene, segmentationNode):
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    segmenter.setInput(empty, segmentationNode)
+    with pytest.raises(Exception, match="Empty: this volume holds no image"):
+        segmenter.pointsFor(addSegment(segmentationNode))

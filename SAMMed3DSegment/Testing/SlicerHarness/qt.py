@@ -1,0 +1,143 @@
+"""`import qt` on PySide6, with the manners of Slicer's PythonQt.
+
+Properties are attributes (`button.checked = True`, `label.text`), setters still work, signals are connected by
+signature (`button.connect("clicked(bool)", f)`), and unknown attributes of C++ objects are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6 import QtCore, QtGui, QtWidgets
+
+for _module in (QtCore, QtGui, QtWidgets):  # dir(): PySide6 loads its classes when they are first asked for
+    globals().update({name: getattr(_module, name) for name in dir(_module) if not name.startswith("_")})
+
+app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["SlicerHarness"])
+
+VIRTUAL_GETTERS = ("sizeHint", "minimumSizeHint")
+"""Patching these would recurse in Python subclasses."""
+SIGNAL_TYPES = {"bool": bool, "int": int, "double": float, "QString": str}
+
+
+class _Property:
+    """Attribute access to a Qt property; on the class it stays the original (`qt.QTimer.singleShot`)."""
+
+    def __init__(self, name, original, setter):
+        self.name, self.original, self.setter = name, original, setter
+
+    def __get__(self, instance, owner):
+        if instance is None:
+            return self if self.original is None else self.original
+        return instance.property(self.name)
+
+    def __set__(self, instance, value):
+        if self.setter is not None:
+            self.setter(instance, value)
+        else:
+            instance.setProperty(self.name, value)
+
+
+def _patchProperties(cls):
+    meta = cls.staticMetaObject
+    for index in range(meta.propertyOffset(), meta.propertyCount()):
+        name = meta.property(index).name()
+        if name in VIRTUAL_GETTERS or isinstance(cls.__dict__.get(name), _Property):
+            continue
+        setter = getattr(cls, "set" + name[0].upper() + name[1:], None)
+        setattr(cls, name, _Property(name, getattr(cls, name, None), setter))
+
+
+def _trimmed(function, available):
+    """Pass only as many arguments as the function accepts, as PythonQt does."""
+
+    def call(*arguments):
+        try:
+            parameters = inspect.signature(function).parameters.values()
+            count = (
+                len(arguments)
+                if any(p.kind == p.VAR_POSITIONAL for p in parameters)
+                else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+            )
+        except (TypeError, ValueError):
+            count = len(arguments)
+        return function(*arguments[: min(count, available)])
+
+    return call
+
+
+def _signal(sender, signature):
+    """Look a signal up by its signature; returns it with its number of arguments."""
+    match = re.match(r"\s*(\w+)\s*\((.*)\)\s*$", signature)
+    if not match:
+        raise ValueError(f"bad signal signature: {signature}")
+    name, arguments = match[1], [a.strip() for a in match[2].split(",") if a.strip()]
+    ofSlicer = getattr(type(sender), "slicerSignals", {})
+    if name in ofSlicer:
+        if match[2].replace(" ", "") not in ofSlicer[name]:
+            raise ValueError(f"{type(sender).__name__} has no signal {signature}")
+        return getattr(sender, name), len(arguments)
+    normalised = signature.replace(" ", "").replace("const", "").replace("&", "")
+    if sender.metaObject().indexOfSignal(normalised) < 0:
+        raise ValueError(f"{type(sender).__name__} has no signal {signature}")
+    signal = getattr(sender, name)
+    if arguments:
+        with contextlib.suppress(KeyError, TypeError, IndexError):  # where there are overloads to choose from
+            signal = signal[tuple(SIGNAL_TYPES.get(a, a) for a in arguments)]
+    return signal, len(arguments)
+
+
+def _connect(self, signature, receiver, slot=None):
+    function = getattr(receiver, re.match(r"\w+", slot)[0]) if slot else receiver
+    signal, count = _signal(self, signature)
+    wrapped = _trimmed(function, count)
+    signal.connect(wrapped)
+    self.__dict__.setdefault("_connections", []).append((signature, function, signal, wrapped))
+    return True
+
+
+def _disconnect(self, signature, function=None):
+    for connection in list(self.__dict__.get("_connections", [])):
+        if connection[0] == signature and (function is None or connection[1] == function):
+            connection[2].disconnect(connection[3])
+            self._connections.remove(connection)
+    return True
+
+
+_originalGet, _originalSet = QtCore.QObject.__getattribute__, QtCore.QObject.__setattr__
+
+
+def _getattribute(self, name):  # PySide6 resolves QObject.connect in C before it looks at the class
+    if name == "connect":
+        return _connect.__get__(self)
+    if name == "disconnect":
+        return _disconnect.__get__(self)
+    return _originalGet(self, name)
+
+
+def _setattribute(self, name, value):
+    if type(self).__module__.startswith("PySide6.") and not hasattr(type(self), name):
+        if name.encode() in [bytes(known) for known in self.dynamicPropertyNames()]:
+            self.setProperty(name, value)
+            return
+        raise AttributeError(
+            f"{name!r} does not exist on {type(self).__name__}; new attributes of C++ objects are not allowed"
+        )
+    _originalSet(self, name, value)
+
+
+QtCore.QObject.__getattribute__ = _getattribute
+QtCore.QObject.__setattr__ = _setattribute
+QtCore.QObject.className = lambda self: type(self).__name__
+QtCore.QObject.name = property(lambda self: self.objectName, lambda self, value: self.setObjectName(value))
+QtCore.QObject.delete = lambda self: self.deleteLater()
+for _class in list(globals().values()):
+    if isinstance(_class, type) and issubclass(_class, QtCore.QObject) and hasattr(_class, "staticMetaObject"):
+        _patchProperties(_class)
+
+from slicerHarness.uiLoader import QUiLoader  # noqa: E402, F401 - slicer.util.loadUI takes it from here

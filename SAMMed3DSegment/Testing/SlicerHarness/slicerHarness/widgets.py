@@ -1,0 +1,220 @@
+"""Stand-ins for Slicer's own widgets, bound to the real scene."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import slicer
+import vtk
+from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6.QtCore import Property, Signal
+
+from slicerHarness.uiLoader import customWidgets
+
+
+class SceneWidget:
+    """What every qMRML widget has: a scene, handed on to those that are wired to it."""
+
+    def initializeScene(self):
+        self._scene, self.sceneReceivers = None, []
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene):
+        self._scene = scene
+        self.onScene()
+        for receiver in self.sceneReceivers:
+            receiver.setMRMLScene(scene)
+
+    def onScene(self):
+        pass
+
+
+class qMRMLWidget(QtWidgets.QWidget, SceneWidget):
+    """The root widget of a module."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.initializeScene()
+
+
+def _setting(name, valueType):
+    return Property(valueType, lambda self: self.settings[name], lambda self, value: self.setSetting(name, value))
+
+
+class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
+    """Chooses a node of the scene."""
+
+    nodeTypes = _setting("nodeTypes", "QStringList")
+    noneEnabled = _setting("noneEnabled", bool)
+    addEnabled = _setting("addEnabled", bool)
+    removeEnabled = _setting("removeEnabled", bool)
+    renameEnabled = _setting("renameEnabled", bool)
+    showChildNodeTypes = _setting("showChildNodeTypes", bool)
+    selectNodeUponCreation = _setting("selectNodeUponCreation", bool)
+    noneDisplay = _setting("noneDisplay", str)
+    baseName = _setting("baseName", str)
+    currentNodeChanged = Signal(object)
+    nodeAddedByUser = Signal(object)
+    slicerSignals: ClassVar[dict] = {
+        "currentNodeChanged": ("vtkMRMLNode*", "bool"),
+        "nodeAddedByUser": ("vtkMRMLNode*",),
+    }
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.initializeScene()
+        self._tags, self._busy = [], False
+        self.settings = {"nodeTypes": [], "noneEnabled": False, "addEnabled": True, "removeEnabled": True}
+        self.settings |= {"renameEnabled": False, "showChildNodeTypes": True, "selectNodeUponCreation": True}
+        self.settings |= {"noneDisplay": "None", "baseName": ""}
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._combo = QtWidgets.QComboBox()
+        layout.addWidget(self._combo)
+        self.setFocusProxy(self._combo)
+        self._combo.currentIndexChanged.connect(self._emit)
+
+    def setSetting(self, name, value):
+        self.settings[name] = value
+        self._fill()
+
+    def onScene(self):
+        for scene, tag in self._tags:
+            scene.RemoveObserver(tag)
+        self._tags = []
+        if self._scene:
+            events = slicer.vtkMRMLScene
+            for event in (events.NodeAddedEvent, events.NodeRemovedEvent, events.EndCloseEvent, events.EndImportEvent):
+                self._tags.append((self._scene, self._scene.AddObserver(event, lambda *_: self._fill())))
+        self._fill()
+
+    def _nodes(self):
+        if not self._scene:
+            return []
+        nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
+        matches = slicer.vtkMRMLNode.IsA if self.settings["showChildNodeTypes"] else lambda n, t: n.GetClassName() == t
+        types = self.settings["nodeTypes"]
+        return [n for n in nodes if any(matches(n, t) for t in types) and not n.GetHideFromEditors()]
+
+    def _fill(self):
+        before, self._busy = self._currentId(), True
+        self._combo.clear()
+        if self.settings["noneEnabled"]:
+            self._combo.addItem(self.settings["noneDisplay"], "")
+        for node in self._nodes():
+            self._combo.addItem(node.GetName(), node.GetID())
+        self._combo.setCurrentIndex(self._combo.findData(before))
+        self._busy = False
+        if self._currentId() != before:
+            self._emit()
+
+    def _emit(self, *_):
+        if not self._busy:
+            self.currentNodeChanged.emit(self.currentNode())
+
+    def _currentId(self):
+        return self._combo.currentData or ""
+
+    def currentNode(self):
+        return self._scene.GetNodeByID(self._currentId()) if self._scene and self._currentId() else None
+
+    def setCurrentNode(self, node):
+        self._combo.setCurrentIndex(self._combo.findData(node.GetID() if node else ""))
+
+    def addNode(self, nodeType=None):
+        name = self._scene.GenerateUniqueName(self.settings["baseName"] or "Node")
+        node = self._scene.AddNewNodeByClass(nodeType or self.settings["nodeTypes"][0], name)
+        if self.settings["selectNodeUponCreation"]:
+            self.setCurrentNode(node)
+        self.nodeAddedByUser.emit(node)
+        return node
+
+
+class qMRMLSegmentsTableView(QtWidgets.QTableWidget, SceneWidget):
+    """Lists segments with visibility, colour and name."""
+
+    selectionChangedSignal = Signal()
+    slicerSignals: ClassVar[dict] = {"selectionChanged": ("QItemSelection,QItemSelection",)}
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.initializeScene()
+        self._node, self._tag, self._busy = None, None, False
+        self.setColumnCount(3)
+        self.setHorizontalHeaderLabels(["", "", "Name"])
+        self.horizontalHeader().setStretchLastSection(True)
+        self.verticalHeader().hide()
+        self.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
+        self.setColumnWidth(0, 28)
+        self.setColumnWidth(1, 28)
+        self.itemSelectionChanged.connect(lambda: None if self._busy else self.selectionChangedSignal.emit())
+        self.itemChanged.connect(self._renamed)
+
+    def __getattribute__(self, name):
+        if name == "selectionChanged":  # the signal of Slicer's widget, here a virtual function of Qt's
+            name = "selectionChangedSignal"
+        return super().__getattribute__(name)
+
+    def setSegmentationNode(self, node):
+        if self._node is not None:
+            self._node.RemoveObserver(self._tag)
+        self._node = node
+        if node is not None:
+            self._tag = node.AddObserver(vtk.vtkCommand.AnyEvent, self._onEvent)
+        self._fill()
+
+    def segmentationNode(self):
+        return self._node
+
+    def _onEvent(self, caller, event):
+        if not self._busy:
+            self._fill()
+
+    def _ids(self):
+        segmentation = self._node.GetSegmentation() if self._node else None
+        return (
+            [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())] if segmentation else []
+        )
+
+    def _fill(self):
+        selected = self.selectedSegmentIDs()
+        self._busy = True
+        self.setRowCount(0)
+        for row, segmentId in enumerate(self._ids()):
+            segment = self._node.GetSegmentation().GetSegment(segmentId)
+            self.insertRow(row)
+            eye = QtWidgets.QTableWidgetItem("👁")
+            colour = QtWidgets.QTableWidgetItem("")
+            colour.setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
+            name = QtWidgets.QTableWidgetItem(segment.GetName())
+            for item in (eye, colour):
+                item.setFlags(QtCore.Qt.ItemIsEnabled | QtCore.Qt.ItemIsSelectable)
+            name.setData(QtCore.Qt.UserRole, segmentId)
+            for column, item in enumerate((eye, colour, name)):
+                self.setItem(row, column, item)
+        self._select(selected)
+        self._busy = False
+
+    def _renamed(self, item):
+        if not self._busy and item.column() == 2:
+            self._node.GetSegmentation().GetSegment(item.data(QtCore.Qt.UserRole)).SetName(item.text())
+
+    def selectedSegmentIDs(self):
+        rows = sorted({index.row() for index in self.selectionModel().selectedRows()}) if self.rowCount else []
+        return [self.item(row, 2).data(QtCore.Qt.UserRole) for row in rows]
+
+    def setSelectedSegmentIDs(self, segmentIds):
+        self._select(segmentIds)
+
+    def _select(self, segmentIds):
+        self.clearSelection()
+        for row in range(self.rowCount):
+            if self.item(row, 2).data(QtCore.Qt.UserRole) in segmentIds:
+                self.selectRow(row)
+
+
+WIDGETS = {c.__name__: c for c in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView)}
+customWidgets.update(WIDGETS)
+vars(slicer).update(WIDGETS)
