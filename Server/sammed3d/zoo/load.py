@@ -17,9 +17,7 @@ from sammed3d.zoo import families
 from sammed3d.zoo.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint
 from sammed3d.zoo.onnx_network import OnnxNetwork
-
-DEFAULT_MODEL = Path(__file__).parent / "models" / "default.safetensors"
-"""The small model that ships with the package."""
+from sammed3d.zoo.store import ModelStore
 
 
 def load_predictor(
@@ -32,8 +30,8 @@ def load_predictor(
     """Load a model for prediction in this process.
 
     Args:
-        model: "default", the path of a checkpoint (`.pth`, `.pt`, `.safetensors`), or of a folder of exported ONNX
-            files, which run on the CPU in float32.
+        model: the name of an installed model ("default", ...), the path of a checkpoint (`.pth`, `.pt`,
+            `.safetensors`), or of a folder of exported ONNX files, which run on the CPU in float32.
         device: "auto" (CUDA, else Apple MPS, else CPU), or a torch device.
         precision: "auto", "float32", "bfloat16" or "float16".
         family: one of `families.FAMILIES`, where keys and shapes do not tell it.
@@ -45,15 +43,9 @@ def load_predictor(
     """
     choose_device(device)  # fail before a large file is read
     path = Path(model)
-    if str(model) == "default":
-        if not DEFAULT_MODEL.is_file():
-            raise ModelError(
-                "This version does not include a default model yet. "
-                "Give the path of a checkpoint instead, for example sam_med3d_turbo.pth."
-            )
-        path = DEFAULT_MODEL
-    elif not path.suffix and not path.exists():
-        raise ModelError(f"There is no model named {str(model)!r}. Use default, or the path of a checkpoint.")
+    if not path.suffix and not path.exists():
+        stored = ModelStore().model(str(model))
+        path, family = stored.path, family or stored.family
     if path.is_dir():
         if device not in ("auto", "cpu") or precision not in ("auto", "float32"):
             raise ModelError(f"{path.name}: exported models run on the CPU in float32. Give the checkpoint instead.")

@@ -1,0 +1,150 @@
+"""Downloads that can be interrupted, resumed and trusted: nothing half-downloaded is ever used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sammed3d.errors import ModelError
+from sammed3d.predictor import Cancellation
+
+if TYPE_CHECKING:
+    import requests
+
+CHUNK = 1 << 18
+TRIES = 5
+TIMEOUTS = (10.0, 60.0)
+"""Seconds to connect, and between two chunks."""
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes there, and those expected (None if unknown)."""
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
+    pause: float = 1.0,
+) -> str:
+    """Download a file; a part that an interrupted download left is continued.
+
+    Args:
+        url: http or https. Proxies and certificates are those of `requests` (HTTPS_PROXY, REQUESTS_CA_BUNDLE).
+        target: where the file goes, once it is complete.
+        sha256: what the file must have, where known.
+        progress: told about every chunk.
+        cancellation: stops it; the part stays for the next time.
+        pause: seconds before the first new try; doubles each time.
+
+    Returns:
+        SHA-256 (hex) of the file.
+
+    Raises:
+        ModelError: the server cannot be reached or refuses, the disk is full, or the file is not what it should be.
+        PredictionCancelled: `cancellation` was used.
+    """
+    import requests  # noqa: PLC0415 - only downloads need it
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    cancellation = cancellation or Cancellation()
+    with requests.Session() as session:
+        for attempt in range(TRIES):
+            cancellation.check()
+            try:
+                _fetch(session, url, part, progress, cancellation)
+                break
+            except _RefusedError as error:
+                raise ModelError(f"{target.name}: {error}") from error
+            except (requests.RequestException, _IncompleteError) as error:
+                if attempt == TRIES - 1:
+                    raise ModelError(
+                        f"{target.name}: the download broke off {TRIES} times ({type(error).__name__}). "
+                        "Check the network or proxy; the next try goes on where this one ended."
+                    ) from error
+                time.sleep(pause * 2**attempt)
+            except OSError as error:
+                raise ModelError(f"{target.name}: cannot be written ({error.strerror}).") from error
+    found = file_digest(part)
+    if sha256 is not None and found != sha256:
+        _discard(part)
+        raise ModelError(
+            f"{target.name}: what arrived is not the published file (SHA-256 {found[:12]}..., expected "
+            f"{sha256[:12]}...). It was deleted. Try again; if it stays so, the source was changed: do not use it."
+        )
+    part.replace(target)
+    _validator_file(part).unlink(missing_ok=True)
+    return found
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _RefusedError(Exception):
+    """The server answered that trying again will not help."""
+
+
+class _IncompleteError(Exception):
+    """The connection ended before the file did."""
+
+
+def _fetch(
+    session: requests.Session, url: str, part: Path, progress: Progress | None, cancellation: Cancellation
+) -> None:
+    begin = part.stat().st_size if part.is_file() and _validator_file(part).is_file() else 0
+    headers = {"Accept-Encoding": "identity"}
+    if begin:
+        headers |= {"Range": f"bytes={begin}-", "If-Range": json.loads(_validator_file(part).read_text())}
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUTS) as response:
+        if response.status_code == 416:  # the part is as long as the file, or longer
+            _discard(part)
+            raise _IncompleteError
+        if response.status_code >= 500 or response.status_code == 429:
+            raise _IncompleteError(f"HTTP {response.status_code}")
+        if response.status_code not in (200, 206):
+            raise _RefusedError(f"the server refused it (HTTP {response.status_code}). See the model's page.")
+        if response.status_code == 200:
+            begin = 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else begin + int(length)
+        if total is not None and shutil.disk_usage(part.parent).free < total - begin:
+            raise _RefusedError(f"it needs {(total - begin) >> 20} MiB and the disk has less. Free some space.")
+        _remember_validator(part, response)
+        done = begin
+        with part.open("ab" if begin else "wb") as file:
+            for chunk in response.iter_content(CHUNK):
+                cancellation.check()
+                file.write(chunk)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+    if total is not None and done < total:
+        raise _IncompleteError(f"{done} of {total} bytes")
+
+
+def _remember_validator(part: Path, response: requests.Response) -> None:
+    """Keep what tells whether a later answer is about the same file; without it the part is not continued."""
+    validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+    if validator is None or validator.startswith("W/"):
+        _validator_file(part).unlink(missing_ok=True)
+    else:
+        _validator_file(part).write_text(json.dumps(validator))
+
+
+def _validator_file(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _validator_file(part).unlink(missing_ok=True)

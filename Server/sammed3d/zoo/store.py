@@ -1,0 +1,222 @@
+"""The models on this computer: the bundled one, downloaded ones and imported checkpoints.
+
+Each installed model is a folder with one file of weights and `model.json`. Names, not paths, go through user interfaces
+and servers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sammed3d.errors import ModelError
+from sammed3d.predictor import Cancellation
+from sammed3d.zoo import registry
+from sammed3d.zoo.download import Progress, download, file_digest
+
+BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
+"""The small model that ships with the package."""
+SUFFIXES = (".pth", ".pt", ".safetensors")
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model on this computer.
+
+    Attributes:
+        name: by which it is loaded.
+        title: for people.
+        purpose: what it is good for.
+        licence: as stated by its source; "" where not known.
+        family: how to read it, where the file does not tell; None else.
+        sha256: of the file; "" for the bundled one, which ships with the package's own checks.
+        source: where it came from.
+        path: the file of weights.
+    """
+
+    name: str
+    title: str
+    purpose: str
+    licence: str
+    family: str | None
+    sha256: str
+    source: str
+    path: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.path.stat().st_size
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it is part of the package and cannot be removed."""
+        return self.path == BUNDLED
+
+
+def default_folder() -> Path:
+    """Return where models are kept: SAMMED3D_MODELS, or the platform's data folder."""
+    chosen = os.environ.get("SAMMED3D_MODELS")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    return base / "sammed3d" / "models"
+
+
+class ModelStore:
+    """Look models up, download, import, check and remove them.
+
+    Args:
+        folder: where they are kept; `default_folder()` if None.
+
+    Example:
+        >>> store = ModelStore()
+        >>> store.fetch("sam_med3d_turbo", progress=print)
+        >>> predictor = load_predictor("sam_med3d_turbo")
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_folder()
+
+    def models(self) -> list[StoredModel]:
+        """Return what is installed, the bundled model first."""
+        found = [_bundled()] if BUNDLED.is_file() else []
+        for file in sorted(self.folder.glob("*/model.json")):
+            data = json.loads(file.read_text(encoding="utf-8"))
+            found.append(StoredModel(**(data | {"path": file.parent / data["path"]})))
+        return found
+
+    def model(self, name: str) -> StoredModel:
+        """Return an installed model.
+
+        Raises:
+            ModelError: it is not installed; says how to get it.
+        """
+        for candidate in self.models():
+            if candidate.name == name:
+                return candidate
+        if name == "default":
+            raise ModelError(
+                "This installation lacks the default model. Reinstall it, or give the path of a checkpoint."
+            )
+        if any(e.name == name for e in registry.entries()):
+            raise ModelError(f"{name} is not on this computer yet. Download it first: sammed3d models download {name}")
+        installed = ", ".join(m.name for m in self.models()) or "none"
+        raise ModelError(
+            f"There is no model named {name!r} (installed: {installed}). Use one of these, or the path of a checkpoint."
+        )
+
+    def fetch(
+        self, name: str, progress: Progress | None = None, cancellation: Cancellation | None = None
+    ) -> StoredModel:
+        """Download a published model, unless it is there already.
+
+        Raises:
+            ModelError: there is no such model, or the download failed.
+            PredictionCancelled: `cancellation` was used; the next time goes on where this one ended.
+        """
+        entry = registry.entry(name)
+        known = next((m for m in self.models() if m.name == name), None)
+        if known is not None:
+            return known
+        url = entry.address()
+        pinned = self._pins().get(name)
+        file = self.folder / name / Path(url).name
+        digest = download(url, file, sha256=entry.sha256 or pinned, progress=progress, cancellation=cancellation)
+        if entry.sha256 is None and pinned is None:
+            self._pin(name, digest)
+        model = StoredModel(name, entry.title, entry.purpose, entry.licence, entry.family, digest, url, file)
+        self._write(model)
+        return model
+
+    def add(self, checkpoint: Path, name: str | None = None, title: str | None = None, **about: str) -> StoredModel:
+        """Import a checkpoint file by copying it.
+
+        Args:
+            checkpoint: `.pth`, `.pt` or `.safetensors`.
+            name: by which it will be loaded; made from the file's name if None.
+            title: for people.
+            about: `purpose`, `licence`, `family`, where known.
+
+        Raises:
+            ModelError: no such file, another kind of file, or the name is taken.
+        """
+        if not checkpoint.is_file():
+            raise ModelError(f"{checkpoint}: there is no such file.")
+        if checkpoint.suffix not in SUFFIXES:
+            raise ModelError(f"{checkpoint.name}: not a checkpoint. Known kinds: {', '.join(SUFFIXES)}.")
+        name = name or re.sub(r"\W+", "_", checkpoint.stem).strip("_").lower()
+        if not re.fullmatch(r"[a-z0-9_]+", name):
+            raise ModelError(f"{name!r} cannot be a model's name: use lower-case letters, digits and underscores.")
+        if any(m.name == name for m in self.models()) or name == "default":
+            raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
+        target = self.folder / name / checkpoint.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + ".part")
+        shutil.copyfile(checkpoint, partial)
+        partial.replace(target)
+        purpose, licence = about.get("purpose", "An imported checkpoint."), about.get("licence", "")
+        digest = file_digest(target)
+        source = f"imported from {checkpoint.name}"
+        model = StoredModel(name, title or name, purpose, licence, about.get("family"), digest, source, target)
+        self._write(model)
+        return model
+
+    def verify(self, name: str) -> None:
+        """Check that a model's file is still what was installed.
+
+        Raises:
+            ModelError: it is not installed, or was changed.
+        """
+        model = self.model(name)
+        if model.sha256 and file_digest(model.path) != model.sha256:
+            raise ModelError(f"{name}: its file was changed since it was installed. Remove it and get it again.")
+
+    def remove(self, name: str) -> None:
+        """Delete a model from this computer.
+
+        Raises:
+            ModelError: it is not installed, or the bundled one.
+        """
+        model = self.model(name)
+        if model.is_bundled:
+            raise ModelError("The default model is part of the installation and stays.")
+        shutil.rmtree(model.path.parent)
+
+    def _write(self, model: StoredModel) -> None:
+        data = asdict(model) | {"path": model.path.name}
+        file = model.path.with_name("model.json")
+        partial = file.with_suffix(".part")
+        partial.write_text(json.dumps(data, indent=2), encoding="utf-8")
+        partial.replace(file)
+
+    def _pins(self) -> dict[str, str]:
+        file = self.folder / "pins.json"
+        pins: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return pins
+
+    def _pin(self, name: str, digest: str) -> None:
+        (self.folder / "pins.json").write_text(json.dumps(self._pins() | {name: digest}, indent=2), encoding="utf-8")
+
+
+def _bundled() -> StoredModel:
+    return StoredModel(
+        "default",
+        "Default (small)",
+        "Works at once on any computer, CT and MR. Research preview; SAM-Med3D-turbo is more accurate.",
+        "Apache-2.0",
+        None,
+        "",
+        "part of this installation",
+        BUNDLED,
+    )
