@@ -12,6 +12,8 @@ from SAMMed3DSegmentLib import Surface
 
 SEGMENT_EDITOR_TAG, OWN_TAG = "SegmentEditor", "SAMMed3DSegment"
 """Singleton tags of the editor nodes of the Segment Editor module and of this one."""
+OVERWRITE_ATTRIBUTE = "SAMMed3DSegment.Overwrite"
+"""Attribute of this module's editor node: the overwrite mode that the user chose."""
 
 
 class SegmentWriter:
@@ -52,6 +54,8 @@ class SegmentWriter:
             return
         if self._followsSegmentEditor:
             self._takeMaskingOver()
+            # Each time anew: closing a scene resets the node to Slicer's default, which overwrites all other segments.
+            self.editorNode.SetOverwriteMode(overwriteMode())
         self.editorNode.SetAndObserveSegmentationNode(self._segmentationNode)
         self.editorNode.SetAndObserveSourceVolumeNode(self._volumeNode)
         self.editorNode.SetSelectedSegmentID(segmentId)
@@ -106,15 +110,25 @@ class SegmentWriter:
 
 
 def ownEditorNode() -> slicer.vtkMRMLSegmentEditorNode:
-    """Return this module's settings for writing; made when first asked for, with no other segment overwritten."""
+    """Return this module's settings for writing; made when first asked for."""
     node = slicer.mrmlScene.GetSingletonNode(OWN_TAG, "vtkMRMLSegmentEditorNode")
     if node is None:
         node = slicer.vtkMRMLSegmentEditorNode()
         node.SetSingletonTag(OWN_TAG)
-        node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
         node.SetHideFromEditors(True)
         node = slicer.mrmlScene.AddNode(node)
     return node
+
+
+def overwriteMode() -> int:
+    """Return what happens to other segments where they overlap: none is overwritten unless the user chose so."""
+    chosen = ownEditorNode().GetAttribute(OVERWRITE_ATTRIBUTE)
+    return slicer.vtkMRMLSegmentEditorNode.OverwriteNone if chosen is None else int(chosen)
+
+
+def setOverwriteMode(mode: int) -> None:
+    """Choose what happens to other segments where they overlap; kept in the scene."""
+    ownEditorNode().SetAttribute(OVERWRITE_ATTRIBUTE, str(mode))
 
 
 def labelmapOf(box: Box, mask: np.ndarray, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkOrientedImageData:

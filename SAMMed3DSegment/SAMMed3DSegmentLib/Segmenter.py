@@ -86,7 +86,6 @@ class Segmenter:
         self.segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
         self._segments: dict[Key, SegmentPrompts] = {}
         self._observations: list[tuple[vtk.vtkObject, int]] = []
-        self._observed: set[str] = set()
         self._images: dict[str, tuple[tuple[int, int], object, str]] = {}
         self._dragging: set[str] = set()
         self._updating = 0
@@ -217,7 +216,6 @@ class Segmenter:
         for node, tag in self._observations:
             node.RemoveObserver(tag)
         self._observations.clear()
-        self._observed.clear()
         self._segments.clear()
         self._images.clear()
         self._dragging.clear()
@@ -400,9 +398,8 @@ class Segmenter:
     # Observing points
 
     def _observe(self, points: PointList.PointListNode) -> None:
-        if points.GetID() in self._observed:
+        if any(points is node for node, _ in self._observations):
             return
-        self._observed.add(points.GetID())
         markups = slicer.vtkMRMLMarkupsNode
         for event, handler in (
             (markups.PointPositionDefinedEvent, self._onPointPlaced),

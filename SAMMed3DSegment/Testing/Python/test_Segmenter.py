@@ -239,17 +239,40 @@ def test_the_segment_editors_area_and_range_are_honoured(segmenter, segmentation
 
 
 def test_overwriting_is_possible_where_asked_for(segmenter, segmentationNode, volumeNode):
-    from SAMMed3DSegmentLib.SegmentWriter import ownEditorNode
+    from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 
     neighbour = addSegment(segmentationNode, "spleen")
     drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (40, 50, 30)))
-    ownEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
     segmenter.settle()
     mine, theirs = voxels(segmentationNode, segmentId), voxels(segmentationNode, neighbour)
     assert mine.any()
     assert np.array_equal(theirs, 1 - mine)
+
+
+def test_closing_the_scene_never_makes_the_next_one_overwrite(scene, predictor):
+    """Slicer resets singleton nodes then, and the default of segment editor nodes overwrites all other segments."""
+    from SAMMed3DSegmentLib.SegmentWriter import ownEditorNode, setOverwriteMode
+
+    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    scene.Clear(0)
+    volumeNode = addVolume(scene, phantom((40, 50, 30)), make_affine((2.0, 2.5, 3.0)))
+    segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    neighbour, segmentId = addSegment(segmentationNode, "spleen"), addSegment(segmentationNode)
+    drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    thread = InferenceThread(lambda name: predictor)
+    segmenter = Segmenter(thread)
+    segmenter.setInput(volumeNode, segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    assert voxels(segmentationNode, segmentId).any()
+    assert voxels(segmentationNode, neighbour).all()
+    assert ownEditorNode().GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+    segmenter.forgetScene()
+    thread.stop()
 
 
 def test_segments_on_another_grid_than_the_volumes(scene, segmenter, volumeNode):

@@ -83,7 +83,7 @@ def _signal(sender, signature):
             raise ValueError(f"{type(sender).__name__} has no signal {signature}")
         return getattr(sender, name), len(arguments)
     normalised = signature.replace(" ", "").replace("const", "").replace("&", "")
-    if sender.metaObject().indexOfSignal(normalised) < 0:
+    if type(sender).staticMetaObject.indexOfSignal(normalised) < 0:
         raise ValueError(f"{type(sender).__name__} has no signal {signature}")
     signal = getattr(sender, name)
     if arguments:

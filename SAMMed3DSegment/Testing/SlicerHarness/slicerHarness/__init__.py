@@ -15,6 +15,7 @@ os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 import slicer
 import slicer.util
 
+import ctk  # noqa: F401 - its widgets, for .ui files
 import qt  # before the parts of slicer that import it
 from slicerHarness.scene import boot
 

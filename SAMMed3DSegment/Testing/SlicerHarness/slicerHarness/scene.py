@@ -155,6 +155,7 @@ def _application(scene, applicationLogic, folder, keep):
         setOverrideCursor=lambda cursor: qt.QApplication.setOverrideCursor(qt.QCursor(cursor)),
         restoreOverrideCursor=qt.QApplication.restoreOverrideCursor,
         layoutManager=lambda: None,
+        topLevelWidgets=qt.app.topLevelWidgets,
         moduleManager=ModuleManager,
         translate=lambda context, text: text,
         settings=lambda: settings,

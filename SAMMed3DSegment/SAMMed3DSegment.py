@@ -1,0 +1,155 @@
+"""Click on a structure in a CT or MR and get it segmented in 3D. What happens is in SAMMed3DSegmentLib."""
+
+import importlib.util
+import sys
+import time
+import unittest
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+# Installed, the package `sammed3d` lies beside this file; in a source tree it lies in Server/.
+if importlib.util.find_spec("sammed3d") is None:
+    sys.path.append(str(Path(__file__).parents[1] / "Server"))
+
+
+class SAMMed3DSegment(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("SAMMed3DSegment")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Segmentations", "Markups"]
+        self.parent.contributors = ["SAMMed3DSegment contributors"]
+        self.parent.helpText = _(
+            "Press Positive and click on a structure in a CT or MR: it is segmented in 3D. Click again, positive or "
+            "negative, to correct it. Research software: not for clinical decisions."
+        )
+        self.parent.acknowledgementText = _("Built on SAM-Med3D (Wang H. et al., arXiv:2310.15161).")
+        slicer.app.connect("startupCompleted()", self.onStartup)
+
+    def onStartup(self) -> None:
+        """Register sample data and the page of the application settings."""
+        from SAMMed3DSegmentLib import SampleVolumes, SettingsPage
+
+        SampleVolumes.register(Path(self.resourcePath("Icons")))
+        SettingsPage.register()
+
+
+class SAMMed3DSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel, and the scene's events."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
+    def setup(self) -> None:
+        """Build the panel."""
+        from SAMMed3DSegmentLib.Panel import Panel
+
+        ScriptedLoadableModuleWidget.setup(self)
+        widget = slicer.util.loadUI(self.resourcePath("UI/SAMMed3DSegment.ui"))
+        self.layout.addWidget(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.logic = SAMMed3DSegmentLogic()
+        self.panel = Panel(
+            widget,
+            self.ui,
+            self.logic.segmenter,
+            self.logic.predictors,
+            self.logic.settings,
+            self.logic.store,
+            self.logic.diagnose,
+            self.logic.getParameterNode,
+        )
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, lambda *_: self.panel.sceneCloses())
+        self.addObserver(scene, scene.EndCloseEvent, lambda *_: self.panel.readScene())
+        self.addObserver(scene, scene.EndImportEvent, lambda *_: self.panel.readScene())
+
+    def enter(self) -> None:
+        """The user opened the module."""
+        self.panel.enter()
+
+    def exit(self) -> None:
+        """The user opened another module."""
+        self.panel.exit()
+
+    def cleanup(self) -> None:
+        """The application closes, or the module is reloaded."""
+        self.removeObservers()
+        self.panel.close()
+        self.logic.close()
+
+
+class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
+    """Everything without a window: works in Slicer, in scripts and under other front ends.
+
+    Example:
+        >>> logic = SAMMed3DSegmentLogic()
+        >>> logic.segmenter.setInput(getNode("CT"), getNode("Segmentation"))
+        >>> logic.segmenter.click(segmentId, (12.0, -30.5, 88.0))
+        >>> logic.wait()
+    """
+
+    def __init__(self) -> None:
+        from sammed3d.zoo.store import ModelStore
+        from SAMMed3DSegmentLib.InferenceThread import InferenceThread
+        from SAMMed3DSegmentLib.Predictors import Predictors
+        from SAMMed3DSegmentLib.Segmenter import Segmenter
+        from SAMMed3DSegmentLib.Settings import Settings
+
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.settings = Settings(slicer.app.userSettings())
+        self.store = ModelStore()
+        self.predictors = Predictors(self.settings)
+        self._thread = InferenceThread(self.predictors.load)
+        self.segmenter = Segmenter(self._thread)
+        self.segmenter.model = self.predictors.nameOf("default")
+
+    def getParameterNode(self):
+        """Return the scene's parameters."""
+        from SAMMed3DSegmentLib.Parameters import SAMMed3DSegmentParameterNode
+
+        return SAMMed3DSegmentParameterNode(super().getParameterNode())
+
+    def diagnose(self, url: str, key: str) -> list[str]:
+        """Test a server step by step; returns a line for each step. Takes seconds."""
+        from sammed3d.remote import diagnose
+
+        return diagnose(url, key)
+
+    def wait(self) -> None:
+        """Wait for all predictions; for scripts."""
+        while self.segmenter.busy:
+            self.segmenter.poll()
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        """End the background work."""
+        self.segmenter.forgetScene()
+        self._thread.stop()
+
+
+class SAMMed3DSegmentTest(ScriptedLoadableModuleTest):
+    """Runs Testing/Python/test_Workflow.py, which needs nothing but Slicer itself."""
+
+    def runTest(self) -> None:
+        """Run the tests in the present application; the scene is closed first."""
+        slicer.mrmlScene.Clear()
+        folder = Path(slicer.util.modulePath("SAMMed3DSegment")).parent / "Testing" / "Python"
+        suite = unittest.defaultTestLoader.discover(str(folder), pattern="test_Workflow.py")
+        result = unittest.TextTestRunner(verbosity=2).run(suite)
+        self.assertGreater(result.testsRun, 0)
+        self.assertTrue(result.wasSuccessful())

@@ -1,0 +1,407 @@
+"""The module's panel: what the user sees and presses. It decides nothing; the segmenter does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+import qt
+from sammed3d import SAMMed3DError
+from sammed3d.zoo.store import ModelStore
+from SAMMed3DSegmentLib import PointList, SampleVolumes, Surface
+from SAMMed3DSegmentLib.ExportPanel import ExportPanel
+from SAMMed3DSegmentLib.ModelPanel import ModelPanel
+from SAMMed3DSegmentLib.PlaceMode import PlaceMode
+from SAMMed3DSegmentLib.Predictors import Predictors
+from SAMMed3DSegmentLib.Segmenter import Segmenter
+from SAMMed3DSegmentLib.SegmentWriter import overwriteMode, setOverwriteMode
+from SAMMed3DSegmentLib.ServerPanel import ServerPanel
+from SAMMed3DSegmentLib.Settings import Settings
+from SAMMed3DSegmentLib.Shortcuts import Shortcuts
+
+POLL = 15
+"""Milliseconds between two looks at a running prediction."""
+SURFACE_PAUSE = 800
+"""Milliseconds without clicks before 3-D surfaces are made anew."""
+OVERWRITE_MODES = ("OverwriteNone", "OverwriteVisibleSegments", "OverwriteAllSegments")
+
+
+class Panel:
+    """Connects the widgets with the segmenter and the parameter node.
+
+    Args:
+        widget: the root widget, a qMRMLWidget.
+        ui: its children by name.
+        segmenter: does the work.
+        predictors: turns models into full names.
+        settings, store: see there.
+        diagnose: tests a server; see `ServerPanel`.
+        parameterNode: returns the scene's parameter node, made if need be.
+    """
+
+    def __init__(
+        self,
+        widget,
+        ui,
+        segmenter: Segmenter,
+        predictors: Predictors,
+        settings: Settings,
+        store: ModelStore,
+        diagnose: Callable[[str, str], list[str]],
+        parameterNode: Callable[[], object],
+    ) -> None:
+        self.ui, self.segmenter, self._predictors = ui, segmenter, predictors
+        self._parameterNode = parameterNode
+        self._updating = False
+        self._segmentationTag: tuple[slicer.vtkMRMLSegmentationNode, int] | None = None
+        self.placeMode = PlaceMode(self.update)
+        self.models = ModelPanel(ui, store, settings, self._onModel)
+        self.server = ServerPanel(ui, settings, diagnose, self._onPlace)
+        self.exports = ExportPanel(ui, segmenter, settings, lambda: self.segmentId)
+        self.shortcuts = Shortcuts(
+            {
+                "P": ui.positiveButton.click,
+                "N": ui.negativeButton.click,
+                "U": ui.undoButton.click,
+                "Shift+U": ui.redoButton.click,
+                "E": ui.nextSegmentButton.click,
+            },
+            widget,
+        )
+        self._poll = self._timer(POLL, self._onPoll)
+        self._surfaces = self._timer(SURFACE_PAUSE, self._onSurfaces)
+        self._surfaces.setSingleShot(True)
+        segmenter._onChanged = self._onSegmenterChanged
+        self._connect()
+        self.readScene()
+
+    @property
+    def segmentId(self) -> str:
+        """Id of the selected segment; "" if none is."""
+        node = self._parameterNode()
+        if node.segmentation is None or node.segmentation.GetSegmentation().GetSegment(node.segmentId) is None:
+            return ""
+        return node.segmentId
+
+    # The scene
+
+    def readScene(self) -> None:
+        """Show what the scene holds; after it was opened, imported or closed."""
+        node = self._parameterNode()
+        self._updating = True
+        self._say("")
+        self.ui.volumeSelector.setCurrentNode(node.volume)
+        self.ui.segmentationSelector.setCurrentNode(node.segmentation)
+        self._updating = False
+        self.models.choose(node.model)
+        self._onInput()
+
+    def sceneCloses(self) -> None:
+        """Let go of everything in the scene."""
+        self.placeMode.stop()
+        self._observeSegmentation(None)
+        self._surfaces.stop()
+        self.segmenter.forgetScene()
+        self.ui.segmentsTable.setSegmentationNode(None)
+
+    def enter(self) -> None:
+        """The module is shown."""
+        self.shortcuts.setEnabled(True)
+        self.readScene()
+
+    def exit(self) -> None:
+        """Another module is shown: keys and clicks are its own."""
+        self.shortcuts.setEnabled(False)
+        self.placeMode.stop()
+        self.update()
+
+    def close(self) -> None:
+        """The module goes away."""
+        self.placeMode.close()
+        self._observeSegmentation(None)
+        for timer in (self._poll, self._surfaces):
+            timer.stop()
+        self.models.close()
+        self.server.close()
+        self.shortcuts.close()
+
+    # What the buttons do
+
+    def place(self, positive: bool) -> None:
+        """Switch placing of positive or negative points on; makes segmentation and segment where there is none."""
+        self.segmenter.positive = positive
+        self._say(self.server.objection)
+        if self.server.objection:
+            self.placeMode.stop()
+            self.update()
+            return
+        try:
+            self._ensureSegment()
+            self.placeMode.start(self.segmenter.pointsFor(self.segmentId))
+        except SAMMed3DError as error:
+            self._say(str(error))
+        self.update()
+
+    def addSegment(self) -> str:
+        """Add an empty segment and select it; returns its id."""
+        self._ensureSegmentation()
+        segmentId = self._parameterNode().segmentation.GetSegmentation().AddEmptySegment()
+        self.selectSegment(segmentId)
+        return segmentId
+
+    def nextSegment(self) -> None:
+        """Add a segment, and go on placing positive points in it if points were being placed."""
+        placing = self.placeMode.active
+        if self._parameterNode().volume is None:
+            return
+        self.addSegment()
+        if placing:
+            self.place(positive=True)
+
+    def removeSegment(self) -> None:
+        """Ask, then remove the selected segment with its points."""
+        segmentId = self.segmentId
+        segmentation = self._parameterNode().segmentation.GetSegmentation()
+        question = _("Remove the segment {name} with its clicks? This cannot be undone.")
+        if not slicer.util.confirmYesNoDisplay(question.format(name=segmentation.GetSegment(segmentId).GetName())):
+            return
+        self.placeMode.stop()
+        self.segmenter.forgetSegment(segmentId)
+        segmentation.RemoveSegment(segmentId)
+        count = segmentation.GetNumberOfSegments()
+        self.selectSegment(segmentation.GetNthSegmentID(count - 1) if count else "")
+
+    def selectSegment(self, segmentId: str) -> None:
+        """Make a segment the selected one; points go to it from now on."""
+        self._parameterNode().segmentId = segmentId
+        self._updating = True
+        self.ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
+        self._updating = False
+        if self.placeMode.active:
+            if segmentId:
+                self.placeMode.start(self.segmenter.pointsFor(segmentId))
+            else:
+                self.placeMode.stop()
+        self.update()
+
+    def reset(self) -> None:
+        """Ask, then empty the selected segment."""
+        if slicer.util.confirmYesNoDisplay(_("Empty this segment and drop its clicks? You can undo this.")):
+            self.segmenter.reset(self.segmentId)
+
+    def cancel(self) -> None:
+        """Stop the running prediction."""
+        self.segmenter.cancel()
+        self._say(_("Cancelled; the click was taken back."))
+
+    # What the user sees
+
+    def update(self) -> None:
+        """Bring every widget in step."""
+        ui, node, segmentId = self.ui, self._parameterNode(), self.segmentId
+        hasVolume = node.volume is not None
+        ui.tryButton.setVisible(not hasVolume)
+        for name in ("addSegmentButton", "nextSegmentButton", "positiveButton", "negativeButton"):
+            getattr(ui, name).enabled = hasVolume
+        for name in ("removeSegmentButton", "resetButton", "pointsButton"):
+            getattr(ui, name).enabled = bool(segmentId)
+        ui.show3DButton.enabled = node.segmentation is not None
+        ui.show3DButton.checked = node.segmentation is not None and Surface.isShown(node.segmentation)
+        ready = hasVolume and bool(segmentId)
+        ui.undoButton.enabled = ready and self.segmenter.canUndo(segmentId)
+        ui.redoButton.enabled = ready and self.segmenter.canRedo(segmentId)
+        placing = self.placeMode.active
+        ui.positiveButton.checked = placing and self.segmenter.positive
+        ui.negativeButton.checked = placing and not self.segmenter.positive
+        busy = self.segmenter.busy
+        ui.progressBar.setVisible(busy)
+        ui.cancelButton.setVisible(busy)
+        ui.hintLabel.setText(self._hint(placing))
+        self.exports.update()
+
+    def _hint(self, placing: bool) -> str:
+        """Say what comes next."""
+        if self._parameterNode().volume is None:
+            return _("1. Load a CT or MR and choose it, or try the sample.")
+        if not placing:
+            return _("2. Press Positive, then click in the middle of a structure.")
+        points = PointList.pointListOf(self._parameterNode().segmentation, self.segmentId)
+        if points is None or points.GetNumberOfDefinedControlPoints() == 0:
+            return _("2. Click in the middle of the structure, in any view.")
+        return _(
+            "3. Something wrong? Click there: Positive adds, Negative takes away. Next (E) starts another structure."
+        )
+
+    def _onSegmenterChanged(self) -> None:
+        if self.segmenter.busy:
+            self._poll.start()
+        if self.segmenter.message:
+            self._say(self.segmenter.message)
+        elif not self.segmenter.busy and self.segmenter.seconds:
+            self._say(self._timings())
+        self._showStage()
+        if self.segmenter.surfacesWait:
+            self._surfaces.start()
+        self.update()
+
+    def _onPoll(self) -> None:
+        self.segmenter.poll()
+        self._showStage()
+        if not self.segmenter.busy:
+            self._poll.stop()
+            self.models.update()  # the device is known once a model was loaded
+            self.update()
+
+    def _showStage(self) -> None:
+        stages = {
+            "load": _("Loading the model..."),
+            "cut": _("Cutting the image..."),
+            "encode": _("Reading the image (once for each place)..."),
+            "decode": _("Segmenting..."),
+            "paint": _("Making the mask..."),
+        }
+        if self.segmenter.busy:
+            self._say(stages.get(self.segmenter.stage, _("Working...")))
+
+    def _timings(self) -> str:
+        names = {"load": _("model"), "cut": _("cut"), "encode": _("encode"), "decode": _("decode")}
+        names |= {"paint": _("paint"), "write": _("write")}
+        seconds = self.segmenter.seconds
+        parts = [f"{names.get(key, key)} {1000 * value:.0f}" for key, value in seconds.items()]
+        return _("Done in {total:.0f} ms ({parts})").format(total=1000 * sum(seconds.values()), parts=", ".join(parts))
+
+    def _onSurfaces(self) -> None:
+        if self.segmenter.busy:
+            self._surfaces.start()
+        else:
+            self.segmenter.refreshSurfaces()
+
+    def _say(self, text: str) -> None:
+        self.ui.statusLabel.setText(text)
+
+    # Wiring
+
+    def _connect(self) -> None:
+        ui = self.ui
+        ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onInputChosen)
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onInputChosen)
+        ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onTable)
+        ui.tryButton.connect("clicked(bool)", self._onTry)
+        ui.addSegmentButton.connect("clicked(bool)", self.addSegment)
+        ui.nextSegmentButton.connect("clicked(bool)", self.nextSegment)
+        ui.removeSegmentButton.connect("clicked(bool)", self.removeSegment)
+        ui.show3DButton.connect("clicked(bool)", self._onShow3D)
+        ui.positiveButton.connect("clicked(bool)", lambda on: self._onPolarity(True, on))
+        ui.negativeButton.connect("clicked(bool)", lambda on: self._onPolarity(False, on))
+        ui.undoButton.connect("clicked(bool)", lambda: self.segmenter.undo(self.segmentId))
+        ui.redoButton.connect("clicked(bool)", lambda: self.segmenter.redo(self.segmentId))
+        ui.resetButton.connect("clicked(bool)", self.reset)
+        ui.pointsButton.connect("toggled(bool)", self._onShowPoints)
+        ui.cancelButton.connect("clicked(bool)", self.cancel)
+        ui.overwriteSelector.connect("currentIndexChanged(int)", self._onOverwrite)
+        ui.allSegmentsCheckBox.connect("toggled(bool)", self.exports.update)
+
+    @staticmethod
+    def _timer(milliseconds: int, function: Callable[[], None]):
+        timer = qt.QTimer()
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", function)
+        return timer
+
+    def _onInputChosen(self, *_arguments) -> None:
+        if self._updating:
+            return
+        node = self._parameterNode()
+        node.volume = self.ui.volumeSelector.currentNode()
+        node.segmentation = self.ui.segmentationSelector.currentNode()
+        self._onInput()
+
+    def _onInput(self) -> None:
+        node = self._parameterNode()
+        self.segmenter.setInput(node.volume, node.segmentation)
+        self._observeSegmentation(node.segmentation)
+        self._updating = True
+        self.ui.segmentsTable.setSegmentationNode(node.segmentation)
+        self._updating = False
+        if node.segmentation is not None and not self.segmentId:
+            segmentation = node.segmentation.GetSegmentation()
+            node.segmentId = segmentation.GetNthSegmentID(0) if segmentation.GetNumberOfSegments() else ""
+        self.placeMode.stop()
+        mode = OVERWRITE_MODES.index(_modeName(overwriteMode()))
+        self.ui.overwriteSelector.setCurrentIndex(mode)
+        self.selectSegment(self.segmentId)
+
+    def _onTable(self, *_arguments) -> None:
+        selected = list(self.ui.segmentsTable.selectedSegmentIDs())
+        if not self._updating and selected and selected[0] != self.segmentId:
+            self.selectSegment(selected[0])
+
+    def _onTry(self) -> None:
+        self.ui.volumeSelector.setCurrentNode(SampleVolumes.load())
+
+    def _onPolarity(self, positive: bool, on: bool) -> None:
+        if on:
+            self.place(positive)
+        else:
+            self.placeMode.stop()
+            self.update()
+
+    def _onShow3D(self, shown: bool) -> None:
+        Surface.show(self._parameterNode().segmentation, shown)
+
+    def _onShowPoints(self, shown: bool) -> None:
+        for points in PointList.pointLists():
+            points.SetDisplayVisibility(shown)
+
+    def _onOverwrite(self, index: int) -> None:
+        mode = getattr(slicer.vtkMRMLSegmentEditorNode, OVERWRITE_MODES[index])
+        if overwriteMode() != mode:
+            setOverwriteMode(mode)
+
+    def _onModel(self, name: str) -> None:
+        if self._parameterNode().model != name:
+            self._parameterNode().model = name
+        self.segmenter.model = self._predictors.nameOf(name)
+
+    def _onPlace(self) -> None:
+        self._onModel(self.models.current)
+        self.models.update()
+
+    def _ensureSegmentation(self) -> None:
+        node = self._parameterNode()
+        if node.segmentation is None:
+            name = _("{volume} segmentation").format(volume=node.volume.GetName())
+            segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+            segmentation.CreateDefaultDisplayNodes()
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node.volume)
+            segmentation.SetAndObserveTransformNodeID(node.volume.GetTransformNodeID())
+            node.segmentation = segmentation
+            self._updating = True
+            self.ui.segmentationSelector.setCurrentNode(segmentation)
+            self._updating = False
+            self._onInput()
+
+    def _ensureSegment(self) -> None:
+        self._ensureSegmentation()
+        if not self.segmentId:
+            self.addSegment()
+
+    def _observeSegmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        if self._segmentationTag is not None:
+            observed, tag = self._segmentationTag
+            observed.RemoveObserver(tag)
+            self._segmentationTag = None
+        if node is not None:
+            event = slicer.vtkSegmentation.SegmentRemoved
+            self._segmentationTag = node, node.AddObserver(event, self._onSegmentRemoved)
+
+    def _onSegmentRemoved(self, _caller: vtk.vtkObject, _event: str) -> None:
+        if not self.segmentId:
+            self.selectSegment("")
+
+
+def _modeName(mode: int) -> str:
+    return next(name for name in OVERWRITE_MODES if getattr(slicer.vtkMRMLSegmentEditorNode, name) == mode)

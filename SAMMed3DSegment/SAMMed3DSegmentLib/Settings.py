@@ -1,0 +1,80 @@
+"""What the module keeps for the user, not in scenes: where it runs, the server's key, consent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PREFIX = "SAMMed3DSegment/"
+LOCAL, SERVER = "local", "server"
+
+
+class Settings:
+    """Typed access to the application's settings.
+
+    Args:
+        store: a QSettings, or anything with its `value` and `setValue`.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    @property
+    def place(self) -> str:
+        """Where predictions run: LOCAL or SERVER."""
+        return self._get("place", LOCAL)
+
+    @place.setter
+    def place(self, place: str) -> None:
+        self._set("place", place)
+
+    @property
+    def url(self) -> str:
+        """Address of the server."""
+        return self._get("server/url", "")
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._set("server/url", url.strip())
+
+    @property
+    def key(self) -> str:
+        """The user's key for the server."""
+        return self._get("server/key", "")
+
+    @key.setter
+    def key(self, key: str) -> None:
+        self._set("server/key", key.strip())
+
+    @property
+    def consent(self) -> bool:
+        """Whether the user agreed to send image data to the present server; another address asks again."""
+        return self.url != "" and self._get("server/consent", "") == self.url
+
+    @consent.setter
+    def consent(self, agreed: bool) -> None:
+        self._set("server/consent", self.url if agreed else "")
+
+    @property
+    def device(self) -> str:
+        """The torch device: "auto", "cpu", "cuda", "cuda:1", "mps"."""
+        return self._get("device", "auto")
+
+    @device.setter
+    def device(self, device: str) -> None:
+        self._set("device", device)
+
+    @property
+    def exportFolder(self) -> str:
+        """Where files were exported to last."""
+        return self._get("exportFolder", "")
+
+    @exportFolder.setter
+    def exportFolder(self, folder: str) -> None:
+        self._set("exportFolder", folder)
+
+    def _get(self, name: str, default: str) -> str:
+        value = self._store.value(PREFIX + name)
+        return default if value in (None, "") else str(value)
+
+    def _set(self, name: str, value: str) -> None:
+        self._store.setValue(PREFIX + name, value)

@@ -1,0 +1,41 @@
+"""Keys, alive only while the module is shown. None of them is one of the Segment Editor's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+
+import qt
+
+SEGMENT_EDITOR_KEYS = {"Left", "Right", "Q", "W", "Z", "Y", "Esc", "Space", "I", *"1234567890"}
+
+
+class Shortcuts:
+    """Keys and what they do.
+
+    Args:
+        actions: from a key ("P", "Shift+U") to a function.
+        parent: widget under which the keys work; Slicer's main window if None.
+    """
+
+    def __init__(self, actions: dict[str, Callable[[], None]], parent=None) -> None:
+        self._shortcuts = []
+        for key, action in actions.items():
+            shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or parent)
+            shortcut.connect("activated()", action)
+            shortcut.setEnabled(False)
+            self._shortcuts.append(shortcut)
+
+    def setEnabled(self, enabled: bool) -> None:
+        """Make the keys work, or not."""
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(enabled)
+
+    def close(self) -> None:
+        """Remove the keys."""
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []

@@ -1,0 +1,545 @@
+"""The panel, driven as a user would: every control, on the real scene."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+
+import qt
+import slicerHarness
+from helpers import ThresholdPredictor, make_affine, phantom
+from mrmlNodes import addVolume, drawByHand, voxels
+from sammed3d import Box
+from sammed3d.zoo import registry
+from sammed3d.zoo.store import ModelStore
+from SAMMed3DSegmentLib import Exporter, PointList, Surface
+from SAMMed3DSegmentLib.Predictors import Predictors
+from SAMMed3DSegmentLib.Settings import LOCAL, Settings
+from SAMMed3DSegmentLib.Shortcuts import SEGMENT_EDITOR_KEYS
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+
+MODULE = Path(__file__).parents[2] / "SAMMed3DSegment.py"
+
+
+@pytest.fixture
+def predictor():
+    return ThresholdPredictor()
+
+
+@pytest.fixture
+def module(scene, predictor, tmp_path, monkeypatch):
+    """The module as the application shows it; nothing is asked twice, all answers are yes."""
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(Predictors, "load", lambda self, name: predictor)
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *_, **__: True)
+    slicer.app.userSettings().clear()
+    _, widget = slicerHarness.loadModule(MODULE)
+    widget.enter()
+    yield widget
+    widget.cleanup()
+    widget.parent.deleteLater()
+
+
+@pytest.fixture
+def ui(module):
+    return module.ui
+
+
+@pytest.fixture
+def volumeNode(module, ui, scene):
+    """A phantom, chosen as the user would."""
+    affine = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
+    node = addVolume(scene, phantom((40, 50, 30)), affine)
+    ui.volumeSelector.setCurrentNode(node)
+    return node
+
+
+def settle(module, timeout=20.0):
+    end = time.monotonic() + timeout
+    while module.panel.segmenter.busy or module.panel._poll.active:
+        assert time.monotonic() < end
+        qt.QApplication.processEvents()
+
+
+def segmentation(module):
+    return module.logic.getParameterNode().segmentation
+
+
+def clickAt(module, ijk):
+    """Place a point where the place mode puts it: in the active list."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    points = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
+    points.AddControlPointWorld(volumeFromNode(module.panel.segmenter.volumeNode).grid.to_world(ijk))
+    settle(module)
+
+
+def mask(module):
+    return voxels(segmentation(module), module.panel.segmentId)
+
+
+def test_an_empty_scene_says_where_to_begin(ui):
+    assert "Load a CT or MR" in ui.hintLabel.text
+    assert not ui.tryButton.isHidden()
+    for name in ("positiveButton", "negativeButton", "undoButton", "redoButton", "resetButton", "exportButton"):
+        assert not getattr(ui, name).enabled, name
+    assert ui.cancelButton.isHidden()
+
+
+def test_a_first_segment_within_three_presses(module, ui, volumeNode):
+    assert "Press Positive" in ui.hintLabel.text
+    ui.positiveButton.click()
+    assert module.panel.placeMode.active
+    assert "Click in the middle" in ui.hintLabel.text
+    clickAt(module, (20, 25, 15))
+    assert mask(module).any()
+    assert "Something wrong?" in ui.hintLabel.text
+    assert "Done in" in ui.statusLabel.text
+    assert module.panel.placeMode.active, "it stays on until switched off"
+
+
+def test_polarity_buttons_exclude_each_other_and_colour_the_points(module, ui, volumeNode):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    ui.negativeButton.click()
+    assert (ui.positiveButton.checked, ui.negativeButton.checked) == (False, True)
+    clickAt(module, (30, 25, 15))
+    points = module.panel.segmenter.pointsFor(module.panel.segmentId)
+    assert [PointList.isPositive(points, n) for n in range(2)] == [True, False]
+    ui.negativeButton.click()
+    assert not module.panel.placeMode.active
+    assert not ui.negativeButton.checked
+
+
+def test_placing_that_ends_elsewhere_is_shown(module, ui, volumeNode):
+    ui.positiveButton.click()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    assert not ui.positiveButton.checked
+
+
+def test_undo_redo_reset(module, ui, volumeNode):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    first = mask(module)
+    clickAt(module, (10, 12, 8))
+    second = mask(module)
+    ui.undoButton.click()
+    settle(module)
+    assert np.array_equal(mask(module), first)
+    ui.redoButton.click()
+    settle(module)
+    assert np.array_equal(mask(module), second)
+    assert not ui.redoButton.enabled
+    ui.resetButton.click()
+    settle(module)
+    assert not mask(module).any()
+    ui.undoButton.click()
+    settle(module)
+    assert np.array_equal(mask(module), second)
+
+
+def test_next_goes_on_with_positive_clicks_in_a_new_segment(module, ui, volumeNode):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    first = module.panel.segmentId
+    ui.negativeButton.click()
+    ui.nextSegmentButton.click()
+    assert module.panel.segmentId != first
+    assert ui.positiveButton.checked
+    clickAt(module, (10, 12, 8))
+    assert mask(module).any()
+    ui.segmentsTable.setSelectedSegmentIDs([first])
+    qt.QApplication.processEvents()
+    assert module.panel.segmentId == first, "selecting in the table selects"
+    clickAt(module, (25, 25, 15))
+    assert len(module.panel.segmenter.objectPrompts([first])[0].clicks) == 2, "clicks follow the selection"
+
+
+def test_removing_a_segment_asks_and_takes_its_points_along(module, ui, volumeNode, monkeypatch):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *_, **__: False)
+    ui.removeSegmentButton.click()
+    assert module.panel.segmentId
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *_, **__: True)
+    ui.removeSegmentButton.click()
+    assert segmentation(module).GetSegmentation().GetNumberOfSegments() == 0
+    assert not list(PointList.pointLists())
+    assert not module.panel.placeMode.active
+
+
+def test_a_segment_removed_elsewhere_is_let_go(module, ui, volumeNode):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    segmentation(module).GetSegmentation().RemoveSegment(module.panel.segmentId)
+    assert module.panel.segmentId == ""
+    assert not ui.resetButton.enabled
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    assert mask(module).any()
+
+
+def test_show_clicks_and_show_3d(module, ui, volumeNode):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    points = module.panel.segmenter.pointsFor(module.panel.segmentId)
+    ui.pointsButton.click()
+    assert not points.GetDisplayVisibility()
+    ui.pointsButton.click()
+    assert points.GetDisplayVisibility()
+    ui.show3DButton.click()
+    assert Surface.isShown(segmentation(module))
+    clickAt(module, (10, 12, 8))
+    assert module.panel.segmenter.surfacesWait
+    module.panel._onSurfaces()
+    assert not module.panel.segmenter.surfacesWait
+    ui.show3DButton.click()
+    assert not Surface.isShown(segmentation(module))
+
+
+def test_cancel_frees_the_panel_and_takes_the_click_back(module, ui, volumeNode, predictor):
+    started = []
+
+    def wait(patch, clicks, initial=None, cancellation=None):
+        started.append(True)
+        while True:
+            cancellation.check()
+            time.sleep(0.005)
+
+    predictor.predict = wait
+    ui.positiveButton.click()
+    points = module.panel.segmenter.pointsFor(module.panel.segmentId)
+    points.AddControlPointWorld(volumeFromNode(volumeNode).grid.to_world((20, 25, 15)))
+    while not started:
+        qt.QApplication.processEvents()
+    assert not ui.cancelButton.isHidden()
+    assert not ui.progressBar.isHidden()
+    ui.cancelButton.click()
+    settle(module)
+    assert points.GetNumberOfDefinedControlPoints() == 0
+    assert ui.cancelButton.isHidden()
+    assert not mask(module).any()
+
+
+def test_an_error_is_shown_in_the_panel_and_loses_nothing(module, ui, volumeNode, predictor):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    before = mask(module)
+    predictor.fail = RuntimeError("the GPU fell off")
+    clickAt(module, (10, 12, 8))
+    assert "the GPU fell off" in ui.statusLabel.text
+    assert np.array_equal(mask(module), before)
+
+
+def test_the_event_loop_turns_while_a_slow_prediction_runs(module, ui, volumeNode, predictor):
+    original, ticks = predictor.predict, []
+
+    def slow(*arguments):
+        time.sleep(0.5)
+        return original(*arguments)
+
+    predictor.predict = slow
+    timer = qt.QTimer()
+    timer.connect("timeout()", lambda: ticks.append(time.monotonic()))
+    timer.start(10)
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    timer.stop()
+    assert len(ticks) > 15
+    assert max(np.diff(ticks)) < 0.3
+
+
+def test_overlap_follows_the_choice(module, ui, volumeNode):
+    module.panel.addSegment()
+    neighbour = module.panel.segmentId
+    drawByHand(segmentation(module), neighbour, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    module.panel.addSegment()
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    assert voxels(segmentation(module), neighbour).all(), "by default others are kept"
+    ui.overwriteSelector.setCurrentIndex(2)
+    clickAt(module, (5, 8, 5))
+    clickAt(module, (35, 45, 25))
+    assert not voxels(segmentation(module), neighbour).all()
+
+
+def test_keys_work_only_while_the_module_is_shown(module, ui, volumeNode):
+    shortcuts = module.panel.shortcuts._shortcuts
+    assert all(s.isEnabled() for s in shortcuts)
+    keys = {s.key.toString() for s in shortcuts}
+    assert keys == {"P", "N", "U", "Shift+U", "E"}
+    assert not {k.upper() for k in keys} & {k.upper() for k in SEGMENT_EDITOR_KEYS}
+    next(s for s in shortcuts if s.key.toString() == "P").activated.emit()
+    assert module.panel.placeMode.active
+    module.exit()
+    assert not any(s.isEnabled() for s in shortcuts)
+    assert not module.panel.placeMode.active, "clicks belong to the other module now"
+
+
+def test_closing_the_scene_starts_afresh(module, ui, scene, volumeNode):
+    ui.positiveButton.click()
+    points = module.panel.segmenter.pointsFor(module.panel.segmentId)
+    points.AddControlPointWorld(volumeFromNode(volumeNode).grid.to_world((20, 25, 15)))
+    scene.Clear(0)
+    settle(module)
+    assert "Load a CT or MR" in ui.hintLabel.text
+    assert ui.progressBar.isHidden()
+    affine = make_affine((2.0, 2.5, 3.0))
+    ui.volumeSelector.setCurrentNode(addVolume(scene, phantom((40, 50, 30)), affine))
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    assert mask(module).any()
+
+
+def test_a_reopened_scene_shows_what_was_chosen(module, ui, scene, volumeNode, tmp_path):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    ui.nextSegmentButton.click()
+    clickAt(module, (10, 12, 8))
+    selected, before = module.panel.segmentId, mask(module)
+    file = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(file)
+    scene.Clear(0)
+    assert scene.ReadFromMRB(file)
+    assert ui.volumeSelector.currentNode().GetName() == "CT"
+    assert ui.segmentationSelector.currentNode() is segmentation(module)
+    assert module.panel.segmentId == selected
+    assert list(ui.segmentsTable.selectedSegmentIDs()) == [selected]
+    assert np.array_equal(mask(module), before)
+    ui.positiveButton.click()
+    clickAt(module, (30, 30, 20))
+    assert len(module.panel.segmenter.objectPrompts([selected])[0].clicks) == 2
+    assert "models" not in Path(file).read_bytes().decode("latin1")
+
+
+def test_the_sample_is_one_press_away(module, ui):
+    ui.tryButton.click()
+    node = ui.volumeSelector.currentNode()
+    assert node.GetName() == "Trunk CT"
+    assert node.GetImageData().GetDimensions() == (122, 101, 112)
+
+
+def test_reloading_the_module_leaves_nothing_behind(module, ui, volumeNode):
+    ui.positiveButton.click()
+    module.cleanup()
+    assert not module.panel.placeMode.active
+    assert module.panel.shortcuts._shortcuts == []
+    _, again = slicerHarness.loadModule(MODULE)
+    again.enter()
+    assert again.ui.volumeSelector.currentNode() is volumeNode
+    again.cleanup()
+
+
+# Models
+
+
+def test_models_say_what_they_are_for(module, ui):
+    titles = [ui.modelSelector.itemText(n) for n in range(ui.modelSelector.count)]
+    assert f"{registry.entries()[0].title} (not installed)" in titles
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("sam_med3d_turbo"))
+    assert "Licence: Apache-2.0" in ui.modelLabel.text
+    assert ui.downloadButton.enabled
+    assert not ui.removeModelButton.enabled
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("fastsam3d"))
+    assert "Get the file from https://" in ui.modelLabel.text
+    assert not ui.downloadButton.enabled
+
+
+def test_the_chosen_model_is_used_and_saved_with_the_scene(module, ui, volumeNode):
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("sam_med3d_turbo"))
+    assert module.logic.getParameterNode().model == "sam_med3d_turbo"
+    assert module.panel.segmenter.model == "local|auto|sam_med3d_turbo"
+
+
+def test_download_stop_and_go_on(module, ui, monkeypatch):
+    import threading
+
+    from sammed3d import Cancellation
+    from sammed3d.zoo.store import StoredModel
+
+    release = threading.Event()
+
+    def fetch(self, name, progress, cancellation: Cancellation):
+        progress(5 << 20, 10 << 20)
+        while not release.wait(0.01):
+            cancellation.check()
+        file = self.folder / name / "model.pth"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"weights")
+        self._write(StoredModel(name, "SAM-Med3D-turbo", "p", "Apache-2.0", None, "", "s", file))
+
+    monkeypatch.setattr(ModelStore, "fetch", fetch)
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("sam_med3d_turbo"))
+    ui.downloadButton.click()
+    while ui.downloadBar.value == 0:
+        module.panel.models._pollDownload()
+    assert ui.downloadBar.value * 2 == ui.downloadBar.maximum
+    ui.cancelDownloadButton.click()
+    while module.panel.models._download is not None:
+        qt.QApplication.processEvents()
+    assert "goes on from here" in ui.modelLabel.text
+    release.set()
+    ui.downloadButton.click()
+    while module.panel.models._download is not None:
+        qt.QApplication.processEvents()
+    assert module.panel.models.current == "sam_med3d_turbo"
+    assert ui.removeModelButton.enabled
+    ui.removeModelButton.click()
+    assert not ui.removeModelButton.enabled
+
+
+def test_importing_a_checkpoint(module, ui, tiny_checkpoint_file, tmp_path):
+    module.panel.models.importFile(tiny_checkpoint_file)
+    assert module.panel.models.current == "mine"
+    assert module.logic.getParameterNode().model == "mine"
+    module.panel.models.importFile(tmp_path / "absent.pth")
+    assert "there is no such file" in ui.modelLabel.text
+
+
+@pytest.fixture
+def tiny_checkpoint_file(tmp_path):
+    file = tmp_path / "mine.safetensors"
+    file.write_bytes(b"weights")
+    return file
+
+
+def test_the_device_is_said_in_words(module, ui, volumeNode):
+    import torch
+
+    from SAMMed3DSegmentLib.Device import deviceInWords
+
+    assert deviceInWords("cpu", torch) == f"CPU, {torch.get_num_threads()} threads"
+    assert ui.installButton.isHidden()
+
+
+def test_a_gpu_machine_with_a_cpu_build_gets_a_hint(monkeypatch):
+    import shutil
+
+    import torch
+
+    from SAMMed3DSegmentLib.Device import deviceInWords
+
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "installed PyTorch is for CPUs only" in deviceInWords("cpu", torch)
+
+
+def test_without_torch_the_panel_offers_to_install_it(module, ui, monkeypatch):
+    from SAMMed3DSegmentLib import Device, ModelPanel
+
+    installed, asked = [], []
+    for where in (Device, ModelPanel):
+        monkeypatch.setattr(where, "torchInstalled", lambda: bool(installed))
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: (asked.append(text), len(asked) > 1)[1])
+    module.panel.models.update()
+    assert not ui.installButton.isHidden()
+    assert ui.deviceLabel.text == "PyTorch is not installed"
+    ui.installButton.click()
+    assert installed == [], "nothing is installed without a yes"
+    assert "was not installed" in ui.modelLabel.text
+    ui.installButton.click()
+    assert installed == ["torch>=2.6", "safetensors"]
+    assert ui.installButton.isHidden()
+
+
+# Where it runs
+
+
+def test_a_server_needs_an_address_and_consent_first(module, ui, volumeNode, predictor):
+    ui.placeSelector.setCurrentIndex(1)
+    ui.positiveButton.click()
+    assert "Enter the address" in ui.statusLabel.text
+    assert not module.panel.placeMode.active
+    ui.urlEdit.setText("https://gpu.example.org")
+    ui.positiveButton.click()
+    assert "Agree in the section" in ui.statusLabel.text
+    assert not predictor.calls
+    ui.consentCheckBox.click()
+    ui.positiveButton.click()
+    assert module.panel.placeMode.active
+    assert module.panel.segmenter.model == f"server|https://gpu.example.org|{module.panel.models.current}"
+    ui.urlEdit.setText("https://other.example.org")
+    assert not ui.consentCheckBox.checked, "another server asks again"
+
+
+def test_keys_stay_out_of_scenes(module, ui, scene, volumeNode, tmp_path):
+    ui.placeSelector.setCurrentIndex(1)
+    ui.urlEdit.setText("https://gpu.example.org")
+    ui.keyEdit.setText("top-secret-key")
+    assert Settings(slicer.app.userSettings()).key == "top-secret-key"
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    scene.Commit()
+    text = (tmp_path / "scene.mrml").read_text()
+    assert "top-secret-key" not in text
+    assert "gpu.example.org" not in text
+
+
+def test_the_connection_test_reports_each_step(module, ui):
+    ui.placeSelector.setCurrentIndex(1)
+    ui.urlEdit.setText("https://gpu.example.org")
+    module.panel.server._diagnose = lambda url, key: [f"reached {url}", "the key is accepted"]
+    ui.testButton.click()
+    while module.panel.server._test is not None:
+        qt.QApplication.processEvents()
+    assert ui.serverLabel.text == "reached https://gpu.example.org\nthe key is accepted"
+    ui.placeSelector.setCurrentIndex(0)
+    assert Settings(slicer.app.userSettings()).place == LOCAL
+
+
+# Export
+
+
+@pytest.mark.parametrize("fileFormat", [f for f in Exporter.FORMATS if f != Exporter.DICOM])
+def test_exports(module, ui, volumeNode, tmp_path, fileFormat):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    ui.folderButton.directory = str(tmp_path)
+    ui.formatSelector.setCurrentIndex(ui.formatSelector.findData(fileFormat))
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    ui.exportButton.click()
+    assert ui.exportLabel.text.startswith("Wrote "), ui.exportLabel.text
+    files = [tmp_path / name for name in ui.exportLabel.text.removeprefix("Wrote ").split(", ")]
+    assert all(file.stat().st_size > 0 for file in files)
+    assert slicer.mrmlScene.GetNumberOfNodes() == before, "the scene stays as it was"
+    if fileFormat in (Exporter.NIFTI, Exporter.NRRD):
+        from sammed3d.segmentation import read_mask
+
+        assert np.array_equal(read_mask(files[0], volumeFromNode(volumeNode).grid), mask(module))
+
+
+def test_clicks_are_exported_and_make_the_same_mask(module, ui, volumeNode, tmp_path):
+    from sammed3d import Session, prompts
+
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    ui.negativeButton.click()
+    clickAt(module, (5, 8, 5))
+    ui.folderButton.directory = str(tmp_path)
+    ui.exportPromptsButton.click()
+    [file] = tmp_path.glob("*clicks.json")
+    [saved] = prompts.read(file)
+    session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
+    session.set_clicks(saved.clicks)
+    assert np.array_equal(session.mask(), mask(module))
+
+
+def test_an_export_that_cannot_be_says_why(module, ui, volumeNode, tmp_path):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    ui.folderButton.directory = str(tmp_path / "absent")
+    ui.exportButton.click()
+    assert "there is no such folder" in ui.exportLabel.text
+    ui.folderButton.directory = str(tmp_path)
+    ui.formatSelector.setCurrentIndex(ui.formatSelector.findData(Exporter.DICOM))
+    ui.exportButton.click()
+    assert "DICOM" in ui.exportLabel.text
+
+
+def test_every_control_says_what_it_does(ui):
+    for name, item in vars(ui).items():
+        if isinstance(item, (qt.QPushButton, qt.QComboBox, qt.QLineEdit, qt.QCheckBox)) and "_" not in name:
+            assert item.toolTip, f"{name} has no tooltip"
+            assert item.accessibleName or getattr(item, "text", ""), f"{name} has no name for screen readers"

@@ -1,0 +1,92 @@
+"""Clicks through the real interactor, in offscreen slice and 3-D views."""
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+
+from mrmlNodes import voxels
+from SAMMed3DSegmentLib import PointList, Surface
+from SAMMed3DSegmentLib.PlaceMode import PlaceMode
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from slicerHarness.views import SliceView, ThreeDView
+
+
+@pytest.fixture
+def placing(segmenter, segmentationNode):
+    """Place mode in a new segment."""
+    segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
+    mode = PlaceMode()
+    mode.start(segmenter.pointsFor(segmentId))
+    yield segmentId
+    mode.close()
+
+
+def pixelSize(view):
+    corner, next_ = view.worldAt(0, 0), view.worldAt(1, 0)
+    return np.linalg.norm(np.subtract(next_, corner))
+
+
+@pytest.mark.parametrize("orientation", ["Axial", "Sagittal", "Coronal", "Reformat"])
+def test_clicks_in_a_slice_land_where_the_pixel_says(segmenter, segmentationNode, placing, orientation):
+    centre = volumeFromNode(segmenter.volumeNode).grid.to_world((20, 25, 15))
+    view = SliceView(f"View{orientation}", "Axial" if orientation == "Reformat" else orientation)
+    if orientation == "Reformat":
+        matrix = view.node.GetSliceToRAS()
+        transform = vtk.vtkTransform()
+        transform.SetMatrix(matrix)
+        transform.RotateX(25)
+        transform.RotateY(-15)
+        matrix.DeepCopy(transform.GetMatrix())
+        view.node.UpdateMatrices()
+    view.show(segmenter.volumeNode, through=centre)
+    pixels = [view.pixelOf(centre), np.add(view.pixelOf(centre), (14, -9))]
+    for pixel in pixels:
+        view.click(*pixel)
+        segmenter.settle()
+    points = segmenter.pointsFor(placing)
+    assert points.GetNumberOfDefinedControlPoints() == 2, "placing goes on after the first point"
+    for index, pixel in enumerate(pixels):
+        expected = view.worldAt(int(pixel[0]), int(pixel[1]))
+        assert np.linalg.norm(np.subtract(points.GetNthControlPointPositionWorld(index), expected)) < pixelSize(view)
+    assert voxels(segmentationNode, placing).any()
+
+
+def test_a_point_is_dragged_in_a_slice(segmenter, placing, predictor):
+    centre = volumeFromNode(segmenter.volumeNode).grid.to_world((20, 25, 15))
+    view = SliceView("ViewDrag")
+    view.show(segmenter.volumeNode, through=centre)
+    start = view.pixelOf(centre)
+    view.click(*start)
+    segmenter.settle()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    calls, end = len(predictor.calls), np.add(start, (30, 20))
+    view.drag(start, end)
+    segmenter.settle()
+    moved = segmenter.pointsFor(placing).GetNthControlPointPositionWorld(0)
+    assert np.linalg.norm(np.subtract(moved, view.worldAt(*map(int, end)))) < 2 * pixelSize(view)
+    assert len(predictor.calls) == calls + 1, "one prediction, when the mouse is let go"
+
+
+def test_clicks_on_a_surface_in_3d(segmenter, segmentationNode, placing):
+    grid = volumeFromNode(segmenter.volumeNode).grid
+    segmenter.click(placing, grid.to_world((20, 25, 15)))
+    segmenter.settle()
+    Surface.show(segmentationNode, True)
+    view = ThreeDView("3D")
+    camera = view.renderer.GetActiveCamera()
+    centre = np.mean(grid.corners(), axis=0)
+    camera.SetFocalPoint(*centre)
+    camera.SetPosition(centre[0], centre[1] + 400, centre[2])
+    view.renderer.ResetCameraClippingRange()
+    view.window.Render()
+    view.click(200, 200)
+    segmenter.settle()
+    points = segmenter.pointsFor(placing)
+    assert points.GetNumberOfDefinedControlPoints() == 2
+    clicked = PointList.clicksFromPointList(points, segmenter.volumeNode)[1]
+    surface = vtk.vtkPolyData()
+    segmentationNode.GetClosedSurfaceRepresentation(placing, surface)
+    assert grid.contains(clicked.world)
+    assert np.abs(np.subtract(clicked.world, centre)[[0, 2]]).max() < 3, "under the pixel in the middle"
