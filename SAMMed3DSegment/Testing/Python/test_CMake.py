@@ -1,5 +1,6 @@
 """The extension configures and installs, against a stub of Slicer's CMake configuration."""
 
+import json
 import os
 import re
 import subprocess
@@ -27,11 +28,16 @@ def files(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
 
 
-def test_every_file_is_installed_and_built(installed):
+def test_every_file_is_listed_built_and_installed(installed):
     build, modules = installed
-    for source in (ROOT / "SAMMed3DSegment" / "SAMMed3DSegmentLib", ROOT / "Server" / "sammed3d"):
-        assert files(modules / source.name) == files(source)
-        assert files(build / "lib" / "Slicer-5.12" / "qt-scripted-modules" / source.name) == files(source)
+    module = ROOT / "SAMMed3DSegment"
+    expected = {f"sammed3d/{name}": content for name, content in files(ROOT / "Server" / "sammed3d").items()}
+    for folder in ("SAMMed3DSegmentLib", "Resources"):
+        expected |= {f"{folder}/{name}": content for name, content in files(module / folder).items()}
+    for name in ("SAMMed3DSegment.py", "Testing/Python/test_Workflow.py"):
+        expected[name] = (module / name).read_bytes()
+    assert files(modules) == expected
+    assert files(build / "lib" / "Slicer-5.12" / "qt-scripted-modules") == expected
 
 
 def test_the_installed_packages_import_from_there(installed):
@@ -40,6 +46,16 @@ def test_the_installed_packages_import_from_there(installed):
     environment = os.environ | {"PYTHONPATH": str(modules)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert all(Path(line).is_relative_to(modules) for line in done.stdout.split())
+
+
+def test_the_catalogue_entry_agrees_with_cmake():
+    entry = json.loads((ROOT / "SAMMed3DSegment.json").read_text())
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    assert 'EXTENSION_DEPENDS "NA"' in cmake
+    assert entry["build_dependencies"] == []
+    assert entry["category"] == "Segmentation"
+    assert entry["scm_url"].removesuffix(".git") == re.search(r'EXTENSION_HOMEPAGE "([^"]+)"', cmake)[1]
+    assert b"\r" not in (ROOT / "SAMMed3DSegment.json").read_bytes()
 
 
 def test_pictures_of_the_catalogue_exist():
