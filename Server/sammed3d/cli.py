@@ -1,29 +1,26 @@
-"""The command line: `sammed3d segment`, `info`, `export` and `demo`."""
+"""The command line: `sammed3d segment`, `info`, `models`, `serve`, `export` and `demo`."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import time
-import traceback
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import sammed3d
 from sammed3d import prompts, samples
-from sammed3d.errors import PromptError, SAMMed3DError
+from sammed3d.cli_models import models_app
+from sammed3d.cli_serve import serve, serve_key
+from sammed3d.errors import PromptError
 from sammed3d.geometry import canonical_axes
 from sammed3d.prompts import Click
 from sammed3d.segmentation import check_place, read_mask
 from sammed3d.session import Session
+from sammed3d.terminal import DebugOption, explained, screen, stage
 from sammed3d.volume import Volume
 
 app = typer.Typer(
@@ -33,16 +30,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-screen = Console(stderr=True)
+app.add_typer(models_app, name="models")
+app.command("serve")(serve)
+app.command("serve-key")(serve_key)
 
 VolumeArgument = Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")]
 SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM folder with several (0, 1, ...).")]
-ModelOption = Annotated[str, typer.Option(help="'default', a checkpoint file, or a folder of exported ONNX files.")]
+ModelOption = Annotated[str, typer.Option(help="An installed model, a checkpoint file, or a folder of ONNX files.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 FamilyOption = Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")]
 BaseOption = Annotated[Path | None, typer.Option(help="What a file of LoRA matrices alone was trained on.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
 
 
 def main() -> None:
@@ -86,17 +84,17 @@ def segment(
     if bool(click) == bool(points):
         raise typer.BadParameter("Give clicks with --click, or a file of them with --points.")
     parsed = [_parse_click(text) for text in click or []]
-    with _explained(debug):
+    with explained(debug):
         check_place(output)
         seconds: dict[str, float] = {}
-        with _stage("Reading the volume", "read", seconds):
+        with stage("Reading the volume", "read", seconds):
             image = Volume.read(volume, series)
-        with _stage("Loading the model", "load", seconds):
+        with stage("Loading the model", "load", seconds):
             predictor = sammed3d.load_predictor(model, device, precision, family, base)  # type: ignore[arg-type]
         session = Session(image, predictor)
-        with _stage("Segmenting", "segment", seconds):
+        with stage("Segmenting", "segment", seconds):
             _apply(session, parsed, points, initial, name, ijk, seconds)
-        with _stage("Writing", "write", seconds):
+        with stage("Writing", "write", seconds):
             session.save(output)
         _print_report(_report(session, predictor, seconds), as_json)
 
@@ -111,7 +109,7 @@ def demo(
     """Segment three organs of the bundled CT with a few simulated clicks each, and score them."""
     from sammed3d import demo as demonstration  # noqa: PLC0415 - needs Pillow, which nothing else does
 
-    with _explained(debug):
+    with explained(debug):
         predictor = sammed3d.load_predictor(model, device)
         table = Table("Structure", "Dice after each click", "Volume (ml)", "Seconds")
         for result in demonstration.run(predictor, output):
@@ -132,12 +130,12 @@ def export(
     debug: DebugOption = False,
 ) -> None:
     """Write a model as ONNX files; the folder can then be given as --model."""
-    with _explained(debug):
+    with explained(debug):
         from sammed3d.zoo.load import load_network  # noqa: PLC0415 - needs torch
         from sammed3d.zoo.onnx_export import export_onnx  # noqa: PLC0415
 
         network, preset, name, _ = load_network(checkpoint, family, base)
-        with _stage("Exporting", "export", {}):
+        with stage("Exporting", "export", {}):
             export_onnx(network, preset, name, folder)
         print(f"Wrote {folder}")
 
@@ -147,7 +145,7 @@ def info(
     volume: VolumeArgument, series: SeriesOption = None, as_json: JsonOption = False, debug: DebugOption = False
 ) -> None:
     """Show a volume's geometry and intensities."""
-    with _explained(debug):
+    with explained(debug):
         report = _describe(Volume.read(volume, series))
         if as_json:
             print(json.dumps(report))
@@ -179,8 +177,8 @@ def _apply(
         session.add_object(prompt.name)
         if initial is not None:
             session.start_from(read_mask(initial, session.volume.grid))
-        for stage, value in session.set_clicks(prompt.clicks).seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + value
+        for step, value in session.set_clicks(prompt.clicks).seconds.items():
+            seconds[step] = seconds.get(step, 0.0) + value
 
 
 def _parse_click(text: str) -> Click:
@@ -246,39 +244,6 @@ def _describe(volume: Volume) -> dict[str, Any]:
 
 def _words(value: object) -> str:
     return " x ".join(str(v) for v in value) if isinstance(value, list) else str(value)
-
-
-@contextlib.contextmanager
-def _stage(text: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Show a spinner on a terminal while something runs, and note its time."""
-    begin = time.perf_counter()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
-        progress.add_task(text, total=None)
-        yield
-    seconds[name] = time.perf_counter() - begin
-
-
-@contextlib.contextmanager
-def _explained(debug: bool) -> Iterator[None]:
-    """Turn errors into one line and exit code 1, and warnings into lines."""
-
-    def show(message: Warning | str, *_: object) -> None:
-        screen.print(f"Warning: {message}", style="yellow", highlight=False, soft_wrap=True)
-
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = show  # type: ignore[assignment]
-            yield
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        elif isinstance(error, SAMMed3DError):
-            screen.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        else:
-            text = f"Error: {type(error).__name__}: {error} (unexpected; --debug shows where)".replace("\n", " ")
-            screen.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

@@ -1,0 +1,274 @@
+"""The predictor that asks a server. It needs `requests` alone, and sends patches and clicks, nothing else."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from sammed3d import wire
+from sammed3d.errors import ModelError, PredictionCancelled, PromptError
+from sammed3d.interpolation import Float32
+from sammed3d.patch import Patch
+from sammed3d.predictor import Cancellation, PatchClick, Prediction
+from sammed3d.preset import Preset
+from sammed3d.wire import WireError
+
+PATIENCE = 60.0
+"""Seconds during which a server that restarts or is busy is asked again."""
+TIMEOUTS = (5.0, 120.0)
+REMEMBERED = 256
+RETRIED = (429, 502, 503, 504)
+
+
+class RemotePredictor:
+    """Ask a server for predictions; the same answers as in this process, from the server's hardware.
+
+    Args:
+        url: of the server, for example "https://gpu.hospital.example:8443".
+        model: name of a model that it serves.
+        key: the user's key; "" where none is needed.
+        verify: True, or a file with the certificates of the authority that signed the server's.
+        proxies: whether to use the proxies of the environment.
+        patience: seconds during which a server that restarts or is busy is asked again.
+
+    Raises:
+        ModelError: the server cannot be reached, refuses the key, speaks another protocol or lacks the model.
+
+    The server keeps nothing that is needed: a patch that it forgot is uploaded again without a word.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str = "default",
+        *,
+        key: str = "",
+        verify: bool | str = True,
+        proxies: bool = True,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.url = _checked_url(url)
+        self._patience = patience
+        self._session = _session(key, verify, proxies)
+        self._uploaded: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+        info = self._info()
+        described = next((m for m in info["models"] if m["name"] == model), None)
+        if described is None:
+            served = ", ".join(m["name"] for m in info["models"]) or "none"
+            raise ModelError(f"{self.url}: does not serve the model {model!r} (served: {served}). Choose another one.")
+        self._model = model
+        self.name = f"{described['title']} on {urlsplit(self.url).netloc}"
+        self.preset = Preset.from_json(described["preset"])
+
+    def predict(
+        self,
+        patch: Patch,
+        clicks: Sequence[PatchClick],
+        initial: Float32 | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Prediction:
+        """Apply clicks in order; see `Predictor.predict`.
+
+        Raises:
+            ModelError: the server cannot be reached within the patience, or refuses.
+        """
+        if not clicks:
+            raise PromptError("A prediction needs at least one click.")
+        cancellation = cancellation or Cancellation()
+        begin = time.perf_counter()
+        for _ in range(3):  # a patch may be forgotten between its upload and its use
+            self._upload(patch, cancellation)
+            cancellation.enter("decode")
+            response = self._post(patch, clicks, initial, cancellation)
+            if response.status_code == 404 and response.headers.get("X-SAMMed3D-Missing") == "patch":
+                with self._lock:
+                    self._uploaded.pop(patch.digest, None)
+                continue
+            return self._read(response, time.perf_counter() - begin)
+        raise ModelError(
+            f"{self.url}: forgets patches as soon as they are there. Its cache is too small (--cache-mib)."
+        )
+
+    def _upload(self, patch: Patch, cancellation: Cancellation) -> None:
+        with self._lock:
+            known = patch.digest in self._uploaded
+        if known:
+            return
+        cancellation.enter("send")
+        path = wire.PATCH.format(digest=patch.digest)
+        if self._ask("HEAD", path, cancellation).status_code != 200:
+            response = self._ask("PUT", path, cancellation, wire.pack(patch.voxels))
+            if response.status_code != 201:
+                raise ModelError(self._explain(response))
+        with self._lock:
+            self._uploaded[patch.digest] = None
+            while len(self._uploaded) > REMEMBERED:
+                self._uploaded.popitem(last=False)
+
+    def _post(
+        self, patch: Patch, clicks: Sequence[PatchClick], initial: Float32 | None, cancellation: Cancellation
+    ) -> requests.Response:
+        request = secrets.token_hex(16)
+        head = {
+            "model": self._model,
+            "request": request,
+            "clicks": [[*click.voxel, click.positive] for click in clicks],
+        }
+        body = wire.join(head, b"" if initial is None else wire.pack(initial))
+        done = threading.Event()
+        watcher = threading.Thread(target=self._cancel_with, args=(cancellation, done, request), daemon=True)
+        watcher.start()
+        try:
+            return self._ask("POST", wire.PREDICTIONS.format(digest=patch.digest), cancellation, body)
+        finally:
+            done.set()
+
+    def _cancel_with(self, cancellation: Cancellation, done: threading.Event, request: str) -> None:
+        """Tell the server when the user cancels."""
+        while not done.wait(0.05):
+            try:
+                cancellation.check()
+            except PredictionCancelled:
+                try:
+                    self._session.delete(self.url + wire.PREDICTION.format(request=request), timeout=TIMEOUTS)
+                except requests.RequestException:
+                    return
+                if done.wait(0.2):
+                    return
+
+    def _ask(self, method: str, path: str, cancellation: Cancellation, body: bytes | None = None) -> requests.Response:
+        """Send a request that can be repeated; waits out restarts and overload, with growing pauses."""
+        deadline, pause = time.monotonic() + self._patience, 0.1
+        while True:
+            cancellation.check()
+            try:
+                response = self._session.request(method, self.url + path, data=body, timeout=TIMEOUTS)
+                if response.status_code not in RETRIED or time.monotonic() > deadline:
+                    return response
+                pause = max(pause, min(float(response.headers.get("Retry-After", 0) or 0), 5.0))
+            except requests.exceptions.SSLError as error:
+                raise ModelError(_tls_words(self.url)) from error
+            except (requests.ConnectionError, requests.Timeout) as error:
+                if time.monotonic() > deadline:
+                    raise ModelError(
+                        f"{self.url}: cannot be reached ({type(error).__name__}). Check address, network and server; "
+                        "nothing was lost."
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    def _read(self, response: requests.Response, elapsed: float) -> Prediction:
+        if response.status_code == wire.CANCELLED:
+            raise PredictionCancelled("The prediction was cancelled; nothing was changed.")
+        if response.status_code != 200:
+            raise ModelError(self._explain(response))
+        try:
+            head, body = wire.split(response.content)
+            low_res = wire.unpack(body, self.preset.low_res_shape).copy()
+            seconds = {str(k): float(v) for k, v in head["seconds"].items()}
+        except (WireError, KeyError, AttributeError, TypeError, ValueError) as error:
+            raise ModelError(f"{self.url}: answered something that is no prediction ({error}).") from error
+        seconds["network"] = max(0.0, elapsed - sum(seconds.values()))
+        return Prediction(low_res, head.get("score"), seconds)
+
+    def _info(self) -> dict[str, Any]:
+        response = self._ask("GET", wire.INFO, Cancellation())
+        if response.status_code != 200:
+            raise ModelError(self._explain(response))
+        try:
+            info: dict[str, Any] = response.json()
+            protocol = info["protocol"]
+        except (requests.JSONDecodeError, KeyError, TypeError) as error:
+            raise ModelError(f"{self.url}: is no SAMMed3DSegment server. Check the address.") from error
+        if protocol != wire.PROTOCOL:
+            raise ModelError(
+                f"{self.url}: speaks protocol {protocol}, this program {wire.PROTOCOL}. Update the older of the two."
+            )
+        return info
+
+    def _explain(self, response: requests.Response) -> str:
+        return f"{self.url}: {explain(response)}"
+
+
+def explain(response: requests.Response) -> str:
+    """Say in a sentence why a server refused."""
+    known = {
+        401: "the key was refused. Enter the key that the administrator gave you.",
+        413: "the patch is larger than the server accepts (--max-body).",
+        421: "the server does not answer to this host name; the administrator can allow it with --host-name.",
+        426: "server and program speak different protocols. Update the older of the two.",
+        429: "the server is busy. Try again in a moment.",
+    }
+    if response.status_code in known:
+        return known[response.status_code]
+    try:
+        detail = str(response.json()["detail"])
+    except (requests.JSONDecodeError, KeyError, TypeError):
+        return f"HTTP {response.status_code}, and no explanation: is this a SAMMed3DSegment server?"
+    return f"{detail} (HTTP {response.status_code})"
+
+
+def diagnose(url: str, key: str = "", verify: bool | str = True) -> list[str]:
+    """Test a server step by step; returns a line for each step, the last one says what to do if it failed."""
+    try:
+        address = _checked_url(url)
+    except ModelError as error:
+        return [f"✗ {error}"]
+    report = [f"✓ The address is well-formed: {address}"]
+    session = _session(key, verify, proxies=True)
+    try:
+        response = session.get(f"{address}/livez", timeout=TIMEOUTS)
+    except requests.exceptions.SSLError:
+        return [*report, f"✗ {_tls_words(address)}"]
+    except requests.RequestException as error:
+        return [*report, f"✗ Nothing answers there ({type(error).__name__}). Is the server running, the port open?"]
+    encrypted = "encrypted" if address.startswith("https") else "NOT encrypted"
+    report.append(f"✓ Something answers; the connection is {encrypted}")
+    if response.status_code != 200:
+        return [*report, f"✗ {explain(response)}"]
+    response = session.get(address + wire.INFO, timeout=TIMEOUTS)
+    if response.status_code != 200:
+        return [*report, f"✗ {explain(response)}"]
+    report.append("✓ The key is accepted" if key else "✓ No key is needed")
+    try:
+        info = response.json()
+        models = [f"{m['title']} ({m['device']})" for m in info["models"]]
+        protocol = info["protocol"]
+    except (requests.JSONDecodeError, KeyError, TypeError):
+        return [*report, "✗ This is no SAMMed3DSegment server."]
+    if protocol != wire.PROTOCOL:
+        return [*report, f"✗ It speaks protocol {protocol}, this program {wire.PROTOCOL}. Update the older of the two."]
+    return [*report, f"✓ Models: {', '.join(models) or 'none'}"]
+
+
+def _session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = proxies
+    session.verify = verify
+    session.headers[wire.PROTOCOL_HEADER] = str(wire.PROTOCOL)
+    if key:
+        session.headers["Authorization"] = f"Bearer {key}"
+    return session
+
+
+def _checked_url(url: str) -> str:
+    url = url.strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise ModelError(f"{url!r} is no address of a server. It looks like https://gpu.hospital.example:8443")
+    return url
+
+
+def _tls_words(url: str) -> str:
+    return (
+        f"{url}: its certificate cannot be trusted. If your hospital has its own authority, install its certificate, "
+        "or name its file in the environment variable REQUESTS_CA_BUNDLE."
+    )

@@ -1,0 +1,52 @@
+"""What the commands share: the screen, spinners, and errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sammed3d.errors import SAMMed3DError
+
+screen = Console(stderr=True)
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
+
+
+@contextlib.contextmanager
+def stage(text: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Show a spinner on a terminal while something runs, and note its time."""
+    begin = time.perf_counter()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        progress.add_task(text, total=None)
+        yield
+    seconds[name] = time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def explained(debug: bool) -> Iterator[None]:
+    """Turn errors into one line and exit code 1, and warnings into lines."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        screen.print(f"Warning: {message}", style="yellow", highlight=False, soft_wrap=True)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show  # type: ignore[assignment]
+            yield
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        elif isinstance(error, SAMMed3DError):
+            screen.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        else:
+            text = f"Error: {type(error).__name__}: {error} (unexpected; --debug shows where)".replace("\n", " ")
+            screen.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,135 @@
+"""What clients and the server say to each other: paths, headers and the packing of arrays. Both sides import this.
+
+A packed array is a 20-byte head (magic, protocol, type, shape) and its bytes, split into planes: first all lowest
+bytes, then the next. The planes of sign, exponent and leading digits compress well, the others hardly, so each plane is
+stored or deflated on its own. Everything is lossless, little-endian, and checked against limits before memory is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.errors import SAMMed3DError
+
+PROTOCOL = 1
+PROTOCOL_HEADER = "X-SAMMed3D-Protocol"
+INFO = "/v1/info"
+PATCH = "/v1/patches/{digest}"
+PREDICTIONS = "/v1/patches/{digest}/predictions"
+PREDICTION = "/v1/predictions/{request}"
+CANCELLED = 499
+"""Status of a prediction that its client cancelled."""
+
+_HEAD = struct.Struct("<4sBBxxIII")
+_PLANE = struct.Struct("<BxxxI")
+_MAGIC = b"SM3D"
+_TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
+_STORED, _DEFLATED = 0, 1
+_SAMPLE = 1 << 16
+_WORTH = 0.9
+"""A plane is deflated if a sample of it shrinks to less than this."""
+
+
+class WireError(SAMMed3DError):
+    """Bytes that are not what they claim to be."""
+
+
+def pack(array: npt.NDArray[np.float32] | npt.NDArray[np.float16]) -> bytes:
+    """Pack a 3-D array of float32 or float16."""
+    code = next(code for code, dtype in _TYPES.items() if dtype == array.dtype)
+    parts = [_HEAD.pack(_MAGIC, PROTOCOL, code, *array.shape)]
+    planes = np.ascontiguousarray(array).view(np.uint8).reshape(-1, array.dtype.itemsize)
+    for n in range(array.dtype.itemsize):
+        plane = np.ascontiguousarray(planes[:, n]).tobytes()
+        middle = max(0, len(plane) // 2 - _SAMPLE // 2)
+        sample = plane[middle : middle + _SAMPLE]
+        if len(zlib.compress(sample, 1)) < _WORTH * len(sample):
+            parts += [b"", deflated := zlib.compress(plane, 1)]
+            parts[-2] = _PLANE.pack(_DEFLATED, len(deflated))
+        else:
+            parts += [_PLANE.pack(_STORED, len(plane)), plane]
+    return b"".join(parts)
+
+
+def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    """Unpack an array of a known shape, as float32; read-only.
+
+    Raises:
+        WireError: anything else than such an array, or one that holds NaN or infinity.
+    """
+    view = memoryview(data)
+    if len(view) < _HEAD.size:
+        raise WireError("The array is cut off in its head.")
+    magic, version, code, *found = _HEAD.unpack_from(view)
+    if magic != _MAGIC or version != PROTOCOL or code not in _TYPES:
+        raise WireError("This is no packed array of this protocol.")
+    if tuple(found) != tuple(shape):
+        raise WireError(f"The array is {tuple(found)}, not {tuple(shape)}.")
+    dtype, count, offset = _TYPES[code], int(np.prod(shape)), _HEAD.size
+    planes = np.empty((count, dtype.itemsize), np.uint8)
+    for n in range(dtype.itemsize):
+        offset = _unpack_plane(view, offset, planes[:, n])
+    if offset != len(view):
+        raise WireError("Bytes follow the array.")
+    array = planes.reshape(-1).view(dtype).reshape(shape).astype(np.float32)
+    if not np.isfinite(array).all():
+        raise WireError("The array holds NaN or infinity.")
+    array.flags.writeable = False
+    return array
+
+
+def _unpack_plane(view: memoryview, offset: int, plane: npt.NDArray[np.uint8]) -> int:
+    """Fill a plane from a message; returns where the next one begins."""
+    how: int
+    length: int
+    if len(view) < offset + _PLANE.size:
+        raise WireError("The array is cut off.")
+    how, length = _PLANE.unpack_from(view, offset)
+    offset += _PLANE.size
+    if how not in (_STORED, _DEFLATED) or length > len(view) - offset:
+        raise WireError("The array is cut off.")
+    body: bytes | memoryview = view[offset : offset + length]
+    if how == _DEFLATED:
+        inflate = zlib.decompressobj()
+        try:
+            body = inflate.decompress(body, plane.size + 1)  # never more than that, whatever it claims
+        except zlib.error as error:
+            raise WireError("The array cannot be inflated.") from error
+        if not inflate.eof or inflate.unused_data:
+            raise WireError("The array does not inflate to its size.")
+    if len(body) != plane.size:
+        raise WireError("The array has not got the size that it claims.")
+    plane[:] = np.frombuffer(body, np.uint8)
+    return offset + length
+
+
+def join(head: dict[str, Any], body: bytes = b"") -> bytes:
+    """Join a JSON head and bytes to one message."""
+    text = json.dumps(head, separators=(",", ":")).encode()
+    return struct.pack("<I", len(text)) + text + body
+
+
+def split(message: bytes, longest_head: int = 1 << 20) -> tuple[dict[str, Any], memoryview]:
+    """Split a message into its JSON head and its bytes.
+
+    Raises:
+        WireError: it is no such message.
+    """
+    if len(message) < 4:
+        raise WireError("The message is cut off.")
+    (length,) = struct.unpack_from("<I", message)
+    if length > min(longest_head, len(message) - 4):
+        raise WireError("The message's head is cut off or too long.")
+    try:
+        head = json.loads(message[4 : 4 + length])
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise WireError("The message's head is not JSON.") from error
+    if not isinstance(head, dict):
+        raise WireError("The message's head is not a JSON object.")
+    return head, memoryview(message)[4 + length :]

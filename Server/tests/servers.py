@@ -1,0 +1,53 @@
+"""A live server for tests, on loopback, with a small network or a stand-in for one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import uvicorn
+
+from sammed3d.server.app import create_app
+from sammed3d.server.engine import Engine, ServedModel
+
+
+class LiveServer:
+    """A server in a thread; can be stopped and started again at the same address, with empty caches."""
+
+    def __init__(self, predictor, keys=None, **options):
+        self._predictor, self._keys, self._options = predictor, keys, options
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self):
+        model = ServedModel("default", "Test model", "0" * 64, "Apache-2.0", self._predictor)
+        self.engine = Engine([model], **{k: v for k, v in self._options.items() if k in ("cache_mib", "queue")})
+        rest = {k: v for k, v in self._options.items() if k in ("hosts", "max_body")}
+        app = create_app(self.engine, self._keys, **rest)
+        config = uvicorn.Config(app, host="127.0.0.1", port=self._port, log_level="warning", access_log=False)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+        self._port = self._server.servers[0].sockets[0].getsockname()[1]
+
+    def stop(self):
+        self._server.should_exit = True
+        self._server.force_exit = True
+        self._thread.join(10)
+
+
+@contextlib.contextmanager
+def serving(predictor, keys=None, **options):
+    """Run a server for a while."""
+    server = LiveServer(predictor, keys, **options)
+    try:
+        yield server
+    finally:
+        server.stop()
