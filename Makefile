@@ -27,7 +27,7 @@ unit: $(VENV)/test-ready
 	$(BIN)/python -m pytest
 
 benchmark: $(VENV)/test-ready  ## compare with baselines on this machine
-	for script in encoder around_the_network precision runtimes; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in encoder around_the_network precision runtimes slicer_click; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 constraints: $(VENV)/test-ready  ## write down the versions in use
 	@echo "# Versions with which the tests pass; keeps a clone of today working later. Made by: make constraints" > constraints.txt

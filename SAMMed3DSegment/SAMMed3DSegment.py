@@ -17,6 +17,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+import qt
+
 # Installed, the package `sammed3d` lies beside this file; in a source tree it lies in Server/.
 if importlib.util.find_spec("sammed3d") is None:
     sys.path.append(str(Path(__file__).parents[1] / "Server"))
@@ -62,6 +64,8 @@ class SAMMed3DSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(widget)
+        for kind, button in (("Positive", self.ui.positiveButton), ("Negative", self.ui.negativeButton)):
+            button.setIcon(qt.QIcon(self.resourcePath(f"Icons/SAMMed3DSegment{kind}.png")))
         self.logic = SAMMed3DSegmentLogic()
         self.panel = Panel(
             widget,

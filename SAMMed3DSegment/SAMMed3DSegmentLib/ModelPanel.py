@@ -44,6 +44,7 @@ class ModelPanel:
         ui.importButton.connect("clicked(bool)", self.chooseFile)
         ui.removeModelButton.connect("clicked(bool)", self.remove)
         ui.installButton.connect("clicked(bool)", self.install)
+        ui.modelSection.connect("contentsCollapsed(bool)", self.update)  # opening shows all that is in a section
         self._filling = False
         self.refresh()
 

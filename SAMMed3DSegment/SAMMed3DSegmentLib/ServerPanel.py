@@ -42,6 +42,7 @@ class ServerPanel:
         ui.keyEdit.connect("textChanged(QString)", self._onEdited)
         ui.consentCheckBox.connect("toggled(bool)", self._onConsent)
         ui.testButton.connect("clicked(bool)", self.test)
+        ui.serverSection.connect("contentsCollapsed(bool)", self.update)  # opening shows all that is in a section
         self.update()
 
     @property

@@ -133,7 +133,7 @@ def malformed_patches():
     yield "pickle", DIGEST, b"\x80\x04\x95\x1c\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
 
 
-@pytest.mark.parametrize(("name", "digest", "body"), malformed_patches())
+@pytest.mark.parametrize(("name", "digest", "body"), list(malformed_patches()))
 def test_malformed_patches_end_in_a_4xx(ask, name, digest, body):
     response = ask("PUT", wire.PATCH.format(digest=digest), data=body)
     assert 400 <= response.status_code < 500
@@ -161,7 +161,7 @@ def malformed_predictions():
     yield "nothing", b""
 
 
-@pytest.mark.parametrize(("name", "body"), malformed_predictions())
+@pytest.mark.parametrize(("name", "body"), list(malformed_predictions()))
 def test_malformed_predictions_end_in_a_4xx(ask, name, body):
     put(ask)
     response = ask("POST", wire.PREDICTIONS.format(digest=DIGEST), data=body)

@@ -56,7 +56,7 @@ def malformed():
     yield "infinity", wire.pack(np.full(SHAPE, np.inf, np.float32))
 
 
-@pytest.mark.parametrize(("name", "data"), malformed())
+@pytest.mark.parametrize(("name", "data"), list(malformed()))
 def test_malformed_arrays_are_refused(name, data):
     with pytest.raises(wire.WireError):
         wire.unpack(data, SHAPE)

@@ -14,6 +14,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     contentsCollapsed = Signal(bool)
 
     def __init__(self, *arguments):
+        self._hiddenByUs = []
         self._collapsed, self._text = False, next((a for a in arguments if isinstance(a, str)), "")
         super().__init__(*[a for a in arguments if not isinstance(a, str)])
         self.setContentsMargins(0, HEADER, 0, 0)
@@ -29,10 +30,17 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         return self._collapsed
 
     def setCollapsed(self, collapsed):
-        self._collapsed = bool(collapsed)
+        collapsed = bool(collapsed)
         for child in self.children():
             if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(not self._collapsed)
+                if collapsed and child not in self._hiddenByUs and not child.isHidden():
+                    self._hiddenByUs.append(child)
+                    child.setVisible(False)
+                elif not collapsed and child in self._hiddenByUs:
+                    child.setVisible(True)
+        self._collapsed = collapsed
+        if not collapsed:
+            self._hiddenByUs = []
         self.setMaximumHeight(HEADER if self._collapsed else 16777215)
         self.contentsCollapsed.emit(self._collapsed)
 

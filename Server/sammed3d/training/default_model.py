@@ -12,6 +12,7 @@ import math
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,11 +45,14 @@ class Trainer:
         work: folder of the run.
         device: torch device.
         peak_lr: learning rate after warm-up.
+        sizes: of the network, where they differ from the default model's.
     """
 
-    def __init__(self, work: Path, device: torch.device, peak_lr: float) -> None:
-        self.work, self.device, self.peak_lr = work, device, peak_lr
-        self.network = nets.build("promptable_unet").to(device)
+    def __init__(
+        self, work: Path, device: torch.device, peak_lr: float, sizes: Mapping[str, Any] | None = None
+    ) -> None:
+        self.work, self.device, self.peak_lr, self.sizes = work, device, peak_lr, dict(sizes or {})
+        self.network = nets.build("promptable_unet", sizes).to(device)
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -144,7 +148,13 @@ class Trainer:
         """Write the averaged weights in half precision as a checkpoint that `load_predictor` understands."""
         weights = {k: v.to("cpu", torch.float16).contiguous() for k, v in self.average.items()}
         write_checkpoint(
-            file, weights, network="promptable_unet", preset=json.dumps(PRESET.to_json()), name="default", **metadata
+            file,
+            weights,
+            network="promptable_unet",
+            sizes=self.sizes,
+            preset=json.dumps(PRESET.to_json()),
+            name="default",
+            **metadata,
         )
 
 
@@ -199,11 +209,12 @@ def main(
     crops = CropStream(cases, case_weights(cases), CropSettings(), seed=seed * 1_000_003 + trainer.step)
     loader = DataLoader(crops, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None)
     typer.echo(f"{len(cases)} cases; {json.dumps(asdict(crops.settings))}; from step {trainer.step}")
-    _run(trainer, iter(loader), hours * 3600)
+    run(trainer, iter(loader), hours * 3600)
     trainer.export(work / "default.safetensors", trained=f"{trainer.step} steps, {trainer.total_seconds / 3600:.1f} h")
 
 
-def _run(trainer: Trainer, crops: Any, budget: float) -> None:
+def run(trainer: Trainer, crops: Iterator[Crops], budget: float) -> None:
+    """Train until the budget, in seconds, is used up; saves on the way and at the end."""
     log = (trainer.work / "log.csv").open("a", newline="")
     table = csv.writer(log)
     saved = began = time.monotonic()

@@ -185,7 +185,7 @@ class qMRMLSegmentsTableView(QtWidgets.QTableWidget, SceneWidget):
         for row, segmentId in enumerate(self._ids()):
             segment = self._node.GetSegmentation().GetSegment(segmentId)
             self.insertRow(row)
-            eye = QtWidgets.QTableWidgetItem("👁")
+            eye = QtWidgets.QTableWidgetItem("●")
             colour = QtWidgets.QTableWidgetItem("")
             colour.setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
             name = QtWidgets.QTableWidgetItem(segment.GetName())

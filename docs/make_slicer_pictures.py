@@ -1,0 +1,126 @@
+"""Render the pictures of the tutorial: the panel in its main states, and slice and 3-D views with a real result.
+
+They are rendered without the desktop application, by the headless Slicer of the tests (slicer-core and PySide6), so the
+frame round the panel differs from the application's. Run: python docs/make_slicer_pictures.py
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+for folder in (ROOT / "SAMMed3DSegment" / "Testing" / "SlicerHarness", ROOT / "SAMMed3DSegment", ROOT / "Server"):
+    sys.path.insert(0, str(folder))
+
+import numpy as np  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
+
+import qt  # noqa: E402
+import slicerHarness  # noqa: E402 - fills `slicer`
+from slicerHarness.views import SliceView, ThreeDView  # noqa: E402
+
+CLICKS = {
+    "left kidney": [((-85.0, 110.3, 364.3), True), ((-64.0, 104.3, 388.3), True), ((-85.0, 140.3, 319.3), True)],
+    "spleen": [
+        ((-109.0, 110.3, 406.3), True),
+        ((-127.0, 125.3, 373.3), True),
+        ((-73.0, 125.3, 418.3), True),
+        ((-136.0, 143.3, 415.3), True),
+    ],
+}
+WIDTH = 430
+
+
+def main() -> None:
+    _, module = slicerHarness.loadModule(ROOT / "SAMMed3DSegment" / "SAMMed3DSegment.py")
+    module.enter()
+    shot(module, "panel-start.png", 640)
+    module.ui.tryButton.click()
+    display = module.logic.getParameterNode().volume.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(450, 50)
+    module.ui.folderButton.directory = "~/segmentations"
+    module.ui.urlEdit.setText("https://gpu.hospital.example:8443")
+    module.ui.positiveButton.click()
+    shot(module, "panel-ready.png", 640)
+    first = segment(module, "left kidney")
+    shot(module, "panel-result.png", 640)
+    slices(module, "views-first.png", CLICKS["left kidney"][0][0])
+    module.ui.nextSegmentButton.click()
+    segment(module, "spleen")
+    module.ui.show3DButton.click()
+    module.panel.update()
+    shot(module, "panel-segments.png", 640)
+    slices(module, "views-segments.png", CLICKS["spleen"][1][0])
+    for name in ("modelSection", "serverSection", "exportSection"):
+        module.ui.placeSelector.setCurrentIndex(1 if name == "serverSection" else 0)
+        section = getattr(module.ui, name)
+        section.setCollapsed(False)
+        shot(module, f"panel-{name.removesuffix('Section')}.png", 860)
+        section.setCollapsed(True)
+    module.panel.selectSegment(first)
+    module.cleanup()
+
+
+def segment(module, name: str) -> str:
+    """Click on a structure, as a user would, and wait for the result."""
+    for world, positive in CLICKS[name]:
+        (module.ui.positiveButton if positive else module.ui.negativeButton).setChecked(True)
+        module.panel.place(positive)
+        module.panel.segmenter.pointsFor(module.panel.segmentId).AddControlPointWorld(world)
+        while module.panel.segmenter.busy or module.panel._poll.active:
+            qt.QApplication.processEvents()
+            time.sleep(0.01)
+    node = module.logic.getParameterNode().segmentation
+    node.GetSegmentation().GetSegment(module.panel.segmentId).SetName(name)
+    return module.panel.segmentId
+
+
+def shot(module, name: str, height: int) -> None:
+    """Save the panel as a picture."""
+    module.parent.resize(WIDTH, height)
+    module.parent.show()
+    for _ in range(5):
+        qt.QApplication.processEvents()
+    module.parent.grab().save(str(PICTURES / name))
+
+
+def slices(module, name: str, through) -> None:
+    """Save axial, coronal and sagittal slices and a 3-D view, two by two."""
+    node = module.logic.getParameterNode()
+    tiles = []
+    node.segmentation.CreateClosedSurfaceRepresentation()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tile.png"
+        for orientation in ("Axial", "Coronal", "Sagittal"):
+            view = SliceView(f"{name} {orientation}", orientation, (360, 360))
+            view.show(node.volume, through)
+            view.save(file)
+            tiles.append(label(Image.open(file).convert("RGB"), orientation))
+        three_d = ThreeDView(f"{name} 3D", (360, 360))
+        three_d.renderer.SetBackground(0.75, 0.77, 0.91)
+        three_d.renderer.ResetCamera()
+        camera = three_d.renderer.GetActiveCamera()
+        camera.SetPosition(*np.add(camera.GetFocalPoint(), (0, 700, 150)))
+        camera.SetViewUp(0, 0, 1)
+        three_d.renderer.ResetCamera()
+        three_d.save(file)
+        tiles.append(label(Image.open(file).convert("RGB"), "3-D"))
+    picture = Image.new("RGB", (724, 724), "white")
+    for index, tile in enumerate(tiles):
+        picture.paste(tile, (364 * (index % 2), 364 * (index // 2)))
+    picture.save(PICTURES / name, optimize=True)
+
+
+def label(tile: Image.Image, text: str) -> Image.Image:
+    """Write the name of a view into its corner."""
+    ImageDraw.Draw(tile).text((8, 6), text, fill=(255, 255, 0))
+    return tile
+
+
+if __name__ == "__main__":
+    main()
