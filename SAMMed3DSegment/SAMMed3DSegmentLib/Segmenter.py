@@ -415,13 +415,23 @@ class Segmenter:
             return
         with self._quietly():
             for index in range(points.GetNumberOfControlPoints()):
-                if not points.GetNthControlPointDescription(index):
+                if PointList.isPlaced(points, index) and not points.GetNthControlPointDescription(index):
                     PointList.setPolarity(points, index, self.positive)
         self.pointsChanged(points)
 
     def _onPointsEvent(self, points, _event) -> None:
         if not self._updating:
+            self._colourPreview(points)
             self.pointsChanged(points)
+
+    def _colourPreview(self, points) -> None:
+        """Show the point that follows the mouse in the colour that it will have."""
+        last = points.GetNumberOfControlPoints() - 1
+        if last < 0 or PointList.isPlaced(points, last):
+            return
+        if bool(points.GetNthControlPointSelected(last)) != self.positive:
+            with self._quietly():
+                points.SetNthControlPointSelected(last, self.positive)
 
     def _onDragStart(self, points, _event) -> None:
         self._dragging.add(points.GetID())

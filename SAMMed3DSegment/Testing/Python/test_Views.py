@@ -52,6 +52,28 @@ def test_clicks_in_a_slice_land_where_the_pixel_says(segmenter, segmentationNode
     assert voxels(segmentationNode, placing).any()
 
 
+def test_polarity_may_change_while_a_point_follows_the_mouse(segmenter, placing):
+    centre = volumeFromNode(segmenter.volumeNode).grid.to_world((20, 25, 15))
+    view = SliceView("ViewPolarity")
+    view.show(segmenter.volumeNode, through=centre)
+    points, start = segmenter.pointsFor(placing), view.pixelOf(centre)
+    for n, positive in enumerate((True, False, True)):
+        segmenter.positive = positive
+        at = np.add(start, (20 * n, 10 * n)).astype(int)
+        view.interactor.SetEventInformation(*at.tolist())
+        view.interactor.InvokeEvent("MouseMoveEvent")
+        preview = points.GetNumberOfControlPoints() - 1
+        assert not PointList.isPlaced(points, preview)
+        assert bool(points.GetNthControlPointSelected(preview)) == positive, "it has the colour of what it will be"
+        view.click(*at)
+        segmenter.settle()
+    assert [click.positive for click in PointList.clicksFromPointList(points, segmenter.volumeNode)] == [
+        True,
+        False,
+        True,
+    ]
+
+
 def test_a_point_is_dragged_in_a_slice(segmenter, placing, predictor):
     centre = volumeFromNode(segmenter.volumeNode).grid.to_world((20, 25, 15))
     view = SliceView("ViewDrag")

@@ -1,0 +1,80 @@
+"""The module as Slicer lists it, and what it registers when the application has started."""
+
+import types
+from pathlib import Path
+
+import pytest
+import slicer
+
+import qt
+import SAMMed3DSegment
+import SampleData
+from SAMMed3DSegmentLib import SettingsPage
+from SAMMed3DSegmentLib.Settings import SERVER, Settings
+
+MODULE = Path(SAMMed3DSegment.__file__)
+
+
+@pytest.fixture
+def parent():
+    parent = types.SimpleNamespace(path=str(MODULE))
+    SAMMed3DSegment.SAMMed3DSegment(parent)
+    return parent
+
+
+def test_the_module_is_where_users_look_for_it(parent):
+    assert parent.title == "SAMMed3DSegment"
+    assert parent.categories == ["Segmentation"]
+    assert "not for clinical decisions" in parent.helpText
+    assert not parent.icon.isNull()
+
+
+def test_nothing_heavy_is_imported_before_the_module_is_opened():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.path[:0] = {path}\n"
+        "import slicerHarness, SAMMed3DSegment\n"
+        "assert not any(m in sys.modules for m in ('torch', 'sammed3d', 'requests', 'SimpleITK')), 'heavy'"
+    )
+    folders = [str(MODULE.parent / "Testing" / "SlicerHarness"), str(MODULE.parent), str(MODULE.parents[1] / "Server")]
+    subprocess.run([sys.executable, "-c", code.format(path=folders)], check=True)
+
+
+def test_sample_data_are_registered_with_files_that_exist(parent):
+    SampleData.SampleDataLogic.sources.clear()
+    _, onStartup = slicer.app.startupFunctions[-1]
+    onStartup()
+    [source] = SampleData.SampleDataLogic.sources
+    assert source["category"] == "SAMMed3DSegment"
+    assert Path(source["uris"].removeprefix("file://")).is_file()
+    assert Path(source["thumbnailFileName"]).is_file()
+
+
+def test_the_settings_page_changes_the_settings():
+    settings = Settings(slicer.app.userSettings())
+    page = SettingsPage.build(settings)
+    place, device = page.findChildren(qt.QComboBox)
+    url, key = (edit for edit in page.findChildren(qt.QLineEdit) if edit.parent() is page)
+    place.setCurrentIndex(1)
+    device.setCurrentText("cuda:1")
+    url.setText("https://gpu.example.org")
+    key.setText("secret")
+    assert (settings.place, settings.device) == (SERVER, "cuda:1")
+    assert (settings.url, settings.key) == ("https://gpu.example.org", "secret")
+    assert key.echoMode == qt.QLineEdit.Password
+    slicer.app.userSettings().clear()
+
+
+def test_every_text_of_the_panel_goes_through_translation():
+    """Words in the GUI's Python files are arguments of `_()`; those of the .ui file are translated by Qt."""
+    import ast
+
+    for file in ("Panel", "ModelPanel", "ServerPanel", "ExportPanel"):
+        tree = ast.parse((MODULE.parent / "SAMMed3DSegmentLib" / f"{file}.py").read_text())
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Attribute) and call.func.attr in ("setText", "_say"):
+                for argument in call.args:
+                    plain = isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value
+                    assert not plain, f"{file}.py, line {call.lineno}: {argument.value!r} is not translated"
