@@ -15,7 +15,7 @@ import sammed3d
 from sammed3d import prompts, samples
 from sammed3d.cli_models import models_app
 from sammed3d.cli_serve import serve, serve_key
-from sammed3d.errors import PromptError
+from sammed3d.errors import ModelError, PromptError
 from sammed3d.geometry import canonical_axes
 from sammed3d.prompts import Click
 from sammed3d.segmentation import check_place, read_mask
@@ -76,6 +76,10 @@ def segment(
     family: FamilyOption = None,
     base: BaseOption = None,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    server: Annotated[str | None, typer.Option(help="Address of a server; --model is then one that it serves.")] = None,
+    key: Annotated[
+        str, typer.Option(envvar="SAMMED3D_KEY", help="Your key for the server; better in the environment.")
+    ] = "",
     series: SeriesOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -90,7 +94,7 @@ def segment(
         with stage("Reading the volume", "read", seconds):
             image = Volume.read(volume, series)
         with stage("Loading the model", "load", seconds):
-            predictor = sammed3d.load_predictor(model, device, precision, family, base)  # type: ignore[arg-type]
+            predictor = _predictor(model, device, precision, family, base, server, key)
         session = Session(image, predictor)
         with stage("Segmenting", "segment", seconds):
             _apply(session, parsed, points, initial, name, ijk, seconds)
@@ -181,6 +185,18 @@ def _apply(
             seconds[step] = seconds.get(step, 0.0) + value
 
 
+def _predictor(
+    model: str, device: str, precision: str, family: str | None, base: Path | None, server: str | None, key: str
+) -> Any:
+    if server is None:
+        return sammed3d.load_predictor(model, device, precision, family, base)  # type: ignore[arg-type]
+    if (device, precision, family, base) != ("auto", "auto", None, None):
+        raise ModelError("With --server, device, precision, family and base are the server's: leave them out.")
+    from sammed3d.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
+
+    return RemotePredictor(server, model, key=key)
+
+
 def _parse_click(text: str) -> Click:
     place, _, sign = text.partition(":")
     try:
@@ -202,11 +218,11 @@ def _report(session: Session, predictor: Any, seconds: dict[str, float]) -> dict
         )
     return {
         "model": predictor.name,
-        "device": str(predictor.device),
-        "precision": predictor.precision,
-        "notes": list(predictor.notes),
+        "device": str(getattr(predictor, "device", "server")),
+        "precision": getattr(predictor, "precision", "the server's"),
+        "notes": list(getattr(predictor, "notes", ())),
         "segments": segments,
-        "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
     }
 
 

@@ -18,6 +18,7 @@ from sammed3d.segmentation import Segment, write_segments
 from sammed3d.session import Session
 from sammed3d.volume import Volume
 from sammed3d.zoo import load_predictor
+from servers import serving
 
 runner = CliRunner()
 
@@ -147,3 +148,46 @@ def test_the_installed_command_and_module_run():
     for command in ([sys.executable, "-m", "sammed3d"], [Path(sys.executable).with_name("sammed3d")]):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
         assert done.stdout.strip() == "0.1.0"
+
+
+def test_a_server_gives_the_same_mask(ct, tiny_checkpoint, tmp_path):
+    common = ("segment", ct, "--click", "90,105,75", "--json")
+    with serving(load_predictor(tiny_checkpoint, "cpu")) as server:
+        result = run(*common, "--server", server.url, "-o", tmp_path / "remote.nrrd")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["device"] == "server"
+        refused = run(*common, "--server", server.url, "--device", "cpu", "-o", tmp_path / "x.nrrd")
+        assert "leave them out" in one_line(refused)
+    run(*common, "--model", tiny_checkpoint, "--device", "cpu", "-o", tmp_path / "local.nrrd")
+    assert np.array_equal(Volume.read(tmp_path / "remote.nrrd").array, Volume.read(tmp_path / "local.nrrd").array)
+
+
+def test_models_are_imported_listed_checked_and_removed(tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
+    assert "SAM-Med3D" in run("models", "list").stdout
+    assert run("models", "import", tiny_checkpoint, "--name", "mine").exit_code == 0
+    assert "mine" in run("models", "list").stdout
+    assert "sha256: " in run("models", "info", "mine").stdout
+    assert "citation: " in run("models", "info", "sam_med3d_turbo").stdout
+    assert run("models", "verify", "mine").stdout == "mine: unchanged\n"
+    assert run("models", "remove", "mine").exit_code == 0
+    assert "There is no model named 'mine'" in one_line(run("models", "verify", "mine"))
+    assert "Get the file from" in one_line(run("models", "download", "fastsam3d"))
+
+
+def test_a_file_that_is_no_model_is_not_imported(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    (tmp_path / "bad.pth").write_bytes(b"nothing")
+    result = run("models", "import", tmp_path / "bad.pth")
+    assert result.exit_code == 1
+    assert "bad.pth" in one_line(result)
+    assert not (tmp_path / "models").exists()
+
+
+def test_serve_refuses_to_open_itself_and_makes_keys(tmp_path):
+    result = run("serve", "--host", "0.0.0.0")  # noqa: S104 - that is the point
+    assert result.exit_code == 1
+    assert "a file of keys is needed" in one_line(result)
+    key = run("serve-key", "anna", "--keys", tmp_path / "keys.json").stdout.strip()
+    assert len(key) > 30
+    assert key not in (tmp_path / "keys.json").read_text()

@@ -398,6 +398,16 @@ def test_importing_a_checkpoint(module, ui, tiny_checkpoint_file, tmp_path):
     assert "there is no such file" in ui.modelLabel.text
 
 
+def test_the_import_button_asks_for_a_file(module, ui, tiny_checkpoint_file, monkeypatch):
+    answers = [("", ""), (str(tiny_checkpoint_file), "")]
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: answers.pop(0))
+    before = module.panel.models.current
+    ui.importButton.click()
+    assert module.panel.models.current == before, "the dialog was closed"
+    ui.importButton.click()
+    assert module.panel.models.current == "mine"
+
+
 @pytest.fixture
 def tiny_checkpoint_file(tmp_path):
     file = tmp_path / "mine.safetensors"

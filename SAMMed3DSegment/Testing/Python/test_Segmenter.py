@@ -50,6 +50,15 @@ def test_placing_points_segments_as_a_session_does(segmenter, segmentationNode):
         assert np.array_equal(voxels(segmentationNode, segmentId), expected)
 
 
+def test_a_segment_in_work_says_so(segmenter, segmentationNode):
+    segmentId = addSegment(segmentationNode)
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    segmenter.settle()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    assert logic.GetSegmentStatus(segment) == logic.InProgress
+
+
 def test_a_placed_point_takes_the_kind_that_is_switched_on(segmenter, segmentationNode):
     segmentId = addSegment(segmentationNode)
     points = segmenter.pointsFor(segmentId)
