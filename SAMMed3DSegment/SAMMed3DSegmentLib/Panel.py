@@ -74,7 +74,7 @@ class Panel:
         self._poll = self._timer(POLL, self._onPoll)
         self._surfaces = self._timer(SURFACE_PAUSE, self._onSurfaces)
         self._surfaces.setSingleShot(True)
-        segmenter._onChanged = self._onSegmenterChanged
+        segmenter.onChanged = self._onSegmenterChanged
         self._connect()
         self.readScene()
 

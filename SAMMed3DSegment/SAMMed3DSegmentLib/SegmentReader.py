@@ -1,4 +1,4 @@
-"""Segments read back: their voxels on the volume's grid, and a digest that tells whether somebody edited them."""
+"""Segments read back: their voxels on the volume's grid, and a digest of them."""
 
 from __future__ import annotations
 

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import slicer
-import vtk
 
 from sammed3d import Click, ObjectPrompts, SAMMed3DError, Update, VolumeError
 from sammed3d.history import PromptHistory
@@ -24,13 +22,13 @@ from sammed3d.layers import BoxedMask
 from sammed3d.replay import PromptState
 from SAMMed3DSegmentLib import PointList, Surface
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job
-from SAMMed3DSegmentLib.SegmentReader import digestOfSegment, maskOfSegment
+from SAMMed3DSegmentLib.PointObserver import PointObserver
+from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
+from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import SegmentWriter
 from SAMMed3DSegmentLib.StartingMasks import keepStartingMask, startingMask
 from SAMMed3DSegmentLib.VolumeBridge import volumeDigest, volumeFromNode
 
-WRITTEN_TAG = "SAMMed3DSegment.Written"
-"""Segment tag: digest of the segment's voxels as this module last wrote them."""
 IMAGE_ATTRIBUTE = "SAMMed3DSegment.Image"
 """Attribute of a point list: digest of the image that its clicks are about."""
 CLICKS_ATTRIBUTE = "SAMMed3DSegment.Clicks"
@@ -69,7 +67,7 @@ class Segmenter:
         onChanged: called on the main thread whenever there is something new to show.
 
     Attributes:
-        positive: which kind of point is placed next.
+        onChanged: see above.
         model: name of the model that evaluates the next prompts.
         message: what the user should know about the last operation; "" if all is well.
         seconds: time by stage of the last prediction.
@@ -77,18 +75,16 @@ class Segmenter:
 
     def __init__(self, thread: InferenceThread, onChanged: Callable[[], None] = lambda: None) -> None:
         self._thread = thread
-        self._onChanged = onChanged
-        self.positive = True
+        self.onChanged = onChanged
         self.model = "default"
         self.message = ""
         self.seconds: dict[str, float] = {}
         self.volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
         self.segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
         self._segments: dict[Key, SegmentPrompts] = {}
-        self._observations: list[tuple[vtk.vtkObject, int]] = []
+        self._points = PointObserver(self._onPoints)
+        self._digests = SegmentDigests()
         self._images: dict[str, tuple[tuple[int, int], object, str]] = {}
-        self._dragging: set[str] = set()
-        self._updating = 0
         self._surfacesToRefresh: set[Key] = set()
 
     # Input
@@ -100,12 +96,16 @@ class Segmenter:
     ) -> None:
         """Choose what is segmented and where the segments go."""
         self.volumeNode, self.segmentationNode = volumeNode, segmentationNode
-        self.observePoints()
+        self._points.observeAll()
 
-    def observePoints(self) -> None:
-        """Observe all point lists of this module in the scene, for example after a scene was opened."""
-        for node in PointList.pointLists():
-            self._observe(node)
+    @property
+    def positive(self) -> bool:
+        """Which kind of point is placed next."""
+        return self._points.positive
+
+    @positive.setter
+    def positive(self, positive: bool) -> None:
+        self._points.positive = positive
 
     def pointsFor(self, segmentId: str) -> PointList.PointListNode:
         """Return the point list of a segment of the current input, made if need be.
@@ -120,9 +120,9 @@ class Segmenter:
     def click(self, segmentId: str, world: Sequence[float], positive: bool = True) -> None:
         """Add a click at a world position (RAS mm), as if the user had placed a point."""
         points = self.pointsFor(segmentId)
-        with self._quietly():
+        with self._points.quietly():
             PointList.addClick(points, world, positive)
-        self.pointsChanged(points)
+        self._onPoints(points)
 
     def undo(self, segmentId: str) -> None:
         """Take the newest operation back; a hand edit counts as one."""
@@ -142,12 +142,18 @@ class Segmenter:
     def canUndo(self, segmentId: str) -> bool:
         """Tell whether there is something to undo."""
         prompts = self._known(segmentId)
-        return prompts is not None and (prompts.history.can_undo or _wasEdited(self.segmentationNode, segmentId))
+        return prompts is not None and (
+            prompts.history.can_undo or self._digests.differs(self.segmentationNode, segmentId)
+        )
 
     def canRedo(self, segmentId: str) -> bool:
         """Tell whether there is something to redo."""
         prompts = self._known(segmentId)
-        return prompts is not None and prompts.history.can_redo and not _wasEdited(self.segmentationNode, segmentId)
+        return (
+            prompts is not None
+            and prompts.history.can_redo
+            and not self._digests.differs(self.segmentationNode, segmentId)
+        )
 
     def objectPrompts(self, segmentIds: Sequence[str]) -> list[ObjectPrompts]:
         """Return the prompts of segments, for saving as JSON."""
@@ -181,7 +187,7 @@ class Segmenter:
         """Stop all predictions; segments stay as they are, and the clicks that were not evaluated are taken back."""
         self._thread.cancel()
         self.poll()
-        self._onChanged()
+        self.onChanged()
 
     def refreshSurfaces(self) -> None:
         """Make the 3-D surfaces anew of the segments that changed; call it when the clicks pause."""
@@ -213,21 +219,19 @@ class Segmenter:
         self._thread.cancel()
         self._thread.finished()
         self._thread.forgetModel()
-        for node, tag in self._observations:
-            node.RemoveObserver(tag)
-        self._observations.clear()
+        self._points.forget()
+        self._digests.forget()
         self._segments.clear()
         self._images.clear()
-        self._dragging.clear()
         self._surfacesToRefresh.clear()
         self.volumeNode = self.segmentationNode = None
 
     # How it works
 
-    def pointsChanged(self, points: PointList.PointListNode) -> None:
+    def _onPoints(self, points: PointList.PointListNode) -> None:
         """Bring the segment of a point list in step with it."""
         segmentationNode, segmentId = PointList.segmentationOf(points), points.GetAttribute(PointList.SEGMENT_ATTRIBUTE)
-        if self._updating or points.GetID() in self._dragging or self.volumeNode is None:
+        if self.volumeNode is None:
             return
         if segmentationNode is None or segmentationNode is not self.segmentationNode:
             return
@@ -237,7 +241,7 @@ class Segmenter:
             self._follow(points, segmentId)
         except SAMMed3DError as error:
             self.message = str(error)
-            self._onChanged()
+            self.onChanged()
 
     def _follow(self, points: PointList.PointListNode, segmentId: str) -> None:
         prompts = self._promptsFor(segmentId)
@@ -250,7 +254,7 @@ class Segmenter:
         if any(not grid.contains(click.world) for click in clicks):
             self.message = f"This click lies outside {self.volumeNode.GetName()}. Click inside the volume."
             self._showPoints(prompts)
-            self._onChanged()
+            self.onChanged()
             return
         if self._takeEditsOver(segmentId, prompts):
             clicks = tuple(c for c in clicks if not any(PointList.sameClick(c, old) for old in before.clicks))
@@ -264,7 +268,7 @@ class Segmenter:
         volume, image = self._volume()
         prompts.job = Job(self._key(segmentId), volume, image, self.model, prompts.history.now)
         self._thread.submit(prompts.job)
-        self._onChanged()
+        self.onChanged()
 
     def _finish(self, job: Job) -> None:
         prompts = self._segments.get(job.key)
@@ -284,10 +288,10 @@ class Segmenter:
             begin = time.perf_counter()
             self._write(segmentationNode, job.key[1], volumeNode, prompts, job)
             self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
-        self._onChanged()
+        self.onChanged()
 
     def _write(self, segmentationNode, segmentId: str, volumeNode, prompts: SegmentPrompts, job: Job) -> None:
-        edited = _wasEdited(segmentationNode, segmentId)
+        edited = self._digests.differs(segmentationNode, segmentId)
         update = Update.between(segmentId, prompts.shown, job.mask, job.seconds)
         SegmentWriter(segmentationNode, volumeNode).write(segmentId, update)
         if update.box is not None:
@@ -300,13 +304,13 @@ class Segmenter:
         prompts.image = job.volumeDigest
         prompts.points.SetAttribute(IMAGE_ATTRIBUTE, job.volumeDigest)
         if not edited:  # an edit made while the prediction ran is still to be taken over, at the next click
-            _markWritten(segmentationNode, segmentId)
+            self._digests.mark(segmentationNode, segmentId)
 
     def _step(self, segmentId: str, direction: int) -> None:
         prompts = self._promptsFor(segmentId)
         if direction < 0:
             self._takeEditsOver(segmentId, prompts)
-        elif _wasEdited(self.segmentationNode, segmentId):
+        elif self._digests.differs(self.segmentationNode, segmentId):
             return
         if prompts.history.at(direction) is None:
             return
@@ -330,13 +334,13 @@ class Segmenter:
         points = PointList.pointListOf(self.segmentationNode, segmentId)
         shown = maskOfSegment(self.segmentationNode, segmentId, self.volumeNode)
         if points is None:
-            with self._quietly():
+            with self._points.quietly():
                 points = PointList.createPointList(self.segmentationNode, segmentId, self.volumeNode)
             history = PromptHistory(PromptState((), shown))
             if shown is not None:
                 keepStartingMask(self.segmentationNode, segmentId, self.volumeNode, shown)
             points.SetAttribute(CLICKS_ATTRIBUTE, "0")
-            _markWritten(self.segmentationNode, segmentId)
+            self._digests.mark(self.segmentationNode, segmentId)
         else:  # saved with the scene: every click is a step that can be undone
             base = startingMask(self.segmentationNode, segmentId, self.volumeNode)
             clicks = self._savedClicks(points)
@@ -344,7 +348,7 @@ class Segmenter:
             for count in range(1, len(clicks) + 1):
                 history.push(PromptState(clicks[:count], base))
             image = points.GetAttribute(IMAGE_ATTRIBUTE) or image
-        self._observe(points)
+        self._points.observe(points)
         return SegmentPrompts(points, history, history.copy(), shown, image)
 
     def _savedClicks(self, points: PointList.PointListNode) -> tuple[Click, ...]:
@@ -363,7 +367,7 @@ class Segmenter:
     def _takeEditsOver(self, segmentId: str, prompts: SegmentPrompts) -> bool:
         """Make a segment that was edited by hand, or belongs to another image, its own starting point."""
         image = self._volume()[1]
-        if not _wasEdited(self.segmentationNode, segmentId) and image == prompts.image:
+        if not self._digests.differs(self.segmentationNode, segmentId) and image == prompts.image:
             return False
         mask = maskOfSegment(self.segmentationNode, segmentId, self.volumeNode)
         prompts.history.push(PromptState((), mask))
@@ -371,12 +375,12 @@ class Segmenter:
         prompts.shown = mask
         prompts.image = image
         keepStartingMask(self.segmentationNode, segmentId, self.volumeNode, mask)
-        _markWritten(self.segmentationNode, segmentId)
+        self._digests.mark(self.segmentationNode, segmentId)
         return True
 
     def _showPoints(self, prompts: SegmentPrompts) -> None:
         state = prompts.history.now
-        with self._quietly():
+        with self._points.quietly():
             if not PointList.sameClicks(PointList.clicksFromPointList(prompts.points, self.volumeNode), state.clicks):
                 PointList.setClicks(prompts.points, state.clicks, self.volumeNode)
             prompts.points.SetAttribute(CLICKS_ATTRIBUTE, str(len(state.clicks)))
@@ -394,72 +398,3 @@ class Segmenter:
 
     def _key(self, segmentId: str) -> Key:
         return self.segmentationNode.GetID(), segmentId
-
-    # Observing points
-
-    def _observe(self, points: PointList.PointListNode) -> None:
-        if any(points is node for node, _ in self._observations):
-            return
-        markups = slicer.vtkMRMLMarkupsNode
-        for event, handler in (
-            (markups.PointPositionDefinedEvent, self._onPointPlaced),
-            (markups.PointRemovedEvent, self._onPointsEvent),
-            (markups.PointModifiedEvent, self._onPointsEvent),
-            (markups.PointStartInteractionEvent, self._onDragStart),
-            (markups.PointEndInteractionEvent, self._onDragEnd),
-        ):
-            self._observations.append((points, points.AddObserver(event, handler)))
-
-    def _onPointPlaced(self, points, _event) -> None:
-        if self._updating:
-            return
-        with self._quietly():
-            for index in range(points.GetNumberOfControlPoints()):
-                if PointList.isPlaced(points, index) and not points.GetNthControlPointDescription(index):
-                    PointList.setPolarity(points, index, self.positive)
-        self.pointsChanged(points)
-
-    def _onPointsEvent(self, points, _event) -> None:
-        if not self._updating:
-            self._colourPreview(points)
-            self.pointsChanged(points)
-
-    def _colourPreview(self, points) -> None:
-        """Show the point that follows the mouse in the colour that it will have."""
-        last = points.GetNumberOfControlPoints() - 1
-        if last < 0 or PointList.isPlaced(points, last):
-            return
-        if bool(points.GetNthControlPointSelected(last)) != self.positive:
-            with self._quietly():
-                points.SetNthControlPointSelected(last, self.positive)
-
-    def _onDragStart(self, points, _event) -> None:
-        self._dragging.add(points.GetID())
-
-    def _onDragEnd(self, points, _event) -> None:
-        self._dragging.discard(points.GetID())
-        self.pointsChanged(points)
-
-    @contextmanager
-    def _quietly(self):
-        """Change points without taking that for clicks."""
-        self._updating += 1
-        try:
-            yield
-        finally:
-            self._updating -= 1
-
-
-def _wasEdited(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
-    """Tell whether somebody else changed a segment since this module wrote it last."""
-    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    if segment is None:
-        return False
-    written = vtk.mutable("")
-    known = segment.GetTag(WRITTEN_TAG, written)
-    return not known or str(written) != digestOfSegment(segmentationNode, segmentId)
-
-
-def _markWritten(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    segment.SetTag(WRITTEN_TAG, digestOfSegment(segmentationNode, segmentId))

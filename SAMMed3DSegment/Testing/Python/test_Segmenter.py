@@ -12,7 +12,8 @@ from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box, Session
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
-from SAMMed3DSegmentLib.Segmenter import Segmenter, _wasEdited
+from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
+from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
 
 SPOTS = [(20, 25, 15), (10, 12, 8), (30, 30, 20), (25, 40, 22)]
@@ -298,7 +299,7 @@ def test_segments_on_another_grid_than_the_volumes(scene, segmenter, volumeNode)
     fine = voxels(other, segmentId, (80, 100, 60))
     assert int(fine.sum()) == pytest.approx(8 * int(coarse.sum()), rel=0.02)
     assert np.array_equal(fine[::2, ::2, ::2], coarse)
-    assert not _wasEdited(other, segmentId), "resampling is no hand edit"
+    assert not SegmentDigests().differs(other, segmentId), "resampling is no hand edit"
 
 
 def test_volume_and_segmentation_under_different_transforms(scene, segmenter, volumeNode, segmentationNode):
@@ -508,7 +509,7 @@ def test_a_saved_scene_goes_on_where_it_was(segmenter, scene, segmentationNode, 
     for segmentId, mask in masks.items():
         assert np.array_equal(voxels(segmentationNode, segmentId), mask)
         assert PointList.sameClicks(clicksOf(segmenter, segmentId), clicks[segmentId])
-        assert not _wasEdited(segmentationNode, segmentId)
+        assert not SegmentDigests().differs(segmentationNode, segmentId)
     assert not predictor.calls, "opening a scene predicts nothing"
     segmenter.click(plainId, worldOf(segmenter, SPOTS[3]))
     segmenter.settle()
