@@ -31,6 +31,7 @@ class Job:
         volumeDigest: tells images apart.
         model: name of the model.
         state: the prompts.
+        source: id of the volume's node; not used here, comes back with the result.
         cancellation: stops it, and says what it is doing.
         mask: the result; None for an empty mask.
         seconds: time by stage.
@@ -43,6 +44,7 @@ class Job:
     volumeDigest: str
     model: str
     state: PromptState
+    source: str = ""
     cancellation: Cancellation = field(default_factory=Cancellation)
     mask: BoxedMask | None = None
     seconds: dict[str, float] = field(default_factory=dict)

@@ -140,20 +140,16 @@ class Segmenter:
         self._evaluate(segmentId, prompts)
 
     def canUndo(self, segmentId: str) -> bool:
-        """Tell whether there is something to undo."""
+        """Tell whether there is something to undo; a change of the volume is the end of that."""
         prompts = self._known(segmentId)
-        return prompts is not None and (
-            prompts.history.can_undo or self._digests.differs(self.segmentationNode, segmentId)
-        )
+        if prompts is None or self._image() != prompts.image:
+            return False
+        return prompts.history.can_undo or not self._isOurs(segmentId, prompts)
 
     def canRedo(self, segmentId: str) -> bool:
         """Tell whether there is something to redo."""
         prompts = self._known(segmentId)
-        return (
-            prompts is not None
-            and prompts.history.can_redo
-            and not self._digests.differs(self.segmentationNode, segmentId)
-        )
+        return prompts is not None and prompts.history.can_redo and self._isOurs(segmentId, prompts)
 
     def objectPrompts(self, segmentIds: Sequence[str]) -> list[ObjectPrompts]:
         """Return the prompts of segments, for saving as JSON."""
@@ -256,8 +252,9 @@ class Segmenter:
             self._showPoints(prompts)
             self.onChanged()
             return
+        contained = prompts.evaluated.now.clicks
         if self._takeEditsOver(segmentId, prompts):
-            clicks = tuple(c for c in clicks if not any(PointList.sameClick(c, old) for old in before.clicks))
+            clicks = tuple(c for c in clicks if not any(PointList.sameClick(c, old) for old in contained))
         prompts.history.push(PromptState(clicks, prompts.history.now.base))
         self._evaluate(segmentId, prompts)
 
@@ -266,7 +263,7 @@ class Segmenter:
         self.message = ""
         self._showPoints(prompts)
         volume, image = self._volume()
-        prompts.job = Job(self._key(segmentId), volume, image, self.model, prompts.history.now)
+        prompts.job = Job(self._key(segmentId), volume, image, self.model, prompts.history.now, self.volumeNode.GetID())
         self._thread.submit(prompts.job)
         self.onChanged()
 
@@ -276,7 +273,7 @@ class Segmenter:
         if prompts is None or job is not prompts.job or segmentationNode is None:
             return  # superseded, or what it was for is gone
         prompts.job = None
-        volumeNode = prompts.points.GetNodeReference(PointList.VOLUME_ROLE)
+        volumeNode = slicer.mrmlScene.GetNodeByID(job.source)  # another one may be chosen by now
         segment = segmentationNode.GetSegmentation().GetSegment(job.key[1])
         if segment is None or volumeNode is None:
             return
@@ -310,7 +307,7 @@ class Segmenter:
         prompts = self._promptsFor(segmentId)
         if direction < 0:
             self._takeEditsOver(segmentId, prompts)
-        elif self._digests.differs(self.segmentationNode, segmentId):
+        elif not self._isOurs(segmentId, prompts):
             return
         if prompts.history.at(direction) is None:
             return
@@ -366,17 +363,24 @@ class Segmenter:
 
     def _takeEditsOver(self, segmentId: str, prompts: SegmentPrompts) -> bool:
         """Make a segment that was edited by hand, or belongs to another image, its own starting point."""
-        image = self._volume()[1]
-        if not self._digests.differs(self.segmentationNode, segmentId) and image == prompts.image:
+        if self._isOurs(segmentId, prompts):
             return False
+        image = self._volume()[1]
         mask = maskOfSegment(self.segmentationNode, segmentId, self.volumeNode)
-        prompts.history.push(PromptState((), mask))
+        if image == prompts.image:
+            prompts.history.push(PromptState((), mask))
+        else:  # earlier states are about another image, maybe on another grid
+            prompts.history = PromptHistory(PromptState((), mask))
         prompts.evaluated = prompts.history.copy()
         prompts.shown = mask
         prompts.image = image
         keepStartingMask(self.segmentationNode, segmentId, self.volumeNode, mask)
         self._digests.mark(self.segmentationNode, segmentId)
         return True
+
+    def _isOurs(self, segmentId: str, prompts: SegmentPrompts) -> bool:
+        """Tell whether a segment holds what its prompts made, of the image that is chosen."""
+        return self._image() == prompts.image and not self._digests.differs(self.segmentationNode, segmentId)
 
     def _showPoints(self, prompts: SegmentPrompts) -> None:
         state = prompts.history.now
@@ -395,6 +399,13 @@ class Segmenter:
             volume = volumeFromNode(node)
             known = self._images[node.GetID()] = times, volume, volumeDigest(volume)
         return known[1], known[2]
+
+    def _image(self) -> str:
+        """Return the digest of the current image; "" where there is none that could be segmented."""
+        try:
+            return self._volume()[1]
+        except VolumeError:
+            return ""
 
     def _key(self, segmentId: str) -> Key:
         return self.segmentationNode.GetID(), segmentId

@@ -471,6 +471,44 @@ def test_another_frame_or_volume_keeps_what_was_segmented(segmenter, scene, segm
     assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=first))
 
 
+def test_another_volume_chosen_while_a_prediction_runs(slow, scene, segmentationNode, volumeNode, predictorThatWaits):
+    """The result lands where it belongs, though the other volume has another grid."""
+    segmentId = addSegment(segmentationNode)
+    world = worldOf(slow, SPOTS[0])
+    slow.click(segmentId, world)
+    other = addVolume(scene, phantom((25, 30, 40), seed=2), make_affine((3.0, 3.5, 2.0), (0, 0, 0), (0, 0, 0)), "MR")
+    slow.setInput(other, segmentationNode)
+    slow.pointsFor(segmentId)
+    predictorThatWaits.go.set()
+    settle(slow)
+    session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
+    session.click(tuple(volumeFromNode(volumeNode).grid.to_world(SPOTS[0])))
+    assert np.array_equal(voxels(segmentationNode, segmentId), session.mask())
+    assert not slow.canUndo(segmentId), "what was clicked on the other volume is undone there"
+    slow.click(segmentId, worldOf(slow, (12, 15, 20)))
+    settle(slow)
+    assert len(clicksOf(slow, segmentId)) == 1
+    slow.undo(segmentId)
+    settle(slow)
+    changed = np.count_nonzero(voxels(segmentationNode, segmentId) != session.mask())
+    assert changed < 0.25 * session.mask().sum(), "but for resampling between the grids it is what it was"
+
+
+def test_a_click_that_waits_is_kept_when_somebody_draws_and_clicks_again(
+    slow, segmentationNode, volumeNode, predictorThatWaits
+):
+    segmentId = addSegment(segmentationNode)
+    slow.click(segmentId, worldOf(slow, SPOTS[0]))
+    drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (4, 4, 4)))
+    drawn = voxels(segmentationNode, segmentId)
+    slow.click(segmentId, worldOf(slow, SPOTS[2]))
+    predictorThatWaits.go.set()
+    settle(slow)
+    clicks = clicksOf(slow, segmentId)
+    assert len(clicks) == 2
+    assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, clicks, base=drawn))
+
+
 def test_two_segmentations_do_not_mix(segmenter, scene, segmentationNode, volumeNode):
     other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
     other.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
