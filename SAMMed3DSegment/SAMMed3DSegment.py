@@ -71,7 +71,6 @@ class SAMMed3DSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             widget,
             self.ui,
             self.logic.segmenter,
-            self.logic.predictors,
             self.logic.settings,
             self.logic.store,
             self.logic.diagnose,
@@ -120,7 +119,7 @@ class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
         self.predictors = Predictors(self.settings)
         self._thread = InferenceThread(self.predictors.load)
         self.segmenter = Segmenter(self._thread)
-        self.segmenter.model = self.predictors.nameOf("default")
+        self.segmenter.modelName = self.predictors.nameOf
 
     def getParameterNode(self):
         """Return the scene's parameters."""

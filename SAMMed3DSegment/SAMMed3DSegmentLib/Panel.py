@@ -15,7 +15,6 @@ from SAMMed3DSegmentLib import PointList, SampleVolumes, Surface
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
-from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentWriter import overwriteMode, setOverwriteMode
 from SAMMed3DSegmentLib.ServerPanel import ServerPanel
@@ -36,7 +35,6 @@ class Panel:
         widget: the root widget, a qMRMLWidget.
         ui: its children by name.
         segmenter: does the work.
-        predictors: turns models into full names.
         settings, store: see there.
         diagnose: tests a server; see `ServerPanel`.
         parameterNode: returns the scene's parameter node, made if need be.
@@ -47,13 +45,12 @@ class Panel:
         widget,
         ui,
         segmenter: Segmenter,
-        predictors: Predictors,
         settings: Settings,
         store: ModelStore,
         diagnose: Callable[[str, str], list[str]],
         parameterNode: Callable[[], object],
     ) -> None:
-        self.ui, self.segmenter, self._predictors = ui, segmenter, predictors
+        self.ui, self.segmenter = ui, segmenter
         self._parameterNode = parameterNode
         self._updating = False
         self._segmentationTag: tuple[slicer.vtkMRMLSegmentationNode, int] | None = None
@@ -110,6 +107,7 @@ class Panel:
     def enter(self) -> None:
         """The module is shown."""
         self.shortcuts.setEnabled(True)
+        self.server.showSettings()
         self.readScene()
 
     def exit(self) -> None:
@@ -364,11 +362,14 @@ class Panel:
     def _onModel(self, name: str) -> None:
         if self._parameterNode().model != name:
             self._parameterNode().model = name
-        self.segmenter.model = self._predictors.nameOf(name)
+        self.segmenter.model = name
 
     def _onPlace(self) -> None:
-        self._onModel(self.models.current)
+        if self.server.objection:  # also where consent was taken back in the middle
+            self.placeMode.stop()
+            self.segmenter.forgetPredictors()
         self.models.update()
+        self.update()
 
     def _ensureSegmentation(self) -> None:
         node = self._parameterNode()

@@ -10,6 +10,7 @@ from SAMMed3DSegmentLib.Settings import SERVER, Settings
 NO_TORCH = (
     "PyTorch is not installed in this Slicer. Press 'Install PyTorch...' in the section Model, or run on a server."
 )
+NO_CONSENT = "Nothing was sent: agree in the section 'Where it runs' before image data go to this server."
 
 
 class Predictors:
@@ -40,6 +41,8 @@ class Predictors:
         if place == "server":
             from sammed3d.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
 
+            if where != self._settings.url or not self._settings.consent:
+                raise ModelError(NO_CONSENT)
             return RemotePredictor(where, model, key=self._settings.key)
         if not torchInstalled():
             raise ModelError(NO_TORCH)

@@ -69,6 +69,7 @@ class Segmenter:
     Attributes:
         onChanged: see above.
         model: name of the model that evaluates the next prompts.
+        modelName: from that to the name for the thread; asked at every click, since settings may change in between.
         message: what the user should know about the last operation; "" if all is well.
         seconds: time by stage of the last prediction.
     """
@@ -77,6 +78,7 @@ class Segmenter:
         self._thread = thread
         self.onChanged = onChanged
         self.model = "default"
+        self.modelName: Callable[[str], str] = str
         self.message = ""
         self.seconds: dict[str, float] = {}
         self.volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
@@ -193,6 +195,11 @@ class Segmenter:
             if node is not None:
                 Surface.refresh(node, segmentId)
 
+    def forgetPredictors(self) -> None:
+        """Load predictors anew at the next click: what they may do was changed."""
+        self._thread.cancel()
+        self._thread.forgetModel()
+
     @property
     def surfacesWait(self) -> bool:
         """Whether there are surfaces to refresh."""
@@ -262,8 +269,8 @@ class Segmenter:
         """Put the state in force before the user, and have it evaluated."""
         self.message = ""
         self._showPoints(prompts)
-        volume, image = self._volume()
-        prompts.job = Job(self._key(segmentId), volume, image, self.model, prompts.history.now, self.volumeNode.GetID())
+        (volume, image), model = self._volume(), self.modelName(self.model)
+        prompts.job = Job(self._key(segmentId), volume, image, model, prompts.history.now, self.volumeNode.GetID())
         self._thread.submit(prompts.job)
         self.onChanged()
 

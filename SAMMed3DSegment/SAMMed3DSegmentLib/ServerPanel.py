@@ -34,9 +34,8 @@ class ServerPanel:
         self._timer = qt.QTimer()
         self._timer.setInterval(100)
         self._timer.connect("timeout()", self._pollTest)
-        ui.placeSelector.setCurrentIndex(1 if settings.place == SERVER else 0)
-        ui.urlEdit.setText(settings.url)
-        ui.keyEdit.setText(settings.key)
+        self._showing = False
+        self.showSettings()
         ui.placeSelector.connect("currentIndexChanged(int)", self._onEdited)
         ui.urlEdit.connect("textChanged(QString)", self._onEdited)
         ui.keyEdit.connect("textChanged(QString)", self._onEdited)
@@ -55,6 +54,15 @@ class ServerPanel:
         if not self._settings.consent:
             return _("Agree in the section 'Where it runs' before image data are sent to the server.")
         return ""
+
+    def showSettings(self) -> None:
+        """Show what the settings hold; they may have been changed in the application's settings."""
+        self._showing = True
+        self.ui.placeSelector.setCurrentIndex(1 if self._settings.place == SERVER else 0)
+        self.ui.urlEdit.setText(self._settings.url)
+        self.ui.keyEdit.setText(self._settings.key)
+        self._showing = False
+        self.update()
 
     def update(self) -> None:
         """Show what belongs to the choice."""
@@ -101,6 +109,8 @@ class ServerPanel:
             self.update()
 
     def _onEdited(self, *_arguments) -> None:
+        if self._showing:
+            return
         self._settings.place = SERVER if self.ui.placeSelector.currentIndex == 1 else LOCAL
         self._settings.url = self.ui.urlEdit.text
         self._settings.key = self.ui.keyEdit.text

@@ -61,6 +61,10 @@ class Cancellation:
         """Ask the prediction to stop at the next opportunity."""
         self._event.set()
 
+    def wait(self, seconds: float) -> None:
+        """Wait, but not after `cancel` was called."""
+        self._event.wait(seconds)
+
     def enter(self, stage: str) -> None:
         """Say what comes next; raises PredictionCancelled if `cancel` was called."""
         self.check()

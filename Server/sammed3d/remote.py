@@ -39,7 +39,7 @@ class RemotePredictor:
         patience: seconds during which a server that restarts or is busy is asked again.
 
     Raises:
-        ModelError: the server cannot be reached, refuses the key, speaks another protocol or lacks the model.
+        ModelError: the server cannot be reached (one try), refuses the key, speaks another protocol or lacks the model.
 
     The server keeps nothing that is needed: a patch that it forgot is uploaded again without a word.
     """
@@ -144,9 +144,17 @@ class RemotePredictor:
                 if done.wait(0.2):
                     return
 
-    def _ask(self, method: str, path: str, cancellation: Cancellation, body: bytes | None = None) -> requests.Response:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        cancellation: Cancellation,
+        body: bytes | None = None,
+        patience: float | None = None,
+    ) -> requests.Response:
         """Send a request that can be repeated; waits out restarts and overload, with growing pauses."""
-        deadline, pause = time.monotonic() + self._patience, 0.1
+        deadline = time.monotonic() + (self._patience if patience is None else patience)
+        pause = 0.1
         while True:
             cancellation.check()
             try:
@@ -162,7 +170,7 @@ class RemotePredictor:
                         f"{self.url}: cannot be reached ({type(error).__name__}). Check address, network and server; "
                         "nothing was lost."
                     ) from error
-            time.sleep(pause)
+            cancellation.wait(pause)
             pause = min(2 * pause, 2.0)
 
     def _read(self, response: requests.Response, elapsed: float) -> Prediction:
@@ -180,7 +188,8 @@ class RemotePredictor:
         return Prediction(low_res, head.get("score"), seconds)
 
     def _info(self) -> dict[str, Any]:
-        response = self._ask("GET", wire.INFO, Cancellation())
+        # The first contact is not repeated: a wrong address should be known at once, and nobody can cancel this.
+        response = self._ask("GET", wire.INFO, Cancellation(), patience=0)
         if response.status_code != 200:
             raise ModelError(self._explain(response))
         try:

@@ -350,7 +350,10 @@ def test_models_say_what_they_are_for(module, ui):
 def test_the_chosen_model_is_used_and_saved_with_the_scene(module, ui, volumeNode):
     ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("sam_med3d_turbo"))
     assert module.logic.getParameterNode().model == "sam_med3d_turbo"
-    assert module.panel.segmenter.model == "local|auto|sam_med3d_turbo"
+    segmenter = module.panel.segmenter
+    assert segmenter.modelName(segmenter.model) == "local|auto|sam_med3d_turbo"
+    Settings(slicer.app.userSettings()).device = "cpu"  # in the application settings, while the module is shown
+    assert segmenter.modelName(segmenter.model) == "local|cpu|sam_med3d_turbo"
 
 
 def test_download_stop_and_go_on(module, ui, monkeypatch):
@@ -470,7 +473,11 @@ def test_a_server_needs_an_address_and_consent_first(module, ui, volumeNode, pre
     ui.consentCheckBox.click()
     ui.positiveButton.click()
     assert module.panel.placeMode.active
-    assert module.panel.segmenter.model == f"server|https://gpu.example.org|{module.panel.models.current}"
+    segmenter = module.panel.segmenter
+    assert segmenter.modelName(segmenter.model) == f"server|https://gpu.example.org|{module.panel.models.current}"
+    ui.consentCheckBox.click()
+    assert not module.panel.placeMode.active, "consent was taken back"
+    ui.consentCheckBox.click()
     ui.urlEdit.setText("https://other.example.org")
     assert not ui.consentCheckBox.checked, "another server asks again"
 

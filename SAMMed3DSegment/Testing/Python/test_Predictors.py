@@ -57,13 +57,27 @@ def test_without_torch_the_ways_out_are_named(settings, monkeypatch):
         Predictors.Predictors(settings).load("local|auto|default")
 
 
-def test_clicks_through_a_server_give_the_same_segment(settings, segmentationNode, volumeNode):
+def test_nothing_is_sent_without_consent(settings):
+    """Whatever path led there: the check stands where the connection is made."""
     with serving(ThresholdPredictor()) as server:
         settings.place, settings.url = SERVER, server.url
         predictors = Predictors.Predictors(settings)
+        with pytest.raises(ModelError, match="Nothing was sent: agree"):
+            predictors.load(predictors.nameOf("default"))
+        settings.consent = True
+        assert predictors.load(predictors.nameOf("default")).preset == ThresholdPredictor().preset
+        settings.url = "https://other.example.org"
+        with pytest.raises(ModelError, match="Nothing was sent: agree"):
+            predictors.load(predictors.nameOf("default"))
+
+
+def test_clicks_through_a_server_give_the_same_segment(settings, segmentationNode, volumeNode):
+    with serving(ThresholdPredictor()) as server:
+        settings.place, settings.url, settings.consent = SERVER, server.url, True
+        predictors = Predictors.Predictors(settings)
         thread = InferenceThread(predictors.load)
         segmenter = Segmenter(thread)
-        segmenter.model = predictors.nameOf("default")
+        segmenter.modelName = predictors.nameOf
         segmenter.setInput(volumeNode, segmentationNode)
         segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
         for spot in ((20, 25, 15), (10, 12, 8)):
