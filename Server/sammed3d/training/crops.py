@@ -33,11 +33,11 @@ class CropSettings:
         zoom: a crop shows between 1 / zoom and zoom times its size.
     """
 
-    edges: dict[int, float] = field(default_factory=lambda: {64: 0.7, 96: 0.25, 128: 0.05})
+    edges: dict[int, float] = field(default_factory=lambda: {64: 0.4, 96: 0.35, 128: 0.25})
     batch_edge: int = 72
     objects: int = 3
-    synthetic: float = 0.25
-    unlabelled: float = 0.2
+    synthetic: float = 0.2
+    unlabelled: float = 0.15
     zoom: float = 1.35
 
 
