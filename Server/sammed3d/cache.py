@@ -15,12 +15,19 @@ class LRUCache(Generic[Value]):
     Args:
         max_bytes: the bound.
         size_of: bytes that a value occupies.
+        on_drop: called with key and value of what is dropped for want of space.
     """
 
-    def __init__(self, max_bytes: int, size_of: Callable[[Value], int]) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        size_of: Callable[[Value], int],
+        on_drop: Callable[[Hashable, Value], None] = lambda _key, _value: None,
+    ) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
         self._size_of = size_of
+        self._on_drop = on_drop
         self._entries: OrderedDict[Hashable, Value] = OrderedDict()
 
     def get(self, key: Hashable) -> Value | None:
@@ -37,8 +44,27 @@ class LRUCache(Generic[Value]):
         self._entries[key] = value
         self.bytes += self._size_of(value)
         while self.bytes > self.max_bytes:
-            _, oldest = self._entries.popitem(last=False)
-            self.bytes -= self._size_of(oldest)
+            self._drop(next(iter(self._entries)))
+
+    def pop(self, key: Hashable) -> Value | None:
+        """Take a value out, or None."""
+        value = self._entries.pop(key, None)
+        if value is not None:
+            self.bytes -= self._size_of(value)
+        return value
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self.bytes = 0
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._entries
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def _drop(self, key: Hashable) -> None:
+        value = self._entries.pop(key)
+        self.bytes -= self._size_of(value)
+        self._on_drop(key, value)

@@ -1,58 +1,72 @@
-"""`sammed3d serve`: run the inference server."""
+"""`sammed3d serve` and `sammed3d serve-key`: run the inference server."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sammed3d.errors import ModelError
 from sammed3d.terminal import DebugOption, explained
 
+MISSING = 'The server needs more packages: pip install "sammed3d[serve]"'
+
+
+def _option(name: str) -> Any:
+    """Make the option for a setting; its help comes from there."""
+    try:
+        from sammed3d.server.settings import default_of  # noqa: PLC0415 - the extra [serve]
+    except ImportError:
+        return typer.Option(help=MISSING)
+    return typer.Option(help=default_of(name), show_default=False)
+
 
 def serve(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; others than loopback need keys and TLS.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8443,
-    model: Annotated[list[str] | None, typer.Option(help="Installed model to serve; repeat for more.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    keys: Annotated[Path | None, typer.Option(help="File of keys; see serve-key.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Private key, PEM.")] = None,
-    insecure_http: Annotated[bool, typer.Option(help="A reverse proxy in front encrypts.")] = False,
-    host_name: Annotated[list[str] | None, typer.Option(help="Further host name to answer to.")] = None,
-    max_body: Annotated[int, typer.Option(help="Bytes of the largest request.")] = 64 << 20,
-    cache_mib: Annotated[int, typer.Option(help="Memory for patches.")] = 1024,
+    config: Annotated[Path | None, typer.Option(help="File of settings (TOML); see docs/server.md.")] = None,
+    host: Annotated[str | None, _option("host")] = None,
+    port: Annotated[int | None, _option("port")] = None,
+    model: Annotated[list[str] | None, _option("model")] = None,
+    device: Annotated[str | None, typer.Option(help="Devices, a process on each: auto, cpu, cuda:0,cuda:1.")] = None,
+    keys: Annotated[Path | None, _option("keys")] = None,
+    tls_cert: Annotated[Path | None, _option("tls_cert")] = None,
+    tls_key: Annotated[Path | None, _option("tls_key")] = None,
+    insecure_http: Annotated[bool | None, _option("insecure_http")] = None,
+    host_name: Annotated[list[str] | None, _option("host_name")] = None,
+    origin: Annotated[list[str] | None, _option("origin")] = None,
+    max_body: Annotated[int | None, _option("max_body")] = None,
+    cache_mib: Annotated[int | None, _option("cache_mib")] = None,
+    gpu_cache_mib: Annotated[int | None, _option("gpu_cache_mib")] = None,
+    host_cache_mib: Annotated[int | None, _option("host_cache_mib")] = None,
+    queue: Annotated[int | None, _option("queue")] = None,
+    batch: Annotated[int | None, _option("batch")] = None,
+    nninteractive: Annotated[bool | None, _option("nninteractive")] = None,
+    nninteractive_axes: Annotated[str | None, _option("nninteractive_axes")] = None,
+    monailabel: Annotated[bool | None, _option("monailabel")] = None,
+    sessions: Annotated[int | None, _option("sessions")] = None,
+    volume_mib: Annotated[int | None, _option("volume_mib")] = None,
+    volumes_mib: Annotated[int | None, _option("volumes_mib")] = None,
+    admin_port: Annotated[int | None, _option("admin_port")] = None,
+    admin_host: Annotated[str | None, _option("admin_host")] = None,
+    log: Annotated[str | None, _option("log")] = None,
+    ray: Annotated[bool | None, _option("ray")] = None,
+    ray_address: Annotated[str | None, _option("ray_address")] = None,
     debug: DebugOption = False,
 ) -> None:
     """Run the inference server: patches and clicks in, masks out."""
+    given = {name: value for name, value in locals().items() if name not in ("config", "debug")}
     with explained(debug):
         try:
-            import uvicorn  # noqa: PLC0415 - the extra [serve]
-
+            from sammed3d.server import on_ray  # noqa: PLC0415 - the extra [serve]
             from sammed3d.server import serve as serving  # noqa: PLC0415
+            from sammed3d.server.settings import read_settings  # noqa: PLC0415
         except ImportError as error:
-            raise ModelError('The server needs more packages: pip install "sammed3d[serve]"') from error
-        serving.check_exposure(host, keys, tls_cert is not None and tls_key is not None, insecure_http)
-        models = serving.load_models(model or ["default"], device)
-        app = serving.build(models, host, keys, host_name or [], max_body, cache_mib)
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-        print(f"Serving {', '.join(m.name for m in models)} on {'https' if tls_cert else 'http'}://{host}:{port}")
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            ssl_certfile=tls_cert,
-            ssl_keyfile=tls_key,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=30,
-            h11_max_incomplete_event_size=16 << 10,
-        )
+            raise ModelError(MISSING) from error
+        given["device"] = None if device is None else [d.strip() for d in device.split(",")]
+        for name in ("model", "host_name", "origin"):
+            given[name] = given[name] or None
+        settings = read_settings(config, **given)
+        (on_ray if settings.ray else serving).run(settings)
 
 
 def serve_key(

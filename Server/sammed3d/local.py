@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Protocol, Self
 
@@ -53,7 +53,8 @@ class TorchPredictor:
         name: shown to users.
         device: "auto" takes CUDA, else Apple's MPS, else the CPU; or a torch device such as "cuda:1".
         precision: "auto" is float32 on CPU and MPS, and mixed precision on CUDA.
-        cache_mib: bound of the caches of image embeddings and of low-res logits, each.
+        cache_mib: bound of the caches of image embeddings and of low-res logits on the device, each.
+        host_cache_mib: bound of what is kept of either in the computer's memory, where the device is a GPU.
         notes: what users should know about how the weights were loaded.
 
     Raises:
@@ -72,6 +73,7 @@ class TorchPredictor:
         device: str = "auto",
         precision: Precision = "auto",
         cache_mib: int = 256,
+        host_cache_mib: int = 0,
         notes: Sequence[str] = (),
     ) -> None:
         self.name = name
@@ -81,13 +83,36 @@ class TorchPredictor:
         self._autocast_type = choose_precision(precision, self.device)
         self._network = network.eval().requires_grad_(False).to(self.device)
         self._lock = threading.Lock()
-        self._embeddings: LRUCache[Tensor] = LRUCache(cache_mib * MIB, _tensor_bytes)
-        self._logits: LRUCache[Tensor] = LRUCache(cache_mib * MIB, _tensor_bytes)
+        self._embeddings = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
+        self._logits = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
 
     @property
     def precision(self) -> str:
         """The arithmetic in use, in words."""
         return "float32" if self._autocast_type is None else f"mixed {str(self._autocast_type).removeprefix('torch.')}"
+
+    def is_encoded(self, digest: str) -> bool:
+        """Whether the image embedding of a patch is at hand, so that a click on it is cheap."""
+        with self._lock:
+            return digest in self._embeddings
+
+    def encode(self, patches: Sequence[Patch], cancellation: Cancellation | None = None) -> float:
+        """Encode several patches in one pass of the network and keep their embeddings; returns the seconds it took.
+
+        Raises:
+            PredictionCancelled: `cancellation` was used.
+        """
+        cancellation = cancellation or Cancellation()
+        begin = time.perf_counter()
+        with self._lock, torch.inference_mode(), self._autocast():
+            cancellation.enter("encode")
+            voxels = torch.stack([torch.tensor(patch.voxels, device=self.device) for patch in patches])
+            embeddings = self._network.encode(voxels[:, None], cancellation.check)
+            self._synchronise()
+            for n, patch in enumerate(patches):
+                own = embeddings[n : n + 1]
+                self._embeddings.put(patch.digest, own if len(patches) == 1 else own.clone())
+        return time.perf_counter() - begin
 
     def predict(
         self,
@@ -160,6 +185,44 @@ class TorchPredictor:
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
+
+
+class TensorCache:
+    """A cache of tensors on a device, with a second one in the computer's memory.
+
+    What the first has no room for any more moves to the second, and comes back from there when it is asked for.
+
+    Args:
+        device: where the tensors that it returns are.
+        max_bytes: bound of what is kept on the device.
+        host_bytes: bound of what is kept in the computer's memory; means nothing where that is the device.
+    """
+
+    def __init__(self, device: torch.device, max_bytes: int, host_bytes: int) -> None:
+        self._device = device
+        self._host: LRUCache[Tensor] = LRUCache(host_bytes if device.type != "cpu" else 0, _tensor_bytes)
+        self._near: LRUCache[Tensor] = LRUCache(max_bytes, _tensor_bytes, self._move_to_host)
+
+    def get(self, key: Hashable) -> Tensor | None:
+        """Return a tensor on the device and mark it as used, or None."""
+        tensor = self._near.get(key)
+        if tensor is None:
+            tensor = self._host.pop(key)
+            if tensor is not None:
+                tensor = tensor.to(self._device)
+                self._near.put(key, tensor)
+        return tensor
+
+    def put(self, key: Hashable, tensor: Tensor) -> None:
+        """Keep a tensor of the device."""
+        self._near.put(key, tensor)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._near or key in self._host
+
+    def _move_to_host(self, key: Hashable, tensor: Tensor) -> None:
+        if self._host.max_bytes:
+            self._host.put(key, tensor.cpu())
 
 
 def choose_device(device: str) -> torch.device:

@@ -59,6 +59,7 @@ class RemotePredictor:
         self._session = _session(key, verify, proxies)
         self._uploaded: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
+        self._turns = threading.local()
         info = self._info()
         described = next((m for m in info["models"] if m["name"] == model), None)
         if described is None:
@@ -104,8 +105,8 @@ class RemotePredictor:
             return
         cancellation.enter("send")
         path = wire.PATCH.format(digest=patch.digest)
-        if self._ask("HEAD", path, cancellation).status_code != 200:
-            response = self._ask("PUT", path, cancellation, wire.pack(patch.voxels))
+        if self._ask("HEAD", path, cancellation, digest=patch.digest).status_code != 200:
+            response = self._ask("PUT", path, cancellation, wire.pack(patch.voxels), digest=patch.digest)
             if response.status_code != 201:
                 raise ModelError(self._explain(response))
         with self._lock:
@@ -121,24 +122,36 @@ class RemotePredictor:
             "model": self._model,
             "request": request,
             "clicks": [[*click.voxel, click.positive] for click in clicks],
+            **self._turn(),
         }
         body = wire.join(head, b"" if initial is None else wire.pack(initial))
         done = threading.Event()
-        watcher = threading.Thread(target=self._cancel_with, args=(cancellation, done, request), daemon=True)
+        watcher = threading.Thread(
+            target=self._cancel_with, args=(cancellation, done, request, patch.digest), daemon=True
+        )
         watcher.start()
         try:
-            return self._ask("POST", wire.PREDICTIONS.format(digest=patch.digest), cancellation, body)
+            path = wire.PREDICTIONS.format(digest=patch.digest)
+            return self._ask("POST", path, cancellation, body, digest=patch.digest)
         finally:
             done.set()
 
-    def _cancel_with(self, cancellation: Cancellation, done: threading.Event, request: str) -> None:
+    def _turn(self) -> dict[str, Any]:
+        """Number the requests of a thread: it waits for one at a time, so a newer one makes an older one void."""
+        if not hasattr(self._turns, "session"):
+            self._turns.session, self._turns.number = secrets.token_hex(16), 0
+        self._turns.number += 1
+        return {"session": self._turns.session, "turn": self._turns.number}
+
+    def _cancel_with(self, cancellation: Cancellation, done: threading.Event, request: str, digest: str) -> None:
         """Tell the server when the user cancels."""
         while not done.wait(0.05):
             try:
                 cancellation.check()
             except PredictionCancelled:
                 try:
-                    self._session.delete(self.url + wire.PREDICTION.format(request=request), timeout=TIMEOUTS)
+                    url = self.url + wire.PREDICTION.format(request_id=request)
+                    self._session.delete(url, headers={wire.ROUTING_HEADER: digest}, timeout=TIMEOUTS)
                 except requests.RequestException:
                     return
                 if done.wait(0.2):
@@ -151,15 +164,17 @@ class RemotePredictor:
         cancellation: Cancellation,
         body: bytes | None = None,
         patience: float | None = None,
+        digest: str | None = None,
     ) -> requests.Response:
         """Send a request that can be repeated; waits out restarts and overload, with growing pauses."""
         deadline = time.monotonic() + (self._patience if patience is None else patience)
+        headers = {} if digest is None else {wire.ROUTING_HEADER: digest}
         pause = 0.1
         while True:
             cancellation.check()
             try:
-                response = self._session.request(method, self.url + path, data=body, timeout=TIMEOUTS)
-                if response.status_code not in RETRIED or time.monotonic() > deadline:
+                response = self._session.request(method, self.url + path, data=body, headers=headers, timeout=TIMEOUTS)
+                if not _is_passing(response) or time.monotonic() > deadline:
                     return response
                 pause = max(pause, min(float(response.headers.get("Retry-After", 0) or 0), 5.0))
             except requests.exceptions.SSLError as error:
@@ -205,6 +220,12 @@ class RemotePredictor:
 
     def _explain(self, response: requests.Response) -> str:
         return f"{self.url}: {explain(response)}"
+
+
+def _is_passing(response: requests.Response) -> bool:
+    """Tell whether the answer may be another one in a moment: overload, a restart, or a proxy that lost its server."""
+    from_server = "X-Request-Id" in response.headers
+    return response.status_code in RETRIED or (response.status_code == 500 and not from_server)
 
 
 def explain(response: requests.Response) -> str:

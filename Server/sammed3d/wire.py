@@ -25,7 +25,10 @@ PROTOCOL_HEADER = "X-SAMMed3D-Protocol"
 INFO = "/v1/info"
 PATCH = "/v1/patches/{digest}"
 PREDICTIONS = "/v1/patches/{digest}/predictions"
-PREDICTION = "/v1/predictions/{request}"
+PREDICTION = "/v1/predictions/{request_id}"
+ROUTING_HEADER = "X-Session-Id"
+"""Names the patch that a request is about (its digest), so that a router between client and several servers can send
+all requests about a patch to the same one."""
 CANCELLED = 499
 """Status of a prediction that its client cancelled."""
 
@@ -102,7 +105,8 @@ def _values(folded: npt.NDArray[Any]) -> npt.NDArray[Any]:
     for axis in range(3):
         np.cumsum(numbers, axis=axis, dtype=folded.dtype, out=numbers)
     top = kind(1 << (8 * folded.itemsize - 1))
-    return np.where(numbers & top, numbers ^ top, ~numbers)
+    values: npt.NDArray[Any] = np.where(numbers & top, numbers ^ top, ~numbers)
+    return values
 
 
 def _packed_planes(bits: npt.NDArray[Any]) -> bytes:

@@ -111,6 +111,12 @@ class ThresholdPredictor:
         self.calls: list[tuple] = []
         self.fail: Exception | None = None
 
+    def is_encoded(self, digest: str) -> bool:
+        return True
+
+    def encode(self, patches, cancellation: Cancellation | None = None) -> float:
+        raise AssertionError("everything is encoded")
+
     def predict(
         self,
         patch,

@@ -10,13 +10,14 @@ import uvicorn
 
 from sammed3d.server.app import create_app
 from sammed3d.server.engine import Engine, ServedModel
+from sammed3d.server.scheduler import Scheduler
 
 
 class LiveServer:
     """A server in a thread; can be stopped and started again at the same address, with empty caches."""
 
-    def __init__(self, predictor, keys=None, **options):
-        self._predictor, self._keys, self._options = predictor, keys, options
+    def __init__(self, predictor, keys=None, devices=(), **options):
+        self._predictor, self._keys, self._devices, self._options = predictor, keys, devices, options
         self._port = 0
         self.start()
 
@@ -25,9 +26,11 @@ class LiveServer:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self):
-        model = ServedModel("default", "Test model", "0" * 64, "Apache-2.0", self._predictor)
-        self.engine = Engine([model], **{k: v for k, v in self._options.items() if k in ("cache_mib", "queue")})
-        rest = {k: v for k, v in self._options.items() if k in ("hosts", "max_body")}
+        model = ServedModel("default", "Test model", "0" * 64, "Apache-2.0", self._predictor.preset)
+        devices = self._devices or [Scheduler({"default": self._predictor}, self._options.get("batch", 1))]
+        of_engine = {k: v for k, v in self._options.items() if k in ("cache_mib", "queue", "quotas")}
+        self.engine = Engine([model], devices, "cpu", **of_engine)
+        rest = {k: v for k, v in self._options.items() if k in ("hosts", "max_body", "facades", "origins")}
         app = create_app(self.engine, self._keys, **rest)
         config = uvicorn.Config(app, host="127.0.0.1", port=self._port, log_level="warning", access_log=False)
         self._server = uvicorn.Server(config)

@@ -66,7 +66,7 @@ ROUTES = [
     ("HEAD", wire.PATCH.format(digest=DIGEST)),
     ("PUT", wire.PATCH.format(digest=DIGEST)),
     ("POST", wire.PREDICTIONS.format(digest=DIGEST)),
-    ("DELETE", wire.PREDICTION.format(request="r1")),
+    ("DELETE", wire.PREDICTION.format(request_id="r1")),
 ]
 
 

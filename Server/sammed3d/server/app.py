@@ -1,172 +1,129 @@
-"""The HTTP interface of the server: four routes, and two for those who watch over it."""
+"""The server as one ASGI application: its own protocol, those of other clients, and the guard before them."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
 
 from fastapi import FastAPI, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
-from sammed3d import wire
-from sammed3d.errors import PredictionCancelled, SAMMed3DError
-from sammed3d.predictor import Cancellation, PatchClick, Prediction
-from sammed3d.server.engine import BusyError, Engine
-from sammed3d.server.guard import Guard, problem
+from sammed3d.server import monailabel, native, nninteractive
+from sammed3d.server.engine import Engine
+from sammed3d.server.guard import Guard, Rules
 from sammed3d.server.keys import Keys
-from sammed3d.wire import WireError
+from sammed3d.server.leases import Leases
+from sammed3d.server.problems import problem
 
-BINARY = "application/octet-stream"
-MAX_CLICKS = 1024
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
-WATCH = 0.1
-"""Seconds between two looks whether a client is still there."""
+OPEN_PATHS = frozenset({"/livez", "/readyz"})
+"""Anybody may ask these: they say nothing but yes or no."""
+SMALL_BODY = 64 << 10
+
+
+@dataclass(frozen=True)
+class Facades:
+    """Whether and how the protocols of other products are spoken.
+
+    Attributes:
+        nninteractive: for clients of nnInteractive 2.
+        monailabel: for clients of MONAI Label.
+        axes: directions of an nnInteractive image's axes, which its clients do not send; see `nninteractive`.
+        sessions: volumes that may be open at once.
+        volume_mib: bound of one volume, and of a request that carries it.
+        memory_mib: bound of all volumes together.
+    """
+
+    nninteractive: bool = False
+    monailabel: bool = False
+    axes: str = "SPL"
+    sessions: int = 8
+    volume_mib: int = 1024
+    memory_mib: int = 4096
 
 
 def create_app(
-    engine: Engine, keys: Keys | None = None, hosts: frozenset[str] = LOOPBACK, max_body: int = 64 << 20
+    engine: Engine,
+    keys: Keys | None = None,
+    hosts: frozenset[str] = LOOPBACK,
+    max_body: int = 64 << 20,
+    facades: Facades | None = None,
+    origins: frozenset[str] = frozenset(),
 ) -> Guard:
     """Build the application.
 
     Args:
-        engine: does the work.
+        engine: does the work; is closed when the server ends.
         keys: who may use it; None only where the server listens on loopback alone.
         hosts: accepted Host headers, without port.
-        max_body: bytes of the largest request.
+        max_body: bytes of the largest request of the native protocol.
+        facades: which other protocols are spoken; none if left out.
+        origins: web pages of other origins that may use the server (CORS).
     """
-    app = FastAPI(title="SAMMed3DSegment", openapi_url=None, docs_url=None, redoc_url=None)
+    facades = facades or Facades()
+    leases = Leases(facades.sessions, facades.memory_mib << 20)
+    speaks_nni = nninteractive.Facade(engine, leases, facades.axes, facades.volume_mib << 20)
+    speaks_monai = monailabel.Facade(engine, leases, keys, facades.volume_mib << 20)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeper = asyncio.create_task(leases.sweep_forever())
+        yield
+        sweeper.cancel()
+        speaks_nni.close()
+        await asyncio.to_thread(engine.close)
+
+    app = FastAPI(title="SAMMed3DSegment", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
 
     @app.get("/livez")
     async def livez() -> Response:
+        """Tell that the process answers."""
         return Response("alive", media_type="text/plain")
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses={503: {"description": "No device works, or too many predictions wait."}})
     async def readyz() -> Response:
-        return Response("ready", media_type="text/plain")
+        """Tell whether a prediction would be worked on now."""
+        if engine.is_ready:
+            return Response("ready", media_type="text/plain")
+        return Response("not ready", 503, media_type="text/plain")
 
-    @app.get(wire.INFO)
-    async def info() -> dict[str, Any]:
-        return _info(engine, max_body)
+    app.include_router(native.router(engine, max_body))
+    open_paths, volume_paths = OPEN_PATHS, frozenset[str]()
+    if facades.nninteractive:
+        app.include_router(speaks_nni.router())
+        open_paths |= nninteractive.OPEN_PATHS
+        volume_paths |= nninteractive.VOLUME_PATHS
+    if facades.monailabel:
+        app.include_router(speaks_monai.router())
+        open_paths |= monailabel.OPEN_PATHS
+        volume_paths |= monailabel.VOLUME_PATHS
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    spoken = ["SAMMed3DSegment (/v1)"]
+    spoken += ["nnInteractive 2"] * facades.nninteractive + ["MONAI Label"] * facades.monailabel
+    app.state.hint = f"There is nothing here. This server speaks: {', '.join(spoken)}."
 
-    @app.head(wire.PATCH)
-    async def has_patch(digest: str, request: Request) -> Response:
-        return Response(status_code=200 if engine.has_patch(request.scope["user"], digest) else 404)
+    def limit(path: str) -> int:
+        if path.startswith("/v1/"):
+            return max_body
+        return facades.volume_mib << 20 if path.startswith(tuple(volume_paths)) else SMALL_BODY
 
-    @app.put(wire.PATCH)
-    async def put_patch(digest: str, request: Request) -> Response:
-        body = await request.body()
-        return await run_in_threadpool(_put_patch, engine, request, digest, body)
-
-    @app.post(wire.PREDICTIONS)
-    async def predict(digest: str, request: Request) -> Response:
-        body = await request.body()
-        return await _predict(engine, request, digest, body)
-
-    @app.delete(wire.PREDICTION)
-    async def cancel(request: Request) -> Response:
-        engine.cancel(request.scope["user"], request.path_params["request"])
-        return Response(status_code=204)
-
-    return Guard(app, keys, hosts, max_body)
-
-
-def _info(engine: Engine, max_body: int) -> dict[str, Any]:
-    models = [
-        {
-            "name": m.name,
-            "title": m.title,
-            "sha256": m.sha256,
-            "licence": m.licence,
-            "preset": m.predictor.preset.to_json(),
-            "device": str(getattr(m.predictor, "device", "")),
-        }
-        for m in engine.models.values()
-    ]
-    return {"protocol": wire.PROTOCOL, "models": models, "limits": {"body": max_body, "clicks": MAX_CLICKS}}
+    rules = Rules(keys, hosts, open_paths, limit, origins)
+    return Guard(app, rules, engine.metrics, app.openapi)
 
 
-def _put_patch(engine: Engine, request: Request, digest: str, body: bytes) -> Response:
-    shapes = {model.predictor.preset.patch_shape for model in engine.models.values()}
-    voxels, reason = None, ""
-    for shape in shapes:
-        try:
-            voxels = wire.unpack(body, shape)
-            break
-        except WireError as error:
-            reason = str(error)
-    if voxels is None:
-        return _error(request, 422, reason)
-    if hashlib.sha256(voxels.data).hexdigest() != digest:
-        return _error(request, 422, "The patch has not got the SHA-256 of its address.")
-    engine.put_patch(request.scope["user"], digest, voxels)
-    return Response(status_code=201)
+async def _http_problem(request: Request, error: Exception) -> Response:
+    error = cast(HTTPException, error)
+    detail = request.app.state.hint if error.status_code == 404 and "route" not in request.scope else str(error.detail)
+    return problem(request.scope, error.status_code, detail, error.headers)
 
 
-async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -> Response:
-    try:
-        model, clicks, request_id, initial = _read_request(engine, body)
-    except WireError as error:
-        return _error(request, 422, str(error))
-    if model not in engine.models:
-        return _error(request, 404, "There is no such model. See /v1/info.", "model")
-    started: list[Cancellation] = []
-    user = request.scope["user"]
-    work = asyncio.ensure_future(
-        run_in_threadpool(engine.predict, user, digest, model, clicks, initial, request_id, started.append)
-    )
-    while not work.done():
-        await asyncio.wait({work}, timeout=WATCH)
-        if not work.done() and await request.is_disconnected():
-            for cancellation in started:
-                cancellation.cancel()
-    return _answer(request, work)
-
-
-def _answer(request: Request, work: asyncio.Future[Prediction | None]) -> Response:
-    try:
-        prediction = work.result()
-    except BusyError:
-        response = _error(request, 429, "The server is busy.")
-        response.headers["Retry-After"] = "1"
-        return response
-    except PredictionCancelled:
-        return _error(request, wire.CANCELLED, "The prediction was cancelled.")
-    except SAMMed3DError as error:
-        return _error(request, 422, str(error))
-    if prediction is None:
-        return _error(request, 404, "This patch is not here (any more). Upload it again.", "patch")
-    head = {"score": prediction.score, "seconds": dict(prediction.seconds)}
-    return Response(wire.join(head, wire.pack(prediction.low_res)), media_type=BINARY)
-
-
-def _read_request(engine: Engine, body: bytes) -> tuple[str, list[PatchClick], str, Any]:
-    head, rest = wire.split(body)
-    model, request_id, clicks = head.get("model"), head.get("request"), head.get("clicks")
-    if not isinstance(model, str) or not isinstance(request_id, str) or not re.fullmatch(r"\w{1,64}", request_id):
-        raise WireError("A prediction needs a model and a request id (letters and digits).")
-    if not isinstance(clicks, list) or not 1 <= len(clicks) <= MAX_CLICKS:
-        raise WireError(f"A prediction needs 1 to {MAX_CLICKS} clicks.")
-    preset = engine.preset_of(model) if model in engine.models else None
-    limits = preset.patch_shape if preset is not None else (4096, 4096, 4096)
-    parsed = [_read_click(click, limits) for click in clicks]
-    initial = wire.unpack(rest, preset.low_res_shape) if len(rest) and preset is not None else None
-    return model, parsed, request_id, initial
-
-
-def _read_click(click: Any, limits: tuple[int, int, int]) -> PatchClick:
-    if not isinstance(click, list) or len(click) != 4 or not isinstance(click[3], bool):
-        raise WireError("A click is [r, a, s, positive].")
-    voxel = [v for v in click[:3] if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(voxel) != 3 or not all(0 <= v < n for v, n in zip(voxel, limits, strict=True)):
-        raise WireError("A click lies outside the patch.")
-    return PatchClick((float(voxel[0]), float(voxel[1]), float(voxel[2])), click[3])
-
-
-def _error(request: Request, status: int, detail: str, missing: str = "") -> Response:
-    body, _ = problem(status, detail, request.scope["request_id"])
-    response = Response(body, status_code=status, media_type="application/problem+json")
-    if missing:
-        response.headers["X-SAMMed3D-Missing"] = missing
-    return response
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Say which field is wrong; what it held is not repeated."""
+    error = cast(RequestValidationError, error)
+    said = "; ".join(f"{'.'.join(str(part) for part in e['loc'][1:])}: {e['msg']}" for e in error.errors()[:5])
+    return problem(request.scope, 422, said or "The request is not understood.")

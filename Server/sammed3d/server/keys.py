@@ -1,4 +1,4 @@
-"""Keys of users: named, random, and kept only as hashes."""
+"""Keys of users: named, random, and kept only as hashes; and how much each user may ask for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,29 @@ import hmac
 import json
 import re
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sammed3d.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much a user may ask for.
+
+    Attributes:
+        per_minute: predictions a minute; 0 for no limit.
+        waiting: predictions under way at once.
+        patches_mib: memory for uploaded patches.
+    """
+
+    per_minute: int = 0
+    waiting: int = 1 << 20
+    patches_mib: int = 1 << 20
+
+
+NO_QUOTA = Quota()
 
 
 class Keys:
@@ -17,14 +37,16 @@ class Keys:
 
     Args:
         hashes: from a user's name to the SHA-256 (hex) of the key. Keys are 256 random bits, which needs no salt.
+        quotas: by user's name.
     """
 
-    def __init__(self, hashes: dict[str, str]) -> None:
-        self._hashes = dict(hashes)
+    def __init__(self, hashes: dict[str, str], quotas: dict[str, Quota] | None = None) -> None:
+        self._hashes = {name: bytes.fromhex(digest) for name, digest in hashes.items()}
+        self.quotas = dict(quotas or {})
 
     def user_of(self, key: str) -> str | None:
         """Return the name of the user with a key, or None; takes the same time whether or not there is one."""
-        digest = _hash(key)
+        digest = hashlib.sha256(key.encode()).digest()
         found = None
         for name, known in self._hashes.items():
             if hmac.compare_digest(known, digest):
@@ -33,18 +55,25 @@ class Keys:
 
     @classmethod
     def read(cls, path: Path) -> Keys:
-        """Read a file of keys.
+        """Read a file of keys: `{"anna": "hash", "ben": {"sha256": "hash", "per_minute": 60, "waiting": 2}}`.
 
         Raises:
             ModelError: it is not there, or not such a file.
         """
-        try:
-            hashes = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ModelError(f"{path}: cannot be read as a file of keys. Make one: sammed3d serve-key NAME") from error
-        if not isinstance(hashes, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(h)) for h in hashes.values()):
-            raise ModelError(f"{path}: holds something else than names and SHA-256 hashes of keys.")
-        return cls(hashes)
+        entries = _read_entries(path)
+        if entries is None:
+            raise ModelError(f"{path}: cannot be read as a file of keys. Make one: sammed3d serve-key NAME")
+        hashes, quotas = {}, {}
+        for name, entry in entries.items():
+            fields = dict(entry) if isinstance(entry, dict) else {"sha256": entry}
+            digest = fields.pop("sha256", None)
+            if not re.fullmatch("[0-9a-f]{64}", str(digest)):
+                raise ModelError(f"{path}: holds something else than names and SHA-256 hashes of keys.")
+            known = set(Quota.__dataclass_fields__)
+            if not set(fields) <= known or not all(type(v) is int and v >= 0 for v in fields.values()):
+                raise ModelError(f"{path}: the quota of {name!r} is not understood. It takes whole numbers: {known}.")
+            hashes[name], quotas[name] = str(digest), Quota(**fields)
+        return cls(hashes, quotas)
 
 
 def add_key(path: Path, name: str) -> str:
@@ -53,14 +82,21 @@ def add_key(path: Path, name: str) -> str:
     Raises:
         ModelError: the user has one already, or the file cannot be read.
     """
-    hashes = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    hashes = _read_entries(path) if path.is_file() else {}
+    if hashes is None:
+        raise ModelError(f"{path}: is there, but no file of keys. Name another file.")
     if name in hashes:
         raise ModelError(f"{name!r} has a key already. Delete its line from {path} to make a new one.")
     key = secrets.token_urlsafe(32)
     path.touch(mode=0o600)
-    path.write_text(json.dumps(hashes | {name: _hash(key)}, indent=2), encoding="utf-8")
+    entries = hashes | {name: hashlib.sha256(key.encode()).hexdigest()}
+    path.write_text(json.dumps(entries, indent=2), encoding="utf-8")
     return key
 
 
-def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+def _read_entries(path: Path) -> dict[str, Any] | None:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    return entries if isinstance(entries, dict) else None

@@ -1,33 +1,25 @@
-"""Start the server: models, addresses and what must not be opened by accident."""
+"""Start the server: models, devices, addresses and what must not be opened by accident."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 from pathlib import Path
 
+import uvicorn
+
 from sammed3d.errors import ModelError
-from sammed3d.server.app import LOOPBACK, create_app
+from sammed3d.server import logs
+from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.engine import Engine, ServedModel
 from sammed3d.server.guard import Guard
 from sammed3d.server.keys import Keys
-from sammed3d.zoo import load_predictor
+from sammed3d.server.metrics import Metrics
+from sammed3d.server.settings import ServerSettings
+from sammed3d.server.worker import ModelSpec, WorkerSettings, start_workers
 from sammed3d.zoo.store import ModelStore
 
-
-def load_models(names: Sequence[str], device: str, store: ModelStore | None = None) -> list[ServedModel]:
-    """Load installed models by name.
-
-    Raises:
-        ModelError: one is not installed, or the device cannot be used.
-    """
-    store = store or ModelStore()
-    served = []
-    for name in names:
-        model = store.model(name)
-        predictor = load_predictor(model.path, device=device, family=model.family)
-        served.append(ServedModel(name, model.title, model.sha256, model.licence, predictor))
-    return served
+CONNECTIONS = 512
+"""Open at once; further ones are told to come back later."""
 
 
 def check_exposure(host: str, keys: Path | None, tls: bool, insecure_http: bool) -> None:
@@ -36,7 +28,7 @@ def check_exposure(host: str, keys: Path | None, tls: bool, insecure_http: bool)
     Raises:
         ModelError: says what is missing.
     """
-    if _is_loopback(host):
+    if is_loopback(host):
         return
     if keys is None:
         raise ModelError(
@@ -50,21 +42,95 @@ def check_exposure(host: str, keys: Path | None, tls: bool, insecure_http: bool)
         )
 
 
-def build(
-    models: Sequence[ServedModel],
-    host: str,
-    keys: Path | None,
-    host_names: Sequence[str],
-    max_body: int,
-    cache_mib: int,
-) -> Guard:
-    """Build the application for an address."""
-    hosts = LOOPBACK | {host.lower()} | {name.lower() for name in host_names}
-    engine = Engine(models, cache_mib)
-    return create_app(engine, None if keys is None else Keys.read(keys), frozenset(hosts), max_body)
+def find_models(settings: ServerSettings, store: ModelStore | None = None) -> tuple[ModelSpec, ...]:
+    """Find the installed models that are to be served.
+
+    Raises:
+        ModelError: one is not installed.
+    """
+    store = store or ModelStore()
+    found = [store.model(name) for name in settings.model]
+    return tuple(ModelSpec(m.name, m.title, m.sha256, m.licence, m.path, m.family) for m in found)
 
 
-def _is_loopback(host: str) -> bool:
+def worker_settings(settings: ServerSettings, models: tuple[ModelSpec, ...]) -> list[WorkerSettings]:
+    """Return what the worker on each device has to do."""
+    return [
+        WorkerSettings(models, device, settings.batch, settings.gpu_cache_mib, settings.host_cache_mib)
+        for device in settings.device
+    ]
+
+
+def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
+    """Start the workers and build the application in front of them.
+
+    Raises:
+        ModelError: the settings would open the server, or a file, a model or a device cannot be used.
+    """
+    tls = settings.tls_cert is not None and settings.tls_key is not None
+    check_exposure(settings.host, settings.keys, tls, settings.insecure_http)
+    keys = None if settings.keys is None else Keys.read(settings.keys)
+    metrics = Metrics()
+    devices = start_workers(workers, metrics.restarted)
+    started = devices[0].started
+    models = [ServedModel(m.name, m.title, m.sha256, m.licence, started.presets[m.name]) for m in workers[0].models]
+    engine = Engine(
+        models,
+        devices,
+        ", ".join(sorted({device.started.device for device in devices})),
+        settings.cache_mib,
+        settings.queue,
+        None if keys is None else keys.quotas,
+        metrics,
+    )
+    return application(settings, engine, keys)
+
+
+def application(settings: ServerSettings, engine: Engine, keys: Keys | None) -> Guard:
+    """Build the application for an engine."""
+    alone = is_loopback(settings.host)
+    facades = Facades(
+        alone if settings.nninteractive is None else settings.nninteractive,
+        alone if settings.monailabel is None else settings.monailabel,
+        settings.nninteractive_axes,
+        settings.sessions,
+        settings.volume_mib,
+        settings.volumes_mib,
+    )
+    hosts = LOOPBACK | {settings.host.lower()} | {name.lower() for name in settings.host_name}
+    return create_app(engine, keys, frozenset(hosts), settings.max_body, facades, frozenset(settings.origin))
+
+
+def run(settings: ServerSettings) -> None:
+    """Serve until told to stop; what runs then is finished.
+
+    Raises:
+        ModelError: see `build`.
+    """
+    logs.set_up(settings.log)
+    app = build(settings, worker_settings(settings, find_models(settings)))
+    if settings.admin_port:
+        app.metrics.serve(settings.admin_host, settings.admin_port)
+    scheme = "https" if settings.tls_cert else "http"
+    print(f"Serving {', '.join(settings.model)} on {scheme}://{settings.host}:{settings.port}", flush=True)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=30,
+        h11_max_incomplete_event_size=16 << 10,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether nobody else can reach this address."""
     if host == "localhost":
         return True
     try:

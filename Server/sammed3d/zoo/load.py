@@ -26,6 +26,8 @@ def load_predictor(
     precision: Precision = "auto",
     family: str | None = None,
     base: str | os.PathLike[str] | None = None,
+    cache_mib: int = 256,
+    host_cache_mib: int = 0,
 ) -> TorchPredictor:
     """Load a model for prediction in this process.
 
@@ -36,6 +38,8 @@ def load_predictor(
         precision: "auto", "float32", "bfloat16" or "float16".
         family: one of `families.FAMILIES`, where keys and shapes do not tell it.
         base: the checkpoint that a file of low-rank (LoRA) matrices alone was trained on.
+        cache_mib: bound of each cache on the device; see `TorchPredictor`.
+        host_cache_mib: bound of each cache in the computer's memory.
 
     Raises:
         ModelError: the model is not known or not installed, or the device or precision cannot be used.
@@ -52,7 +56,16 @@ def load_predictor(
         exported = OnnxNetwork(path)
         return TorchPredictor(exported, exported.preset, exported.name, device="cpu", precision="float32")
     network, preset, name, notes = load_network(path, family, base)
-    return TorchPredictor(network, preset, name, device=device, precision=precision, notes=notes)
+    return TorchPredictor(
+        network,
+        preset,
+        name,
+        device=device,
+        precision=precision,
+        cache_mib=cache_mib,
+        host_cache_mib=host_cache_mib,
+        notes=notes,
+    )
 
 
 def load_network(

@@ -1,0 +1,135 @@
+"""Volumes that other products' clients upload, each behind a lease that ends when nobody uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+SWEEP = 15.0
+"""Seconds between two looks for leases that ended."""
+
+
+class NoRoomError(Exception):
+    """As many leases as allowed are taken."""
+
+
+class NoMemoryError(Exception):
+    """As much memory as allowed is taken."""
+
+
+class LeaseEndedError(Exception):
+    """There is no such lease (any more), or it is somebody else's."""
+
+
+@dataclass(eq=False)
+class Lease:
+    """A client's place on the server.
+
+    Attributes:
+        token: names it.
+        user: whose it is; for others it is not there.
+        idle: seconds without an action of the user after which it ends.
+        silence: seconds without any request after which it ends; 0 for never.
+        state: what the facade keeps of it.
+        bytes: memory that counts for it.
+        lock: held while its state is worked on.
+    """
+
+    token: str
+    user: str
+    idle: float
+    silence: float
+    state: Any = None
+    bytes: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    acted: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until it ends if the user does nothing."""
+        return max(0.0, self.idle - (time.monotonic() - self.acted))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        silent = bool(self.silence) and time.monotonic() - self.heard > self.silence
+        return self.remaining == 0 or silent
+
+
+class Leases:
+    """All leases of a server.
+
+    Args:
+        most: leases at once.
+        max_bytes: memory that all of them take together.
+    """
+
+    def __init__(self, most: int, max_bytes: int) -> None:
+        self.most, self.max_bytes = most, max_bytes
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+
+    def claim(self, user: str, idle: float, silence: float = 0.0, state: Any = None) -> Lease:
+        """Make a lease.
+
+        Raises:
+            NoRoomError: all are taken.
+        """
+        self.sweep()
+        with self._lock:
+            if len(self._leases) >= self.most:
+                raise NoRoomError("All sessions of this server are taken. Try again later.")
+            lease = Lease(secrets.token_urlsafe(32), user, idle, silence, state)
+            self._leases[lease.token] = lease
+        return lease
+
+    def get(self, token: str, user: str, acts: bool = True) -> Lease:
+        """Find a lease; `acts` says whether the user did something.
+
+        Raises:
+            LeaseEndedError: there is none.
+        """
+        with self._lock:
+            lease = self._leases.get(token)
+        if lease is None or lease.user != user or lease.is_over:
+            raise LeaseEndedError("This session has ended. Start a new one; the mask in your program is not lost.")
+        lease.heard = time.monotonic()
+        if acts:
+            lease.acted = lease.heard
+        return lease
+
+    def take_memory(self, lease: Lease, count: int) -> None:
+        """Let a lease take so many bytes, instead of what it had.
+
+        Raises:
+            NoMemoryError: there is not so much left.
+        """
+        with self._lock:
+            others = sum(each.bytes for each in self._leases.values() if each is not lease)
+            if others + count > self.max_bytes:
+                raise NoMemoryError("The server has no memory left for this volume. Try again later, or crop it.")
+            lease.bytes = count
+
+    def release(self, token: str, user: str) -> None:
+        """End a lease, if there is one."""
+        with self._lock:
+            lease = self._leases.get(token)
+            if lease is not None and lease.user == user:
+                del self._leases[token]
+
+    def sweep(self) -> None:
+        """Forget leases that ended."""
+        with self._lock:
+            for token in [token for token, lease in self._leases.items() if lease.is_over]:
+                del self._leases[token]
+
+    async def sweep_forever(self) -> None:
+        """Forget leases that ended, every now and then."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            self.sweep()

@@ -1,0 +1,99 @@
+"""All settings of the server: from the command line, else the environment, else a file, else what is safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from sammed3d.errors import ModelError
+
+
+class ServerSettings(BaseSettings):
+    """What `sammed3d serve` can be told.
+
+    Each field is an option of the command (`--cache-mib`), a variable of the environment (`SAMMED3D_CACHE_MIB`) and an
+    entry of the configuration file (`cache_mib = 2048`). The command line wins over the environment, and that over the
+    file.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SAMMED3D_", extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; others than loopback need keys and TLS.")
+    port: int = Field(8443, ge=0, lt=1 << 16, description="Port to listen on.")
+    model: list[str] = Field(["default"], description="Installed models to serve; the first is the default.")
+    device: list[str] = Field(["auto"], description="Devices, a process on each: auto, cpu, cuda:0, mps.")
+    keys: Path | None = Field(None, description="File of keys; see serve-key.")
+    tls_cert: Path | None = Field(None, description="Certificate chain, PEM.")
+    tls_key: Path | None = Field(None, description="Private key, PEM.")
+    insecure_http: bool = Field(False, description="Do without TLS, where a reverse proxy in front encrypts.")
+    host_name: list[str] = Field([], description="Further host names to answer to.")
+    origin: list[str] = Field([], description="Web pages of other origins that may use the server (CORS).")
+    max_body: int = Field(64 << 20, gt=0, description="Bytes of the largest request of our own clients.")
+    cache_mib: int = Field(1024, ge=0, description="Memory for uploaded patches.")
+    gpu_cache_mib: int = Field(512, gt=0, description="Memory on each device for embeddings, and again for logits.")
+    host_cache_mib: int = Field(512, ge=0, description="Memory for what does not fit on a GPU, per GPU, twice.")
+    queue: int = Field(32, gt=0, description="Predictions that may wait or run.")
+    batch: int = Field(0, ge=0, description="Patches encoded together; 0 for one on a CPU and four on a GPU.")
+    nninteractive: bool | None = Field(None, description="Speak nnInteractive 2; yes on loopback if not said.")
+    nninteractive_axes: str = Field("SPL", description="Directions of the axes of nnInteractive images.")
+    monailabel: bool | None = Field(None, description="Speak MONAI Label; yes on loopback if not said.")
+    sessions: int = Field(8, gt=0, description="Volumes of clients of other products that are open at once.")
+    volume_mib: int = Field(1024, gt=0, description="Largest volume of such a client.")
+    volumes_mib: int = Field(4096, gt=0, description="Memory for all their volumes.")
+    admin_port: int = Field(0, ge=0, lt=1 << 16, description="Port of Prometheus metrics; 0 for none.")
+    admin_host: str = Field("127.0.0.1", description="Address of the metrics.")
+    log: Literal["text", "json"] = Field("text", description="Format of log lines.")
+    ray: bool = Field(False, description="Run on Ray Serve, with a replica for each device.")
+    ray_address: str = Field("", description="Address of a Ray cluster to join; none for one on this machine.")
+
+    file: ClassVar[Path | None] = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Say in which order sources are asked."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.file)
+
+
+def read_settings(file: Path | None, **given: Any) -> ServerSettings:
+    """Put the settings together.
+
+    Args:
+        file: TOML file, or None.
+        given: on the command line; None where not given.
+
+    Raises:
+        ModelError: names the setting that is wrong.
+    """
+    if file is not None and not file.is_file():
+        raise ModelError(f"{file}: there is no such configuration file.")
+
+    class FromFile(ServerSettings):
+        pass
+
+    FromFile.file = file
+    try:
+        return FromFile(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "a setting"
+        raise ModelError(f"The server's setting {name!r} is wrong: {first['msg']}.") from error
+    except ValueError as error:  # TOML that is none, or a list in the environment that is no JSON
+        raise ModelError(f"The server's settings cannot be read: {error}.") from error
+
+
+def default_of(name: str) -> str:
+    """Return a field's description and default, for the help of the command line."""
+    field = ServerSettings.model_fields[name]
+    default = field.default
+    shown = " ".join(default) if isinstance(default, list) else default
+    return f"{field.description}" + (f" [default: {shown}]" if shown not in (None, "", False) else "")

@@ -1,0 +1,72 @@
+"""What worker processes load in tests: stand-ins that wait, fail and die on demand. A folder says what they do."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from helpers import ThresholdPredictor
+from sammed3d.predictor import Cancellation, Prediction
+from sammed3d.preset import Preset
+from sammed3d.server.scheduler import Job
+from sammed3d.server.worker import Loaded, ModelSpec, WorkerSettings, patch_of
+
+SMALL = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4))
+
+
+class Troubled(ThresholdPredictor):
+    """Does what files in a folder say: `slow` waits, `die` ends the process, `fail` raises, `once` does so only once.
+
+    `hurt` holds a threshold: only predictions whose first click has a larger first coordinate are troubled.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(preset=SMALL)
+        self.folder = folder
+
+    def predict(self, patch, clicks, initial=None, cancellation: Cancellation | None = None) -> Prediction:
+        _ = patch.voxels
+        with (self.folder / "calls").open("a") as file:
+            file.write(f"{os.getpid()} {patch.digest[:8]} {len(clicks)}\n")
+        hurt = self.folder / "hurt"
+        if not hurt.exists() or clicks[0].voxel[0] > float(hurt.read_text()):
+            self._trouble(cancellation or Cancellation())
+        return super().predict(patch, clicks, initial, cancellation)
+
+    def _trouble(self, cancellation: Cancellation) -> None:
+        has = {name: (self.folder / name).exists() for name in ("die", "fail", "slow")}
+        if (self.folder / "once").exists():
+            for name in ("die", "fail"):
+                (self.folder / name).unlink(missing_ok=True)
+        if has["die"]:
+            os._exit(3)
+        if has["fail"]:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nand more")
+        while (self.folder / "slow").exists():
+            cancellation.check()
+            time.sleep(0.01)
+
+
+def load_troubled(settings: WorkerSettings) -> Loaded:
+    """Load the stand-in; the model's path is its folder."""
+    folder = settings.models[0].path
+    if (folder / "broken").exists():
+        raise OSError("cannot be started")
+    return Loaded("cpu", 1, {spec.name: Troubled(folder) for spec in settings.models})
+
+
+def troubled(folder: Path) -> WorkerSettings:
+    """Return settings for a worker with the stand-in."""
+    return WorkerSettings((ModelSpec("default", "Stand-in", "0" * 64, "", folder),), "cpu", load=load_troubled)
+
+
+def job(seed: int = 0, first: float = 1.0, clicks: int = 1) -> Job:
+    """Make a job on a random patch."""
+    from sammed3d.predictor import PatchClick
+
+    voxels = np.random.default_rng(seed).standard_normal((16, 16, 16)).astype(np.float32)
+    patch = patch_of(voxels, f"{seed:064x}")
+    return Job("default", patch, tuple(PatchClick((first, 2.0, 3.0 + n), True) for n in range(clicks)))
