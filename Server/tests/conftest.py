@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,11 @@ def tiny_checkpoint(tiny_network: SamMed3d, tmp_path_factory: pytest.TempPathFac
     metadata = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json(), "name": "Tiny"}
     write_checkpoint(path, tiny_network.state_dict(), **metadata)
     return path
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -42,6 +42,7 @@ class LiveServer:
 
     def stop(self):
         self._server.should_exit = True
+        self._thread.join(3)
         self._server.force_exit = True
         self._thread.join(10)
 
