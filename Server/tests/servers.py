@@ -10,6 +10,7 @@ import uvicorn
 
 from sammed3d.server.app import create_app
 from sammed3d.server.engine import Engine, ServedModel
+from sammed3d.server.protocol import ImpatientProtocol
 from sammed3d.server.scheduler import Scheduler
 
 
@@ -31,8 +32,10 @@ class LiveServer:
         of_engine = {k: v for k, v in self._options.items() if k in ("cache_mib", "queue", "quotas")}
         self.engine = Engine([model], devices, "cpu", **of_engine)
         rest = {k: v for k, v in self._options.items() if k in ("hosts", "max_body", "facades", "origins")}
-        app = create_app(self.engine, self._keys, **rest)
-        config = uvicorn.Config(app, host="127.0.0.1", port=self._port, log_level="warning", access_log=False)
+        self.app = app = create_app(self.engine, self._keys, **rest)
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=self._port, http=ImpatientProtocol, log_level="warning", access_log=False
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

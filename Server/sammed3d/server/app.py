@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from sammed3d.server import monailabel, native, nninteractive
 from sammed3d.server.engine import Engine
-from sammed3d.server.guard import Guard, Rules
+from sammed3d.server.guard import FAILED, Guard, Rules
 from sammed3d.server.keys import Keys
 from sammed3d.server.leases import Leases
 from sammed3d.server.problems import problem
@@ -103,6 +103,7 @@ def create_app(
         volume_paths |= monailabel.VOLUME_PATHS
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unforeseen)
     spoken = ["SAMMed3DSegment (/v1)"]
     spoken += ["nnInteractive 2"] * facades.nninteractive + ["MONAI Label"] * facades.monailabel
     app.state.hint = f"There is nothing here. This server speaks: {', '.join(spoken)}."
@@ -120,6 +121,11 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     detail = request.app.state.hint if error.status_code == 404 and "route" not in request.scope else str(error.detail)
     return problem(request.scope, error.status_code, detail, error.headers)
+
+
+async def _unforeseen(request: Request, _: Exception) -> Response:
+    """Answer what nobody foresaw; the guard logs it."""
+    return problem(request.scope, 500, FAILED)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -23,6 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+FAILED = "The server failed. Its log says more under the request id."
 BODY_PAUSE = 30.0
 """Seconds that a client may be silent in the middle of a body."""
 SECURITY_HEADERS = (
@@ -90,7 +91,7 @@ class Guard:
                 await exchange.refuse(*exchange.cut)
         except Exception:
             log.exception("request %s failed", scope["request_id"])
-            await exchange.refuse(500, "The server failed. Its log says more under the request id.")
+            await exchange.refuse(500, FAILED)
         finally:
             self._note(scope, exchange.status, time.perf_counter() - begin)
 

@@ -103,7 +103,8 @@ def _read_nifti(head: bytes, up_to: Any, most_bytes: int) -> Volume:
     array = _array(up_to(offset + math.prod(shape) * dtype.itemsize)[offset:], dtype, shape)
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1, 0):
-        array = (array.astype(np.float32) * np.float32(slope) + np.float32(intercept)).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dealt with by Volume
+            array = (array.astype(np.float32) * np.float32(slope) + np.float32(intercept)).astype(np.float32)
     return Volume(array, Grid(shape, np.asarray(header.get_best_affine(), np.float64)), "the image")
 
 

@@ -37,6 +37,7 @@ class Lease:
         state: what the facade keeps of it.
         bytes: memory that counts for it.
         lock: held while its state is worked on.
+        acted, heard: when the user did something, and when the program last asked anything; monotonic seconds.
     """
 
     token: str
@@ -46,8 +47,8 @@ class Lease:
     state: Any = None
     bytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
-    acted: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
+    acted: float = 0.0
+    heard: float = 0.0
 
     @property
     def remaining(self) -> float:
@@ -84,7 +85,8 @@ class Leases:
         with self._lock:
             if len(self._leases) >= self.most:
                 raise NoRoomError("All sessions of this server are taken. Try again later.")
-            lease = Lease(secrets.token_urlsafe(32), user, idle, silence, state)
+            now = time.monotonic()
+            lease = Lease(secrets.token_urlsafe(32), user, idle, silence, state, acted=now, heard=now)
             self._leases[lease.token] = lease
         return lease
 

@@ -14,6 +14,8 @@ from sammed3d.server.engine import Engine, ServedModel
 from sammed3d.server.guard import Guard
 from sammed3d.server.keys import Keys
 from sammed3d.server.metrics import Metrics
+from sammed3d.server.nninteractive import directions_of
+from sammed3d.server.protocol import ImpatientProtocol
 from sammed3d.server.settings import ServerSettings
 from sammed3d.server.worker import ModelSpec, WorkerSettings, start_workers
 from sammed3d.zoo.store import ModelStore
@@ -69,6 +71,7 @@ def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
     """
     tls = settings.tls_cert is not None and settings.tls_key is not None
     check_exposure(settings.host, settings.keys, tls, settings.insecure_http)
+    directions_of(settings.nninteractive_axes)
     keys = None if settings.keys is None else Keys.read(settings.keys)
     metrics = Metrics()
     devices = start_workers(workers, metrics.restarted)
@@ -120,6 +123,7 @@ def run(settings: ServerSettings) -> None:
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         log_config=None,
+        http=ImpatientProtocol,
         access_log=False,
         server_header=False,
         limit_concurrency=CONNECTIONS,

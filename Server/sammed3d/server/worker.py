@@ -6,6 +6,7 @@ another one is started and the jobs are sent again; one that was being worked on
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import multiprocessing
@@ -137,6 +138,7 @@ class Worker:
         self.started = self._start()
         self._reader = threading.Thread(target=self._read, name="worker", daemon=True)
         self._reader.start()
+        atexit.register(self.close)  # the process does not listen to signals, so it must not be left to itself
 
     @property
     def is_ready(self) -> bool:
@@ -163,6 +165,7 @@ class Worker:
 
     def close(self) -> None:
         """Let the process finish what runs, and end."""
+        atexit.unregister(self.close)
         self._closed.set()
         with self._lock:
             self._send("close")
