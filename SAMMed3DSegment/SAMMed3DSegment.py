@@ -73,7 +73,7 @@ class SAMMed3DSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.segmenter,
             self.logic.settings,
             self.logic.store,
-            self.logic.diagnose,
+            self.logic.predictors.diagnose,
             self.logic.getParameterNode,
         )
         scene = slicer.mrmlScene
@@ -126,12 +126,6 @@ class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
         from SAMMed3DSegmentLib.Parameters import SAMMed3DSegmentParameterNode
 
         return SAMMed3DSegmentParameterNode(super().getParameterNode())
-
-    def diagnose(self, url: str, key: str) -> list[str]:
-        """Test a server step by step; returns a line for each step. Takes seconds."""
-        from sammed3d.remote import diagnose
-
-        return diagnose(url, key)
 
     def wait(self) -> None:
         """Wait for all predictions; for scripts."""

@@ -43,12 +43,24 @@ class Predictors:
 
             if where != self._settings.url or not self._settings.consent:
                 raise ModelError(NO_CONSENT)
-            return RemotePredictor(where, model, key=self._settings.key)
+            return RemotePredictor(
+                where,
+                model,
+                key=self._settings.key,
+                verify=self._settings.authority or True,
+                proxies=self._settings.useProxies,
+            )
         if not torchInstalled():
             raise ModelError(NO_TORCH)
         from sammed3d import load_predictor  # noqa: PLC0415 - needs torch
 
         return load_predictor(model, device=where)
+
+    def diagnose(self, url: str, key: str) -> list[str]:
+        """Test a server step by step; returns a line for each step. Takes seconds."""
+        from sammed3d.remote import diagnose  # noqa: PLC0415 - only where it is used
+
+        return diagnose(url, key, self._settings.authority or True, self._settings.useProxies)
 
 
 def torchInstalled() -> bool:

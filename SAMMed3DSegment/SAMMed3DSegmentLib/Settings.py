@@ -55,6 +55,24 @@ class Settings:
         self._set("server/consent", self.url if agreed else "")
 
     @property
+    def authority(self) -> str:
+        """File with the certificate of the authority that signed the server's; "" for those the computer trusts."""
+        return self._get("server/authority", "")
+
+    @authority.setter
+    def authority(self, file: str) -> None:
+        self._set("server/authority", file.strip())
+
+    @property
+    def useProxies(self) -> bool:
+        """Whether to reach the server through the proxies that the computer is set up with."""
+        return self._get("server/proxies", "yes") == "yes"
+
+    @useProxies.setter
+    def useProxies(self, use: bool) -> None:
+        self._set("server/proxies", "yes" if use else "no")
+
+    @property
     def device(self) -> str:
         """The torch device: "auto", "cpu", "cuda", "cuda:1", "mps"."""
         return self._get("device", "auto")

@@ -39,7 +39,21 @@ def build(settings: Settings):
     key.setEchoMode(qt.QLineEdit.Password)
     url.connect("textChanged(QString)", lambda text: setattr(settings, "url", text))
     key.connect("textChanged(QString)", lambda text: setattr(settings, "key", text))
-    rows = ((_("Predictions run:"), place), (_("Device:"), device), (_("Server:"), url), (_("Key:"), key))
+    authority, proxies = qt.QLineEdit(settings.authority), qt.QCheckBox(_("Use the computer's proxies"))
+    authority.setToolTip(
+        _("File (PEM) of the authority that signed the server's certificate, if it is your hospital's")
+    )
+    authority.connect("textChanged(QString)", lambda text: setattr(settings, "authority", text))
+    proxies.setChecked(settings.useProxies)
+    proxies.connect("toggled(bool)", lambda use: setattr(settings, "useProxies", use))
+    rows = (
+        (_("Predictions run:"), place),
+        (_("Device:"), device),
+        (_("Server:"), url),
+        (_("Key:"), key),
+        (_("Certificate authority:"), authority),
+        ("", proxies),
+    )
     for label, widget in rows:
         form.addRow(label, widget)
     form.addRow(qt.QLabel(_("Nothing is sent to a server before you agree in the module's panel.")))

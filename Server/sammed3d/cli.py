@@ -17,6 +17,7 @@ from sammed3d.cli_models import models_app
 from sammed3d.cli_serve import serve, serve_key
 from sammed3d.errors import ModelError, PromptError
 from sammed3d.geometry import canonical_axes
+from sammed3d.predictor import Predictor
 from sammed3d.prompts import Click
 from sammed3d.segmentation import check_place, read_mask
 from sammed3d.session import Session
@@ -80,6 +81,10 @@ def segment(
     key: Annotated[
         str, typer.Option(envvar="SAMMED3D_KEY", help="Your key for the server; better in the environment.")
     ] = "",
+    ca: Annotated[
+        Path | None, typer.Option(help="Certificate (PEM) of the authority that signed the server's.")
+    ] = None,
+    no_proxy: Annotated[bool, typer.Option("--no-proxy", help="Reach the server past the proxies in use.")] = False,
     series: SeriesOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -94,7 +99,18 @@ def segment(
         with stage("Reading the volume", "read", seconds):
             image = Volume.read(volume, series)
         with stage("Loading the model", "load", seconds):
-            predictor = _predictor(model, device, precision, family, base, server, key)
+            if server is None:
+                predictor: Predictor = sammed3d.load_predictor(
+                    model,
+                    device,
+                    precision,  # type: ignore[arg-type]
+                    family,
+                    base,
+                )
+            elif (device, precision, family, base) != ("auto", "auto", None, None):
+                raise ModelError("With --server, device, precision, family and base are the server's: leave them out.")
+            else:
+                predictor = _connect(server, model, key, ca, not no_proxy)
         session = Session(image, predictor)
         with stage("Segmenting", "segment", seconds):
             _apply(session, parsed, points, initial, name, ijk, seconds)
@@ -185,16 +201,10 @@ def _apply(
             seconds[step] = seconds.get(step, 0.0) + value
 
 
-def _predictor(
-    model: str, device: str, precision: str, family: str | None, base: Path | None, server: str | None, key: str
-) -> Any:
-    if server is None:
-        return sammed3d.load_predictor(model, device, precision, family, base)  # type: ignore[arg-type]
-    if (device, precision, family, base) != ("auto", "auto", None, None):
-        raise ModelError("With --server, device, precision, family and base are the server's: leave them out.")
+def _connect(server: str, model: str, key: str, ca: Path | None, proxies: bool) -> Predictor:
     from sammed3d.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
 
-    return RemotePredictor(server, model, key=key)
+    return RemotePredictor(server, model, key=key, verify=True if ca is None else str(ca), proxies=proxies)
 
 
 def _parse_click(text: str) -> Click:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -246,14 +247,14 @@ def explain(response: requests.Response) -> str:
     return f"{detail} (HTTP {response.status_code})"
 
 
-def diagnose(url: str, key: str = "", verify: bool | str = True) -> list[str]:
+def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool = True) -> list[str]:
     """Test a server step by step; returns a line for each step, the last one says what to do if it failed."""
     try:
         address = _checked_url(url)
+        session = _session(key, verify, proxies)
     except ModelError as error:
         return [f"✗ {error}"]
     report = [f"✓ The address is well-formed: {address}"]
-    session = _session(key, verify, proxies=True)
     try:
         response = session.get(f"{address}/livez", timeout=TIMEOUTS)
     except requests.exceptions.SSLError:
@@ -279,8 +280,17 @@ def diagnose(url: str, key: str = "", verify: bool | str = True) -> list[str]:
     return [*report, f"✓ Models: {', '.join(models) or 'none'}"]
 
 
+class _Session(requests.Session):
+    """A session whose own certificates win over those that the environment names (REQUESTS_CA_BUNDLE)."""
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        return super().request(*args, **{"verify": self.verify} | kwargs)
+
+
 def _session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
-    session = requests.Session()
+    if isinstance(verify, str) and not Path(verify).is_file():
+        raise ModelError(f"{verify}: there is no such file of certificates.")
+    session = _Session()
     session.trust_env = proxies
     session.verify = verify
     session.headers[wire.PROTOCOL_HEADER] = str(wire.PROTOCOL)
@@ -299,6 +309,6 @@ def _checked_url(url: str) -> str:
 
 def _tls_words(url: str) -> str:
     return (
-        f"{url}: its certificate cannot be trusted. If your hospital has its own authority, install its certificate, "
-        "or name its file in the environment variable REQUESTS_CA_BUNDLE."
+        f"{url}: its certificate cannot be trusted. If your hospital has its own authority, name the file of its "
+        "certificate (settings of the module, or --ca)."
     )

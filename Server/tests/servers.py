@@ -24,7 +24,7 @@ class LiveServer:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if 'tls' in self._options else 'http'}://127.0.0.1:{self._port}"
 
     def start(self):
         model = ServedModel("default", "Test model", "0" * 64, "Apache-2.0", self._predictor.preset)
@@ -36,6 +36,8 @@ class LiveServer:
         config = uvicorn.Config(
             app, host="127.0.0.1", port=self._port, http=ImpatientProtocol, log_level="warning", access_log=False
         )
+        if "tls" in self._options:
+            config.ssl_certfile, config.ssl_keyfile = self._options["tls"]
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

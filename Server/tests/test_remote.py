@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import requests
+import trustme
 
 from helpers import ThresholdPredictor, small_volume
 from networks import TINY_PRESET
@@ -187,6 +188,37 @@ def test_the_connection_test_reports_step_by_step(tiny_network, keys):
         "✗ 'nonsense' is no address of a server. It looks like https://gpu.hospital.example:8443"
     ]
     assert diagnose("http://127.0.0.1:9")[-1].startswith("✗ Nothing answers there")
+
+
+def test_a_hospitals_own_authority_is_trusted_when_it_is_named(tiny_network, tmp_path, monkeypatch):
+    authority = trustme.CA()
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "other.pem"))
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    tls = (str(tmp_path / "server.pem"), None)
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu"), tls=tls) as server:
+        with pytest.raises(ModelError, match="cannot be trusted"):
+            RemotePredictor(server.url)
+        assert "cannot be trusted" in diagnose(server.url)[-1]
+        ca = str(tmp_path / "ca.pem")
+        assert RemotePredictor(server.url, verify=ca).preset == TINY_PRESET
+        assert diagnose(server.url, verify=ca)[1].endswith("the connection is encrypted")
+        with pytest.raises(ModelError, match="no such file of certificates"):
+            RemotePredictor(server.url, verify=str(tmp_path / "absent.pem"))
+
+
+def test_proxies_can_be_left_out(tiny_network, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
+        with pytest.raises(ModelError, match="cannot be reached"):
+            RemotePredictor(server.url)
+        assert RemotePredictor(server.url, proxies=False).preset == TINY_PRESET
+        assert diagnose(server.url, proxies=False)[-1].startswith("✓ Models")
 
 
 def test_logs_hold_nothing_of_the_patient(tiny_network, caplog, keys):

@@ -56,13 +56,17 @@ def test_the_settings_page_changes_the_settings():
     settings = Settings(slicer.app.userSettings())
     page = SettingsPage.build(settings)
     place, device = page.findChildren(qt.QComboBox)
-    url, key = (edit for edit in page.findChildren(qt.QLineEdit) if edit.parent() is page)
+    url, key, authority = (edit for edit in page.findChildren(qt.QLineEdit) if edit.parent() is page)
     place.setCurrentIndex(1)
     device.setCurrentText("cuda:1")
     url.setText("https://gpu.example.org")
     key.setText("secret")
+    authority.setText("/etc/hospital.pem")
+    assert settings.useProxies
+    page.findChildren(qt.QCheckBox)[0].click()
     assert (settings.place, settings.device) == (SERVER, "cuda:1")
     assert (settings.url, settings.key) == ("https://gpu.example.org", "secret")
+    assert (settings.authority, settings.useProxies) == ("/etc/hospital.pem", False)
     assert key.echoMode == qt.QLineEdit.Password
     slicer.app.userSettings().clear()
 
