@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MODEL ?= default
+# Programs of others that have to get along with our server, each in a folder of its own
+CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0.8.5
 
 .PHONY: demo test lint types unit benchmark constraints clean help
 
@@ -27,7 +29,7 @@ unit: $(VENV)/test-ready
 	$(BIN)/python -m pytest
 
 benchmark: $(VENV)/test-ready  ## compare with baselines on this machine
-	for script in encoder around_the_network precision runtimes slicer_click; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in encoder around_the_network precision runtimes slicer_click server; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 constraints: $(VENV)/test-ready  ## write down the versions in use
 	@echo "# Versions with which the tests pass; keeps a clone of today working later. Made by: make constraints" > constraints.txt
@@ -46,4 +48,6 @@ $(VENV)/demo-ready: Server/pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/test-ready: Server/pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable "Server[test]"
+	rm -rf $(VENV)/clients
+	for client in $(CLIENTS); do $(INSTALL) --no-deps --target "$(VENV)/clients/$$client" "$$client" || exit 1; done
 	touch $@ $(VENV)/demo-ready

@@ -38,9 +38,9 @@ _MAGIC = b"SM3D"
 _TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
 _PLAIN, _DIFFERENCES = 0, 1
 _STORED, _DEFLATED = 0, 1
-_SAMPLE = 1 << 16
-_SAMPLE_EDGE = 48
-_WORTH = 0.97
+_SAMPLE = 1 << 15
+_SAMPLE_EDGE = 24
+_WORTH = 0.98
 """A plane is deflated if a sample of it shrinks to less than this."""
 
 
@@ -54,7 +54,7 @@ def pack(array: npt.NDArray[np.float32] | npt.NDArray[np.float16]) -> bytes:
     bits = np.ascontiguousarray(array).view(f"<u{array.dtype.itemsize}")
     middle = tuple(slice(max(0, (n - _SAMPLE_EDGE) // 2), (n + _SAMPLE_EDGE) // 2) for n in bits.shape)
     sample = bits[middle]
-    differs = len(_packed_planes(_differences(sample))) < len(_packed_planes(sample))
+    differs = _crowding(_differences(sample)) < _crowding(sample)
     head = _HEAD.pack(_MAGIC, PROTOCOL, code, _DIFFERENCES if differs else _PLAIN, *array.shape)
     return head + _packed_planes(_differences(bits) if differs else bits)
 
@@ -89,23 +89,28 @@ def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray
 
 def _differences(bits: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Replace the bits of floats by their differences from what their neighbours predict, smallest numbers small."""
-    top = bits.dtype.type(1 << (8 * bits.itemsize - 1))
-    numbers = np.where(bits & top, ~bits, bits | top)  # whole numbers in the order of the values
-    for axis in range(3):
-        numbers = np.diff(numbers, axis=axis, prepend=numbers.dtype.type(0))
-    signed = numbers.view(f"<i{bits.itemsize}")
-    folded: npt.NDArray[Any] = ((signed << 1) ^ (signed >> (8 * bits.itemsize - 1))).view(bits.dtype)
+    top, shift = bits.dtype.type(1 << (8 * bits.itemsize - 1)), 8 * bits.itemsize - 1
+    signed = f"<i{bits.itemsize}"
+    negative = (bits.view(signed) >> shift).view(bits.dtype)
+    numbers = bits ^ (negative | top)  # whole numbers in the order of the values
+    numbers[1:] -= numbers[:-1].copy()
+    numbers[:, 1:] -= numbers[:, :-1].copy()
+    numbers[:, :, 1:] -= numbers[:, :, :-1].copy()
+    folded: npt.NDArray[Any] = (numbers << bits.dtype.type(1)) ^ (numbers.view(signed) >> shift).view(bits.dtype)
     return folded
 
 
 def _values(folded: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Undo `_differences`."""
-    kind = folded.dtype.type
+    kind, shift = folded.dtype.type, 8 * folded.itemsize - 1
     numbers = (folded >> kind(1)) ^ (kind(0) - (folded & kind(1)))
-    for axis in range(3):
-        np.cumsum(numbers, axis=axis, dtype=folded.dtype, out=numbers)
-    top = kind(1 << (8 * folded.itemsize - 1))
-    values: npt.NDArray[Any] = np.where(numbers & top, numbers ^ top, ~numbers)
+    np.cumsum(numbers, axis=2, dtype=folded.dtype, out=numbers)
+    for j in range(1, numbers.shape[1]):  # much faster than cumsum, which goes along these axes in large steps
+        numbers[:, j] += numbers[:, j - 1]
+    for i in range(1, numbers.shape[0]):
+        numbers[i] += numbers[i - 1]
+    negative = ~(numbers.view(f"<i{folded.itemsize}") >> shift).view(folded.dtype)
+    values: npt.NDArray[Any] = numbers ^ (negative | kind(1 << shift))
     return values
 
 
@@ -117,12 +122,26 @@ def _packed_planes(bits: npt.NDArray[Any]) -> bytes:
         plane = np.ascontiguousarray(planes[:, n]).tobytes()
         middle = max(0, len(plane) // 2 - _SAMPLE // 2)
         sample = plane[middle : middle + _SAMPLE]
-        if len(zlib.compress(sample, 1)) < _WORTH * len(sample):
-            deflated = zlib.compress(plane, 1)
+        # searching for matches pays where bytes repeat; where they merely crowd together, codes of different length do
+        tried = {s: _deflated(sample, s) for s in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)}
+        strategy = min(tried, key=lambda s: len(tried[s]))
+        if len(tried[strategy]) < _WORTH * len(sample):
+            deflated = tried[strategy] if len(sample) == len(plane) else _deflated(plane, strategy)
             parts += [_PLANE.pack(_DEFLATED, len(deflated)), deflated]
         else:
             parts += [_PLANE.pack(_STORED, len(plane)), plane]
     return b"".join(parts)
+
+
+def _crowding(bits: npt.NDArray[Any]) -> int:
+    """Estimate how many bytes it takes to store whole numbers."""
+    planes = np.ascontiguousarray(bits).view(np.uint8).reshape(-1, bits.itemsize)
+    return sum(len(_deflated(planes[:, n].tobytes(), zlib.Z_HUFFMAN_ONLY)) for n in range(bits.itemsize))
+
+
+def _deflated(data: bytes, strategy: int) -> bytes:
+    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
+    return deflate.compress(data) + deflate.flush()
 
 
 def _unpack_plane(view: memoryview, offset: int, plane: npt.NDArray[np.uint8]) -> int:

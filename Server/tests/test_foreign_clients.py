@@ -64,7 +64,7 @@ def test_nninteractive_clients_click_undo_and_start_from_masks(tiny_network, tmp
     predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
     facades = Facades(nninteractive=True, sessions=3)
     with serving(predictor, known if with_key else None, facades=facades) as server:
-        use("nninteractive_user.py", f"nninteractive-{version}", server.url, tmp_path, key if with_key else "")
+        use("nninteractive_user.py", f"nninteractive-client=={version}", server.url, tmp_path, key if with_key else "")
 
     # The same clicks in this process: axes Z, Y, X grow to S, P and L.
     affine = np.zeros((4, 4))
@@ -102,7 +102,7 @@ def test_monailabel_clients_get_masks_on_the_grid_of_their_image(tiny_network, t
     (tmp_path / "clicks.json").write_text(json.dumps(CLICKS))
     predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
     with serving(predictor, known if with_key else None, facades=Facades(monailabel=True)) as server:
-        use("monailabel_user.py", "monailabel-0.8.5", server.url, tmp_path, "anna", key, path.name)
+        use("monailabel_user.py", "monailabel==0.8.5", server.url, tmp_path, "anna", key, path.name)
 
     seen = json.loads((tmp_path / "seen.json").read_text())
     assert seen["auth"] is with_key
