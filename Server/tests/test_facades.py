@@ -3,8 +3,6 @@
 import gzip
 import io
 import json
-import os
-import signal
 import struct
 
 import blosc2
@@ -120,7 +118,7 @@ def test_damaged_arrays_never_end_the_server(unpacker, data):
 
 def test_a_process_that_dies_while_it_unpacks_is_a_bad_array_and_no_more(unpacker):
     unpacker.unpack(packed(IMAGE), 3)
-    os.kill(unpacker._process.pid, signal.SIGKILL)
+    unpacker._process.kill()
     with pytest.raises(nnia.ArrayError):
         unpacker.unpack(packed(IMAGE), 3)
     assert np.array_equal(unpacker.unpack(packed(IMAGE), 3), IMAGE)

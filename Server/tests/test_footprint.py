@@ -24,6 +24,17 @@ def test_importing_the_package_needs_only_what_slicer_bundles():
     assert loaded == []
 
 
+def test_the_server_leaves_torch_to_its_workers():
+    loaded = run(
+        """
+        import sys
+        import sammed3d.server.serve
+        print(*(m for m in ("torch", "ray", "blosc2") if m in sys.modules))
+        """
+    )
+    assert loaded == []
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_a_large_ct_needs_little_more_than_itself(tmp_path):
     """512 x 512 x 1000 int16: the volume and 0.5 GiB, from the file to the written mask."""

@@ -185,7 +185,10 @@ class Worker:
         try:
             said = self._connection.recv()
         except EOFError:
-            raise ModelError("The process that runs the models ended before they were loaded.") from None
+            self._process.join()
+            raise ModelError(
+                f"The process that runs the models ended (code {self._process.exitcode}) before they were loaded."
+            ) from None
         if isinstance(said, str):
             raise ModelError(said)
         started: Started = said
