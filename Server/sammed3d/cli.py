@@ -13,6 +13,7 @@ from rich.table import Table
 
 import sammed3d
 from sammed3d import prompts, samples
+from sammed3d.cli_data import data_app, evaluate
 from sammed3d.cli_models import models_app
 from sammed3d.cli_serve import serve, serve_key
 from sammed3d.errors import ModelError, PromptError
@@ -32,6 +33,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
+app.command("evaluate")(evaluate)
 app.command("serve")(serve)
 app.command("serve-key")(serve_key)
 

@@ -88,6 +88,19 @@ class Lattice:
         result[tuple(slice(o, o + n) for o, n in zip(offsets, nearest.shape, strict=True))] = nearest
         return result
 
+    def spread_nearest(self, window: Box, labels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Give each voxel (I, J, K) of the volume the label of the nearest sample of a window; 0 outside of it."""
+        indices: list[npt.NDArray[np.int_]] = [np.empty(0, int)] * 3
+        for axis, source_axis in enumerate(self._axes.source):
+            samples = (np.arange(self.source.shape[source_axis]) + 0.5) / self._step[axis] - 0.5
+            if self._axes.flipped[axis]:
+                samples = self.shape[axis] - 1 - samples
+            indices[axis] = np.floor(samples + 0.5).astype(int) - window.begin[axis]
+        inside = [(i >= 0) & (i < n) for i, n in zip(indices, window.shape, strict=True)]
+        picked = labels[np.ix_(*(np.where(ok, i, 0) for i, ok in zip(indices, inside, strict=True)))]
+        picked[~(inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None, :])] = 0
+        return picked.transpose(tuple(int(a) for a in np.argsort(self._axes.source)))
+
     def borders_inside(self, window: Box) -> tuple[tuple[bool, bool], ...]:
         """For each axis, tell whether the window's lower and upper face lie inside the volume (and not at its end)."""
         return tuple((b > 0, e < n) for b, e, n in zip(window.begin, window.end, self.shape, strict=True))

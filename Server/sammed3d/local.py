@@ -56,6 +56,7 @@ class TorchPredictor:
         cache_mib: bound of the caches of image embeddings and of low-res logits on the device, each.
         host_cache_mib: bound of what is kept of either in the computer's memory, where the device is a GPU.
         notes: what users should know about how the weights were loaded.
+        all_clicks: whether each pass of the decoder takes all clicks so far; None for what the network learned.
 
     Raises:
         ModelError: the device does not exist here, or does not support the precision.
@@ -75,6 +76,7 @@ class TorchPredictor:
         cache_mib: int = 256,
         host_cache_mib: int = 0,
         notes: Sequence[str] = (),
+        all_clicks: bool | None = None,
     ) -> None:
         self.name = name
         self.notes = tuple(notes)
@@ -82,6 +84,7 @@ class TorchPredictor:
         self.device = choose_device(device)
         self._autocast_type = choose_precision(precision, self.device)
         self._network = network.eval().requires_grad_(False).to(self.device)
+        self._all_clicks = self._network.sees_all_clicks if all_clicks is None else all_clicks
         self._lock = threading.Lock()
         self._embeddings = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
         self._logits = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
@@ -136,7 +139,7 @@ class TorchPredictor:
                     low_res = self._first_mask_prompt(initial)
                 for count in range(known + 1, len(clicks) + 1):
                     cancellation.enter("decode")
-                    seen = clicks[:count] if self._network.sees_all_clicks else clicks[count - 1 : count]
+                    seen = clicks[:count] if self._all_clicks else clicks[count - 1 : count]
                     low_res = self._decode(embedding, seen, low_res)
                     self._logits.put((patch.digest, start, tuple(clicks[:count])), low_res)
                 self._synchronise()

@@ -6,8 +6,9 @@ import torch
 
 from helpers import make_affine, phantom, write_image
 from sammed3d import Session, Volume, load_predictor
+from sammed3d.datasets import find_cases
 from sammed3d.errors import VolumeError
-from sammed3d.training.cases import cached, find_cases
+from sammed3d.training.cases import cached
 from sammed3d.training.clicks import first_clicks, next_clicks
 from sammed3d.training.crops import CropSettings, CropStream
 from sammed3d.training.default_model import Trainer, case_weights, mask_loss

@@ -1,4 +1,4 @@
-"""Labelled cases on disk, and their cache on the model's lattice."""
+"""Cases on the model's lattice, kept on disk."""
 
 from __future__ import annotations
 
@@ -9,27 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sammed3d.errors import VolumeError
+from sammed3d.datasets import Case, read_labels
 from sammed3d.geometry import Box, Point3
 from sammed3d.interpolation import interpolate
 from sammed3d.lattice import Lattice
-from sammed3d.volume import Volume, read_image
+from sammed3d.volume import Volume
 
 HALF_MAX = 60000.0  # float16 ends at 65504
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image with its label map.
-
-    Attributes:
-        name: the folder's name.
-        image, label: files; `label` is None for an image without labels.
-    """
-
-    name: str
-    image: Path
-    label: Path | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +31,6 @@ class CachedCase:
     name: str
     image: npt.NDArray[np.float16]
     label: npt.NDArray[np.uint8]
-
-
-def find_cases(folder: Path) -> list[Case]:
-    """Return the cases of a folder: sub-folders with image.nii.gz and, where there is one, label.nii.gz; sorted.
-
-    Raises:
-        VolumeError: there is none.
-    """
-    cases = []
-    for image in sorted(folder.glob("*/image.nii.gz")):
-        label = image.with_name("label.nii.gz")
-        cases.append(Case(image.parent.name, image, label if label.is_file() else None))
-    if not cases:
-        raise VolumeError(f"{folder}: holds no cases (sub-folders with image.nii.gz and label.nii.gz).")
-    return cases
 
 
 def cached(case: Case, cache: Path, spacing: Point3) -> CachedCase:
@@ -87,7 +58,5 @@ def _resampled(case: Case, spacing: Point3) -> tuple[npt.NDArray[np.float16], np
         image *= HALF_MAX / largest
     if case.label is None:
         return image.astype(np.float16), np.zeros(image.shape, np.uint8)
-    grid, labels, _ = read_image(case.label)
-    if grid.shape != volume.grid.shape:
-        raise VolumeError(f"{case.name}: the label map has {grid.shape} voxels, the image {volume.grid.shape}.")
+    labels = read_labels(case, volume.grid)
     return image.astype(np.float16), lattice.sample_nearest(labels).astype(np.uint8)

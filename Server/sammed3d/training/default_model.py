@@ -25,8 +25,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from sammed3d import nets
+from sammed3d.datasets import find_cases
 from sammed3d.preset import Preset
-from sammed3d.training.cases import CachedCase, cached, find_cases
+from sammed3d.training.cases import CachedCase, cached
 from sammed3d.training.clicks import first_clicks, next_clicks
 from sammed3d.training.crops import Crops, CropSettings, CropStream
 from sammed3d.zoo.checkpoint import write_checkpoint

@@ -28,6 +28,7 @@ def load_predictor(
     base: str | os.PathLike[str] | None = None,
     cache_mib: int = 256,
     host_cache_mib: int = 0,
+    all_clicks: bool | None = None,
 ) -> TorchPredictor:
     """Load a model for prediction in this process.
 
@@ -40,6 +41,7 @@ def load_predictor(
         base: the checkpoint that a file of low-rank (LoRA) matrices alone was trained on.
         cache_mib: bound of each cache on the device; see `TorchPredictor`.
         host_cache_mib: bound of each cache in the computer's memory.
+        all_clicks: whether each pass of the decoder takes all clicks so far; see `TorchPredictor`.
 
     Raises:
         ModelError: the model is not known or not installed, or the device or precision cannot be used.
@@ -65,6 +67,7 @@ def load_predictor(
         cache_mib=cache_mib,
         host_cache_mib=host_cache_mib,
         notes=notes,
+        all_clicks=all_clicks,
     )
 
 

@@ -1,0 +1,172 @@
+"""Protocols: who clicks where, what is scored on which grid. Each is named, and says where it comes from.
+
+`honest`
+    The product as it is used. The first click goes to the middle of the structure, each further one to the middle of
+    the largest error; patches are where the product puts them; masks are scored on the volume's own grid.
+    Deterministic.
+`classic`
+    SAM-Med3D's `validation.py` of 2023. The patch is cut round the reference (an oracle), the network sees only the
+    newest click, two clicks are drawn in the inner half of the deeper error, further ones anywhere in the error, and
+    only the crop is scored. Published tables report the best Dice of all clicks.
+`current`
+    SAM-Med3D's `medim_val` of 2025. The patch is cut round the reference, clicks are drawn anywhere in the error and
+    all go to the network at each pass; the mask is brought back to the volume's grid by nearest neighbours.
+`cvpr25`
+    The scores of CVPR 2025's challenge "Foundation models for interactive 3D biomedical image segmentation" with points
+    alone: five clicks as in `honest`, areas under Dice and surface Dice over the clicks, and the final ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.errors import VolumeError
+from sammed3d.evaluation.clicks import next_click, random_click, ritm_click
+from sammed3d.geometry import Box, Index3
+from sammed3d.interpolation import AxisWeights, Float32, interpolate
+from sammed3d.lattice import Lattice
+from sammed3d.patch import cut_patch
+from sammed3d.predictor import PatchClick, Predictor
+from sammed3d.prompts import Click
+from sammed3d.session import Session
+from sammed3d.volume import Volume
+
+Mask = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The state after a click.
+
+    Attributes:
+        mask: what was found, non-zero inside.
+        truth: what there is, on the same grid.
+        spacing: of that grid, mm.
+        clicks: so far, where they have a place in the volume.
+    """
+
+    mask: Mask
+    truth: Mask
+    spacing: tuple[float, ...]
+    clicks: tuple[Click, ...] = ()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a model is measured.
+
+    Attributes:
+        name: see the module.
+        clicks: how many there are.
+        at: after which of them scores are shown.
+        all_clicks: given to `load_predictor`.
+        steps: from predictor, volume, reference and random numbers to the state after each click.
+    """
+
+    name: str
+    clicks: int
+    at: tuple[int, ...]
+    all_clicks: bool | None
+    steps: Callable[[Predictor, Volume, Mask, int, np.random.RandomState], Iterator[Step]]
+
+
+def steps_of(click: Callable[[Click], Mask], volume: Volume, truth: Mask, count: int) -> Iterator[Step]:
+    """Let the honest user click on anything that makes masks of clicks."""
+    mask: Mask = np.zeros(truth.shape, np.uint8)
+    clicks: tuple[Click, ...] = ()
+    for _ in range(count):
+        following = next_click(mask, truth, volume.grid)
+        if following is not None:
+            mask = click(following)
+            clicks = (*clicks, following)
+        yield Step(mask, truth, volume.grid.spacing, clicks)
+
+
+def _honest(predictor: Predictor, volume: Volume, truth: Mask, count: int, _: np.random.RandomState) -> Iterator[Step]:
+    session = Session(volume, predictor)
+
+    def click(following: Click) -> Mask:
+        session.click(following.world, following.positive)
+        return session.mask()
+
+    return steps_of(click, volume, truth, count)
+
+
+def _classic(
+    predictor: Predictor, volume: Volume, truth: Mask, count: int, rng: np.random.RandomState
+) -> Iterator[Step]:
+    crop = _Crop(predictor, volume, truth)
+    logits: Float32 | None = None
+    for n in range(count):
+        # what the next click is drawn from is logits above 0.5, after the first pass, as published
+        predicted = np.zeros(crop.truth.shape, bool) if logits is None else logits > 0.5
+        drawn = (ritm_click if n < 2 else random_click)(predicted, crop.truth, rng)
+        if drawn is not None:
+            logits = crop.click(*drawn)
+        mask = np.zeros(crop.truth.shape, np.uint8) if logits is None else (logits > 0).astype(np.uint8)
+        yield Step(mask, crop.truth, predictor.preset.spacing)
+
+
+def _current(
+    predictor: Predictor, volume: Volume, truth: Mask, count: int, rng: np.random.RandomState
+) -> Iterator[Step]:
+    crop = _Crop(predictor, volume, truth)
+    mask = np.zeros(crop.truth.shape, np.uint8)
+    for _ in range(count):
+        drawn = random_click(mask, crop.truth, rng)
+        if drawn is None:
+            inside = np.argwhere(crop.truth != 0)
+            i, j, k = inside[rng.randint(len(inside))].tolist()
+            drawn = (i, j, k), True
+        mask = (crop.click(*drawn) > 0).astype(np.uint8)
+        yield Step(crop.lattice.spread_nearest(crop.window, mask), truth, volume.grid.spacing)
+
+
+class _Crop:
+    """A patch round the reference, and the clicks made in it."""
+
+    def __init__(self, predictor: Predictor, volume: Volume, truth: Mask) -> None:
+        self._predictor = predictor
+        self._clicks: list[PatchClick] = []
+        preset = predictor.preset
+        self.lattice = Lattice(volume.grid, preset.spacing)
+        box = self.lattice.box_of(truth)
+        if box is None:
+            raise VolumeError(f"{volume.name}: this structure vanishes at {preset.spacing[0]} mm.")
+        self.window = self.lattice.window_around(box, preset.patch_shape)
+        self.truth = _window_of(self.lattice.sample_nearest(truth.astype(np.uint8)), self.window)
+        self._patch = cut_patch(volume, self.lattice, self.window, preset)
+
+    def click(self, voxel: Index3, positive: bool) -> Float32:
+        """Click; returns logits of the patch's shape."""
+        self._clicks.append(PatchClick((float(voxel[0]), float(voxel[1]), float(voxel[2])), positive))
+        low_res = self._predictor.predict(self._patch, self._clicks).low_res
+        weights = [
+            AxisWeights.at((np.arange(n) + 0.5) * m / n - 0.5, m)
+            for n, m in zip(self.window.shape, low_res.shape, strict=True)
+        ]
+        return interpolate(low_res, (weights[0], weights[1], weights[2]))
+
+
+def _window_of(array: npt.NDArray[Any], window: Box) -> npt.NDArray[Any]:
+    result = np.zeros(window.shape, array.dtype)
+    inner = window.intersection(Box((0, 0, 0), (array.shape[0], array.shape[1], array.shape[2])))
+    if inner is not None:
+        result[inner.within(window)] = array[inner.slices]
+    return result
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("honest", 10, (1, 3, 5, 10), None, _honest),
+        Protocol("classic", 10, (1, 2, 5, 10), False, _classic),
+        Protocol("current", 5, (1, 3, 5), True, _current),
+        Protocol("cvpr25", 5, (1, 2, 3, 4, 5), None, _honest),
+    )
+}

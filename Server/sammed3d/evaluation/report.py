@@ -1,0 +1,130 @@
+"""The report of an evaluation: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from sammed3d.evaluation.run import Evaluation
+
+COLORS = ("#0a84ff", "#8e8e93", "#bf5af2", "#ff9f0a")
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f; }
+table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .75rem; text-align: right; }
+th { border-bottom: 1px solid #86868b; font-weight: 600; } td:first-child, th:first-child { text-align: left; }
+tr:nth-child(even) td { background: #f5f5f7; } figure { display: inline-block; margin: .5rem; vertical-align: top; }
+figcaption { font-size: 13px; max-width: 22rem; } .note { color: #6e6e73; }
+"""
+
+
+def html(done: Evaluation) -> str:
+    """Write the page: means, curves, pictures of the best, the median and the worst, and every structure."""
+    model = done.methods[0] if done.methods else done.model
+    parts = [
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(done.model)}</title>",
+        f"<style>{STYLE}</style><h1>{escape(done.model)}</h1>",
+        f"<p>Protocol <b>{done.protocol.name}</b>, {len(done.structures)} structures, seed {done.seed}. "
+        "<span class='note'>Research software: not for clinical decisions.</span></p>",
+        _means(done),
+        line_chart({m: done.curve(m) for m in done.methods}, "clicks", "mean Dice"),
+        line_chart({m: done.curve(m, "nsd") for m in done.methods}, "clicks", "mean surface Dice, 2 mm"),
+        _pictures(done, model),
+        _structures(done, model),
+    ]
+    if done.failures:
+        parts.append("<h2>Not measured</h2><ul>" + "".join(f"<li>{escape(f)}</li>" for f in done.failures) + "</ul>")
+    return "\n".join(parts) + "</html>\n"
+
+
+def line_chart(curves: Mapping[str, Sequence[float]], across: str, up: str) -> str:
+    """Draw curves between 0 and 1 over 1, 2, 3, ... as SVG."""
+    width, height, left, bottom = 460, 280, 45, 40
+    longest = max((len(curve) for curve in curves.values()), default=1)
+
+    def place(n: int, value: float) -> str:
+        x = left + (width - left - 12) * (n / max(longest - 1, 1))
+        return f"{x:.1f},{(height - bottom) * (1 - value) + 8:.1f}"
+
+    drawn = [f"<svg viewBox='0 0 {width} {height + 20 * len(curves)}' width='{width}' role='img'>"]
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        y = (height - bottom) * (1 - tick) + 8
+        drawn.append(f"<line x1='{left}' x2='{width - 12}' y1='{y:.1f}' y2='{y:.1f}' stroke='#d2d2d7'/>")
+        drawn.append(f"<text x='{left - 8}' y='{y + 4:.1f}' font-size='11' text-anchor='end'>{tick:g}</text>")
+    for n in range(longest):
+        x = place(n, 0).split(",")[0]
+        drawn.append(f"<text x='{x}' y='{height - bottom + 24}' font-size='11' text-anchor='middle'>{n + 1}</text>")
+    middle = (left + width) / 2
+    drawn.append(f"<text x='{middle}' y='{height - 2}' font-size='12' text-anchor='middle'>{escape(across)}</text>")
+    drawn.append(
+        f"<text x='12' y='{height / 2 - 16:.0f}' font-size='12' text-anchor='middle' "
+        f"transform='rotate(-90 12 {height / 2 - 16:.0f})'>{escape(up)}</text>"
+    )
+    for n, (name, curve) in enumerate(curves.items()):
+        color = COLORS[n % len(COLORS)]
+        points = " ".join(place(i, value) for i, value in enumerate(curve))
+        drawn.append(f"<polyline points='{points}' fill='none' stroke='{color}' stroke-width='2.5'/>")
+        y = height + 16 + 20 * n
+        drawn.append(f"<rect x='{left}' y='{y - 9}' width='14' height='4' fill='{color}'/>")
+        drawn.append(f"<text x='{left + 22}' y='{y - 3}' font-size='12'>{escape(name)}</text>")
+    return "".join(drawn) + "</svg>"
+
+
+def _means(done: Evaluation) -> str:
+    at = done.protocol.at
+    head = "".join(f"<th>Dice at {n}</th>" for n in at) + "".join(f"<th>NSD at {n}</th>" for n in (at[0], at[-1]))
+    rows = []
+    for method, values in done.summary()["methods"].items():
+        cells = [values["dice"].get(str(n)) for n in at] + [values["nsd"].get(str(n)) for n in (at[0], at[-1])]
+        extra = [values["best_of_clicks"], values["dice_area"], values["nsd_area"]]
+        shown = "".join(f"<td>{'' if v is None else f'{v:.3f}'}</td>" for v in [*cells, *extra])
+        rows.append(f"<tr><td>{escape(method)}</td>{shown}</tr>")
+    return (
+        f"<h2>Means</h2><table><tr><th>method</th>{head}<th>best of clicks</th><th>Dice area</th><th>NSD area</th></tr>"
+        + "".join(rows)
+        + "</table><p class='note'>NSD: share of the surface within 2 mm. Best of clicks: the best Dice of all clicks, "
+        "an oracle that older tables report. Areas: under the curve over the clicks.</p>"
+    )
+
+
+def _pictures(done: Evaluation, model: str) -> str:
+    ranked = sorted(
+        (which for which in done.structures if which in done.pictures), key=lambda which: done.of(model, *which)[-1]
+    )
+    if not ranked:
+        return ""
+    chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
+    figures = []
+    for title, which in chosen.items():
+        data = base64.b64encode(done.pictures[which]).decode()
+        score = done.of(model, *which)[-1]
+        figures.append(
+            f"<figure><img alt='' src='data:image/png;base64,{data}'><figcaption><b>{title}</b>: {escape(which[1])}, "
+            f"{escape(which[0])}; Dice {score:.2f} after the last click</figcaption></figure>"
+        )
+    return (
+        "<h2>Pictures</h2><p class='note'>Orange: the mask. Green: the reference. Blue and red: positive and negative "
+        "clicks, small on other slices.</p>" + "".join(figures)
+    )
+
+
+def _structures(done: Evaluation, model: str) -> str:
+    at = done.protocol.at
+    sizes = {(s.case, s.structure): s.ml for s in done.scores}
+    rows = []
+    for which in done.structures:
+        cells = []
+        for method in done.methods:
+            curve = done.of(method, *which)
+            cells += [f"<td>{curve[n - 1]:.2f}</td>" for n in at if n <= len(curve)]
+        error = done.of(model, *which, metric="volume_error")[-1]
+        rows.append(
+            f"<tr><td>{escape(which[1])}</td><td>{escape(which[0])}</td><td>{sizes[which]:.1f}</td>{''.join(cells)}"
+            f"<td>{100 * error:+.0f} %</td></tr>"
+        )
+    head = "".join(f"<th>{escape(m)[:18]} {n}</th>" for m in done.methods for n in at)
+    return (
+        f"<h2>Structures</h2><table><tr><th>structure</th><th>case</th><th>ml</th>{head}<th>volume error</th></tr>"
+        + "".join(rows)
+        + "</table>"
+    )
