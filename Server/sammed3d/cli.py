@@ -16,6 +16,7 @@ from sammed3d import prompts, samples
 from sammed3d.cli_data import data_app, evaluate
 from sammed3d.cli_models import models_app
 from sammed3d.cli_serve import serve, serve_key
+from sammed3d.cli_train import train
 from sammed3d.errors import ModelError, PromptError
 from sammed3d.geometry import canonical_axes
 from sammed3d.predictor import Predictor
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
+app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("serve")(serve)
 app.command("serve-key")(serve_key)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sammed3d.terminal import DebugOption, explained, screen
 from sammed3d.zoo import registry
-from sammed3d.zoo.store import ModelStore
+from sammed3d.zoo.store import RUN_WEIGHTS, ModelStore
 
 models_app = typer.Typer(help="List, download, import, check and remove models.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Name of a model; see 'sammed3d models list'.")]
@@ -57,17 +57,25 @@ def download(name: NameArgument, debug: DebugOption = False) -> None:
 
 @models_app.command("import")
 def import_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth, .pt or .safetensors file.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A .pth, .pt or .safetensors file, or the folder of a training run.")
+    ],
     name: Annotated[str | None, typer.Option(help="By which it will be loaded; made from the file's name.")] = None,
     family: Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")] = None,
+    title: Annotated[str | None, typer.Option(help="For people; the name if left out.")] = None,
+    purpose: Annotated[str, typer.Option(help="What it is good for.")] = "An imported checkpoint.",
+    licence: Annotated[str, typer.Option(help="As its source states it.")] = "",
     debug: DebugOption = False,
 ) -> None:
-    """Copy a checkpoint file to the installed models, after loading it once."""
+    """Copy a checkpoint, or what a training run made, to the installed models, after loading it once."""
     with explained(debug):
         from sammed3d.zoo.load import load_network  # noqa: PLC0415 - needs torch
 
-        load_network(checkpoint, family)
-        model = ModelStore().add(checkpoint, name, **({} if family is None else {"family": family}))
+        file = checkpoint / RUN_WEIGHTS if checkpoint.is_dir() else checkpoint
+        if file.is_file():
+            load_network(file, family)
+        about = {"purpose": purpose, "licence": licence} | ({} if family is None else {"family": family})
+        model = ModelStore().add(checkpoint, name, title, **about)
         print(f"{model.name}: {model.path}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ REACH_MM = 10.0
 """Negative clicks take this much out of a grown region."""
 WALK_MM, WALK_SPACING = 96.0, 3.0
 """Half the window of the random walker, and its voxels."""
+SEED_VOXELS = 2
+"""Radius of what a click marks for the random walker, which follows a single voxel nowhere."""
 
 
 class RegionGrowing:
@@ -73,16 +76,16 @@ class RandomWalker:
         image = self._volume.array[box.slices][strided].astype(np.float32)
         seeds = np.full(image.shape, 2, np.uint8)
         seeds[1:-1, 1:-1, 1:-1] = 0
+        axes = np.meshgrid(*[np.arange(n) for n in image.shape], indexing="ij")
         for each in self._clicks:
-            place = np.round((grid.to_index(each.world) - low) / steps).astype(int)
-            if ((place >= 0) & (place < image.shape)).all():
-                seeds[tuple(place)] = 1 if each.positive else 2
+            place = (grid.to_index(each.world) - low) / steps
+            near = sum((a - p) ** 2 for a, p in zip(axes, place, strict=True)) <= SEED_VOXELS**2
+            seeds[near] = 1 if each.positive else 2
         result = np.zeros(grid.shape, np.uint8)
         if (seeds == 1).any() and min(image.shape) > 2:
-            deviation = float(image.std()) or 1.0
-            walked = random_walker(
-                image / deviation, seeds, beta=100, mode="cg_j", tol=1e-3, spacing=steps * grid.spacing
-            )
+            with warnings.catch_warnings():  # of a solver that stops a little early
+                warnings.simplefilter("ignore", UserWarning)
+                walked = random_walker(image, seeds, mode="cg_j", tol=1e-3, spacing=steps * grid.spacing)
             whole = (walked == 1).repeat(steps[0], 0).repeat(steps[1], 1).repeat(steps[2], 2)
             shape = box.shape
             result[box.slices] = whole[: shape[0], : shape[1], : shape[2]]

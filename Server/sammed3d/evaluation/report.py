@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
 from html import escape
 
+from sammed3d.charts import line_chart
 from sammed3d.evaluation.run import Evaluation
 
-COLORS = ("#0a84ff", "#8e8e93", "#bf5af2", "#ff9f0a")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .75rem; text-align: right; }
@@ -27,47 +26,14 @@ def html(done: Evaluation) -> str:
         f"<p>Protocol <b>{done.protocol.name}</b>, {len(done.structures)} structures, seed {done.seed}. "
         "<span class='note'>Research software: not for clinical decisions.</span></p>",
         _means(done),
-        line_chart({m: done.curve(m) for m in done.methods}, "clicks", "mean Dice"),
-        line_chart({m: done.curve(m, "nsd") for m in done.methods}, "clicks", "mean surface Dice, 2 mm"),
+        line_chart({m: list(enumerate(done.curve(m), 1)) for m in done.methods}, "clicks", "mean Dice"),
+        line_chart({m: list(enumerate(done.curve(m, "nsd"), 1)) for m in done.methods}, "clicks", "mean NSD, 2 mm"),
         _pictures(done, model),
         _structures(done, model),
     ]
     if done.failures:
         parts.append("<h2>Not measured</h2><ul>" + "".join(f"<li>{escape(f)}</li>" for f in done.failures) + "</ul>")
     return "\n".join(parts) + "</html>\n"
-
-
-def line_chart(curves: Mapping[str, Sequence[float]], across: str, up: str) -> str:
-    """Draw curves between 0 and 1 over 1, 2, 3, ... as SVG."""
-    width, height, left, bottom = 460, 280, 45, 40
-    longest = max((len(curve) for curve in curves.values()), default=1)
-
-    def place(n: int, value: float) -> str:
-        x = left + (width - left - 12) * (n / max(longest - 1, 1))
-        return f"{x:.1f},{(height - bottom) * (1 - value) + 8:.1f}"
-
-    drawn = [f"<svg viewBox='0 0 {width} {height + 20 * len(curves)}' width='{width}' role='img'>"]
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        y = (height - bottom) * (1 - tick) + 8
-        drawn.append(f"<line x1='{left}' x2='{width - 12}' y1='{y:.1f}' y2='{y:.1f}' stroke='#d2d2d7'/>")
-        drawn.append(f"<text x='{left - 8}' y='{y + 4:.1f}' font-size='11' text-anchor='end'>{tick:g}</text>")
-    for n in range(longest):
-        x = place(n, 0).split(",")[0]
-        drawn.append(f"<text x='{x}' y='{height - bottom + 24}' font-size='11' text-anchor='middle'>{n + 1}</text>")
-    middle = (left + width) / 2
-    drawn.append(f"<text x='{middle}' y='{height - 2}' font-size='12' text-anchor='middle'>{escape(across)}</text>")
-    drawn.append(
-        f"<text x='12' y='{height / 2 - 16:.0f}' font-size='12' text-anchor='middle' "
-        f"transform='rotate(-90 12 {height / 2 - 16:.0f})'>{escape(up)}</text>"
-    )
-    for n, (name, curve) in enumerate(curves.items()):
-        color = COLORS[n % len(COLORS)]
-        points = " ".join(place(i, value) for i, value in enumerate(curve))
-        drawn.append(f"<polyline points='{points}' fill='none' stroke='{color}' stroke-width='2.5'/>")
-        y = height + 16 + 20 * n
-        drawn.append(f"<rect x='{left}' y='{y - 9}' width='14' height='4' fill='{color}'/>")
-        drawn.append(f"<text x='{left + 22}' y='{y - 3}' font-size='12'>{escape(name)}</text>")
-    return "".join(drawn) + "</svg>"
 
 
 def _means(done: Evaluation) -> str:

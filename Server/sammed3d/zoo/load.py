@@ -16,6 +16,7 @@ from sammed3d.preset import Preset
 from sammed3d.zoo import families
 from sammed3d.zoo.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint
+from sammed3d.zoo.lora import is_updates, merge_updates
 from sammed3d.zoo.onnx_network import OnnxNetwork
 from sammed3d.zoo.store import ModelStore
 
@@ -80,7 +81,9 @@ def load_network(
         ModelError, CheckpointError: as `load_predictor`.
     """
     checkpoint = read_checkpoint(path)
-    if is_lora(checkpoint):
+    if is_updates(checkpoint.weights):
+        checkpoint = merge_updates(checkpoint, base)
+    elif is_lora(checkpoint):
         checkpoint = merge_lora(checkpoint, None if base is None else read_checkpoint(base))
     elif base is not None:
         raise ModelError(f"{path.name}: holds no low-rank (LoRA) matrices, so it needs no base. Leave the base out.")

@@ -22,6 +22,8 @@ from sammed3d.zoo.download import Progress, download, file_digest
 BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
 """The small model that ships with the package."""
 SUFFIXES = (".pth", ".pt", ".safetensors")
+RUN_WEIGHTS, RUN_CARD = "best.safetensors", "model-card.md"
+"""What is taken from the folder of a training run."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,11 @@ class ModelStore:
         return model
 
     def add(self, checkpoint: Path, name: str | None = None, title: str | None = None, **about: str) -> StoredModel:
-        """Import a checkpoint file by copying it.
+        """Import a checkpoint by copying it.
 
         Args:
-            checkpoint: `.pth`, `.pt` or `.safetensors`.
+            checkpoint: `.pth`, `.pt` or `.safetensors`; or the folder of a training run, whose best weights and model
+                card are taken.
             name: by which it will be loaded; made from the file's name if None.
             title: for people.
             about: `purpose`, `licence`, `family`, where known.
@@ -151,11 +154,14 @@ class ModelStore:
         Raises:
             ModelError: no such file, another kind of file, or the name is taken.
         """
+        run, checkpoint = (checkpoint, checkpoint / RUN_WEIGHTS) if checkpoint.is_dir() else (None, checkpoint)
+        if run is not None and not checkpoint.is_file():
+            raise ModelError(f"{run}: holds no weights of a training run ({RUN_WEIGHTS}).")
         if not checkpoint.is_file():
             raise ModelError(f"{checkpoint}: there is no such file.")
         if checkpoint.suffix not in SUFFIXES:
             raise ModelError(f"{checkpoint.name}: not a checkpoint. Known kinds: {', '.join(SUFFIXES)}.")
-        name = name or re.sub(r"\W+", "_", checkpoint.stem).strip("_").lower()
+        name = name or re.sub(r"\W+", "_", checkpoint.stem if run is None else run.resolve().name).strip("_").lower()
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise ModelError(f"{name!r} cannot be a model's name: use lower-case letters, digits and underscores.")
         if any(m.name == name for m in self.models()) or name == "default":
@@ -165,6 +171,8 @@ class ModelStore:
         partial = target.with_name(target.name + ".part")
         shutil.copyfile(checkpoint, partial)
         partial.replace(target)
+        if run is not None and (run / RUN_CARD).is_file():
+            shutil.copyfile(run / RUN_CARD, target.with_name(RUN_CARD))
         purpose, licence = about.get("purpose", "An imported checkpoint."), about.get("licence", "")
         digest = file_digest(target)
         source = f"imported from {checkpoint.name}"

@@ -1,0 +1,122 @@
+"""Distillation: a small encoder learns the image embeddings of a large one; then its decoder is trained as usual.
+
+As in FastSAM3D: mean squared error to the teacher's embedding; optionally the teacher's layers first, one after the
+other. The teacher's outputs are computed once and kept on disk. Differs from the published code in that an image is
+normalised once, not twice.
+
+Source: FastSAM3D `preparelabel.py`, `distillation.py`, `train.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from sammed3d.errors import ModelError
+from sammed3d.training.losses import mean_squared
+from sammed3d.training.prepared import Patches, Sample, normalised
+from sammed3d.training.recipe import Recipe
+from sammed3d.training.trainer import BEST, Run, start_of
+
+
+class EncoderWithLayers(nn.Module):
+    """A network's image encoder that also gives what comes out of its blocks."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the outputs of all blocks, and the embedding last."""
+        outputs: list[Tensor] = []
+        blocks = self.network.image_encoder.blocks
+        hooks = [block.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for block in blocks]
+        try:
+            embedding = self.network.encode(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [*outputs, embedding]
+
+
+class DistillationRun(Run):
+    """A run whose loss is the distance to a teacher.
+
+    Args:
+        recipe: `teacher` names the model to learn from; the student is `network` with `sizes`, or `start`.
+        samples, folder, fabric: see `Run`.
+
+    Raises:
+        ModelError: the teacher's embedding, or with `distill_layers` its layers, have another shape than the student's.
+    """
+
+    def __init__(self, recipe: Recipe, samples: Sequence[Sample], folder: Path, fabric: Fabric) -> None:
+        self._teacher: Any = None
+        super().__init__(
+            replace(recipe, lora_rank=0, accumulation=min(recipe.accumulation, 10)), samples, (), folder, fabric
+        )
+        # without flips, so that the teacher's outputs of a sample can be kept
+        self._patches = Patches(samples, self.preset.patch_shape[0], recipe, augment=False)
+        self._cache = folder / "teacher"
+
+    @staticmethod
+    def following(recipe: Recipe, folder: Path) -> Recipe:
+        """Return the recipe of the run that comes after: from the distilled weights, with the encoder kept."""
+        return replace(recipe, start=str(folder / BEST), teacher=None, image_encoder_lr=0.0)
+
+    def _wrapped(self, network: Any) -> nn.Module:
+        return EncoderWithLayers(network)
+
+    def _learn(self, batch: dict[str, Any], number: int, last_of_step: bool) -> tuple[float, float]:
+        images = normalised(batch["image"].to(self.fabric.device), "sample")
+        wanted = [self._teaching(int(index), image) for index, image in zip(batch["index"], images, strict=True)]
+        with self.fabric.no_backward_sync(self.loop, enabled=not last_of_step):
+            found = self.loop(images)
+            mine, theirs = self._compared(found, [torch.cat(layer) for layer in zip(*wanted, strict=True)])
+            loss = mean_squared(mine, theirs)
+            self.fabric.backward(loss / self._group(number))
+        if last_of_step:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return float(loss.detach()), math.nan
+
+    def _compared(self, found: list[Tensor], wanted: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Choose what is compared in this epoch: a layer of each, or the embeddings."""
+        recipe = self.recipe
+        layers = len(found) - 1
+        stage = self.epoch // recipe.distill_layer_epochs
+        if not recipe.distill_layers or stage >= layers:
+            pair = found[-1], wanted[-1]
+        else:
+            pair = found[stage], wanted[round((stage + 1) * (len(wanted) - 1) / layers) - 1]
+        if pair[0].shape != pair[1].shape:
+            raise ModelError(
+                f"The student's output is {tuple(pair[0].shape[1:])}, the teacher's {tuple(pair[1].shape[1:])}; "
+                "distillation needs the same. Choose sizes that agree, or leave distill_layers out."
+            )
+        return pair
+
+    def _teaching(self, index: int, image: Tensor) -> list[Tensor]:
+        """Return the teacher's outputs for a sample, from disk where they were computed before."""
+        file = self._cache / f"{index}.pt"
+        if file.is_file():
+            kept: list[Tensor] = torch.load(file, map_location=self.fabric.device, weights_only=True)
+            return kept
+        if self._teacher is None:
+            network = start_of(str(self.recipe.teacher)).network
+            self._teacher = EncoderWithLayers(network.eval().requires_grad_(False)).to(self.fabric.device)
+        with torch.no_grad():
+            outputs = self._teacher(image[None])
+        kept = [t.half() for t in (outputs if self.recipe.distill_layers else outputs[-1:])]
+        self._cache.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{index}.{self.fabric.global_rank}.part")
+        torch.save(kept, partial)
+        partial.replace(file)
+        return kept

@@ -1,0 +1,44 @@
+"""The published loss, on logits of one channel.
+
+Source: MONAI `DiceCELoss(sigmoid=True, squared_pred=True, reduction="mean")` as SAM-Med3D uses it. Up to MONAI 1.2 its
+cross entropy of one channel was 0 (fixed in 1.3), which is the loss "dice" here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SMOOTH = 1e-5
+
+
+def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 - Dice of probabilities with squared denominators, the mean over the batch.
+
+    Args:
+        logits: (B, 1, n, n, n).
+        targets: same shape, 0 or 1.
+    """
+    p, y = logits.sigmoid().flatten(1), targets.flatten(1)
+    overlap = (p * y).sum(1)
+    return (1 - (2 * overlap + SMOOTH) / ((p * p).sum(1) + (y * y).sum(1) + SMOOTH)).mean()
+
+
+def mask_loss(logits: Tensor, targets: Tensor, kind: str) -> Tensor:
+    """Return the loss "dice" or "dice_ce"; see the module."""
+    loss = dice_loss(logits, targets)
+    if kind == "dice_ce":
+        loss = loss + functional.binary_cross_entropy_with_logits(logits, targets)
+    return loss
+
+
+def hard_dice(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the Dice of each mask (B,): logits above 0 against targets."""
+    a, b = (logits > 0).flatten(1).float(), targets.flatten(1)
+    return (2 * (a * b).sum(1) / (a.sum(1) + b.sum(1)).clamp(min=1)).detach()
+
+
+def mean_squared(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean squared difference, in float32."""
+    return functional.mse_loss(found.float(), wanted.to(found.device, torch.float32))
