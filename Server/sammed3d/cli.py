@@ -141,7 +141,7 @@ def demo(
             scores = "  ".join(f"{score:.2f}" for score in result.dice)
             table.add_row(result.name, scores, f"{result.volume_ml:.0f}", f"{result.seconds:.1f}")
         Console().print(table)
-        print(f"Wrote {output / 'demo.seg.nrrd'} (open it in 3D Slicer with the CT) and {output / 'demo.png'}.")
+        print(f"Wrote {output / 'demo.seg.nrrd'} (open it in 3D Slicer with the CT), demo.png and demo.html beside it.")
         print(f"The CT: {samples.CT_ABDOMEN}")
         print("Your own image: sammed3d info IMAGE; sammed3d segment IMAGE --click R,A,S --output mask.seg.nrrd")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from sammed3d import samples
+from sammed3d.charts import line_chart
 from sammed3d.evaluation.clicks import next_click
 from sammed3d.evaluation.metrics import dice
 from sammed3d.predictor import Predictor
@@ -42,15 +46,57 @@ class Result:
 
 
 def run(predictor: Predictor, folder: Path) -> Iterator[Result]:
-    """Segment the structures one by one; at the end write `demo.seg.nrrd` and `demo.png` into `folder`."""
+    """Segment the structures one by one; at the end write `demo.seg.nrrd`, `demo.png` and `demo.html` into `folder`."""
     volume = Volume.read(samples.CT_ABDOMEN)
     labels = Volume.read(samples.CT_ABDOMEN_LABELS).array
     session = Session(volume, predictor)
+    results = []
     for name in STRUCTURES:
-        yield _segment(session, name, labels == samples.label_names()[name])
+        results.append(_segment(session, name, labels == samples.label_names()[name]))
+        yield results[-1]
     folder.mkdir(parents=True, exist_ok=True)
     session.save(folder / "demo.seg.nrrd")
-    overlay(session).save(folder / "demo.png")
+    picture = io.BytesIO()
+    overlay(session).save(picture, "PNG")
+    (folder / "demo.png").write_bytes(picture.getvalue())
+    (folder / "demo.html").write_text(page(results, predictor.name, picture.getvalue()), encoding="utf-8")
+
+
+def page(results: list[Result], model: str, picture: bytes) -> str:
+    """Write a page with pictures, scores and how to go on; it needs no other file.
+
+    Args:
+        results: of all structures.
+        model: its name.
+        picture: PNG, see `overlay`.
+    """
+    rows = "".join(
+        f"<tr><td>{r.name}</td><td>{'  '.join(f'{d:.2f}' for d in r.dice)}</td><td>{r.volume_ml:.0f}</td>"
+        f"<td>{r.seconds:.1f}</td></tr>"
+        for r in results
+    )
+    chart = line_chart({r.name: list(enumerate(r.dice, 1)) for r in results}, "clicks", "Dice")
+    data = base64.b64encode(picture).decode()
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>SAMMed3DSegment: demonstration</title>
+<style>body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
+img {{ max-width: 100%; }} td, th {{ padding: .25rem .75rem; text-align: right; }}
+td:first-child {{ text-align: left; }}
+pre {{ background: #f5f5f7; padding: 1rem; }}</style>
+<h1>Three organs, {CLICKS} clicks each</h1>
+<p>{escape(model)} on the sample CT. The user is simulated: the first click in the middle of the organ, each further
+one in the middle of the largest error. <b>Research software: not for clinical decisions.</b></p>
+<img alt="Slices with masks and clicks" src="data:image/png;base64,{data}">
+<p>Green dots are positive clicks, red ones negative; small where they lie on another slice.</p>
+<table><tr><th>structure</th><th>Dice after each click</th><th>ml</th><th>seconds</th></tr>{rows}</table>
+{chart}
+<h2>Go on</h2>
+<pre>sammed3d info ct.nii.gz
+sammed3d segment ct.nii.gz --click R,A,S --output mask.seg.nrrd
+sammed3d models list                  # SAM-Med3D-turbo is more accurate, where it can be downloaded
+sammed3d serve                        # for several people, or a GPU elsewhere</pre>
+<p>In 3D Slicer: drag demo.seg.nrrd and the CT into it, or use the module SAMMed3DSegment and click.</p>
+</html>
+"""
 
 
 def _segment(session: Session, name: str, truth: npt.NDArray[np.bool_]) -> Result:

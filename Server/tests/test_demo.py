@@ -21,4 +21,8 @@ def test_the_demonstration_scores_and_writes(tmp_path):
     results = list(demo.run(ThresholdPredictor(), tmp_path / "out"))
     assert [r.name for r in results] == list(demo.STRUCTURES)
     assert all(len(r.dice) == demo.CLICKS and 0 <= min(r.dice) <= max(r.dice) <= 1 for r in results)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo.png", "demo.seg.nrrd"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo.html", "demo.png", "demo.seg.nrrd"]
+    page = (tmp_path / "out" / "demo.html").read_text()
+    assert all(name in page for name in demo.STRUCTURES)
+    assert page.count("src=") == page.count('src="data:') == 1
+    assert "<polyline" in page
