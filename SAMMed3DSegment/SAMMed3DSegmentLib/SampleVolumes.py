@@ -1,4 +1,4 @@
-"""The sample image that the package ships, for the Sample Data module and the "Try it" button."""
+"""The sample images that the package ships, for the Sample Data module and the "Try it" button."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ import slicer
 
 from sammed3d import samples
 
-NAME = "SAMMed3DSegmentCT"
+SAMPLES = {
+    "SAMMed3DSegmentCT": (samples.CT_ABDOMEN, "Trunk CT"),
+    "SAMMed3DSegmentMR": (samples.MR_SPINE, "Lumbar spine MR"),
+}
+"""Names in the Sample Data module: file, and name of the node."""
 
 
 def register(iconFolder: Path) -> None:
-    """Show the sample in the Sample Data module."""
+    """Show the samples in the Sample Data module."""
     import SampleData  # noqa: PLC0415 - a module of Slicer's, there when the application has started
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="SAMMed3DSegment",
-        sampleName=NAME,
-        thumbnailFileName=str(iconFolder / "SAMMed3DSegment.png"),
-        uris=samples.CT_ABDOMEN.as_uri(),
-        fileNames=samples.CT_ABDOMEN.name,
-        nodeNames="Trunk CT",
-        loadFileType="VolumeFile",
-    )
+    for name, (file, nodeName) in SAMPLES.items():
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category="SAMMed3DSegment",
+            sampleName=name,
+            thumbnailFileName=str(iconFolder / "SAMMed3DSegment.png"),
+            uris=file.as_uri(),
+            fileNames=file.name,
+            nodeNames=nodeName,
+            loadFileType="VolumeFile",
+        )
 
 
 def load() -> slicer.vtkMRMLScalarVolumeNode:

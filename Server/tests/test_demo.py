@@ -3,7 +3,8 @@
 import numpy as np
 
 from helpers import ThresholdPredictor
-from sammed3d import demo, samples
+from sammed3d import demo, load_predictor, samples
+from sammed3d.session import Session
 from sammed3d.volume import Volume
 
 
@@ -15,6 +16,13 @@ def test_the_bundled_ct_has_the_labels_that_are_named():
     assert set(np.unique(labels.array)) - {0} == set(names.values())
     assert set(demo.STRUCTURES) <= names.keys()
     assert "aorta" not in names
+
+
+def test_the_bundled_mr_can_be_clicked_on():
+    volume = Volume.read(samples.MR_SPINE)
+    session = Session(volume, load_predictor("default", device="cpu"))
+    session.click(volume.grid.to_world((34, 26, 33)))
+    assert session.mask().any()
 
 
 def test_the_demonstration_scores_and_writes(tmp_path):

@@ -46,10 +46,11 @@ def test_sample_data_are_registered_with_files_that_exist(parent):
     SampleData.SampleDataLogic.sources.clear()
     _, onStartup = slicer.app.startupFunctions[-1]
     onStartup()
-    [source] = SampleData.SampleDataLogic.sources
-    assert source["category"] == "SAMMed3DSegment"
-    assert Path(source["uris"].removeprefix("file://")).is_file()
-    assert Path(source["thumbnailFileName"]).is_file()
+    assert [source["nodeNames"] for source in SampleData.SampleDataLogic.sources] == ["Trunk CT", "Lumbar spine MR"]
+    for source in SampleData.SampleDataLogic.sources:
+        assert source["category"] == "SAMMed3DSegment"
+        assert Path(source["uris"].removeprefix("file://")).is_file()
+        assert Path(source["thumbnailFileName"]).is_file()
 
 
 def test_the_settings_page_changes_the_settings():

@@ -1,6 +1,7 @@
 """Sample data that ships with the package. Origin and licence: NOTICE in the source tree.
 
 `ct_abdomen`: CT of the trunk, 122 x 101 x 112 voxels of 3 mm, with 60 labels (output of TotalSegmentator).
+`mr_spine`: T2-weighted MR of two lumbar vertebrae, 68 x 52 x 67 voxels of 1.5 mm (from TPTBox).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 CT_ABDOMEN = FOLDER / "ct_abdomen.nii.gz"
+MR_SPINE = FOLDER / "mr_spine.nii.gz"
 CT_ABDOMEN_LABELS = FOLDER / "ct_abdomen_labels.nii.gz"
 
 
