@@ -29,7 +29,7 @@ from sammed3d.preset import Preset
 from sammed3d.remote import RemotePredictor
 from sammed3d.server.serve import build
 from sammed3d.server.settings import ServerSettings
-from sammed3d.server.worker import Loaded, ModelSpec, WorkerSettings, patch_of
+from sammed3d.server.worker_process import Loaded, ModelSpec, WorkerSettings, patch_of
 from sammed3d.volume import Volume
 from sammed3d.zoo.store import BUNDLED
 

@@ -15,7 +15,8 @@ from sammed3d.patch import cut_patch
 from sammed3d.predictor import PatchClick
 from sammed3d.server import worker as worker_module
 from sammed3d.server.scheduler import Job
-from sammed3d.server.worker import ModelSpec, Worker, WorkerError, WorkerSettings, patch_of, start_workers
+from sammed3d.server.worker import Worker, WorkerError, start_workers
+from sammed3d.server.worker_process import ModelSpec, WorkerSettings, patch_of
 from workers import Troubled, job, troubled
 
 

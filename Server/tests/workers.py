@@ -12,7 +12,7 @@ from helpers import ThresholdPredictor
 from sammed3d.predictor import Cancellation, Prediction
 from sammed3d.preset import Preset
 from sammed3d.server.scheduler import Job
-from sammed3d.server.worker import Loaded, ModelSpec, WorkerSettings, patch_of
+from sammed3d.server.worker_process import Loaded, ModelSpec, WorkerSettings, patch_of
 
 SMALL = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4))
 

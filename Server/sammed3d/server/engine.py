@@ -18,7 +18,8 @@ from sammed3d.preset import Preset
 from sammed3d.server.keys import NO_QUOTA, Quota
 from sammed3d.server.metrics import Metrics
 from sammed3d.server.scheduler import Job
-from sammed3d.server.worker import WorkerError, patch_of
+from sammed3d.server.worker import WorkerError
+from sammed3d.server.worker_process import patch_of
 
 MIB = 2**20
 

@@ -23,7 +23,7 @@ from sammed3d.server import logs
 from sammed3d.server.guard import Guard
 from sammed3d.server.serve import build, check_exposure, find_models, worker_settings
 from sammed3d.server.settings import ServerSettings
-from sammed3d.server.worker import WorkerSettings
+from sammed3d.server.worker_process import WorkerSettings
 
 log = logging.getLogger("sammed3d.server")
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"

@@ -17,7 +17,8 @@ from sammed3d.server.metrics import Metrics
 from sammed3d.server.nninteractive import directions_of
 from sammed3d.server.protocol import ImpatientProtocol
 from sammed3d.server.settings import ServerSettings
-from sammed3d.server.worker import ModelSpec, WorkerSettings, start_workers
+from sammed3d.server.worker import start_workers
+from sammed3d.server.worker_process import ModelSpec, WorkerSettings
 from sammed3d.zoo.store import ModelStore
 
 CONNECTIONS = 512
