@@ -13,7 +13,7 @@ from sammed3d.predictor import Cancellation, PatchClick, Prediction
 from sammed3d.server.engine import BusyError, Engine, EnginePredictor, ServedModel, Turn
 from sammed3d.server.keys import Quota
 from sammed3d.server.scheduler import Scheduler
-from sammed3d.server.worker import WorkerError
+from sammed3d.server.worker import UnavailableError
 from workers import SMALL, job
 
 CLICKS = (PatchClick((1.0, 2.0, 3.0), True),)
@@ -156,7 +156,7 @@ def test_a_patch_always_goes_to_the_same_device_while_that_works():
     devices[0].is_ready = devices[1].is_ready = False
     assert engine.start(job(3), "anna", "r").device is devices[2]
     devices[2].is_ready = False
-    with pytest.raises(WorkerError, match="No device"):
+    with pytest.raises(UnavailableError, match="No device"):
         engine.start(job(3), "anna", "r")
     engine.close()
     assert all(device.closed for device in devices)

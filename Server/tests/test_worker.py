@@ -15,7 +15,7 @@ from sammed3d.patch import cut_patch
 from sammed3d.predictor import PatchClick
 from sammed3d.server import worker as worker_module
 from sammed3d.server.scheduler import Job
-from sammed3d.server.worker import Worker, WorkerError, start_workers
+from sammed3d.server.worker import UnavailableError, Worker, WorkerError, start_workers
 from sammed3d.server.worker_process import ModelSpec, WorkerSettings, patch_of
 from workers import Troubled, job, troubled
 
@@ -124,7 +124,7 @@ def test_a_process_that_cannot_be_started_again_says_so_and_comes_back(worker, t
     future = worker.submit(job())
     wait_for(lambda: calls(tmp_path))
     psutil.Process(worker.pid).kill()
-    with pytest.raises(WorkerError, match="cannot be used at the moment"):
+    with pytest.raises(UnavailableError, match="cannot be used at the moment"):
         future.result(30)
     assert not worker.is_ready
     (tmp_path / "slow").unlink()

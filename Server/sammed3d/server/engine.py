@@ -18,7 +18,7 @@ from sammed3d.preset import Preset
 from sammed3d.server.keys import NO_QUOTA, Quota
 from sammed3d.server.metrics import Metrics
 from sammed3d.server.scheduler import Job
-from sammed3d.server.worker import WorkerError
+from sammed3d.server.worker import UnavailableError
 from sammed3d.server.worker_process import patch_of
 
 MIB = 2**20
@@ -167,7 +167,7 @@ class Engine:
 
         Raises:
             BusyError: too many wait, or the user's quota is used up.
-            WorkerError: no device works at the moment.
+            UnavailableError: no device works at the moment.
         """
         with self._lock:
             patch = self._patches.get((user, digest))
@@ -212,7 +212,7 @@ class Engine:
         for device in [*self.devices[home:], *self.devices[:home]]:
             if device.is_ready:
                 return device
-        raise WorkerError("No device works at the moment.")
+        raise UnavailableError("No device works at the moment.")
 
     def _check_quota(self, user: str, running: int) -> None:
         if len(self._running) >= self.queue:
@@ -280,7 +280,7 @@ class EnginePredictor:
         """Apply clicks in order; see `Predictor.predict`.
 
         Raises:
-            BusyError, WorkerError: see `Engine.predict`.
+            BusyError, UnavailableError, WorkerError: see `Engine.predict`.
         """
         cancellation = cancellation or Cancellation()
         job = Job(self._model, patch, tuple(clicks), initial)

@@ -26,7 +26,7 @@ from sammed3d.server.keys import Keys
 from sammed3d.server.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
 from sammed3d.server.problems import problem
 from sammed3d.server.routes import explaining
-from sammed3d.server.worker import WorkerError
+from sammed3d.server.worker import UnavailableError, WorkerError
 from sammed3d.session import Session
 
 OPEN_PATHS = frozenset({"/auth/", "/auth/token"})
@@ -286,7 +286,8 @@ STATUS: list[tuple[type[Exception], int]] = [
     (NoRoomError, 503),
     (NoMemoryError, 413),
     (BusyError, 429),
-    (WorkerError, 503),
+    (UnavailableError, 503),
+    (WorkerError, 500),
     (MultiPartException, 400),
     (SAMMed3DError, 400),
 ]

@@ -19,7 +19,7 @@ from sammed3d.predictor import PatchClick, Prediction
 from sammed3d.server.engine import BusyError, Engine, Running, Turn
 from sammed3d.server.problems import problem
 from sammed3d.server.routes import explaining
-from sammed3d.server.worker import WorkerError
+from sammed3d.server.worker import UnavailableError, WorkerError
 from sammed3d.wire import WireError
 
 BINARY = "application/octet-stream"
@@ -142,8 +142,10 @@ def _failure(request: Request, error: Exception) -> Response | None:
     """Answer an error that somebody foresaw; None for others."""
     if isinstance(error, BusyError):
         return problem(request.scope, 429, str(error), {"Retry-After": "1"})
-    if isinstance(error, WorkerError):
+    if isinstance(error, UnavailableError):
         return problem(request.scope, 503, str(error), {"Retry-After": "2"})
+    if isinstance(error, WorkerError):
+        return problem(request.scope, 500, str(error))
     if isinstance(error, PredictionCancelled):
         return problem(request.scope, wire.CANCELLED, "The prediction was cancelled.")
     if isinstance(error, SAMMed3DError):

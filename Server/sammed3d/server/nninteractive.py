@@ -27,7 +27,7 @@ from sammed3d.server.engine import BusyError, Engine, EnginePredictor
 from sammed3d.server.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
 from sammed3d.server.problems import problem
 from sammed3d.server.routes import explaining
-from sammed3d.server.worker import WorkerError
+from sammed3d.server.worker import UnavailableError, WorkerError
 from sammed3d.session import Session, Update
 from sammed3d.volume import Volume
 
@@ -365,7 +365,8 @@ STATUS: list[tuple[type[Exception], int]] = [
     (NoRoomError, 503),
     (NoMemoryError, 413),
     (BusyError, 429),
-    (WorkerError, 429),
+    (UnavailableError, 429),
+    (WorkerError, 500),
     (BadRequestError, 400),
     (nnia.ArrayError, 400),
     (SAMMed3DError, 400),

@@ -34,7 +34,11 @@ _KNOWN = 100_000
 
 
 class WorkerError(Exception):
-    """The device failed; the work was not done."""
+    """The device failed twice at the same work; trying again would help nobody."""
+
+
+class UnavailableError(WorkerError):
+    """The device does not work at the moment; later it may."""
 
 
 @dataclass(eq=False)
@@ -80,7 +84,7 @@ class Worker:
         return self._process.pid
 
     def submit(self, job: Job) -> Future[Prediction]:
-        """Send a job; its future ends with WorkerError where the device failed."""
+        """Send a job; its future ends with WorkerError or UnavailableError where the device failed."""
         entry = _Sent(job)
         with self._lock:
             self._sent[job.number] = entry
@@ -161,7 +165,7 @@ class Worker:
             entries = list(self._sent.values())
             self._sent.clear()
         for entry in entries:
-            entry.future.set_exception(WorkerError(why))
+            entry.future.set_exception(UnavailableError(why))
 
     # Messages
 
