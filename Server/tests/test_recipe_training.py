@@ -124,6 +124,11 @@ def test_preparing_goes_on_where_it_stopped_and_keeps_cases_together(data, tmp_p
     assert lost.is_file()
     assert kept.stat().st_mtime_ns == before
     assert json.loads((data / "ready" / "split.json").read_text()) == split
+    other = tmp_path / "other"
+    for seed in (1, 2, 3):
+        prepared.prepare(find_cases(data / "raw"), other, "ct_test", spacing=3.0, validation=0.4, seed=seed)
+        drawn = json.loads((other / "split.json").read_text())
+        assert not set(drawn["train"]) & set(drawn["validation"]), "another seed never leaves a case on both sides"
     with pytest.raises(VolumeError, match="was not prepared"):
         prepared.find_samples(tmp_path, "train")
 

@@ -6,6 +6,7 @@ Source: SAM-Med3D `prepare_data_from_nnUNet.py` and `data_loader.py`. Loading an
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -75,7 +76,7 @@ def prepare(
     orientation of their files, as published.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(max(1, workers)) as pool:
+    with ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(_prepare_case, case, folder, dataset, spacing): case.name for case in cases}
         problems: dict[str, str | None] = {}
         for future in as_completed(running):
@@ -87,7 +88,8 @@ def prepare(
     if file.is_file():
         known |= json.loads(file.read_text())
     for side, names in (("train", train), ("validation", validate)):
-        known[side] = sorted(set(known[side]) | {f"{dataset}/{name}" for name in names})
+        others = [name for name in known[side] if not name.startswith(f"{dataset}/")]
+        known[side] = sorted([*others, *(f"{dataset}/{name}" for name in names)])
     file.write_text(json.dumps(known, indent=1))
 
 
