@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -210,7 +211,8 @@ class Patches(Dataset[dict[str, Any]]):
         steps.append(torchio.CropOrPad(mask_name="mask", target_shape=3 * (self._edge,)))
         if self._augment:
             steps.append(torchio.RandomFlip(axes=(0, 1, 2), flip_probability=self._recipe.flip))
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of its loader, which plain tensors do not need
             torch.manual_seed(seed)
             cut = torchio.Compose(steps)(subject)
         return {"image": cut["image"].data.float(), "mask": (cut["mask"].data > 0).float()}
