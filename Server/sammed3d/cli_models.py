@@ -14,7 +14,7 @@ from sammed3d.terminal import DebugOption, explained, screen
 from sammed3d.zoo import registry
 from sammed3d.zoo.store import RUN_WEIGHTS, ModelStore
 
-models_app = typer.Typer(help="List, download, import, check and remove models.", no_args_is_help=True)
+models_app = typer.Typer(help="List, download, import, export, check and remove models.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Name of a model; see 'sammed3d models list'.")]
 
 
@@ -77,6 +77,22 @@ def import_checkpoint(
         about = {"purpose": purpose, "licence": licence} | ({} if family is None else {"family": family})
         model = ModelStore().add(checkpoint, name, title, **about)
         print(f"{model.name}: {model.path}")
+
+
+@models_app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Name of an installed model, or a checkpoint file.")],
+    output: Annotated[Path, typer.Argument(help="File to write (.safetensors).")],
+    family: Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")] = None,
+    base: Annotated[Path | None, typer.Option(help="Checkpoint that LoRA matrices alone were trained on.")] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Write a model as one safetensors file that holds its preprocessing too; LoRA updates are merged."""
+    with explained(debug):
+        from sammed3d.zoo.load import convert  # noqa: PLC0415 - needs torch
+
+        convert(model, output, family, base)
+        print(f"Wrote {output}")
 
 
 @models_app.command()

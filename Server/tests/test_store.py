@@ -5,10 +5,16 @@ import re
 import shutil
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from sammed3d.errors import ModelError
+from sammed3d.cli import app
+from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.nets import build
 from sammed3d.zoo import load_predictor, registry
+from sammed3d.zoo.checkpoint import read_checkpoint
 from sammed3d.zoo.families import FAMILIES
+from sammed3d.zoo.load import convert
 from sammed3d.zoo.store import BUNDLED, ModelStore, default_folder
 from test_download import CONTENT, DIGEST, Server
 
@@ -93,6 +99,25 @@ def test_a_checkpoint_is_imported_and_loaded_by_name(store, tiny_checkpoint, tmp
     store.remove(model.name)
     with pytest.raises(ModelError, match="There is no model named"):
         load_predictor(model.name)
+
+
+def test_a_model_is_exported_with_its_preprocessing(store, tiny_checkpoint, tmp_path):
+    old = tmp_path / "published.pth"
+    torch.save({"model_state_dict": build("fastsam3d").state_dict()}, old)
+    done = CliRunner().invoke(app, ["models", "export", str(old), str(tmp_path / "new.safetensors")])
+    assert done.exit_code == 0, done.output
+    found = read_checkpoint(tmp_path / "new.safetensors")
+    assert found.metadata["network"] == "fastsam3d"
+    assert all(torch.equal(found.weights[k], v) for k, v in read_checkpoint(old).weights.items())
+    convert(tiny_checkpoint, tmp_path / "tiny.safetensors")
+    predictor = load_predictor(tmp_path / "tiny.safetensors", device="cpu")
+    assert predictor.preset == load_predictor(tiny_checkpoint, device="cpu").preset
+    with pytest.raises(ModelError, match=r"exported as \.safetensors"):
+        convert("default", tmp_path / "x.pth")
+    torch.save({"model_state_dict": {}}, old)
+    with pytest.raises(CheckpointError):
+        convert(old, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_imports_that_cannot_be_are_refused(store, tiny_checkpoint, tmp_path):

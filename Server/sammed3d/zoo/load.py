@@ -15,7 +15,7 @@ from sammed3d.local import Precision, TorchPredictor, choose_device
 from sammed3d.preset import Preset
 from sammed3d.zoo import families
 from sammed3d.zoo.bosam import is_lora, merge_lora
-from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint
+from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint, write_checkpoint
 from sammed3d.zoo.lora import is_updates, merge_updates
 from sammed3d.zoo.onnx_network import OnnxNetwork
 from sammed3d.zoo.store import ModelStore
@@ -72,6 +72,39 @@ def load_predictor(
     )
 
 
+def convert(
+    model: str | os.PathLike[str],
+    output: Path,
+    family: str | None = None,
+    base: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write a model as one safetensors file that says what it is, so that it loads without a word about its family.
+
+    Args:
+        model: the name of an installed model, or a checkpoint file.
+        output: `.safetensors`.
+        family: see `load_predictor`.
+        base: see `load_predictor`.
+
+    Raises:
+        ModelError, CheckpointError: as `load_predictor`; or the output has another suffix.
+    """
+    if output.suffix != ".safetensors":
+        raise ModelError(f"{output.name}: models are exported as .safetensors.")
+    path = Path(model)
+    if not path.suffix and not path.exists():
+        stored = ModelStore().model(str(model))
+        path, family = stored.path, family or stored.family
+    checkpoint = _merged(read_checkpoint(path), base)
+    network, preset, _ = _what_it_is(checkpoint, family)
+    name = checkpoint.metadata.get("name", path.stem)
+    sizes = _json_entry(checkpoint, "sizes")
+    load_network(path, family, base)  # nothing incomplete is passed on
+    partial = output.with_name(f"{output.name}.part")
+    write_checkpoint(partial, checkpoint.weights, network=network, sizes=sizes, preset=preset.to_json(), name=name)
+    partial.replace(output)
+
+
 def load_network(
     path: Path, family: str | None = None, base: str | os.PathLike[str] | None = None
 ) -> tuple[nets.SamMed3d | nets.PromptableUNet, Preset, str, tuple[str, ...]]:
@@ -80,18 +113,24 @@ def load_network(
     Raises:
         ModelError, CheckpointError: as `load_predictor`.
     """
-    checkpoint = read_checkpoint(path)
-    if is_updates(checkpoint.weights):
-        checkpoint = merge_updates(checkpoint, base)
-    elif is_lora(checkpoint):
-        checkpoint = merge_lora(checkpoint, None if base is None else read_checkpoint(base))
-    elif base is not None:
-        raise ModelError(f"{path.name}: holds no low-rank (LoRA) matrices, so it needs no base. Leave the base out.")
+    checkpoint = _merged(read_checkpoint(path), base)
     network_name, preset, notes = _what_it_is(checkpoint, family)
     with torch.device("meta"):
         network = nets.build(network_name, _json_entry(checkpoint, "sizes"))
     load_weights(network, checkpoint)
     return network, preset, checkpoint.metadata.get("name", path.stem), (*checkpoint.notes, *notes)
+
+
+def _merged(checkpoint: Checkpoint, base: str | os.PathLike[str] | None) -> Checkpoint:
+    """Return a checkpoint with low-rank updates merged, if it holds any."""
+    if is_updates(checkpoint.weights):
+        return merge_updates(checkpoint, base)
+    if is_lora(checkpoint):
+        return merge_lora(checkpoint, None if base is None else read_checkpoint(base))
+    if base is not None:
+        name = checkpoint.path.name
+        raise ModelError(f"{name}: holds no low-rank (LoRA) matrices, so it needs no base. Leave the base out.")
+    return checkpoint
 
 
 def _what_it_is(checkpoint: Checkpoint, family: str | None) -> tuple[str, Preset, list[str]]:
