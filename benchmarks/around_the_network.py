@@ -23,7 +23,7 @@ class Instant:
     name = "instant"
     preset = Preset()
 
-    def predict(self, _patch, clicks, _initial=None, _cancellation=None):
+    def predict(self, _patch, clicks, _initial=None, _cancellation=None, _box=None):
         """Return logits of a ball of 20 to 120 voxels radius."""
         axes = np.meshgrid(*[np.arange(32) * 4 + 1.5] * 3, indexing="ij")
         distance = np.sqrt(sum((a - c) ** 2 for a, c in zip(axes, clicks[0].voxel, strict=True)))

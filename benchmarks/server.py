@@ -52,7 +52,7 @@ class Instant:
         self._encoded |= {patch.digest for patch in patches if patch.voxels.any()}
         return 0.0
 
-    def predict(self, patch, clicks, initial=None, cancellation=None) -> Prediction:
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None) -> Prediction:
         if patch.digest not in self._encoded:
             self.encode([patch])
         squared = sum((a - c) ** 2 for a, c in zip(self._axes, clicks[0].voxel, strict=True))

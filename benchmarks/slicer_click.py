@@ -40,7 +40,7 @@ class BallPredictor:
         axis = np.arange(32, dtype=np.float32) * 4 + 1.5
         self._axes = axis[:, None, None], axis[None, :, None], axis[None, None, :]
 
-    def predict(self, patch, clicks, initial=None, cancellation=None):
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
         centre = clicks[0].voxel
         squared = sum((a - c) ** 2 for a, c in zip(self._axes, centre, strict=True))
         return Prediction((20 - len(clicks) - np.sqrt(squared) / 2).astype(np.float32))

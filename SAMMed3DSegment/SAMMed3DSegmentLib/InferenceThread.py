@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError, Volume
 from sammed3d.layers import BoxedMask
 from sammed3d.replay import PromptState, Replay
+from sammed3d.session import replay_for
 
 REPLAYS = 2
 """Volumes (with a model each) whose patches and logits are kept."""
@@ -173,7 +174,7 @@ class InferenceThread:
                 begin = time.perf_counter()
                 known = job.model, self._loadPredictor(job.model)
                 job.seconds["load"] = time.perf_counter() - begin
-            replay = Replay(job.volume, known[1])
+            replay = replay_for(job.volume, known[1])
         with self._condition:
             self._predictor = known
             self._replays[name] = replay

@@ -202,7 +202,7 @@ def _apply(
         session.add_object(prompt.name)
         if initial is not None:
             session.start_from(read_mask(initial, session.volume.grid))
-        for step, value in session.set_clicks(prompt.clicks).seconds.items():
+        for step, value in session.set_prompts(prompt).seconds.items():
             seconds[step] = seconds.get(step, 0.0) + value
 
 

@@ -181,7 +181,7 @@ def _threshold(
         for (k, slab), (_, covered) in zip(slabs, covers, strict=True):
             here = np.s_[:, :, k : k + slab.shape[2]]
             mask[here] = slab + (1 - covered) * start[here] > 0
-    return _cropped(BoxedMask(target, mask))
+    return cropped(BoxedMask(target, mask))
 
 
 def _occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:
@@ -210,9 +210,10 @@ def _replace(before: BoxedMask | None, region: Box, painted: BoxedMask | None) -
         voxels[stale.within(box)] = 0
     if painted is not None:
         voxels[painted.box.within(box)] = painted.voxels
-    return _cropped(BoxedMask(box, voxels))
+    return cropped(BoxedMask(box, voxels))
 
 
-def _cropped(mask: BoxedMask) -> BoxedMask | None:
+def cropped(mask: BoxedMask) -> BoxedMask | None:
+    """Return a mask with the smallest box that holds it; None for an empty one."""
     inner = Box.around(mask.voxels)
     return None if inner is None else BoxedMask(inner.shifted(mask.box.begin), mask.voxels[inner.slices])

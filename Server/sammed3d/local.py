@@ -14,28 +14,42 @@ import torch
 from torch import Tensor
 
 from sammed3d.cache import LRUCache
-from sammed3d.errors import ModelError, PromptError
+from sammed3d.errors import ModelError
 from sammed3d.interpolation import Float32
 from sammed3d.patch import Patch
-from sammed3d.predictor import Cancellation, PatchClick, Prediction
+from sammed3d.predictor import Cancellation, PatchBox, PatchClick, Prediction, Prompt, check_prompts
 from sammed3d.preset import Preset
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 MIB = 2**20
+SCORES = 2**16
+"""How many of a model's scores are kept."""
 
 
 class Network(Protocol):
     """What a predictor needs of a network; see `nets.SamMed3d`.
 
     Attributes:
-        sees_all_clicks: whether a decoder pass takes all clicks so far, or the newest alone as SAM-Med3D was trained.
+        sees_all_clicks: whether a decoder pass takes all prompts so far, or the newest alone as SAM-Med3D was trained.
+        starts_without_mask: whether the first pass takes no mask prompt, or one of zeros as SAM-Med3D was trained.
+        scores_are_trained: whether the scores that it gives with its logits mean anything.
     """
 
     sees_all_clicks: bool
+    starts_without_mask: bool
+    scores_are_trained: bool
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor: ...
 
-    def decode(self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor) -> tuple[Tensor, Tensor]: ...
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        *,
+        boxes: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
 
     def eval(self) -> Self: ...
 
@@ -56,7 +70,7 @@ class TorchPredictor:
         cache_mib: bound of the caches of image embeddings and of low-res logits on the device, each.
         host_cache_mib: bound of what is kept of either in the computer's memory, where the device is a GPU.
         notes: what users should know about how the weights were loaded.
-        all_clicks: whether each pass of the decoder takes all clicks so far; None for what the network learned.
+        all_clicks: whether each pass of the decoder takes all prompts so far; None for what the network learned.
 
     Raises:
         ModelError: the device does not exist here, or does not support the precision.
@@ -88,6 +102,7 @@ class TorchPredictor:
         self._lock = threading.Lock()
         self._embeddings = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
         self._logits = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
+        self._scores: LRUCache[float] = LRUCache(SCORES, lambda _: 1)
 
     @property
     def precision(self) -> str:
@@ -123,34 +138,37 @@ class TorchPredictor:
         clicks: Sequence[PatchClick],
         initial: Float32 | None = None,
         cancellation: Cancellation | None = None,
+        box: PatchBox | None = None,
     ) -> Prediction:
-        """Apply clicks in order; see `Predictor.predict`."""
-        if not clicks:
-            raise PromptError("A prediction needs at least one click.")
+        """Apply a box and clicks in order; see `Predictor.predict`."""
+        prompts = check_prompts(self.preset, clicks, box)
         cancellation = cancellation or Cancellation()
         start = "" if initial is None else hashlib.sha256(np.ascontiguousarray(initial, np.float32).data).hexdigest()
         with self._lock, torch.inference_mode(), self._autocast():
             seconds: dict[str, float] = {}
-            known, low_res = self._longest_known_prefix(patch.digest, start, clicks)
-            if known < len(clicks):
+            known, low_res = self._longest_known_prefix(patch.digest, start, prompts)
+            if known < len(prompts):
                 embedding = self._embed(patch, cancellation, seconds)
                 begin = time.perf_counter()
-                if known == 0:
-                    low_res = self._first_mask_prompt(initial)
-                for count in range(known + 1, len(clicks) + 1):
+                fed_back = low_res if known else self._first_mask_prompt(initial)
+                for count in range(known + 1, len(prompts) + 1):
                     cancellation.enter("decode")
-                    seen = clicks[:count] if self._all_clicks else clicks[count - 1 : count]
-                    low_res = self._decode(embedding, seen, low_res)
-                    self._logits.put((patch.digest, start, tuple(clicks[:count])), low_res)
+                    seen = prompts[:count] if self._all_clicks else prompts[count - 1 : count]
+                    low_res, scores = self._decode(embedding, seen, fed_back)
+                    fed_back = low_res
+                    self._logits.put((patch.digest, start, prompts[:count]), low_res)
+                    if self._network.scores_are_trained:
+                        self._scores.put((patch.digest, start, prompts[:count]), float(scores[0, 0]))
                 self._synchronise()
                 seconds["decode"] = time.perf_counter() - begin
             result = low_res[0, 0].cpu().numpy().copy()
+            score = self._scores.get((patch.digest, start, prompts))
         cancellation.check()
-        return Prediction(result, None, seconds)
+        return Prediction(result, score, seconds)
 
-    def _longest_known_prefix(self, digest: str, start: str, clicks: Sequence[PatchClick]) -> tuple[int, Tensor]:
-        for count in range(len(clicks), 0, -1):
-            low_res = self._logits.get((digest, start, tuple(clicks[:count])))
+    def _longest_known_prefix(self, digest: str, start: str, prompts: tuple[Prompt, ...]) -> tuple[int, Tensor]:
+        for count in range(len(prompts), 0, -1):
+            low_res = self._logits.get((digest, start, prompts[:count]))
             if low_res is not None:
                 return count, low_res
         return 0, torch.empty(0)
@@ -167,16 +185,22 @@ class TorchPredictor:
             seconds["encode"] = time.perf_counter() - begin
         return embedding
 
-    def _first_mask_prompt(self, initial: Float32 | None) -> Tensor:
-        if initial is None:  # a zero mask, not `no_mask_embed`: the published inference never uses the latter
-            return torch.zeros(1, 1, *self.preset.low_res_shape, device=self.device)
-        return torch.tensor(initial, dtype=torch.float32, device=self.device)[None, None]
+    def _first_mask_prompt(self, initial: Float32 | None) -> Tensor | None:
+        if initial is not None:
+            return torch.tensor(initial, dtype=torch.float32, device=self.device)[None, None]
+        if self._network.starts_without_mask:
+            return None
+        return torch.zeros(1, 1, *self.preset.low_res_shape, device=self.device)
 
-    def _decode(self, embedding: Tensor, clicks: Sequence[PatchClick], low_res: Tensor) -> Tensor:
-        coords = torch.tensor([[click.voxel for click in clicks]], dtype=torch.float32, device=self.device)
+    def _decode(self, embedding: Tensor, prompts: Sequence[Prompt], low_res: Tensor | None) -> tuple[Tensor, Tensor]:
+        clicks = [prompt for prompt in prompts if isinstance(prompt, PatchClick)]
+        voxels = [click.voxel for click in clicks]
+        coords = torch.tensor(voxels, dtype=torch.float32, device=self.device).view(1, len(clicks), 3)
         labels = torch.tensor([[int(click.positive) for click in clicks]], device=self.device)
-        logits, _ = self._network.decode(embedding, coords, labels, low_res)
-        return logits.float()
+        corners = [[*prompt.begin, *prompt.end] for prompt in prompts if isinstance(prompt, PatchBox)]
+        boxes = torch.tensor(corners, dtype=torch.float32, device=self.device) if corners else None
+        logits, scores = self._network.decode(embedding, coords, labels, low_res, boxes=boxes)
+        return logits.float(), scores
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._autocast_type is None:

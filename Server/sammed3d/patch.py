@@ -45,7 +45,7 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
     """
 
     def convert(voxels: Array) -> Float32:
-        return _adjust_intensities(voxels, preset)
+        return adjust_intensities(voxels, preset)
 
     sampled = interpolate(volume.array, lattice.sampling(window), convert)
     voxels = np.ascontiguousarray(lattice.to_canonical(sampled))
@@ -55,7 +55,8 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
     return Patch(voxels, window, lattice.grid.window(window.begin, window.shape))
 
 
-def _adjust_intensities(voxels: Array, preset: Preset) -> Float32:
+def adjust_intensities(voxels: Array, preset: Preset) -> Float32:
+    """Return voxels as float32, clamped and rescaled as the preset says."""
     result = as_float32(voxels)
     if preset.clamp is not None:
         low, high = preset.clamp

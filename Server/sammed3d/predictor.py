@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sammed3d.errors import PredictionCancelled
+from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.geometry import Point3
 from sammed3d.interpolation import Float32
 from sammed3d.patch import Patch
@@ -25,6 +25,22 @@ class PatchClick:
 
     voxel: Point3
     positive: bool
+
+
+@dataclass(frozen=True)
+class PatchBox:
+    """A box round the object in a patch, as a prompt.
+
+    Attributes:
+        begin: its first corner, in voxels (R, A, S) of the patch; whole numbers.
+        end: its last corner.
+    """
+
+    begin: Point3
+    end: Point3
+
+
+Prompt = PatchBox | PatchClick
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +92,20 @@ class Cancellation:
             raise PredictionCancelled("The prediction was cancelled; nothing was changed.")
 
 
+def check_prompts(preset: Preset, clicks: Sequence[PatchClick], box: PatchBox | None) -> tuple[Prompt, ...]:
+    """Return the prompts of a prediction in the order of their passes.
+
+    Raises:
+        PromptError: there is none, or a box and the model knows none.
+    """
+    if box is not None and not preset.boxes:
+        raise PromptError("This model does not know boxes. Use clicks, or choose a model that was trained with boxes.")
+    prompts: tuple[Prompt, ...] = tuple(clicks) if box is None else (box, *clicks)
+    if not prompts:
+        raise PromptError("A prediction needs at least one click, or a box.")
+    return prompts
+
+
 class Predictor(Protocol):
     """Something that turns a patch and clicks into low-res logits.
 
@@ -99,16 +129,19 @@ class Predictor(Protocol):
         clicks: Sequence[PatchClick],
         initial: Float32 | None = None,
         cancellation: Cancellation | None = None,
+        box: PatchBox | None = None,
     ) -> Prediction:
-        """Apply clicks in order, one decoder pass each, with the previous low-res logits fed back.
+        """Apply a box, then clicks in order, one decoder pass each, with the previous low-res logits fed back.
 
         Args:
             patch: made with this predictor's preset.
-            clicks: at least one.
-            initial: mask prompt of the first pass, shape preset.low_res_shape; None for a new object (zeros).
+            clicks: at least one, unless there is a box.
+            initial: mask prompt of the first pass, shape preset.low_res_shape; None for a new object.
             cancellation: stops the prediction between layers.
+            box: round the object; for presets with `boxes`.
 
         Raises:
             PredictionCancelled: `cancellation` was used.
+            PromptError: there is no prompt, or a box and the model knows none.
         """
         ...

@@ -6,6 +6,7 @@ versioned JSON, or 3D Slicer markups (`.mrk.json`), whose LPS coordinates are co
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sammed3d.errors import PromptError
 from sammed3d.geometry import Point3
 
-FORMAT, VERSION = "sammed3d-prompts", 1
+FORMAT = "sammed3d-prompts"
+VERSIONS = (1, 2)
+"""Version 2 has boxes; files without one are written as version 1, which older programs read too."""
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
@@ -52,6 +56,37 @@ class Click:
 
 
 @dataclass(frozen=True)
+class BoxPrompt:
+    """A box drawn round an object.
+
+    Attributes:
+        begin: a corner, RAS mm.
+        end: the opposite corner.
+
+    Raises:
+        PromptError: a coordinate is not three finite numbers.
+    """
+
+    begin: Point3
+    end: Point3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "begin", Click(self.begin).world)
+        object.__setattr__(self, "end", Click(self.end).world)
+
+    @property
+    def middle(self) -> Point3:
+        """Its centre, RAS mm."""
+        x, y, z = ((a + b) / 2 for a, b in zip(self.begin, self.end, strict=True))
+        return x, y, z
+
+    @property
+    def corners(self) -> npt.NDArray[np.float64]:
+        """All eight corners: (8, 3), RAS mm."""
+        return np.array(list(itertools.product(*zip(self.begin, self.end, strict=True))))
+
+
+@dataclass(frozen=True)
 class ObjectPrompts:
     """All prompts of one object.
 
@@ -59,19 +94,22 @@ class ObjectPrompts:
         name: the object's name.
         clicks: in the order in which they were made; the order matters.
         initial_mask: SHA-256 of the mask that the object started from, or None. The mask itself is not part of it.
+        box: drawn round the object before all clicks, or None.
     """
 
     name: str
     clicks: tuple[Click, ...]
     initial_mask: str | None = None
+    box: BoxPrompt | None = None
 
 
 def dumps(objects: Iterable[ObjectPrompts]) -> str:
     """Return the versioned JSON text of several objects' prompts."""
+    objects = list(objects)
     return json.dumps(
         {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSIONS[0] if all(o.box is None for o in objects) else VERSIONS[1],
             "coordinate_system": "RAS",
             "units": "mm",
             "objects": [
@@ -79,6 +117,7 @@ def dumps(objects: Iterable[ObjectPrompts]) -> str:
                     "name": o.name,
                     "initial_mask": o.initial_mask,
                     "clicks": [{"world": list(c.world), "positive": c.positive} for c in o.clicks],
+                    **({} if o.box is None else {"box": {"begin": list(o.box.begin), "end": list(o.box.end)}}),
                 }
                 for o in objects
             ],
@@ -103,7 +142,7 @@ def loads(text: str, name: str = "the prompt file") -> tuple[ObjectPrompts, ...]
         return _from_markups(data, name)
     if data.get("format") != FORMAT:
         raise PromptError(f"{name}: neither {FORMAT} JSON nor a Slicer markups file (.mrk.json).")
-    if data.get("version") != VERSION:
+    if data.get("version") not in VERSIONS:
         raise PromptError(f"{name}: version {data.get('version')!r} is not known; update this package to read it.")
     try:
         return tuple(_object_from_json(entry) for entry in data["objects"])
@@ -156,7 +195,9 @@ def markups_json(clicks: Sequence[Click]) -> str:
 
 def _object_from_json(entry: dict[str, Any]) -> ObjectPrompts:
     clicks = tuple(Click(tuple(c["world"]), _polarity(c["positive"])) for c in entry["clicks"])
-    return ObjectPrompts(str(entry["name"]), clicks, entry.get("initial_mask"))
+    corners = entry.get("box")
+    box = None if corners is None else BoxPrompt(tuple(corners["begin"]), tuple(corners["end"]))
+    return ObjectPrompts(str(entry["name"]), clicks, entry.get("initial_mask"), box)
 
 
 def _polarity(value: object) -> bool:

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import requests
 
 from sammed3d import wire
-from sammed3d.errors import ModelError, PredictionCancelled, PromptError
+from sammed3d.errors import ModelError, PredictionCancelled
 from sammed3d.interpolation import Float32
 from sammed3d.patch import Patch
-from sammed3d.predictor import Cancellation, PatchClick, Prediction
+from sammed3d.predictor import Cancellation, PatchBox, PatchClick, Prediction, check_prompts
 from sammed3d.preset import Preset
 from sammed3d.wire import WireError
 
@@ -76,20 +76,20 @@ class RemotePredictor:
         clicks: Sequence[PatchClick],
         initial: Float32 | None = None,
         cancellation: Cancellation | None = None,
+        box: PatchBox | None = None,
     ) -> Prediction:
-        """Apply clicks in order; see `Predictor.predict`.
+        """Apply a box and clicks in order; see `Predictor.predict`.
 
         Raises:
             ModelError: the server cannot be reached within the patience, or refuses.
         """
-        if not clicks:
-            raise PromptError("A prediction needs at least one click.")
+        check_prompts(self.preset, clicks, box)
         cancellation = cancellation or Cancellation()
         begin = time.perf_counter()
         for _ in range(3):  # a patch may be forgotten between its upload and its use
             self._upload(patch, cancellation)
             cancellation.enter("decode")
-            response = self._post(patch, clicks, initial, cancellation)
+            response = self._post(patch, clicks, initial, cancellation, box)
             if response.status_code == 404 and response.headers.get("X-SAMMed3D-Missing") == "patch":
                 with self._lock:
                     self._uploaded.pop(patch.digest, None)
@@ -116,13 +116,19 @@ class RemotePredictor:
                 self._uploaded.popitem(last=False)
 
     def _post(
-        self, patch: Patch, clicks: Sequence[PatchClick], initial: Float32 | None, cancellation: Cancellation
+        self,
+        patch: Patch,
+        clicks: Sequence[PatchClick],
+        initial: Float32 | None,
+        cancellation: Cancellation,
+        box: PatchBox | None,
     ) -> requests.Response:
         request = secrets.token_hex(16)
         head = {
             "model": self._model,
             "request": request,
             "clicks": [[*click.voxel, click.positive] for click in clicks],
+            **({} if box is None else {"box": [*box.begin, *box.end]}),
             **self._turn(),
         }
         body = wire.join(head, b"" if initial is None else wire.pack(initial))

@@ -1,36 +1,19 @@
-"""Replay: from an object's prompts to its mask. The spine of the product, one station after the other.
+"""Replay: what determines the mask of an object, and what turns the one into the other.
 
-Which patch a click goes to is decided by the clicks alone:
-
-- The first click opens a patch round it. For a new object that is the first positive click; negative ones before it
-  are applied right after it.
-- A click in the inner part of the current patch goes to it: at least `MARGIN` samples from those of its faces that lie
-  inside the volume.
-- Any other click goes to an earlier patch that has it in its inner part, or opens a new one round it. The object as it
-  stands is carried in as mask prompt, and the new result is laid over the old one as `layers.py` describes.
-
-Consecutive clicks of one patch are a stage. All results are kept by the chain of stages that led to them, so replaying
-known prompts asks the network nothing.
+`patch_replay.py` does it for 3-D models, `slice_replay.py` for 2-D ones.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from sammed3d.cache import LRUCache
-from sammed3d.geometry import Box, Index3
-from sammed3d.interpolation import Float32
-from sammed3d.lattice import Lattice
-from sammed3d.layers import MARGIN, BoxedMask, Layer, mask_prompt, paint
-from sammed3d.patch import Patch, cut_patch
-from sammed3d.predictor import Cancellation, PatchClick, Predictor
-from sammed3d.prompts import Click
-from sammed3d.volume import Volume
-
-MIB = 2**20
+from sammed3d.layers import BoxedMask
+from sammed3d.predictor import Cancellation, PatchClick
+from sammed3d.prompts import BoxPrompt, Click
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,43 +23,19 @@ class PromptState:
     Attributes:
         clicks: in order.
         base: the mask it started from, or None.
+        box: drawn round it before all clicks, or None.
     """
 
     clicks: tuple[Click, ...] = ()
     base: BoxedMask | None = None
+    box: BoxPrompt | None = None
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Consecutive clicks that go to one patch.
-
-    Attributes:
-        window: the patch's box of the lattice.
-        clicks: in voxels of the patch.
-    """
-
-    window: Box
-    clicks: tuple[PatchClick, ...]
+AnyClick = TypeVar("AnyClick", Click, PatchClick)
 
 
-Chain = tuple[str | Stage | None, ...]
-"""Digest of the mask an object started from, then its stages: names a result."""
-
-
-class Replay:
-    """Evaluate prompts on one volume with one predictor.
-
-    Low-res logits are kept for every state ever evaluated (128 KiB each); patches and masks in bounded caches, from
-    which they are made again when needed.
-    """
-
-    def __init__(self, volume: Volume, predictor: Predictor) -> None:
-        self._volume = volume
-        self._predictor = predictor
-        self._lattice = Lattice(volume.grid, predictor.preset.spacing)
-        self._low_res: dict[Chain, Float32] = {}
-        self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
-        self._masks: LRUCache[BoxedMask] = LRUCache(64 * MIB, lambda mask: mask.voxels.nbytes)
+class Replay(Protocol):
+    """Evaluate prompts on one volume with one predictor. Replaying known prompts asks the network nothing."""
 
     def mask_of(
         self, state: PromptState, cancellation: Cancellation | None = None
@@ -86,83 +45,27 @@ class Replay:
         Raises:
             PredictionCancelled: `cancellation` was used.
             VolumeError: a patch cannot be normalised.
+            PromptError: the model does not know such prompts.
         """
-        seconds: dict[str, float] = {}
-        cancellation = cancellation or Cancellation()
-        mask = state.base
-        chain: Chain = (None if state.base is None else state.base.digest,)
-        layers: list[Layer] = []
-        for stage in self._stages(state):
-            chain = (*chain, stage)
-            soft = bool(layers) or state.base is not None
-            low_res = self._low_res.get(chain)
-            if low_res is None:
-                cancellation.enter("cut")
-                with _timed(seconds, "cut"):
-                    patch = self._patch(stage.window)
-                    shape = self._predictor.preset.low_res_shape
-                    initial = mask_prompt(self._lattice, stage.window, shape, layers, state.base) if soft else None
-                prediction = self._predictor.predict(patch, stage.clicks, initial, cancellation)
-                for name, value in prediction.seconds.items():
-                    seconds[name] = seconds.get(name, 0.0) + value
-                low_res = self._low_res[chain] = prediction.low_res
-            layers.append(Layer(stage.window, low_res, soft))
-            cancellation.enter("paint")
-            with _timed(seconds, "paint"):
-                mask = self._painted(chain, layers, state.base, mask)
-        return mask, seconds
-
-    def _stages(self, state: PromptState) -> list[Stage]:
-        stages: list[tuple[Box, list[PatchClick]]] = []
-        for click in _in_effect(state):
-            sample = self._lattice.nearest(click.world)
-            window = stages[-1][0] if stages else None
-            if window is None or not self._is_inner(window, sample):
-                earlier = (w for w, _ in stages if self._is_inner(w, sample))
-                shape = self._predictor.preset.patch_shape
-                stages.append((next(earlier, None) or self._lattice.window_at(click.world, shape), []))
-            x, y, z = (float(s - b) for s, b in zip(sample, stages[-1][0].begin, strict=True))
-            stages[-1][1].append(PatchClick((x, y, z), click.positive))
-        return [Stage(window, tuple(clicks)) for window, clicks in stages]
-
-    def _is_inner(self, window: Box, sample: Index3) -> bool:
-        faces = self._lattice.borders_inside(window)
-        return all(
-            b + (MARGIN if lower else 0) <= s < e - (MARGIN if upper else 0)
-            for s, b, e, (lower, upper) in zip(sample, window.begin, window.end, faces, strict=True)
-        )
-
-    def _patch(self, window: Box) -> Patch:
-        patch = self._patches.get(window)
-        if patch is None:
-            patch = cut_patch(self._volume, self._lattice, window, self._predictor.preset)
-            self._patches.put(window, patch)
-        return patch
-
-    def _painted(
-        self, chain: Chain, layers: Sequence[Layer], base: BoxedMask | None, before: BoxedMask | None
-    ) -> BoxedMask | None:
-        mask = self._masks.get(chain)
-        if mask is None:
-            mask = paint(self._lattice, layers, base, before)
-            if mask is not None:
-                self._masks.put(chain, mask)
-        return mask
+        ...
 
 
-def _in_effect(state: PromptState) -> tuple[Click, ...]:
-    """Return the clicks in the order in which they are applied."""
-    clicks = state.clicks
-    if state.base is not None:
-        return clicks
+def in_effect(state: PromptState) -> tuple[Click, ...]:
+    """Return the clicks in the order in which they are applied: where nothing is there yet, a positive one first."""
+    return state.clicks if state.base is not None or state.box is not None else positive_first(state.clicks)
+
+
+def positive_first(clicks: tuple[AnyClick, ...]) -> tuple[AnyClick, ...]:
+    """Return clicks with the first positive one moved to the front; none where all are negative."""
     first = next((n for n, click in enumerate(clicks) if click.positive), None)
     if first is None:  # nothing was asked for yet
         return ()
-    return (clicks[first], *clicks[:first], *clicks[first + 1 :])
+    return clicks[first : first + 1] + clicks[:first] + clicks[first + 1 :]
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the time that a block takes to the entry `name`."""
     begin = time.perf_counter()
     yield
     seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin

@@ -19,10 +19,12 @@ from sammed3d.errors import PromptError, VolumeError
 from sammed3d.geometry import Box
 from sammed3d.history import PromptHistory
 from sammed3d.layers import BoxedMask, Mask, changed_box
+from sammed3d.patch_replay import PatchReplay
 from sammed3d.predictor import Cancellation, Predictor
-from sammed3d.prompts import Click, ObjectPrompts
+from sammed3d.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.replay import PromptState, Replay
 from sammed3d.segmentation import PALETTE, RGB, Segment, write_segments
+from sammed3d.slice_replay import SliceReplay
 from sammed3d.volume import Volume
 
 
@@ -74,6 +76,11 @@ class SessionObject:
         return self._now.clicks
 
     @property
+    def box(self) -> BoxPrompt | None:
+        """The box drawn round it, or None."""
+        return self._now.box
+
+    @property
     def mask(self) -> BoxedMask | None:
         """The mask that they make; None while it is empty."""
         return self._mask
@@ -91,7 +98,8 @@ class SessionObject:
     @property
     def prompts(self) -> ObjectPrompts:
         """The prompts in force, for saving."""
-        return ObjectPrompts(self.name, self._now.clicks, None if self._now.base is None else self._now.base.digest)
+        now = self._now
+        return ObjectPrompts(self.name, now.clicks, None if now.base is None else now.base.digest, now.box)
 
     @property
     def _now(self) -> PromptState:
@@ -120,7 +128,7 @@ class Session:
         self.predictor = predictor
         self.objects: list[SessionObject] = []
         self.current: SessionObject | None = None
-        self._replay = Replay(volume, predictor)
+        self._replay = replay_for(volume, predictor)
 
     # Objects
 
@@ -172,6 +180,35 @@ class Session:
         checked = tuple(self._checked(click) for click in clicks)
         return self._change(replace(self._now(), clicks=checked), cancellation)
 
+    def set_prompts(self, saved: ObjectPrompts, cancellation: Cancellation | None = None) -> Update:
+        """Replace clicks and box by saved ones, in one step; the mask that the object started from stays.
+
+        Raises:
+            PromptError: one lies outside the volume, or the model does not know boxes.
+        """
+        clicks = tuple(self._checked(click) for click in saved.clicks)
+        box = None if saved.box is None else self._checked_box(saved.box)
+        return self._change(replace(self._now(), clicks=clicks, box=box), cancellation)
+
+    def set_box(
+        self, corner: Sequence[float], opposite: Sequence[float], cancellation: Cancellation | None = None
+    ) -> Update:
+        """Draw a box round the object, given by two opposite corners (RAS mm); it applies before all clicks.
+
+        Args:
+            corner: one corner of the box, whose edges run along R, A and S.
+            opposite: the corner farthest from it.
+            cancellation: stops it.
+
+        Raises:
+            PromptError: the model does not know boxes (`Preset.boxes`), or the box lies outside the volume.
+            PredictionCancelled: `cancellation` was used.
+        """
+        x, y, z = (float(v) for v in corner)
+        a, b, c = (float(v) for v in opposite)
+        box = self._checked_box(BoxPrompt((x, y, z), (a, b, c)))
+        return self._change(replace(self._now(), box=box), cancellation)
+
     def start_from(self, mask: npt.NDArray[np.generic]) -> Update:
         """Start again from an existing mask (I, J, K), non-zero inside, which later clicks refine. Can be undone.
 
@@ -183,7 +220,7 @@ class Session:
         return self._change(PromptState((), BoxedMask.of(mask)))
 
     def reset(self) -> Update:
-        """Drop all clicks and the mask the object started from. Can be undone."""
+        """Drop all clicks, the box and the mask the object started from. Can be undone."""
         return self._change(PromptState())
 
     def undo(self) -> Update | None:
@@ -241,7 +278,7 @@ class Session:
 
     def _add_with_clicks(self, entry: ObjectPrompts) -> Update:
         self.add_object(entry.name)
-        return self.set_clicks(entry.clicks)
+        return self.set_prompts(entry)
 
     def _named(self, name: str) -> SessionObject:
         for candidate in self.objects:
@@ -276,6 +313,13 @@ class Session:
             )
         return click
 
+    def _checked_box(self, box: BoxPrompt) -> BoxPrompt:
+        if not self.predictor.preset.boxes:
+            raise PromptError(f"{self.predictor.name} does not know boxes. Use clicks, or a model trained with boxes.")
+        if not self.volume.grid.contains(box.middle):
+            raise PromptError(f"The middle of the box, {_mm(box.middle)}, lies outside {self.volume.name}.")
+        return box
+
     def _change(self, prompts_after: PromptState, cancellation: Cancellation | None = None) -> Update:
         """Evaluate new prompts of the current object; only if that succeeds do they enter its history."""
         target = self.current or self._new_object()
@@ -302,6 +346,11 @@ class Session:
     ) -> tuple[Update, BoxedMask | None]:
         mask, seconds = self._replay.mask_of(state, cancellation)
         return Update.between(target.name, target.mask, mask, seconds), mask
+
+
+def replay_for(volume: Volume, predictor: Predictor) -> Replay:
+    """Return what turns prompts on a volume into masks: patch by patch, or slice by slice, as the model needs it."""
+    return SliceReplay(volume, predictor) if predictor.preset.by_slice else PatchReplay(volume, predictor)
 
 
 def _mm(world: Sequence[float]) -> str:

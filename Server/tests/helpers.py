@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from sammed3d.errors import PredictionCancelled
 from sammed3d.geometry import AxisMap, Grid
@@ -123,6 +124,7 @@ class ThresholdPredictor:
         clicks: Sequence[PatchClick],
         initial: np.ndarray | None = None,
         cancellation: Cancellation | None = None,
+        box=None,
     ) -> Prediction:
         self.calls.append((patch.window, tuple(clicks), initial))
         if cancellation is not None:
@@ -142,5 +144,35 @@ class ThresholdPredictor:
 class CancelledPredictor(ThresholdPredictor):
     """Cancels the prediction that it is asked for."""
 
-    def predict(self, patch, clicks, initial=None, cancellation=None) -> Prediction:
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None) -> Prediction:
         raise PredictionCancelled("cancelled")
+
+
+class RegionPredictor:
+    """Stands in for a 2-D network: the bright regions of a slice that a positive click, the mask or the box meets.
+
+    A negative click takes its region away. Every call is recorded.
+    """
+
+    name = "regions"
+    preset = Preset(patch_shape=(64, 64, 1), low_res_shape=(16, 16, 1), normalisation="grey", fit="resize", boxes=True)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple] = []
+
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None) -> Prediction:
+        self.calls.append((patch.window.begin, tuple(clicks), None if initial is None else initial.copy(), box))
+        if cancellation is not None:
+            cancellation.check()
+        regions, _ = ndimage.label(patch.voxels[..., 0] > 127)
+        seeds = np.zeros(regions.shape, bool)
+        if initial is not None:
+            seeds |= np.kron(initial[..., 0] > 0, np.ones((4, 4), bool))
+        elif box is not None:
+            seeds[int(box.begin[0]) : int(box.end[0]), int(box.begin[1]) : int(box.end[1])] = True
+        chosen = set(np.unique(regions[seeds])) - {0}
+        for click in clicks:
+            region = {int(regions[int(click.voxel[0]), int(click.voxel[1])])}
+            chosen = chosen | region if click.positive else chosen - region
+        share = np.isin(regions, sorted(chosen - {0})).reshape(16, 4, 16, 4).mean(axis=(1, 3))
+        return Prediction((8 * share - 4).astype(np.float32)[..., None], 0.9, {"decode": 0.0})

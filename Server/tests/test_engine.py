@@ -178,7 +178,7 @@ def test_what_is_counted(device):
 
 def test_sessions_on_the_server_can_be_cancelled():
     class Waiting(ThresholdPredictor):
-        def predict(self, patch, clicks, initial=None, cancellation=None):
+        def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
             while True:
                 cancellation.check()
                 time.sleep(0.01)

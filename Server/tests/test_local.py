@@ -28,6 +28,8 @@ class Counting:
     def __init__(self, network):
         self.network = network
         self.sees_all_clicks = network.sees_all_clicks
+        self.starts_without_mask = network.starts_without_mask
+        self.scores_are_trained = network.scores_are_trained
         self.encodes = self.decodes = self.layers = 0
         self.on_layer = lambda: None
 
@@ -50,9 +52,9 @@ class Counting:
 
         return self.network.encode(patch, between)
 
-    def decode(self, *arguments):
+    def decode(self, *arguments, **boxes):
         self.decodes += 1
-        return self.network.decode(*arguments)
+        return self.network.decode(*arguments, **boxes)
 
 
 @pytest.fixture

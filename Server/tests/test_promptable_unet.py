@@ -118,7 +118,7 @@ def test_every_pass_sees_all_clicks_so_far():
     seen = []
 
     class Watched(nets.PromptableUNet):
-        def decode(self, embedding, coords, labels, low_res):
+        def decode(self, embedding, coords, labels, low_res, *, boxes=None):
             seen.append(coords.shape[1])
             return super().decode(embedding, coords, labels, low_res)
 

@@ -95,7 +95,7 @@ class Waiting(ThresholdPredictor):
         super().__init__()
         self.started, self.go, self.cancelled = threading.Event(), threading.Event(), threading.Event()
 
-    def predict(self, patch, clicks, initial=None, cancellation=None):
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
         self.started.set()
         while not self.go.wait(0.01):
             try:

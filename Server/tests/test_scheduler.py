@@ -40,7 +40,7 @@ class Gated(ThresholdPredictor):
         self.encoded |= {p.digest for p in patches}
         return 1.5
 
-    def predict(self, patch, clicks, initial=None, cancellation=None):
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
         self.arrived.set()
         self.gate.wait(10)
         self.log.append(("decode", int(patch.digest, 16)))

@@ -35,13 +35,20 @@ def server(monkeypatch):
 
 
 def test_the_registry_holds_what_users_need_to_know():
-    assert registry.entries()[0].name == "sam_med3d_turbo", "the recommended model comes first"
+    assert [e.name for e in registry.entries()[:2]] == ["default", "sam_med3d_turbo"], "the recommended ones come first"
     for entry in registry.entries():
         assert re.fullmatch(r"[a-z0-9_]+", entry.name)
-        assert entry.family in FAMILIES
+        assert entry.family in FAMILIES or entry.name == "default"
         assert all((entry.title, entry.purpose, entry.licence, entry.licence_source, entry.citation))
         assert entry.page.startswith("https://")
         assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+
+
+def test_every_published_family_has_an_entry():
+    without_weights = {name for name in FAMILIES if name.startswith("sam_med3d_vit_")}
+    variants = {"fastsam3d_windowed", "ct_lidc_96", "ct_lidc_32_slices"}  # of the same publications
+    expected = {n for n, f in FAMILIES.items() if not f.on_request} - without_weights - variants
+    assert {entry.family for entry in registry.entries()} - {None} == expected
 
 
 def test_a_mirror_of_the_hub_can_be_named(monkeypatch):

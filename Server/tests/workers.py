@@ -27,7 +27,7 @@ class Troubled(ThresholdPredictor):
         super().__init__(preset=SMALL)
         self.folder = folder
 
-    def predict(self, patch, clicks, initial=None, cancellation: Cancellation | None = None) -> Prediction:
+    def predict(self, patch, clicks, initial=None, cancellation: Cancellation | None = None, box=None) -> Prediction:
         _ = patch.voxels
         with (self.folder / "calls").open("a") as file:
             file.write(f"{os.getpid()} {patch.digest[:8]} {len(clicks)}\n")

@@ -354,7 +354,7 @@ class SlowPredictor(ThresholdPredictor):
         super().__init__()
         self.go = threading.Event()
 
-    def predict(self, patch, clicks, initial=None, cancellation=None):
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
         while not self.go.wait(0.01):
             cancellation.check()
         return super().predict(patch, clicks, initial, cancellation)

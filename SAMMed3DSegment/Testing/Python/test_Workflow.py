@@ -19,7 +19,7 @@ class BallPredictor:
     name = "ball"
     preset = Preset()
 
-    def predict(self, patch, clicks, initial=None, cancellation=None):
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
         centres = np.stack(np.meshgrid(*[np.arange(32) * 4 + 1.5] * 3, indexing="ij"), axis=-1)
         logits = np.full((32, 32, 32), -1.0, np.float32) if initial is None else initial.astype(np.float32)
         for click in clicks:

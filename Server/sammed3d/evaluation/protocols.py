@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sammed3d.errors import VolumeError
+from sammed3d.errors import ModelError, VolumeError
 from sammed3d.evaluation.clicks import next_click, random_click, ritm_click
 from sammed3d.geometry import Box, Index3
 from sammed3d.interpolation import AxisWeights, Float32, interpolate
@@ -134,6 +134,8 @@ class _Crop:
         self._predictor = predictor
         self._clicks: list[PatchClick] = []
         preset = predictor.preset
+        if preset.by_slice:
+            raise ModelError(f"{predictor.name}: the published protocols are for 3-D models. Choose 'honest'.")
         self.lattice = Lattice(volume.grid, preset.spacing)
         box = self.lattice.box_of(truth)
         if box is None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sammed3d.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class EncoderConfig:
         out_channels: channels of the image embedding.
         mlp_only_blocks: how many of the first blocks have no attention (FastSAM3D's student).
         adapter: whether every block has an adapter beside its MLP (SAM-Med2D).
+        first_axis_divisor: how many times fewer voxels than the other axes the first one has, in the input and in what
+            becomes one token: 1, or 4 (the CT fork's network for 32 slices).
         normalised_residual: whether the MLP adds to its normalised input instead of its input (all of FastSAM3D).
     """
 
@@ -34,6 +40,29 @@ class EncoderConfig:
     adapter: bool = False
     mlp_only_blocks: int = 0
     normalised_residual: bool = False
+    first_axis_divisor: int = 1
+
+    def with_sizes(self, sizes: Mapping[str, Any]) -> EncoderConfig:
+        """Return this configuration with other sizes, by the names of the attributes.
+
+        Raises:
+            ModelError: a size is unknown.
+        """
+        changed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
+        try:
+            return replace(self, **changed)
+        except TypeError as error:
+            raise ModelError(f"Unknown network size: {error}.") from error
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Voxels of a 3-D input along each axis."""
+        return self.image_size // self.first_axis_divisor, self.image_size, self.image_size
+
+    @property
+    def patch_shape(self) -> tuple[int, int, int]:
+        """Voxels that become one token, along each axis of a 3-D input."""
+        return self.patch_size // self.first_axis_divisor, self.patch_size, self.patch_size
 
     @property
     def grid(self) -> int:

@@ -22,7 +22,7 @@ class ImageEncoder3d(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         grid, width = config.grid, config.width
-        self.patch_embed = PatchEmbed3d(config.patch_size, width)
+        self.patch_embed = PatchEmbed3d(config.patch_shape, width)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, grid, width))
         self.blocks = nn.ModuleList(
             Block3d(config, 0 if index in config.global_blocks else config.window, index >= config.mlp_only_blocks)
@@ -49,9 +49,9 @@ class ImageEncoder3d(nn.Module):
 class PatchEmbed3d(nn.Module):
     """Cut the input into cubes and project each to a token: (B, 1, S, S, S) -> (B, D, H, W, C)."""
 
-    def __init__(self, patch_size: int, width: int) -> None:
+    def __init__(self, patch_shape: tuple[int, int, int], width: int) -> None:
         super().__init__()
-        self.proj = nn.Conv3d(1, width, kernel_size=patch_size, stride=patch_size)
+        self.proj = nn.Conv3d(1, width, kernel_size=patch_shape, stride=patch_shape)
 
     def forward(self, patch: Tensor) -> Tensor:
         tokens: Tensor = self.proj(patch)

@@ -6,12 +6,13 @@ Source: `segment_anything/modeling/mask_decoder.py` and SAM-Med3D's `mask_decode
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sammed3d.nets.common import ChannelNorm, MLPBlock, UpsampleByTwo
+from sammed3d.nets.common import ChannelNorm, MLPBlock, Upsample
 
 
 class MaskDecoder(nn.Module):
@@ -19,7 +20,7 @@ class MaskDecoder(nn.Module):
 
     Args:
         channels: of tokens and embedding (C).
-        dimensions: 2 or 3.
+        factors: of each of the two upscaling steps, along each of the two or three axes.
         multimask_outputs: masks for ambiguous prompts, beside the single mask 0.
         depth: layers of the two-way transformer.
         heads: attention heads.
@@ -29,7 +30,7 @@ class MaskDecoder(nn.Module):
     def __init__(
         self,
         channels: int,
-        dimensions: int,
+        factors: Sequence[int],
         multimask_outputs: int = 3,
         depth: int = 2,
         heads: int = 8,
@@ -41,10 +42,10 @@ class MaskDecoder(nn.Module):
         self.iou_token = nn.Embedding(1, channels)
         self.mask_tokens = nn.Embedding(masks, channels)
         self.output_upscaling = nn.Sequential(
-            UpsampleByTwo(channels, channels // 4, dimensions),
+            Upsample(channels, channels // 4, factors),
             ChannelNorm(channels // 4),
             nn.GELU(),
-            UpsampleByTwo(channels // 4, channels // 8, dimensions),
+            Upsample(channels // 4, channels // 8, factors),
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(

@@ -6,6 +6,8 @@ Source: `segment_anything/modeling/prompt_encoder.py` and SAM-Med3D's `prompt_en
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,16 +52,20 @@ class PromptEncoder(nn.Module):
 
     Args:
         channels: of tokens and embedding (C).
-        image_size: edge length of the input; coordinates are divided by it.
+        image_shape: of the input, along n = 2 or 3 axes; coordinates are divided by it.
         grid: edge length of the image embedding (g).
-        dimensions: n, 2 or 3.
+        factors: by which each of the two steps makes a mask prompt smaller, along each axis.
         boxes: whether there are embeddings for the corners of boxes.
     """
 
-    def __init__(self, channels: int, image_size: int, grid: int, dimensions: int, *, boxes: bool = False) -> None:
+    def __init__(
+        self, channels: int, image_shape: Sequence[int], grid: int, factors: Sequence[int], *, boxes: bool = False
+    ) -> None:
         super().__init__()
+        dimensions = len(image_shape)
+        kernel: Any = tuple(factors)
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
-        self.image_size = image_size
+        self.image_shape = tuple(image_shape)
         self.size = grid
         self.boxes = boxes
         self.pe_layer = PositionEncoding(dimensions, channels // dimensions)
@@ -67,10 +73,10 @@ class PromptEncoder(nn.Module):
         self.not_a_point_embed = nn.Embedding(1, channels)
         self.no_mask_embed = nn.Embedding(1, channels)
         self.mask_downscaling = nn.Sequential(
-            convolution(1, 4, kernel_size=2, stride=2),
+            convolution(1, 4, kernel_size=kernel, stride=kernel),
             ChannelNorm(4),
             nn.GELU(),
-            convolution(4, 16, kernel_size=2, stride=2),
+            convolution(4, 16, kernel_size=kernel, stride=kernel),
             ChannelNorm(16),
             nn.GELU(),
             convolution(16, channels, kernel_size=1),
@@ -101,14 +107,16 @@ class PromptEncoder(nn.Module):
             coords = torch.cat([coords, coords.new_zeros(len(coords), 1, coords.shape[2])], dim=1)
             labels = torch.cat([labels, labels.new_full((len(labels), 1), NOT_A_POINT)], dim=1)
         labels = labels[..., None]
-        tokens: Tensor = self.pe_layer(coords / self.image_size)
+        tokens: Tensor = self.pe_layer(coords / coords.new_tensor(self.image_shape))
         tokens = torch.where(labels == NOT_A_POINT, self.not_a_point_embed.weight, tokens)
         for label, embedding in enumerate(self.point_embeddings.children()):
             tokens = torch.where(labels == label, tokens + embedding.get_parameter("weight"), tokens)
         return tokens
 
     def dense(self, low_res: Tensor | None, batch: int) -> Tensor:
-        """Encode a mask prompt (B, 1, 4g, 4g[, 4g]) -> (B, C, g, g[, g]); None gives `no_mask_embed`.
+        """Encode a mask prompt (B, 1, 4g, 4g[, 4g]), or as `factors` say -> (B, C, g, g[, g]).
+
+        None gives `no_mask_embed`.
 
         The first click of an object in 3-D passes zeros, not None: SAM-Med3D never trained `no_mask_embed`.
         """

@@ -58,6 +58,8 @@ class PromptableUNet(nn.Module):
     """
 
     sees_all_clicks = True
+    starts_without_mask = False
+    scores_are_trained = False
 
     def __init__(self, config: PromptableUNetConfig | None = None) -> None:
         super().__init__()
@@ -80,7 +82,7 @@ class PromptableUNet(nn.Module):
         return torch.cat([level.flatten(1) for level in levels], dim=1)
 
     def decode(
-        self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor | None
+        self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor | None, *, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Predict low-res logits for clicks on an encoded patch.
 
@@ -89,10 +91,13 @@ class PromptableUNet(nn.Module):
             coords: (B, N, 3) voxel indices of the patch: all clicks of the object.
             labels: (B, N) 1 positive, 0 negative, -1 not a point.
             low_res: (B, 1, S/2, S/2, S/2) previous low-res logits; None or zeros before the first click.
+            boxes: must be None: it knows none.
 
         Returns:
             Logits (B, 1, S/2, S/2, S/2), above 0 inside, and NaN scores (B, 1): it does not estimate its quality.
         """
+        if boxes is not None:
+            raise ModelError("This model does not know boxes. Use clicks.")
         levels = self._levels(embedding)
         logits = self.mask_decoder(levels, coords.float(), labels, low_res)
         return logits, logits.new_full((len(coords), 1), torch.nan)

@@ -29,12 +29,14 @@ class SamMed2d(nn.Module):
         >>> logits, scores = net.decode(embedding, coords, labels, None)
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, decoder_mlp: int = 2048) -> None:
         super().__init__()
         self.config = config
         self.image_encoder = ImageEncoder2d(config)
-        self.prompt_encoder = PromptEncoder(config.out_channels, config.image_size, config.grid, 2, boxes=True)
-        self.mask_decoder = MaskDecoder(config.out_channels, 2)
+        self.prompt_encoder = PromptEncoder(
+            config.out_channels, 2 * [config.image_size], config.grid, (2, 2), boxes=True
+        )
+        self.mask_decoder = MaskDecoder(config.out_channels, (2, 2), mlp_hidden=decoder_mlp)
 
     def encode(self, image: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding: (B, 3, 256, 256) -> (B, 256, 16, 16).

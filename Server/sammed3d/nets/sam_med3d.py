@@ -38,11 +38,8 @@ class SamMed3dConfig:
         Raises:
             ModelError: a size is unknown.
         """
-        encoder: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in sizes.get("encoder", {}).items()
-        }
         try:
-            return replace(self, **{**sizes, "encoder": replace(self.encoder, **encoder)})
+            return replace(self, **{**sizes, "encoder": self.encoder.with_sizes(sizes.get("encoder", {}))})
         except TypeError as error:
             raise ModelError(f"Unknown network size: {error}.") from error
 
@@ -51,6 +48,7 @@ CONFIGS: dict[str, SamMed3dConfig] = {
     "sam_med3d": SamMed3dConfig(),
     "sam_med3d_boxes": SamMed3dConfig(boxes=True),
     "sam_med3d_96": SamMed3dConfig(EncoderConfig(image_size=96)),
+    "sam_med3d_32_slices": SamMed3dConfig(EncoderConfig(first_axis_divisor=4)),
     "sam_med3d_vit_b": SamMed3dConfig(EncoderConfig(image_size=256, width=384)),
     "sam_med3d_vit_l": SamMed3dConfig(
         EncoderConfig(image_size=256, width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23))
@@ -61,13 +59,17 @@ CONFIGS: dict[str, SamMed3dConfig] = {
     "fastsam3d": SamMed3dConfig(
         EncoderConfig(depth=6, heads=6, window=0, global_blocks=(), mlp_only_blocks=2, normalised_residual=True)
     ),
+    "fastsam3d_windowed": SamMed3dConfig(
+        EncoderConfig(depth=6, heads=6, global_blocks=(2, 5), mlp_only_blocks=2, normalised_residual=True)
+    ),
     "fastsam3d_teacher": SamMed3dConfig(EncoderConfig(normalised_residual=True)),
 }
 """The published builders.
 
 `sam_med3d` is `vit_b_ori` (128³, every released checkpoint of SAM-Med3D), `sam_med3d_boxes` that of CVPR 2025, and
-`sam_med3d_96` the CT fork's `vit_b_96`; vit_b, vit_l and vit_h are 256³ and have no weights. `fastsam3d` is FastSAM3D's
-student, `fastsam3d_teacher` the 12-layer network of its repository.
+`sam_med3d_96` and `sam_med3d_32_slices` the CT fork's `vit_b_96` and `vit_b_32slices` (32 x 128 x 128); vit_b, vit_l
+and vit_h are 256³ and have no weights. `fastsam3d` is FastSAM3D's student, `fastsam3d_windowed` the one of its training
+on several GPUs, `fastsam3d_teacher` the 12-layer network of its repository.
 """
 
 
@@ -82,6 +84,8 @@ class SamMed3d(nn.Module):
     """
 
     sees_all_clicks = False
+    starts_without_mask = False  # the published inference passes zeros, never `no_mask_embed`
+    scores_are_trained = False
 
     def __init__(self, config: SamMed3dConfig | None = None) -> None:
         super().__init__()
@@ -89,10 +93,11 @@ class SamMed3d(nn.Module):
         encoder = config.encoder
         self.config = config
         self.image_encoder = ImageEncoder3d(encoder)
+        factors = (1, 2, 2) if encoder.first_axis_divisor == 4 else (2, 2, 2)  # low-res logits: a quarter of the patch
         self.prompt_encoder = PromptEncoder(
-            encoder.out_channels, encoder.image_size, encoder.grid, dimensions=3, boxes=config.boxes
+            encoder.out_channels, encoder.image_shape, encoder.grid, factors, boxes=config.boxes
         )
-        self.mask_decoder = MaskDecoder(encoder.out_channels, 3, mlp_hidden=config.decoder_mlp)
+        self.mask_decoder = MaskDecoder(encoder.out_channels, factors, mlp_hidden=config.decoder_mlp)
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding.

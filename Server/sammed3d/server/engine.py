@@ -13,7 +13,7 @@ from sammed3d.cache import LRUCache
 from sammed3d.errors import PredictionCancelled
 from sammed3d.interpolation import Float32
 from sammed3d.patch import Patch
-from sammed3d.predictor import Cancellation, PatchClick, Prediction
+from sammed3d.predictor import Cancellation, PatchBox, PatchClick, Prediction, check_prompts
 from sammed3d.preset import Preset
 from sammed3d.server.keys import NO_QUOTA, Quota
 from sammed3d.server.metrics import Metrics
@@ -162,6 +162,7 @@ class Engine:
         initial: Float32 | None,
         request: str,
         turn: Turn | None = None,
+        box: PatchBox | None = None,
     ) -> Running | None:
         """Start a prediction on an uploaded patch; None where the patch is not there (any more).
 
@@ -176,7 +177,7 @@ class Engine:
         self.metrics.looked_up("patch", patch is not None)
         if patch is None:
             return None
-        return self.start(Job(model, patch, tuple(clicks), initial), user, request, turn)
+        return self.start(Job(model, patch, tuple(clicks), initial, box=box), user, request, turn)
 
     def start(self, job: Job, user: str, request: str, turn: Turn | None = None) -> Running:
         """Start a prediction; see `predict`. An older one of the same session is cancelled."""
@@ -276,14 +277,16 @@ class EnginePredictor:
         clicks: Sequence[PatchClick],
         initial: Float32 | None = None,
         cancellation: Cancellation | None = None,
+        box: PatchBox | None = None,
     ) -> Prediction:
-        """Apply clicks in order; see `Predictor.predict`.
+        """Apply a box and clicks in order; see `Predictor.predict`.
 
         Raises:
             BusyError, UnavailableError, WorkerError: see `Engine.predict`.
         """
+        check_prompts(self.preset, clicks, box)
         cancellation = cancellation or Cancellation()
-        job = Job(self._model, patch, tuple(clicks), initial)
+        job = Job(self._model, patch, tuple(clicks), initial, box=box)
         running = self._engine.start(job, self._user, f"internal{job.number}")
         while not wait([running.future], timeout=0.1).done:
             try:

@@ -15,7 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from sammed3d import wire
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
 from sammed3d.interpolation import Float32
-from sammed3d.predictor import PatchClick, Prediction
+from sammed3d.predictor import PatchBox, PatchClick, Prediction, check_prompts
+from sammed3d.preset import Preset
 from sammed3d.server.engine import BusyError, Engine, Running, Turn
 from sammed3d.server.problems import problem
 from sammed3d.server.routes import explaining
@@ -119,6 +120,7 @@ async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -
         asked.initial,
         asked.request,
         asked.turn,
+        asked.box,
     )
     if running is None:
         return _missing(request, "This patch is not here (any more). Upload it again.", "patch")
@@ -166,6 +168,7 @@ class _Asked:
     clicks: Sequence[PatchClick]
     initial: Float32 | None
     turn: Turn | None
+    box: PatchBox | None
 
 
 def _read_request(engine: Engine, body: bytes) -> _Asked:
@@ -173,13 +176,15 @@ def _read_request(engine: Engine, body: bytes) -> _Asked:
     model, request_id, clicks = head.get("model"), head.get("request"), head.get("clicks")
     if not isinstance(model, str) or not isinstance(request_id, str) or not re.fullmatch(r"\w{1,64}", request_id):
         raise WireError("A prediction needs a model and a request id (letters and digits).")
-    if not isinstance(clicks, list) or not 1 <= len(clicks) <= MAX_CLICKS:
-        raise WireError(f"A prediction needs 1 to {MAX_CLICKS} clicks.")
+    if not isinstance(clicks, list) or len(clicks) > MAX_CLICKS:
+        raise WireError(f"A prediction needs a list of clicks, at most {MAX_CLICKS}.")
     preset = engine.preset_of(model) if model in engine.models else None
     limits = preset.patch_shape if preset is not None else (4096, 4096, 4096)
     parsed = [_read_click(click, limits) for click in clicks]
+    box = _read_box(head.get("box"), limits)
+    check_prompts(preset or Preset(boxes=True), parsed, box)
     initial = wire.unpack(rest, preset.low_res_shape) if len(rest) and preset is not None else None
-    return _Asked(model, request_id, parsed, initial, _read_turn(head.get("session"), head.get("turn")))
+    return _Asked(model, request_id, parsed, initial, _read_turn(head.get("session"), head.get("turn")), box)
 
 
 def _read_turn(session: Any, number: Any) -> Turn | None:
@@ -193,7 +198,21 @@ def _read_turn(session: Any, number: Any) -> Turn | None:
 def _read_click(click: Any, limits: tuple[int, int, int]) -> PatchClick:
     if not isinstance(click, list) or len(click) != 4 or not isinstance(click[3], bool):
         raise WireError("A click is [r, a, s, positive].")
-    voxel = [v for v in click[:3] if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(voxel) != 3 or not all(0 <= v < n for v, n in zip(voxel, limits, strict=True)):
+    if not _all_within(click[:3], limits):
         raise WireError("A click lies outside the patch.")
-    return PatchClick((float(voxel[0]), float(voxel[1]), float(voxel[2])), click[3])
+    return PatchClick((float(click[0]), float(click[1]), float(click[2])), click[3])
+
+
+def _read_box(box: Any, limits: tuple[int, int, int]) -> PatchBox | None:
+    if box is None:
+        return None
+    ends = tuple(n + 1 for n in limits)  # its last corner may be one past the last voxel
+    if not isinstance(box, list) or len(box) != 6 or not _all_within(box[:3], limits) or not _all_within(box[3:], ends):
+        raise WireError("A box is [r, a, s, r, a, s], its first and last corner in the patch.")
+    a, b, c, d, e, f = (float(v) for v in box)
+    return PatchBox((a, b, c), (d, e, f))
+
+
+def _all_within(place: list[Any], limits: tuple[int, ...]) -> bool:
+    numbers = [v for v in place if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return len(numbers) == 3 and all(0 <= v < n for v, n in zip(numbers, limits, strict=True))

@@ -13,7 +13,7 @@ from typing import Protocol
 from sammed3d.errors import PredictionCancelled
 from sammed3d.interpolation import Float32
 from sammed3d.patch import Patch
-from sammed3d.predictor import Cancellation, PatchClick, Prediction, Predictor
+from sammed3d.predictor import Cancellation, PatchBox, PatchClick, Prediction, Predictor
 
 _numbers = itertools.count()
 
@@ -32,7 +32,7 @@ class Job:
 
     Attributes:
         model: its name.
-        patch, clicks, initial: see `Predictor.predict`.
+        patch, clicks, initial, box: see `Predictor.predict`.
         number: tells jobs of this process apart.
         alone: never encode its patch together with others, for it failed before.
     """
@@ -43,6 +43,7 @@ class Job:
     initial: Float32 | None = None
     number: int = field(default_factory=_numbers.__next__)
     alone: bool = False
+    box: PatchBox | None = None
 
 
 @dataclass(eq=False)
@@ -184,7 +185,8 @@ class Scheduler:
         job = entry.job
         begin = time.perf_counter()
         try:
-            done = self._predictors[job.model].predict(job.patch, job.clicks, job.initial, entry.cancellation)
+            predictor = self._predictors[job.model]
+            done = predictor.predict(job.patch, job.clicks, job.initial, entry.cancellation, job.box)
         except BaseException as error:  # whoever waits has to know
             entry.future.set_exception(error)
             return

@@ -174,7 +174,7 @@ class Worker:
         digest = job.patch.digest
         known = digest in self._known and not whole
         voxels = None if known else job.patch.voxels
-        self._send("predict", job.number, job.model, digest, voxels, job.clicks, job.initial, job.alone)
+        self._send("predict", job.number, job.model, digest, voxels, job.clicks, job.initial, job.alone, job.box)
         self._known[digest] = None
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)

@@ -168,9 +168,9 @@ class _Child:
                 if (job := self._jobs.get(rest[0])) is not None:
                     self._scheduler.cancel(job)
                 continue
-            number, model, digest, voxels, clicks, initial, alone = rest
+            number, model, digest, voxels, clicks, initial, alone, box = rest
             patch: Any = _SentBefore(digest) if voxels is None else patch_of(voxels, digest)
-            job = Job(model, patch, clicks, initial, number, alone)
+            job = Job(model, patch, clicks, initial, number, alone, box)
             self._jobs[number] = job
             self._scheduler.submit(job).add_done_callback(partial(self._answer, number))
         self._scheduler.close()

@@ -331,6 +331,8 @@ def start_of(model: str) -> Start:
     stored = None if path.suffix else ModelStore().model(model)
     file = path if stored is None else stored.path
     network, preset, *_ = load_network(file, None if stored is None else stored.family)
+    if isinstance(network, nets.Slicewise) or len(set(preset.patch_shape)) > 1:
+        raise ModelError(f"{file.name}: training is for models with cubic patches. Choose one of them to start from.")
     checkpoint = read_checkpoint(file)
     family = (stored.family if stored else None) or checkpoint.metadata.get("network") or recognise(checkpoint)[0]
     return Start(network, preset, family, json.loads(checkpoint.metadata.get("sizes", "{}")), file)

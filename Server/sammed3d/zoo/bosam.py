@@ -71,7 +71,8 @@ def merge_lora(checkpoint: Checkpoint, base: Checkpoint | None = None) -> Checkp
     notes = [f"merged {len(updates)} low-rank updates into {len({block for block, _ in updates})} encoder blocks"]
     if dead:
         notes.append(f"left out {len(dead)} matrices of the mask decoder that never took part in a computation")
-    return replace(checkpoint, weights=weights, notes=(*checkpoint.notes, *notes))
+    metadata = {**checkpoint.metadata, "family": "sam_med3d"}  # BoSAM's network is SAM-Med3D's
+    return replace(checkpoint, weights=weights, metadata=metadata, notes=(*checkpoint.notes, *notes))
 
 
 def _updates(weights: Mapping[str, Tensor], name: str) -> dict[tuple[int, Part], LowRank]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from sammed3d.preset import Preset
 from sammed3d.zoo import families
 from sammed3d.zoo.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint, write_checkpoint
+from sammed3d.zoo.encoder_alone import is_encoder_alone, with_decoder
 from sammed3d.zoo.lora import is_updates, merge_updates
 from sammed3d.zoo.onnx_network import OnnxNetwork
 from sammed3d.zoo.store import ModelStore
+
+AnyNetwork = nets.SamMed3d | nets.PromptableUNet | nets.Slicewise
 
 
 def load_predictor(
@@ -39,7 +43,8 @@ def load_predictor(
         device: "auto" (CUDA, else Apple MPS, else CPU), or a torch device.
         precision: "auto", "float32", "bfloat16" or "float16".
         family: one of `families.FAMILIES`, where keys and shapes do not tell it.
-        base: the checkpoint that a file of low-rank (LoRA) matrices alone was trained on.
+        base: the checkpoint that completes a file: what low-rank (LoRA) matrices were trained on, or whose prompt
+            encoder and mask decoder go with an image encoder alone.
         cache_mib: bound of each cache on the device; see `TorchPredictor`.
         host_cache_mib: bound of each cache in the computer's memory.
         all_clicks: whether each pass of the decoder takes all clicks so far; see `TorchPredictor`.
@@ -107,7 +112,7 @@ def convert(
 
 def load_network(
     path: Path, family: str | None = None, base: str | os.PathLike[str] | None = None
-) -> tuple[nets.SamMed3d | nets.PromptableUNet, Preset, str, tuple[str, ...]]:
+) -> tuple[AnyNetwork, Preset, str, tuple[str, ...]]:
     """Load a checkpoint file: the network on the CPU, its preset, its name and notes for the user.
 
     Raises:
@@ -115,21 +120,32 @@ def load_network(
     """
     checkpoint = _merged(read_checkpoint(path), base)
     network_name, preset, notes = _what_it_is(checkpoint, family)
+    if family == "sam_med2d_no_adapters":
+        checkpoint = _without_adapters(checkpoint)
     with torch.device("meta"):
         network = nets.build(network_name, _json_entry(checkpoint, "sizes"))
     load_weights(network, checkpoint)
-    return network, preset, checkpoint.metadata.get("name", path.stem), (*checkpoint.notes, *notes)
+    runnable = nets.Slicewise(network) if isinstance(network, nets.SamMed2d) else network
+    return runnable, preset, checkpoint.metadata.get("name", path.stem), (*checkpoint.notes, *notes)
+
+
+def _without_adapters(checkpoint: Checkpoint) -> Checkpoint:
+    weights = {key: value for key, value in checkpoint.weights.items() if ".Adapter." not in key}
+    note = f"left out {len(checkpoint.weights) - len(weights)} weights of adapters"
+    return replace(checkpoint, weights=weights, notes=(*checkpoint.notes, note))
 
 
 def _merged(checkpoint: Checkpoint, base: str | os.PathLike[str] | None) -> Checkpoint:
-    """Return a checkpoint with low-rank updates merged, if it holds any."""
+    """Return a checkpoint made whole: with low-rank updates merged, or with a decoder for an encoder alone."""
+    if is_encoder_alone(checkpoint):
+        return with_decoder(checkpoint, None if base is None else read_checkpoint(base))
     if is_updates(checkpoint.weights):
         return merge_updates(checkpoint, base)
     if is_lora(checkpoint):
         return merge_lora(checkpoint, None if base is None else read_checkpoint(base))
     if base is not None:
         name = checkpoint.path.name
-        raise ModelError(f"{name}: holds no low-rank (LoRA) matrices, so it needs no base. Leave the base out.")
+        raise ModelError(f"{name}: is a whole model, so it needs no base. Leave the base out.")
     return checkpoint
 
 
@@ -139,15 +155,17 @@ def _what_it_is(checkpoint: Checkpoint, family: str | None) -> tuple[str, Preset
     network = checkpoint.metadata.get("network")
     if family is not None or network is None:
         if family is None:
-            family, *others = families.recognise(checkpoint)
-            if others:
-                notes.append(f"taken for {family}; {' or '.join(others)} have the same weights (--family says which)")
+            family, how = families.tell(checkpoint)
+            notes.append(f"taken for {family}: {how}")
         chosen = families.named(family)
         network, preset = chosen.network, chosen.preset
     else:
         preset = Preset()
     if entry := _json_entry(checkpoint, "preset"):
+        fit = preset.fit
         preset = Preset.from_json(entry)
+        if family is not None and families.named(family).on_request:
+            preset = replace(preset, fit=fit)
     return network, preset, notes
 
 

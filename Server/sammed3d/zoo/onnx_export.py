@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sammed3d.errors import ModelError
-from sammed3d.nets import PromptableUNet, SamMed3d
+from sammed3d.nets import PromptableUNet, SamMed3d, Slicewise
 from sammed3d.preset import Preset
 
 ENCODER, DECODER, MODEL = "image_encoder.onnx", "mask_decoder.onnx", "model.json"
 
 
-def export_onnx(network: SamMed3d | PromptableUNet, preset: Preset, name: str, folder: Path) -> None:
+def export_onnx(network: SamMed3d | PromptableUNet | Slicewise, preset: Preset, name: str, folder: Path) -> None:
     """Write a network as ONNX files into a folder.
 
     Raises:

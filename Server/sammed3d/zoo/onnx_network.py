@@ -28,6 +28,8 @@ class OnnxNetwork(nn.Module):
     """
 
     sees_all_clicks = False
+    starts_without_mask = False
+    scores_are_trained = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -57,11 +59,18 @@ class OnnxNetwork(nn.Module):
         return self._run(self._encoder, patch=patch)[0]
 
     def decode(
-        self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor, multimask: bool = False
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        multimask: bool = False,
+        *,
+        boxes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict low-res logits and scores, as `SamMed3d.decode` with at least one click and the single mask."""
-        if multimask:
-            raise ModelError("An exported model gives a single mask.")
+        """Predict low-res logits and scores, as `SamMed3d.decode` with clicks, a mask prompt and the single mask."""
+        if multimask or boxes is not None or low_res is None:
+            raise ModelError("An exported model takes clicks and a mask prompt, and gives a single mask.")
         logits, scores = self._run(
             self._decoder,
             image_embeddings=embedding,

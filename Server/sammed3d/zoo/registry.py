@@ -1,7 +1,7 @@
 """The published models: what they are for, where they come from and under which licence.
 
-The data are in `models.json`. A model without a `url` has no address that a program can fetch it from: its page says
-how people get it, and `ModelStore.add` imports the file.
+The data are in `models.json`, the bundled model first. A model without a `url` has no address that a program can fetch
+it from: its page says how people get it, and `ModelStore.add` imports the file.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ class ModelEntry:
     Attributes:
         name: short and unique: lower-case letters, digits, underscores.
         title: for people.
-        family: preprocessing and network, one of `families.FAMILIES`.
+        family: preprocessing and network, one of `families.FAMILIES`; None where the file itself says it.
         purpose: what it is good for, in a sentence.
         licence: SPDX identifier, or words.
         licence_source: where that is stated.
         page: for people who want to know more.
+        file: its name as published; None where that is not known.
         url: of the file; "{huggingface}" stands for the Hugging Face hub or its mirror; None if there is none.
         size: in bytes, where known.
         sha256: of the file, where known; else the first download is recorded and later ones must match it.
@@ -38,11 +39,12 @@ class ModelEntry:
 
     name: str
     title: str
-    family: str
+    family: str | None
     purpose: str
     licence: str
     licence_source: str
     page: str
+    file: str | None
     url: str | None
     size: int | None
     sha256: str | None
@@ -82,6 +84,11 @@ def parse(data: list[dict[str, Any]]) -> tuple[ModelEntry, ...]:
     if len(set(names)) != len(names):
         raise ModelError("Registry: a name appears twice.")
     return tuple(ModelEntry(**item) for item in data)
+
+
+def published_as(file: str) -> ModelEntry | None:
+    """Return the entry of a published file name; None if there is none."""
+    return next((entry for entry in entries() if entry.file == file), None)
 
 
 def entry(name: str) -> ModelEntry:

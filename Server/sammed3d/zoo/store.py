@@ -218,13 +218,6 @@ class ModelStore:
 
 
 def _bundled() -> StoredModel:
-    return StoredModel(
-        "default",
-        "Default (small)",
-        "Works at once on any computer, CT and MR. Research preview; SAM-Med3D-turbo is more accurate.",
-        "Apache-2.0",
-        None,
-        "",
-        "part of this installation",
-        BUNDLED,
-    )
+    entry = registry.entry("default")
+    source = "part of this installation"
+    return StoredModel(entry.name, entry.title, entry.purpose, entry.licence, entry.family, "", source, BUNDLED)

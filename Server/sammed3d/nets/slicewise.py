@@ -1,0 +1,78 @@
+"""A 2-D network behind the interface of the 3-D ones: a slice is a patch of thickness 1.
+
+Source of the numbers: SAM-Med2D `segment_anything/predictor_sammed.py`, `DataLoader.py` and `test.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sammed3d.nets.sam_med2d import SamMed2d
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class Slicewise(nn.Module):
+    """Run SAM-Med2D or FT-SAM on grey slices.
+
+    The network gets the slice as an RGB image with rows running down, three candidate masks are decoded, and the one
+    with the best score of the model's own is taken. Mask prompts are fed back as probabilities, as it was trained.
+    """
+
+    sees_all_clicks = True
+    starts_without_mask = True
+    scores_are_trained = True
+
+    def __init__(self, network: SamMed2d) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+        self._mean: Tensor
+        self._std: Tensor
+
+    def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
+        """Compute the image embedding.
+
+        Args:
+            patch: (B, 1, S, S, 1) grey values 0..255 by column and row; below 0 outside of the slice.
+            between_layers: called before every transformer block; what it raises stops the computation.
+
+        Returns:
+            (B, C, S/16, S/16).
+        """
+        grey = patch[..., 0].transpose(2, 3)
+        image = torch.where(grey < 0, 0.0, (grey - self._mean) / self._std)
+        return self.network.encode(image, between_layers)
+
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        *,
+        boxes: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict low-res logits for all prompts of a slice so far.
+
+        Args:
+            embedding: from `encode`, batch B or 1.
+            coords: (B, N, 3) column, row and 0.
+            labels: (B, N) 1 positive, 0 negative, -1 not a point.
+            low_res: (B, 1, S/4, S/4, 1) previous low-res logits, or None.
+            boxes: (B, 6) first and last corner as column, row and 0, or None.
+
+        Returns:
+            Logits (B, 1, S/4, S/4, 1), above 0 inside, and the model's own estimate of their IoU (B, 1).
+        """
+        mask = None if low_res is None else low_res[..., 0].transpose(2, 3).sigmoid()
+        flat_boxes = None if boxes is None else boxes[:, [0, 1, 3, 4]]
+        logits, scores = self.network.decode(embedding, coords[..., :2], labels, mask, flat_boxes)
+        best = scores.argmax(dim=1, keepdim=True)
+        chosen = logits.take_along_dim(best[..., None, None], dim=1)
+        return chosen.transpose(2, 3)[..., None], scores.take_along_dim(best, dim=1)
