@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 import qt
-from sammed3d import SAMMed3DError
+from sammed3d import AmbiguousFamilyError, SAMMed3DError
 from sammed3d.zoo import registry
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib.Device import deviceInWords, installTorch
@@ -131,13 +131,39 @@ class ModelPanel:
         """Copy a checkpoint into the store and choose it."""
         self._message = ""
         try:
-            name = self._store.add(path).name
+            family = self._familyOf(path)
+            name = self._store.add(path, **({} if family is None else {"family": family})).name
         except (SAMMed3DError, OSError) as error:
             self._message = str(error)
             self.update()
             return
         self.refresh()
         self.choose(name)
+
+    def _familyOf(self, path: Path) -> str | None:
+        """Ask for the family of a checkpoint that does not tell it; None if it does, or torch is not there to read it.
+
+        Raises:
+            SAMMed3DError: the file cannot be used, or nothing was chosen.
+        """
+        if not torchInstalled() or not path.is_file():
+            return None
+        from sammed3d.zoo.families import FAMILIES  # noqa: PLC0415 - needs torch
+        from sammed3d.zoo.load import check_family  # noqa: PLC0415
+
+        try:
+            check_family(path)
+        except AmbiguousFamilyError as error:
+            choices = [f"{name}: {FAMILIES[name].about}" for name in error.names]
+            question = _("Several models have such files. Which one is this?")
+            chosen = qt.QInputDialog.getItem(
+                slicer.util.mainWindow(), _("Import a checkpoint"), question, choices, 0, False
+            )
+            text, accepted = chosen if isinstance(chosen, tuple) else (chosen, bool(chosen))
+            if not accepted:
+                raise
+            return error.names[choices.index(text)]
+        return None
 
     def remove(self) -> None:
         """Ask, then delete the chosen model from this computer."""

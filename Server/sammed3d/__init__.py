@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sammed3d.errors import (
+    AmbiguousFamilyError,
     CheckpointError,
     ModelError,
     PredictionCancelled,
@@ -27,9 +28,9 @@ from sammed3d.errors import (
     VolumeWarning,
 )
 from sammed3d.geometry import Box, Grid
-from sammed3d.predictor import Cancellation, PatchClick, Prediction, Predictor
+from sammed3d.predictor import Cancellation, PatchBox, PatchClick, Prediction, Predictor
 from sammed3d.preset import Preset
-from sammed3d.prompts import Click, ObjectPrompts
+from sammed3d.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.session import Session, SessionObject, Update
 from sammed3d.volume import Volume
 
@@ -40,13 +41,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AmbiguousFamilyError",
     "Box",
+    "BoxPrompt",
     "Cancellation",
     "CheckpointError",
     "Click",
     "Grid",
     "ModelError",
     "ObjectPrompts",
+    "PatchBox",
     "PatchClick",
     "Prediction",
     "PredictionCancelled",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,9 +19,9 @@ from sammed3d.cli_models import models_app
 from sammed3d.cli_serve import serve, serve_key
 from sammed3d.cli_train import train
 from sammed3d.errors import ModelError, PromptError
-from sammed3d.geometry import canonical_axes
+from sammed3d.geometry import Grid, Point3, canonical_axes
 from sammed3d.predictor import Predictor
-from sammed3d.prompts import Click
+from sammed3d.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.segmentation import check_place, read_mask
 from sammed3d.session import Session
 from sammed3d.terminal import DebugOption, explained, screen, stage
@@ -71,12 +72,16 @@ def segment(
         list[str] | None,
         typer.Option(metavar="R,A,S[:-]", help="A click, in mm; ':-' makes it negative. Repeat for more, in order."),
     ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="R,A,S,R,A,S", help="Two opposite corners of a box round it, for models that know boxes."),
+    ] = None,
     points: Annotated[
         Path | None, typer.Option(help="Clicks from a prompt file or Slicer markups (.mrk.json) instead.")
     ] = None,
-    ijk: Annotated[bool, typer.Option("--ijk", help="--click gives voxel indices I,J,K instead of mm.")] = False,
+    ijk: Annotated[bool, typer.Option("--ijk", help="--click and --box are voxel indices I,J,K.")] = False,
     initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the segment, with --click.")] = "Object 1",
+    name: Annotated[str, typer.Option(help="Name of the segment, with --click or --box.")] = "Object 1",
     model: ModelOption = "default",
     device: DeviceOption = "auto",
     family: FamilyOption = None,
@@ -95,9 +100,10 @@ def segment(
     debug: DebugOption = False,
 ) -> None:
     """Segment the structures that were clicked on and write the mask on the volume's own grid."""
-    if bool(click) == bool(points):
-        raise typer.BadParameter("Give clicks with --click, or a file of them with --points.")
-    parsed = [_parse_click(text) for text in click or []]
+    if bool(click or box) == bool(points):
+        raise typer.BadParameter("Give clicks with --click or a --box, or a file of them with --points.")
+    parsed = tuple(_parse_click(text) for text in click or [])
+    given = ObjectPrompts(name, parsed, box=None if box is None else _parse_box(box))
     with explained(debug):
         check_place(output)
         seconds: dict[str, float] = {}
@@ -118,7 +124,7 @@ def segment(
                 predictor = _connect(server, model, key, ca, not no_proxy)
         session = Session(image, predictor)
         with stage("Segmenting", "segment", seconds):
-            _apply(session, parsed, points, initial, name, ijk, seconds)
+            _apply(session, given, points, initial, ijk, seconds)
         with stage("Writing", "write", seconds):
             session.save(output)
         _print_report(_report(session, predictor, seconds), as_json)
@@ -183,17 +189,15 @@ def info(
 
 def _apply(
     session: Session,
-    clicks: list[Click],
+    given: ObjectPrompts,
     points: Path | None,
     initial: Path | None,
-    name: str,
     ijk: bool,
     seconds: dict[str, float],
 ) -> None:
     if ijk:
-        grid = session.volume.grid
-        clicks = [Click(tuple(grid.to_world(c.world).tolist()), c.positive) for c in clicks]
-    objects = list(prompts.read(points)) if points else [prompts.ObjectPrompts(name, tuple(clicks))]
+        given = _from_voxels(given, session.volume.grid)
+    objects = list(prompts.read(points)) if points else [given]
     if initial is not None and len(objects) != 1:
         raise PromptError(f"{points}: --initial refines one object, but this file holds {len(objects)}.")
     for prompt in objects:
@@ -204,6 +208,17 @@ def _apply(
             session.start_from(read_mask(initial, session.volume.grid))
         for step, value in session.set_prompts(prompt).seconds.items():
             seconds[step] = seconds.get(step, 0.0) + value
+
+
+def _from_voxels(given: ObjectPrompts, grid: Grid) -> ObjectPrompts:
+    """Turn voxel indices that were given in place of mm into mm."""
+
+    def world(index: Point3) -> Point3:
+        r, a, s = grid.to_world(index).tolist()
+        return r, a, s
+
+    clicks = tuple(Click(world(c.world), c.positive) for c in given.clicks)
+    return replace(given, clicks=clicks, box=given.box and BoxPrompt(world(given.box.begin), world(given.box.end)))
 
 
 def _connect(server: str, model: str, key: str, ca: Path | None, proxies: bool) -> Predictor:
@@ -221,6 +236,14 @@ def _parse_click(text: str) -> Click:
         return Click((r, a, s), sign != "-")
     except (ValueError, PromptError) as error:
         raise typer.BadParameter(f"{text!r} is not a click. Write R,A,S in mm, for example 12,-30.5,88:-") from error
+
+
+def _parse_box(text: str) -> BoxPrompt:
+    try:
+        r, a, s, other_r, other_a, other_s = (float(part) for part in text.split(","))
+        return BoxPrompt((r, a, s), (other_r, other_a, other_s))
+    except (ValueError, PromptError) as error:
+        raise typer.BadParameter(f"{text!r} is not a box. Write two corners in mm: R,A,S,R,A,S") from error
 
 
 def _report(session: Session, predictor: Any, seconds: dict[str, float]) -> dict[str, Any]:

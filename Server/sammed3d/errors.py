@@ -24,6 +24,18 @@ class CheckpointError(ModelError):
     """A weights file is unreadable, unsafe, incomplete, or of another architecture."""
 
 
+class AmbiguousFamilyError(CheckpointError):
+    """A weights file fits several families, and nothing tells which it is.
+
+    Attributes:
+        names: of the families.
+    """
+
+    def __init__(self, message: str, names: list[str]) -> None:
+        super().__init__(message)
+        self.names = names
+
+
 class PredictionCancelled(SAMMed3DError):  # noqa: N818 - it is an outcome that was asked for, not a failure
     """The prediction was cancelled; nothing was changed."""
 

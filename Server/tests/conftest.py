@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from networks import TINY_PRESET, TINY_SIZES, filled
+from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
 from sammed3d.nets import SamMed3d, build
 from sammed3d.zoo.checkpoint import write_checkpoint
 
@@ -24,6 +24,15 @@ def tiny_checkpoint(tiny_network: SamMed3d, tmp_path_factory: pytest.TempPathFac
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     metadata = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json(), "name": "Tiny"}
     write_checkpoint(path, tiny_network.state_dict(), **metadata)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint_2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same class as SAM-Med2D, small, as a safetensors file that carries sizes and preset."""
+    path = tmp_path_factory.mktemp("models") / "tiny2d.safetensors"
+    metadata = {"network": "sam_med2d", "sizes": TINY_2D, "preset": TINY_PRESET_2D.to_json(), "name": "Tiny 2-D"}
+    write_checkpoint(path, filled(build("sam_med2d", TINY_2D)).state_dict(), **metadata)
     return path
 
 

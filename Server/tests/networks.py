@@ -19,6 +19,13 @@ TINY_SIZES = {
     },
     "decoder_mlp": 64,
 }
+TINY_2D = {
+    "encoder": {"image_size": 64, "width": 48, "depth": 2, "heads": 4, "window": 3, "global_blocks": [1]},
+    "decoder_mlp": 64,
+}
+TINY_PRESET_2D = Preset(
+    patch_shape=(64, 64, 1), low_res_shape=(16, 16, 1), normalisation="grey", fit="resize", boxes=True
+)
 TINY_PRESET = Preset(spacing=(3.0, 3.0, 3.0), patch_shape=(64, 64, 64), low_res_shape=(16, 16, 16))
 
 

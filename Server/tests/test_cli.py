@@ -61,6 +61,20 @@ def test_segment_writes_what_the_session_gives(ct, tiny_checkpoint, tmp_path):
     assert report["model"] == "Tiny"
 
 
+def test_a_2d_model_works_slice_by_slice_and_takes_boxes(ct, tiny_checkpoint_2d, tmp_path):
+    box = ("--box", "10,12,5,50,60,40", "--ijk", "--model", tiny_checkpoint_2d, "--device", "cpu")
+    result = run("segment", ct, *box, "--click", "30,35,25:-", "--output", tmp_path / "mask.nii.gz")
+    assert result.exit_code == 0, result.output
+    session = Session(Volume.read(ct), load_predictor(tiny_checkpoint_2d, "cpu"))
+    session.set_box((30, 36, 15), (150, 180, 120))
+    session.click((90, 105, 75), positive=False)
+    assert np.array_equal(Volume.read(tmp_path / "mask.nii.gz").array, session.mask())
+    assert run("segment", ct, "--box", "1,2,3", "--output", tmp_path / "m.nii.gz").exit_code == 2
+    result = run("segment", ct, "--box", "10,10,10,50,50,50", "--output", tmp_path / "m.nii.gz")
+    assert result.exit_code == 1
+    assert "does not know boxes" in one_line(result)
+
+
 def test_voxel_indices_and_world_coordinates_mean_the_same_place(ct, tiny_checkpoint, tmp_path):
     common = ("--model", tiny_checkpoint, "--device", "cpu")
     assert run("segment", ct, "--click", "90,105,75", *common, "-o", tmp_path / "a.nrrd").exit_code == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers import RegionPredictor, make_affine, small_volume
-from networks import filled
+from networks import TINY_2D, filled
 from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.geometry import Grid
 from sammed3d.nets import build
@@ -184,22 +184,8 @@ def test_a_cancelled_walk_changes_nothing_and_goes_on_later():
     assert len(session.predictor.calls) == 5 + 1 + 25, "what was known before is not asked again"
 
 
-TINY = {
-    "encoder": {"image_size": 64, "width": 48, "depth": 2, "heads": 4, "window": 3, "global_blocks": [1]},
-    "decoder_mlp": 64,
-}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sam2d") / "tiny2d.safetensors"
-    state = filled(build("sam_med2d", TINY)).state_dict()
-    write_checkpoint(path, state, network="sam_med2d", sizes=TINY, preset=RegionPredictor.preset.to_json(), name="2-D")
-    return path
-
-
-def test_a_checkpoint_runs_in_a_session(checkpoint):
-    predictor = load_predictor(checkpoint, device="cpu")
+def test_a_checkpoint_runs_in_a_session(tiny_checkpoint_2d):
+    predictor = load_predictor(tiny_checkpoint_2d, device="cpu")
     session = Session(small_volume((60, 70, 12), (1.0, 1.0, 4.0)), predictor)
     update = session.click((30.0, 35.0, 20.0))
     assert {"cut", "encode", "decode", "paint"} <= set(update.seconds)
@@ -211,14 +197,14 @@ def test_a_checkpoint_runs_in_a_session(checkpoint):
     assert np.array_equal(session.mask(), first)
 
 
-def test_the_session_gives_the_numbers_of_the_published_predictor(checkpoint):
+def test_the_session_gives_the_numbers_of_the_published_predictor(tiny_checkpoint_2d):
     """One slice by hand: nearest pixels, ImageNet mean and deviation, best of three, fed back as probabilities."""
-    predictor = load_predictor(checkpoint, device="cpu")
+    predictor = load_predictor(tiny_checkpoint_2d, device="cpu")
     volume = small_volume((60, 70, 5), (1.0, 1.0, 4.0))
     session = Session(volume, predictor)
     session.set_clicks([])
     replay = session._replay
-    network = filled(build("sam_med2d", TINY))
+    network = filled(build("sam_med2d", TINY_2D))
     image = volume.array[::-1, ::-1, 2].T.astype(np.float64)  # rows, columns
     grey = (image - image.min()) / (image.max() - image.min()) * 255
     rgb = (grey[..., None] - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
@@ -253,9 +239,9 @@ def test_models_that_do_not_know_boxes_say_so(tiny_checkpoint):
 
 
 def test_adapters_can_be_left_out_and_padding_chosen(tmp_path):
-    state = filled(build("sam_med2d", TINY)).state_dict()
+    state = filled(build("sam_med2d", TINY_2D)).state_dict()
     small = RegionPredictor.preset.to_json()
-    write_checkpoint(tmp_path / "m.safetensors", state, sizes=TINY, preset=small)
+    write_checkpoint(tmp_path / "m.safetensors", state, sizes=TINY_2D, preset=small)
     without = load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d_no_adapters")
     assert any("weights of adapters" in note for note in without.notes)
     patch = Session(small_volume((60, 70, 5), (1.0, 1.0, 4.0)), without)._replay._patch(2)

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+import torch
 
 import qt
 import slicerHarness
 from helpers import ThresholdPredictor, make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, voxels
 from sammed3d import Box
+from sammed3d.nets import build
 from sammed3d.zoo import registry
+from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import Exporter, PointList, Surface
 from SAMMed3DSegmentLib.Predictors import Predictors
@@ -202,7 +205,7 @@ def test_show_clicks_and_show_3d(module, ui, volumeNode):
 def test_cancel_frees_the_panel_and_takes_the_click_back(module, ui, volumeNode, predictor):
     started = []
 
-    def wait(patch, clicks, initial=None, cancellation=None):
+    def wait(patch, clicks, initial=None, cancellation=None, box=None):
         started.append(True)
         while True:
             cancellation.check()
@@ -337,7 +340,7 @@ def test_reloading_the_module_leaves_nothing_behind(module, ui, volumeNode):
 
 def test_models_say_what_they_are_for(module, ui):
     titles = [ui.modelSelector.itemText(n) for n in range(ui.modelSelector.count)]
-    assert f"{registry.entries()[0].title} (not installed)" in titles
+    assert f"{registry.entries()[1].title} (not installed)" in titles
     ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("sam_med3d_turbo"))
     assert "Licence: Apache-2.0" in ui.modelLabel.text
     assert ui.downloadButton.enabled
@@ -414,8 +417,35 @@ def test_the_import_button_asks_for_a_file(module, ui, tiny_checkpoint_file, mon
 @pytest.fixture
 def tiny_checkpoint_file(tmp_path):
     file = tmp_path / "mine.safetensors"
-    file.write_bytes(b"weights")
+    write_checkpoint(file, {"a": torch.zeros(1)}, network="sam_med3d")
     return file
+
+
+def test_importing_asks_which_model_it_is_where_the_file_does_not_tell(module, ui, tmp_path, monkeypatch):
+    with torch.device("meta"):
+        state = build("sam_med3d").state_dict()
+    file = tmp_path / "unknown.pth"
+    torch.save({"model_state_dict": {k: torch.zeros(1).expand(v.shape) for k, v in state.items()}}, file)
+    asked = []
+
+    def choose(_parent, _title, _question, choices, *_):
+        asked.append(choices)
+        return choices[-1], len(asked) > 1
+
+    monkeypatch.setattr(qt.QInputDialog, "getItem", choose)
+    module.panel.models.importFile(file)
+    assert "fit several families" in ui.modelLabel.text, "the question was closed"
+    assert [choice.split(":")[0] for choice in asked[0]] == ["sam_med3d", "fastsam3d_teacher", "ct_lidc"]
+    module.panel.models.importFile(file)
+    assert module.panel.models.current == "unknown"
+    assert ModelStore().model("unknown").family == "ct_lidc"
+
+
+def test_importing_a_damaged_file_says_so(module, ui, tmp_path):
+    (tmp_path / "broken.safetensors").write_bytes(b"weights")
+    module.panel.models.importFile(tmp_path / "broken.safetensors")
+    assert "damaged or incomplete" in ui.modelLabel.text
+    assert all(model.name != "broken" for model in ModelStore().models())
 
 
 def test_the_device_is_said_in_words(module, ui, volumeNode):

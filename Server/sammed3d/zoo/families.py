@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sammed3d import nets
-from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.errors import AmbiguousFamilyError, CheckpointError, ModelError
 from sammed3d.preset import Preset
 from sammed3d.zoo import registry
 from sammed3d.zoo.checkpoint import Checkpoint
@@ -86,8 +86,8 @@ def tell(checkpoint: Checkpoint) -> tuple[str, str]:
     """Return the name of a checkpoint's family, and how that is known.
 
     Raises:
-        CheckpointError: as `recognise`; or several families share its keys and shapes, and nothing else tells them
-            apart.
+        CheckpointError: as `recognise`.
+        AmbiguousFamilyError: several families share its keys and shapes, and nothing else tells them apart.
     """
     names = recognise(checkpoint)
     count = len(checkpoint.weights)
@@ -98,9 +98,10 @@ def tell(checkpoint: Checkpoint) -> tuple[str, str]:
     published = registry.published_as(checkpoint.path.name)
     if published is not None and published.family in names:
         return published.family, f"{published.title} is published under this file name"
-    raise CheckpointError(
+    raise AmbiguousFamilyError(
         f"{checkpoint.path.name}: its {count} weights fit several families, which compute or prepare images "
-        f"differently: {', '.join(names)}. Say which it is (family)."
+        f"differently: {', '.join(names)}. Say which it is (family).",
+        names,
     )
 
 

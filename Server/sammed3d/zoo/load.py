@@ -135,6 +135,18 @@ def _without_adapters(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, weights=weights, notes=(*checkpoint.notes, note))
 
 
+def check_family(path: Path) -> None:
+    """Check that a checkpoint file will say by itself what it is, without loading it whole.
+
+    Raises:
+        CheckpointError: the file is unsafe, damaged or of an unknown architecture.
+        AmbiguousFamilyError: somebody has to name its family.
+    """
+    checkpoint = read_checkpoint(path)
+    if not (is_updates(checkpoint.weights) or is_lora(checkpoint) or is_encoder_alone(checkpoint)):
+        _what_it_is(checkpoint, None)
+
+
 def _merged(checkpoint: Checkpoint, base: str | os.PathLike[str] | None) -> Checkpoint:
     """Return a checkpoint made whole: with low-rank updates merged, or with a decoder for an encoder alone."""
     if is_encoder_alone(checkpoint):
