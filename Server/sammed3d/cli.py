@@ -1,4 +1,4 @@
-"""The command line: `sammed3d segment`, `info`, `models`, `serve`, `export` and `demo`."""
+"""The command line: `sammed3d segment`, `find`, `info`, `models`, `serve`, `export` and `demo`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.table import Table
 import sammed3d
 from sammed3d import prompts, samples
 from sammed3d.cli_data import data_app, evaluate
+from sammed3d.cli_find import find
 from sammed3d.cli_models import models_app
 from sammed3d.cli_serve import serve, serve_key
 from sammed3d.cli_train import train
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
+app.command("find")(find)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("serve")(serve)

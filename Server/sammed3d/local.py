@@ -166,6 +166,41 @@ class TorchPredictor:
         cancellation.check()
         return Prediction(result, score, seconds)
 
+    def predict_each(
+        self,
+        patch: Patch,
+        clicks: Sequence[PatchClick],
+        passes: int = 1,
+        cancellation: Cancellation | None = None,
+    ) -> Float32:
+        """Answer each of several clicks as the only one of an object of its own, all of them together.
+
+        Args:
+            patch: made with this predictor's preset.
+            clicks: one for each object.
+            passes: of the decoder; each is shown the logits of the one before.
+            cancellation: stops it between passes.
+
+        Returns:
+            Low-res logits (clicks, *preset.low_res_shape), float32.
+
+        Raises:
+            PredictionCancelled: `cancellation` was used.
+        """
+        cancellation = cancellation or Cancellation()
+        with self._lock, torch.inference_mode(), self._autocast():
+            embedding = self._embed(patch, cancellation, {})
+            coords = torch.tensor([[click.voxel] for click in clicks], dtype=torch.float32, device=self.device)
+            labels = torch.tensor([[int(click.positive)] for click in clicks], device=self.device)
+            first = self._first_mask_prompt(None)
+            fed_back = None if first is None else first.expand(len(clicks), *first.shape[1:])
+            for _ in range(max(1, passes)):
+                cancellation.enter("decode")
+                logits, _ = self._network.decode(embedding, coords, labels, fed_back)
+                fed_back = logits.float()
+            result: Float32 = logits[:, 0].float().cpu().numpy()
+        return result
+
     def _longest_known_prefix(self, digest: str, start: str, prompts: tuple[Prompt, ...]) -> tuple[int, Tensor]:
         for count in range(len(prompts), 0, -1):
             low_res = self._logits.get((digest, start, prompts[:count]))

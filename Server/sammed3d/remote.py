@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import requests
 
 from sammed3d import wire
@@ -98,6 +99,25 @@ class RemotePredictor:
         raise ModelError(
             f"{self.url}: forgets patches as soon as they are there. Its cache is too small (--cache-mib)."
         )
+
+    def predict_each(
+        self,
+        patch: Patch,
+        clicks: Sequence[PatchClick],
+        passes: int = 1,
+        cancellation: Cancellation | None = None,
+    ) -> Float32:
+        """Answer each of several clicks as the only one of an object of its own; see `TorchPredictor.predict_each`.
+
+        Sends a request for each click and pass.
+        """
+        answers = []
+        for click in clicks:
+            low_res: Float32 | None = None
+            for _ in range(passes):
+                low_res = self.predict(patch, [click], low_res, cancellation).low_res
+            answers.append(low_res)
+        return np.stack([answer for answer in answers if answer is not None])
 
     def _upload(self, patch: Patch, cancellation: Cancellation) -> None:
         with self._lock:
