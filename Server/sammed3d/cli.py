@@ -89,6 +89,9 @@ def segment(
     family: FamilyOption = None,
     base: BaseOption = None,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="torch, onnx or onnx-int8; the latter two are exported at first use.")
+    ] = "torch",
     server: Annotated[str | None, typer.Option(help="Address of a server; --model is then one that it serves.")] = None,
     key: Annotated[
         str, typer.Option(envvar="SAMMED3D_KEY", help="Your key for the server; better in the environment.")
@@ -119,9 +122,12 @@ def segment(
                     precision,  # type: ignore[arg-type]
                     family,
                     base,
+                    runtime=runtime,  # type: ignore[arg-type]
                 )
-            elif (device, precision, family, base) != ("auto", "auto", None, None):
-                raise ModelError("With --server, device, precision, family and base are the server's: leave them out.")
+            elif (device, precision, family, base, runtime) != ("auto", "auto", None, None, "torch"):
+                raise ModelError(
+                    "With --server, device, precision, family, base and runtime are the server's: leave them out."
+                )
             else:
                 predictor = _connect(server, model, key, ca, not no_proxy)
         session = Session(image, predictor)
@@ -156,20 +162,28 @@ def demo(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of a 3-D network.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or the name of an installed model.")],
     folder: Annotated[Path, typer.Argument(help="Where the ONNX files go.")],
     family: FamilyOption = None,
     base: BaseOption = None,
+    quantise: Annotated[bool, typer.Option("--quantise", help="8-bit weights in matrix products.")] = False,
+    preprocess: Annotated[
+        bool, typer.Option("--preprocess", help="2-D models: the encoder takes RGB images of any size.")
+    ] = False,
+    single_mask: Annotated[
+        bool, typer.Option("--single-mask", help="2-D models: the decoder gives its best mask alone.")
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Write a model as ONNX files; the folder can then be given as --model."""
     with explained(debug):
-        from sammed3d.zoo.load import load_network  # noqa: PLC0415 - needs torch
-        from sammed3d.zoo.onnx_export import export_onnx  # noqa: PLC0415
+        from sammed3d.zoo.load import load_network, locate  # noqa: PLC0415 - needs torch
+        from sammed3d.zoo.onnx_export import OnnxOptions, export_onnx  # noqa: PLC0415
 
-        network, preset, name, _ = load_network(checkpoint, family, base)
+        path, family = locate(checkpoint, family)
+        network, preset, name, _ = load_network(path, family, base)
         with stage("Exporting", "export", {}):
-            export_onnx(network, preset, name, folder)
+            export_onnx(network, preset, name, folder, OnnxOptions(quantise, preprocess, single_mask))
         print(f"Wrote {folder}")
 
 

@@ -54,7 +54,7 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = MLP([channels, 256, 256, masks])
 
     def forward(
-        self, embedding: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, *, multimask: bool
+        self, embedding: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, *, multimask: bool | None
     ) -> tuple[Tensor, Tensor]:
         """Decode.
 
@@ -63,7 +63,7 @@ class MaskDecoder(nn.Module):
             position: dense position encoding (1, C, g, g[, g]).
             sparse: prompt tokens (B, P, C).
             dense: encoded mask prompt (B, C, g, g[, g]).
-            multimask: True for masks 1..3, False for mask 0.
+            multimask: True for masks 1..3, False for mask 0, None for all of them.
 
         Returns:
             Low-res logits (B, masks, 4g, 4g[, 4g]) and scores (B, masks).
@@ -74,7 +74,8 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([output_tokens.expand(batch, -1, -1), sparse], dim=1)
         queries, keys = self.transformer(tokens, source.flatten(2).transpose(1, 2), position.flatten(2).transpose(1, 2))
         upscaled = self.output_upscaling(keys.transpose(1, 2).view(batch, channels, *grid))
-        wanted = range(1, len(self.mask_tokens.weight)) if multimask else range(1)
+        count = len(self.mask_tokens.weight)
+        wanted = range(count) if multimask is None else range(1, count) if multimask else range(1)
         hyper = torch.stack([self.output_hypernetworks_mlps[m](queries[:, 1 + m]) for m in wanted], dim=1)
         logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
         scores: Tensor = self.iou_prediction_head(queries[:, 0])

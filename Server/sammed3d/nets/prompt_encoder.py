@@ -106,6 +106,10 @@ class PromptEncoder(nn.Module):
         elif coords.shape[1]:
             coords = torch.cat([coords, coords.new_zeros(len(coords), 1, coords.shape[2])], dim=1)
             labels = torch.cat([labels, labels.new_full((len(labels), 1), NOT_A_POINT)], dim=1)
+        return self.tokens(coords, labels)
+
+    def tokens(self, coords: Tensor, labels: Tensor) -> Tensor:
+        """Encode points as they are, without shift and padding: (B, N, n), (B, N) -> (B, N, C)."""
         labels = labels[..., None]
         tokens: Tensor = self.pe_layer(coords / coords.new_tensor(self.image_shape))
         tokens = torch.where(labels == NOT_A_POINT, self.not_a_point_embed.weight, tokens)

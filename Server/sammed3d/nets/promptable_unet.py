@@ -227,9 +227,9 @@ def _two_views(patch: Tensor) -> Tensor:
     low, *inner, high = torch.quantile(thinned, torch.linspace(0.005, 0.995, 33, device=patch.device), dim=1)
     span = (high - low).clamp(min=1e-6)[:, None]
     bounded = ((patch.flatten(1).float() - low[:, None]) / span).clamp(0, 1)
-    knots = ((torch.stack(inner, dim=1) - low[:, None]) / span).contiguous()
-    bins = (torch.arange(_BINS, device=patch.device) + 0.5).expand(len(patch), -1).contiguous() / _BINS
-    ranks_of_bins = (torch.searchsorted(knots, bins) / len(inner)).to(bounded.dtype)
+    knots = (torch.stack(inner, dim=1) - low[:, None]) / span
+    bins = (torch.arange(_BINS, device=patch.device) + 0.5) / _BINS
+    ranks_of_bins = (knots[:, :, None] < bins).to(bounded.dtype).mean(dim=1)  # searchsorted, which ONNX lacks
     smooth = functional.avg_pool1d(ranks_of_bins[:, None], 9, 1, 4, count_include_pad=False)[:, 0]
     ranks = smooth.gather(1, (bounded * (_BINS - 1)).long())
     return torch.stack([bounded, ranks], dim=1).view(len(patch), 2, *patch.shape[2:]) * 4 - 2

@@ -6,14 +6,23 @@ Source of the numbers: SAM-Med2D `segment_anything/predictor_sammed.py`, `DataLo
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from sammed3d.nets.sam_med2d import SamMed2d
-
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class Network2d(Protocol):
+    """What it needs of a network; see `SamMed2d`."""
+
+    def encode(self, image: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor: ...
+
+    def decode(
+        self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor | None, boxes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 class Slicewise(nn.Module):
@@ -27,7 +36,7 @@ class Slicewise(nn.Module):
     starts_without_mask = True
     scores_are_trained = True
 
-    def __init__(self, network: SamMed2d) -> None:
+    def __init__(self, network: Network2d) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)

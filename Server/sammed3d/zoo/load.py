@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -17,11 +20,16 @@ from sammed3d.preset import Preset
 from sammed3d.zoo import families
 from sammed3d.zoo.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint, write_checkpoint
+from sammed3d.zoo.download import file_digest
 from sammed3d.zoo.encoder_alone import is_encoder_alone, with_decoder
 from sammed3d.zoo.lora import is_updates, merge_updates
-from sammed3d.zoo.onnx_network import OnnxNetwork
-from sammed3d.zoo.store import ModelStore
+from sammed3d.zoo.onnx_export import OnnxOptions, export_onnx
+from sammed3d.zoo.onnx_network import load_exported
+from sammed3d.zoo.store import ModelStore, default_folder
 
+Runtime = Literal["torch", "onnx", "onnx-int8"]
+FORM = 1
+"""Of the exported files that are kept; grows when the exporter changes what it writes."""
 AnyNetwork = nets.SamMed3d | nets.PromptableUNet | nets.Slicewise
 
 
@@ -34,6 +42,7 @@ def load_predictor(
     cache_mib: int = 256,
     host_cache_mib: int = 0,
     all_clicks: bool | None = None,
+    runtime: Runtime = "torch",
 ) -> TorchPredictor:
     """Load a model for prediction in this process.
 
@@ -47,22 +56,22 @@ def load_predictor(
             encoder and mask decoder go with an image encoder alone.
         cache_mib: bound of each cache on the device; see `TorchPredictor`.
         host_cache_mib: bound of each cache in the computer's memory.
-        all_clicks: whether each pass of the decoder takes all clicks so far; see `TorchPredictor`.
+        all_clicks: whether each pass of the decoder takes all prompts so far; see `TorchPredictor`.
+        runtime: "onnx" and "onnx-int8" (8-bit weights in matrix products) run it with onnxruntime on the CPU; the first
+            time, the model is exported to a folder beside the installed models.
 
     Raises:
         ModelError: the model is not known or not installed, or the device or precision cannot be used.
         CheckpointError: the file is unsafe, damaged, incomplete or of an unknown architecture.
     """
     choose_device(device)  # fail before a large file is read
-    path = Path(model)
-    if not path.suffix and not path.exists():
-        stored = ModelStore().model(str(model))
-        path, family = stored.path, family or stored.family
+    path, family = locate(model, family)
+    if runtime != "torch":
+        path = _export_once(path, family, base, runtime, device, precision)
     if path.is_dir():
         if device not in ("auto", "cpu") or precision not in ("auto", "float32"):
             raise ModelError(f"{path.name}: exported models run on the CPU in float32. Give the checkpoint instead.")
-        exported = OnnxNetwork(path)
-        return TorchPredictor(exported, exported.preset, exported.name, device="cpu", precision="float32")
+        return _exported(path, cache_mib, all_clicks)
     network, preset, name, notes = load_network(path, family, base)
     return TorchPredictor(
         network,
@@ -75,6 +84,57 @@ def load_predictor(
         notes=notes,
         all_clicks=all_clicks,
     )
+
+
+def locate(model: str | os.PathLike[str], family: str | None = None) -> tuple[Path, str | None]:
+    """Return the file (or folder) of a model and its family, where that is known: by name, or by path.
+
+    Raises:
+        ModelError: there is no such installed model.
+    """
+    path = Path(model)
+    if path.suffix or path.exists():
+        return path, family
+    stored = ModelStore().model(str(model))
+    return stored.path, family or stored.family
+
+
+def _exported(folder: Path, cache_mib: int, all_clicks: bool | None) -> TorchPredictor:
+    network, preset, name = load_exported(folder)
+    return TorchPredictor(
+        network, preset, name, device="cpu", precision="float32", cache_mib=cache_mib, all_clicks=all_clicks
+    )
+
+
+def _export_once(
+    path: Path,
+    family: str | None,
+    base: str | os.PathLike[str] | None,
+    runtime: Runtime,
+    device: str,
+    precision: Precision,
+) -> Path:
+    """Return the folder of a model's ONNX files; writes them if they are not there yet."""
+    if runtime not in get_args(Runtime):
+        raise ModelError(f"Unknown runtime {runtime!r}. Use {', '.join(get_args(Runtime))}.")
+    if path.is_dir():
+        raise ModelError(f"{path.name}: is exported already. Leave the runtime out.")
+    if device not in ("auto", "cpu") or precision not in ("auto", "float32"):
+        raise ModelError("onnxruntime runs models on the CPU in float32. Leave device and precision out.")
+    files = [path] if base is None else [path, Path(base)]
+    digest = hashlib.sha256("".join([*(file_digest(f) for f in files if f.is_file()), family or ""]).encode())
+    folder = default_folder() / "onnx" / f"{digest.hexdigest()[:32]}-{FORM}-{runtime}"
+    if not folder.is_dir():
+        network, preset, name, _ = load_network(path, family, base)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent))
+        try:
+            export_onnx(network, preset, name, partial, OnnxOptions(quantise=runtime == "onnx-int8"))
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    return folder
 
 
 def convert(
@@ -96,10 +156,7 @@ def convert(
     """
     if output.suffix != ".safetensors":
         raise ModelError(f"{output.name}: models are exported as .safetensors.")
-    path = Path(model)
-    if not path.suffix and not path.exists():
-        stored = ModelStore().model(str(model))
-        path, family = stored.path, family or stored.family
+    path, family = locate(model, family)
     checkpoint = _merged(read_checkpoint(path), base)
     network, preset, _ = _what_it_is(checkpoint, family)
     name = checkpoint.metadata.get("name", path.stem)
