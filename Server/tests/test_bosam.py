@@ -128,7 +128,7 @@ def test_plain_checkpoints_are_no_lora(base):
 
 def test_a_base_that_is_not_needed_is_refused(tmp_path, base):
     write_checkpoint(tmp_path / "m.safetensors", base)
-    with pytest.raises(ModelError, match=r"m\.safetensors: holds no low-rank .* Leave the base out"):
+    with pytest.raises(ModelError, match=r"m\.safetensors: is a whole model, .* Leave the base out"):
         load_predictor(tmp_path / "m.safetensors", "cpu", base=tmp_path / "m.safetensors")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -92,7 +93,7 @@ def tell(checkpoint: Checkpoint) -> tuple[str, str]:
     names = recognise(checkpoint)
     count = len(checkpoint.weights)
     if len(names) == 1:
-        return names[0], f"no other network has its {count} weights"
+        return names[0], f"no other network is as near to its {count} weights"
     if checkpoint.metadata.get("family") in names:
         return checkpoint.metadata["family"], "only its files are laid out like this one"
     published = registry.published_as(checkpoint.path.name)
@@ -103,6 +104,16 @@ def tell(checkpoint: Checkpoint) -> tuple[str, str]:
         f"differently: {', '.join(names)}. Say which it is (family).",
         names,
     )
+
+
+def sizes_of(checkpoint: Checkpoint, network: str) -> dict[str, Any]:
+    """Return what a network's name leaves open and the shapes of a checkpoint tell: which blocks have windows."""
+    if network != "fastsam3d_windowed":
+        return {}
+    config = nets.CONFIGS[network].encoder
+    tables = {n: checkpoint.weights.get(f"image_encoder.blocks.{n}.attn.rel_pos_d") for n in range(config.depth)}
+    whole = 2 * config.grid - 1
+    return {"encoder": {"global_blocks": [n for n, t in tables.items() if t is not None and len(t) == whole]}}
 
 
 def recognise(checkpoint: Checkpoint) -> list[str]:

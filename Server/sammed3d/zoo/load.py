@@ -160,7 +160,7 @@ def convert(
     checkpoint = _merged(read_checkpoint(path), base)
     network, preset, _ = _what_it_is(checkpoint, family)
     name = checkpoint.metadata.get("name", path.stem)
-    sizes = _json_entry(checkpoint, "sizes")
+    sizes = _json_entry(checkpoint, "sizes") or families.sizes_of(checkpoint, network)
     load_network(path, family, base)  # nothing incomplete is passed on
     partial = output.with_name(f"{output.name}.part")
     write_checkpoint(partial, checkpoint.weights, network=network, sizes=sizes, preset=preset.to_json(), name=name)
@@ -180,7 +180,8 @@ def load_network(
     if family == "sam_med2d_no_adapters":
         checkpoint = _without_adapters(checkpoint)
     with torch.device("meta"):
-        network = nets.build(network_name, _json_entry(checkpoint, "sizes"))
+        sizes = _json_entry(checkpoint, "sizes") or families.sizes_of(checkpoint, network_name)
+        network = nets.build(network_name, sizes)
     load_weights(network, checkpoint)
     runnable = nets.Slicewise(network) if isinstance(network, nets.SamMed2d) else network
     return runnable, preset, checkpoint.metadata.get("name", path.stem), (*checkpoint.notes, *notes)
