@@ -48,7 +48,7 @@ SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM 
 ModelOption = Annotated[str, typer.Option(help="An installed model, a checkpoint file, or a folder of ONNX files.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 FamilyOption = Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")]
-BaseOption = Annotated[Path | None, typer.Option(help="What a file of LoRA matrices alone was trained on.")]
+BaseOption = Annotated[Path | None, typer.Option(help="What completes LoRA matrices, or an encoder, alone.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 

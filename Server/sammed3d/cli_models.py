@@ -84,7 +84,7 @@ def export(
     model: Annotated[str, typer.Argument(help="Name of an installed model, or a checkpoint file.")],
     output: Annotated[Path, typer.Argument(help="File to write (.safetensors).")],
     family: Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")] = None,
-    base: Annotated[Path | None, typer.Option(help="Checkpoint that LoRA matrices alone were trained on.")] = None,
+    base: Annotated[Path | None, typer.Option(help="What completes LoRA matrices, or an encoder, alone.")] = None,
     debug: DebugOption = False,
 ) -> None:
     """Write a model as one safetensors file that holds its preprocessing too; LoRA updates are merged."""

@@ -24,6 +24,7 @@ from sammed3d.server.keys import Keys, add_key
 from sammed3d.server.leases import LeaseEndedError, Leases, NoMemoryError, NoRoomError
 from sammed3d.server.nninteractive import affine_of, directions_of
 from sammed3d.volume import Volume, read_image
+from sammed3d.zoo import load_predictor
 from servers import serving
 from workers import SMALL
 
@@ -267,6 +268,26 @@ def call(keyed, method, path, user="anna", token="", **options):
     return requests.request(method, keyed[0].url + path, headers=headers, timeout=20, **options)
 
 
+@pytest.mark.parametrize(
+    ("box", "include"),
+    [([[1, 1], [0, 5], [0, 5]], True), ([[0, 99], [0, 5], [0, 5]], True), ([[0, 5], [0, 5], [0, 5]], False)],
+)
+def test_boxes_that_cannot_be_are_refused_by_name(tiny_checkpoint_2d, box, include):
+    image = np.random.default_rng(0).integers(0, 99, (1, 8, 9, 10)).astype(np.int16)
+    with serving(load_predictor(tiny_checkpoint_2d, "cpu"), facades=Facades(nninteractive=True)) as server:
+        token = requests.post(server.url + "/claim", timeout=5).json()["lease_token"]
+        meta = json.dumps({"image_properties": {"spacing": [1.0, 1.0, 1.0]}})
+        headers = {"X-Lease-Token": token}
+        upload = requests.post(
+            server.url + "/set_image", data=packed(image), headers=headers | {"X-Meta": meta}, timeout=5
+        )
+        assert upload.status_code == 200
+        asked = {"bbox_coords": box, "include_interaction": include}
+        answer = requests.post(server.url + "/add_bbox_interaction", json=asked, headers=headers, timeout=5)
+        assert answer.status_code == 400
+        assert "box" in answer.text.lower()
+
+
 def test_another_users_session_is_not_there(keyed):
     token = call(keyed, "POST", "/claim").json()["lease_token"]
     for method, path in (("POST", "/heartbeat"), ("GET", "/lease_status"), ("POST", "/undo"), ("POST", "/predict")):
@@ -335,6 +356,11 @@ def nni_requests():
     )
     yield "no JSON", "/add_point_interaction", {"data": b"{", "headers": {"Content-Type": "application/json"}}
     yield "a box", "/add_bbox_interaction", {"json": {}}
+    yield (
+        "a box before an image",
+        "/add_bbox_interaction",
+        {"json": {"bbox_coords": [[0, 1], [0, 1], [0, 1]], "include_interaction": True}},
+    )
     yield "a scribble", "/add_scribble_interaction", {"data": packed(IMAGE)}
     yield "mask before image", "/add_initial_seg_interaction", {"data": packed(IMAGE.astype(np.uint8))}
 

@@ -17,6 +17,7 @@ from sammed3d.server.app import Facades
 from sammed3d.server.keys import Keys, add_key
 from sammed3d.session import Session
 from sammed3d.volume import Volume, read_image
+from sammed3d.zoo import load_predictor
 from servers import serving
 
 CLIENTS = Path(sys.prefix) / "clients"
@@ -90,6 +91,25 @@ def test_nninteractive_clients_click_undo_and_start_from_masks(tiny_network, tmp
         "full": "ServerAtCapacityError",
         "forged": "SessionExpiredError",
     }
+
+
+def test_nninteractive_clients_draw_boxes_where_the_model_knows_them(tiny_checkpoint_2d, tmp_path):
+    image = np.ascontiguousarray(phantom((60, 70, 8)).T)  # (Z, Y, X), in slices of 4 mm
+    np.save(tmp_path / "image.npy", image)
+    predictor = load_predictor(tiny_checkpoint_2d, "cpu")
+    with serving(predictor, facades=Facades(nninteractive=True)) as server:
+        use("nninteractive_boxes.py", "nninteractive-client==2.6.0", server.url, tmp_path)
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 4.0, -1.0, -1.0, 1
+    session = Session(Volume(image, Grid(image.shape, affine)), predictor)
+    session.set_box(*session.volume.grid.to_world([(2, 10, 12), (6, 59, 49)]))
+    boxed = session.mask()
+    session.click(session.volume.grid.to_world((3, 30, 30)), positive=False)
+    assert boxed.any()
+    seen = np.load(tmp_path / "masks.npy")
+    assert np.array_equal(seen, np.stack([boxed, session.mask(), boxed, 0 * boxed]))
+    tools = {"points": True, "bbox2d": True, "bbox3d": True, "scribble": False, "lasso": False}
+    assert json.loads((tmp_path / "seen.json").read_text()) == tools
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="that client needs the module cgi, which Python 3.13 lacks")

@@ -25,27 +25,34 @@ class Attention2d(WindowAttention):
         super().__init__(width, heads, window, grid, "hw")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend within windows: (B, H, W, C) -> the same shape. Padded tokens take part, as published."""
+        """Attend within windows: (B, H, W, C) -> the same shape.
+
+        Tokens of zeros that fill the last windows take part, as published. Their query, key and value are the biases,
+        so they go through no layer.
+        """
         n = self.window
         batch, height, width, channels = x.shape
-        x = functional.pad(x, (0, 0, 0, -width % n, 0, -height % n))
-        rows, columns = x.shape[1] // n, x.shape[2] // n
-        x = x.view(batch, rows, n, columns, n, channels).transpose(2, 3).reshape(-1, n, n, channels)
-        x = self._attend(x)
-        x = x.view(batch, rows, columns, n, n, channels).transpose(2, 3)
-        return x.reshape(batch, rows * n, columns * n, channels)[:, :height, :width]
+        rows, columns = -(-height // n), -(-width // n)
+        qkv = self.qkv(x)
+        if (rows * n, columns * n) != (height, width):
+            filled = self.qkv.bias.to(qkv.dtype).expand(batch, rows * n, columns * n, -1).clone()
+            filled[:, :height, :width] = qkv
+            qkv = filled
+        windows = qkv.view(batch, rows, n, columns, n, -1).transpose(2, 3).reshape(-1, n, n, qkv.shape[-1])
+        out = self._attend(windows).view(batch, rows, columns, n, n, channels).transpose(2, 3)
+        projected: Tensor = self.proj(out.reshape(batch, rows * n, columns * n, channels)[:, :height, :width])
+        return projected
 
-    def _attend(self, x: Tensor) -> Tensor:
-        count, n, _, channels = x.shape
-        qkv = self.qkv(x).view(count, n * n, 3, self.heads, channels // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    def _attend(self, qkv: Tensor) -> Tensor:
+        count, n, _, triple = qkv.shape
+        channels = triple // 3
+        q, k, v = qkv.view(count, n * n, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
         query = q.unflatten(2, (n, n))
         in_h = torch.einsum("nzhwc,hkc->nzhwk", query, relative(self.rel_pos_h, n).to(q.dtype))
         in_w = torch.einsum("nzhwc,wkc->nzhwk", query, relative(self.rel_pos_w, n).to(q.dtype))
         bias = (in_h[..., :, None] + in_w[..., None, :]).flatten(4).flatten(2, 3)
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        projected: Tensor = self.proj(out.transpose(1, 2).reshape(count, n, n, channels))
-        return projected
+        return out.transpose(1, 2).reshape(count, n, n, channels)
 
 
 class Adapter(nn.Module):

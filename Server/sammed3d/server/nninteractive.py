@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from sammed3d import __version__
 from sammed3d.errors import ModelError, SAMMed3DError
 from sammed3d.geometry import Grid
-from sammed3d.prompts import Click
+from sammed3d.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.server import nnia
 from sammed3d.server.engine import BusyError, Engine, EnginePredictor
 from sammed3d.server.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
@@ -37,7 +37,7 @@ BINARY = "application/octet-stream"
 IDLE, SILENCE = 600.0, 90.0
 """Seconds after which a session ends that the user, or the program, has forgotten."""
 MAX_POINTS = 1024
-UNSUPPORTED = "This server supports points, an initial mask and undo; not this tool."
+UNSUPPORTED = "This server supports points, an initial mask, undo and, if its model knows them, boxes; not this tool."
 _BINARY_BODY = {
     "requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -49,6 +49,16 @@ class Point(BaseModel):
     """A click: voxel of the sent image, in the order of its axes."""
 
     coordinates: Annotated[list[float], Field(min_length=3, max_length=3)]
+    include_interaction: bool
+    run_prediction: bool = True
+
+
+class BoundingBox(BaseModel):
+    """A box: first voxel and one past the last one, for each axis of the sent image."""
+
+    bbox_coords: Annotated[
+        list[Annotated[list[float], Field(min_length=2, max_length=2)]], Field(min_length=3, max_length=3)
+    ]
     include_interaction: bool
     run_prediction: bool = True
 
@@ -70,10 +80,12 @@ class _State:
     Attributes:
         session: on its image; None before there is one.
         pending: clicks that it did not want to be run yet.
+        box: that it did not want to be run yet, or None.
     """
 
     session: Session | None = None
     pending: list[Click] = field(default_factory=list)
+    box: BoxPrompt | None = None
 
     def needs_image(self) -> Session:
         if self.session is None:
@@ -196,7 +208,11 @@ class Facade:
             body = await request.body()
             return await self._run(request, token, lambda state: self._start_from(state, body))
 
-        @routes.post("/add_bbox_interaction")
+        @routes.post("/add_bbox_interaction", response_class=Response)
+        async def add_bbox(box: BoundingBox, request: Request, token: Token = "") -> Response:
+            """Draw a box round the object; it takes the place of the one before."""
+            return await self._run(request, token, lambda state: _add_box(state, box))
+
         @routes.post("/add_scribble_interaction")
         @routes.post("/add_lasso_interaction")
         async def unsupported() -> Response:
@@ -207,7 +223,8 @@ class Facade:
 
     def _capabilities(self) -> dict[str, Any]:
         model = next(iter(self._engine.models.values()))
-        tools = dict.fromkeys(("bbox2d", "bbox3d", "scribble", "lasso"), False)
+        boxes = {"bbox2d": model.preset.boxes and model.preset.by_slice, "bbox3d": model.preset.boxes}
+        tools = boxes | {"scribble": False, "lasso": False}
         return {
             "supported_interactions": {"points": True} | tools,
             "channel_mapping": {"prev_seg": 0, "points": [1, 2]},
@@ -291,6 +308,7 @@ def _state(lease: Lease) -> _State:
 def _begin_object(state: _State) -> None:
     """Leave what was clicked so far behind; undo does not go back there."""
     state.pending.clear()
+    state.box = None
     if state.session is not None:
         state.session.objects.clear()
         state.session.current = None
@@ -310,21 +328,41 @@ def _add_point(state: _State, point: Point) -> Update | None:
     return _run_pending(state) if point.run_prediction else None
 
 
+def _add_box(state: _State, box: BoundingBox) -> Update | None:
+    session = state.needs_image()
+    if not session.predictor.preset.boxes:
+        raise BadRequestError(UNSUPPORTED)
+    if not box.include_interaction:
+        raise BadRequestError("Boxes are drawn round the object only. Use negative points for what is no part of it.")
+    begin, end = zip(*box.bbox_coords, strict=True)
+    shape = session.volume.grid.shape
+    if not all(0 <= b < e <= n + 1 for b, e, n in zip(begin, end, shape, strict=True)):
+        raise BadRequestError(f"The box is empty or lies outside the image, whose shape is {shape}.")
+    last = [min(e, n) - 1 for e, n in zip(end, shape, strict=True)]
+    (a, b, c), (d, e, f) = (session.volume.grid.to_world(voxel).tolist() for voxel in (begin, last))
+    state.box = BoxPrompt((a, b, c), (d, e, f))
+    return _run_pending(state) if box.run_prediction else None
+
+
 def _run_pending(state: _State) -> Update | None:
     session = state.needs_image()
-    if not state.pending:
+    if not state.pending and state.box is None:
         return None
-    before = session.current.clicks if session.current else ()
-    clicks, state.pending = state.pending, []
-    return session.set_clicks([*before, *clicks])
+    before = session.current.prompts if session.current else ObjectPrompts("", ())
+    prompts = ObjectPrompts(before.name, (*before.clicks, *state.pending), box=state.box or before.box)
+    state.pending, state.box = [], None
+    return session.set_prompts(prompts)
 
 
 def _undo(state: _State) -> Update | None:
     session = state.needs_image()
-    if state.pending:
-        state.pending.pop()
+    if state.pending or state.box is not None:
+        if state.pending:
+            state.pending.pop()
+        else:
+            state.box = None
         return None
-    if session.current is None or not session.current.clicks:
+    if session.current is None or not (session.current.clicks or session.current.box):
         return None
     return session.undo()
 
