@@ -10,50 +10,66 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from helpers import small_volume
-from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, filled
+from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
 from sammed3d.cli import app
 from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.nets import Slicewise, build
 from sammed3d.preset import Preset
 from sammed3d.session import Session
 from sammed3d.zoo import load_predictor
+from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.onnx_export import OnnxOptions, export_onnx
 from sammed3d.zoo.onnx_network import load_exported
 from sammed3d.zoo.store import default_folder
 
+SIZES = {**TINY_SIZES, "encoder": {**TINY_SIZES["encoder"], "window": 6}}  # one padded window: a small graph
+
 
 @pytest.fixture(scope="module")
-def exported(tiny_checkpoint, tmp_path_factory):
+def network():
+    return filled(build("sam_med3d", SIZES))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "tiny.safetensors"
+    metadata = {"network": "sam_med3d", "sizes": SIZES, "preset": TINY_PRESET.to_json(), "name": "Tiny"}
+    write_checkpoint(path, network.state_dict(), **metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx") / "tiny"
-    result = CliRunner().invoke(app, ["export", str(tiny_checkpoint), str(folder)])
+    result = CliRunner().invoke(app, ["export", str(checkpoint), str(folder)])
     assert result.exit_code == 0, result.output
     return folder
 
 
-def test_encoder_and_decoder_agree_with_torch(exported, tiny_network):
-    network, preset, name = load_exported(exported)
+def test_encoder_and_decoder_agree_with_torch(exported, network):
+    ours, preset, name = load_exported(exported)
     assert (preset, name) == (TINY_PRESET, "Tiny")
     patch = torch.randn(1, 1, 64, 64, 64)
     low_res = torch.randn(1, 1, 16, 16, 16)
     with torch.inference_mode():
-        embedding = tiny_network.encode(patch)
-        assert (network.encode(patch) - embedding).abs().max() < 1e-3
+        embedding = network.encode(patch)
+        assert (ours.encode(patch) - embedding).abs().max() < 1e-3
         for count in (1, 2, 7):
             coords, labels = 64 * torch.rand(1, count, 3), torch.randint(0, 2, (1, count))
-            expected = tiny_network.decode(embedding, coords, labels, low_res)
-            for ours, theirs in zip(network.decode(embedding, coords, labels, low_res), expected, strict=True):
-                assert ours.shape == theirs.shape
-                assert (ours - theirs).abs().max() < 1e-3
+            expected = network.decode(embedding, coords, labels, low_res)
+            for answer, wanted in zip(ours.decode(embedding, coords, labels, low_res), expected, strict=True):
+                assert answer.shape == wanted.shape
+                assert (answer - wanted).abs().max() < 1e-3
     with pytest.raises(ModelError, match="single mask"):
-        network.decode(embedding, coords, labels, low_res, multimask=True)
+        ours.decode(embedding, coords, labels, low_res, multimask=True)
 
 
-def test_a_session_runs_on_exported_files(exported, tiny_checkpoint):
+def test_a_session_runs_on_exported_files(exported, checkpoint):
     predictor = load_predictor(exported)
     assert predictor.name == "Tiny"
     assert predictor.preset == TINY_PRESET
     masks = []
-    for chosen in (predictor, load_predictor(tiny_checkpoint, "cpu")):
+    for chosen in (predictor, load_predictor(checkpoint, "cpu")):
         session = Session(small_volume((70, 80, 60)), chosen)
         session.click((60.0, 75.0, 45.0))
         session.click((90.0, 105.0, 75.0), positive=False)

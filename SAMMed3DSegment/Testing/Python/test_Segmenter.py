@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import slicer
 
-from helpers import ThresholdPredictor, make_affine, phantom
+from helpers import RegionPredictor, ThresholdPredictor, make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box, Session
 from SAMMed3DSegmentLib import PointList
@@ -49,6 +49,28 @@ def test_placing_points_segments_as_a_session_does(segmenter, segmentationNode):
         expected = expectedMask(segmenter.volumeNode, clicksOf(segmenter, segmentId))
         assert expected.any()
         assert np.array_equal(voxels(segmentationNode, segmentId), expected)
+
+
+def test_a_2d_model_is_a_model_like_any_other(volumeNode, segmentationNode):
+    predictor = RegionPredictor()
+    thread = InferenceThread(lambda name: predictor)
+    segmenter = Segmenter(thread)
+    segmenter.setInput(volumeNode, segmentationNode)
+    segmentId = addSegment(segmentationNode)
+    masks = []
+    for spot, positive in ((SPOTS[0], True), (SPOTS[2], True), (SPOTS[3], False)):
+        segmenter.click(segmentId, worldOf(segmenter, spot), positive)
+        settle(segmenter)
+        session = Session(volumeFromNode(volumeNode), RegionPredictor())
+        session.set_clicks(clicksOf(segmenter, segmentId))
+        masks.append(session.mask())
+        assert np.array_equal(voxels(segmentationNode, segmentId), masks[-1])
+    assert np.count_nonzero(masks[0].any(axis=(0, 1))) > 1, "it was followed to further slices"
+    segmenter.undo(segmentId)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, segmentId), masks[1])
+    segmenter.forgetScene()
+    thread.stop()
 
 
 def test_a_segment_in_work_says_so(segmenter, segmentationNode):
