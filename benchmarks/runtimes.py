@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from common import filled_network, patch, seconds
 
-from sammed3d import Preset, Session, Volume, demo, load_predictor, nets, samples
+from sammed3d import Preset, demo, load_predictor, nets
 from sammed3d.local import TorchPredictor
 from sammed3d.predictor import PatchClick
 from sammed3d.server.worker_process import patch_of
@@ -92,17 +92,9 @@ def default_model() -> None:
         "onnxruntime int8": {"runtime": "onnx-int8"},
     }.items():
         with tempfile.TemporaryDirectory() as folder:
-            results = demo.run(load_predictor("default", "cpu", **options), Path(folder))
+            results = list(demo.run(load_predictor("default", "cpu", **options), Path(folder)))
         scores = ", ".join(f"{r.name} {r.dice[-1]:.3f}" for r in results)
         print(f"default model, {title}: {scores}; {sum(r.seconds for r in results):.1f} s")
-    volume = Volume.read(samples.CT_ABDOMEN)
-    masks = []
-    for precision in ("float32", "bfloat16"):  # seconds for each click where a CPU has no such instructions
-        session = Session(volume, load_predictor("default", "cpu", precision))
-        session.click((98.0, 164.3, 397.3))
-        masks.append(session.mask() > 0)
-    dice = 2 * np.count_nonzero(masks[0] & masks[1]) / max(1, sum(np.count_nonzero(mask) for mask in masks))
-    print(f"default model: Dice between float32 and bfloat16 masks of a click in the liver: {dice:.4f}")
 
 
 def main() -> None:

@@ -279,14 +279,11 @@ def _choose(chosen: list[_Candidate], new: _Candidate, overlap: float) -> None:
 
 
 def _merge(found: list[_Found], new: _Found, overlap: float) -> None:
-    """Add an object of a further patch; if it was seen before, where the patches overlap, it is the same one."""
-    for known in found:
-        if any(_same(before, after, overlap) for before in known.seen for after in new.seen):
-            if new.stability > known.stability:
-                known.point, known.stability = new.point, new.stability
-            known.seen += new.seen
-            return
-    found.append(new)
+    """Add an object of a further patch; those that look like it where the patches overlap are parts of the same one."""
+    parts = [known for known in found if any(_same(a, b, overlap) for a in known.seen for b in new.seen)]
+    best = max([new, *parts], key=lambda part: part.stability)
+    found[:] = [known for known in found if known not in parts]
+    found.append(_Found(best.point, best.stability, [seen for part in (*parts, new) for seen in part.seen]))
 
 
 def _same(one: _Seen, other: _Seen, overlap: float) -> bool:

@@ -52,6 +52,18 @@ def test_the_published_layout_loads(tmp_path, weights, zipped):
     assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
+def test_optimizers_that_were_saved_as_objects_are_left_out(tmp_path, optimizer, zipped):
+    layer = torch.nn.Linear(3, 4)
+    used = optimizer(layer.parameters(), lr=1e-4)
+    layer(torch.ones(1, 3)).sum().backward()
+    used.step()
+    data = {"model": layer.state_dict(), "optimizer": used}
+    torch.save(data, tmp_path / "sam-med2d_b.pth", _use_new_zipfile_serialization=zipped)
+    assert read_checkpoint(tmp_path / "sam-med2d_b.pth").weights.keys() == {"weight", "bias"}
+
+
 @pytest.mark.parametrize(
     "wrap", [lambda w: w, lambda w: {"module." + k: v for k, v in w.items()}, lambda w: {"model": w}]
 )

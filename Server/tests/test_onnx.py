@@ -18,6 +18,7 @@ from sammed3d.preset import Preset
 from sammed3d.session import Session
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
+from sammed3d.zoo.load import EXPORTED
 from sammed3d.zoo.onnx_export import OnnxOptions, export_onnx
 from sammed3d.zoo.onnx_network import load_exported
 from sammed3d.zoo.store import default_folder
@@ -210,7 +211,7 @@ def test_the_runtime_is_chosen_and_exports_once(tiny_checkpoint_2d, tmp_path, mo
         masks[runtime] = session.mask()
     assert (masks["torch"] != masks["onnx"]).mean() < 1e-4
     assert 0 < (masks["torch"] != masks["onnx-int8"]).mean() < 0.1, "eight bits are not all"
-    folders = sorted((default_folder() / "onnx").iterdir())
+    folders = sorted((default_folder() / EXPORTED).iterdir())
     assert [folder.name.split("-", 2)[2] for folder in folders] in (["onnx", "onnx-int8"], ["onnx-int8", "onnx"])
     sizes = {f.name.split("-", 2)[2]: sum(p.stat().st_size for p in f.iterdir()) for f in folders}
     assert sizes["onnx-int8"] < 0.7 * sizes["onnx"]

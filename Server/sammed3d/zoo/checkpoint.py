@@ -1,8 +1,8 @@
 """Checkpoints: files that hold weights. Loading them never runs code that they contain.
 
 Source of the `.pth` layout: SAM-Med3D `train.py` (a dict with `model_state_dict`, `argparse.Namespace`, optimizer
-state and NumPy scalars). The unpickler is torch's `weights_only` one with the few harmless classes of that layout
-allowed; anything else is refused.
+state and NumPy scalars) and SAM-Med2D's (the optimizer as an object). The unpickler is torch's `weights_only` one with
+the few harmless classes of these layouts allowed; anything else is refused.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ def _is_zip(path: Path) -> bool:
 def _harmless_globals() -> list[Any]:
     """Classes that the published layout pickles beside tensors; none of them runs code of the file's choosing."""
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    optimizers = ["adam.Adam", "adamw.AdamW", "sgd.SGD"]
     number_types = [np.dtype(c) for c in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
     return [
         argparse.Namespace,
@@ -155,7 +156,20 @@ def _harmless_globals() -> list[Any]:
         *{type(t) for t in number_types},
         (scalar, "numpy.core.multiarray.scalar"),
         (scalar, "numpy._core.multiarray.scalar"),
+        *((_Ignored, f"torch.optim.{name}") for name in optimizers),
+        (_plain_dict, "collections.defaultdict"),
+        (dict, "builtins.dict"),
+        (dict, "__builtin__.dict"),
     ]
+
+
+def _plain_dict(_factory: object) -> dict[Any, Any]:
+    """Stands for a `defaultdict`, which the unpickler cannot fill."""
+    return {}
+
+
+class _Ignored:
+    """Stands for an optimizer that was pickled as an object (SAM-Med2D): takes its state and does nothing with it."""
 
 
 def _first(names: list[str], count: int = 3) -> str:

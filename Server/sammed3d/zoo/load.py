@@ -28,8 +28,8 @@ from sammed3d.zoo.onnx_network import load_exported
 from sammed3d.zoo.store import ModelStore, default_folder
 
 Runtime = Literal["torch", "onnx", "onnx-int8"]
-FORM = 1
-"""Of the exported files that are kept; grows when the exporter changes what it writes."""
+EXPORTED, FORM = "exported-onnx", 1
+"""Where exported files are kept, beside the models; and their form, which grows when the exporter changes."""
 AnyNetwork = nets.SamMed3d | nets.PromptableUNet | nets.Slicewise
 
 
@@ -122,18 +122,19 @@ def _export_once(
     if device not in ("auto", "cpu") or precision not in ("auto", "float32"):
         raise ModelError("onnxruntime runs models on the CPU in float32. Leave device and precision out.")
     files = [path] if base is None else [path, Path(base)]
-    digest = hashlib.sha256("".join([*(file_digest(f) for f in files if f.is_file()), family or ""]).encode())
-    folder = default_folder() / "onnx" / f"{digest.hexdigest()[:32]}-{FORM}-{runtime}"
+    what = [path.name, family or "", *(file_digest(f) for f in files if f.is_file())]
+    name_of_it = hashlib.sha256("|".join(what).encode()).hexdigest()[:32]
+    folder = default_folder() / EXPORTED / f"{name_of_it}-{FORM}-{runtime}"
     if not folder.is_dir():
         network, preset, name, _ = load_network(path, family, base)
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=folder.parent))
         try:
             export_onnx(network, preset, name, partial, OnnxOptions(quantise=runtime == "onnx-int8"))
-            partial.rename(folder)
-        except BaseException:
+            if not folder.is_dir():  # else another process was faster
+                partial.rename(folder)
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
-            raise
     return folder
 
 
