@@ -53,6 +53,8 @@ def download(name: NameArgument, debug: DebugOption = False) -> None:
             model = ModelStore().fetch(name, lambda done, total: progress.update(task, completed=done, total=total))
         print(f"{model.name}: {model.path}")
         print(f"SHA-256 {model.sha256}")
+        if registry.entry(name).sha256 is None:
+            print("Nobody published one for this file: this one is recorded, and later downloads have to match it.")
 
 
 @models_app.command("import")

@@ -86,6 +86,13 @@ def test_a_download_is_recorded_and_checked_the_next_time(store, server):
     assert [m.name for m in store.models() if not m.is_bundled] == []
 
 
+def test_the_command_says_where_a_checksum_comes_from(store, server):
+    done = CliRunner().invoke(app, ["models", "download", "sam_med3d_turbo"])
+    assert done.exit_code == 0, done.output
+    assert DIGEST in done.output
+    assert "later downloads have to match" in " ".join(done.output.split())
+
+
 def test_a_changed_file_is_noticed(store, server):
     model = store.fetch("sam_med3d_turbo")
     store.verify("sam_med3d_turbo")
