@@ -128,11 +128,14 @@ class ModelPanel:
             self.importFile(Path(path))
 
     def importFile(self, path: Path) -> None:
-        """Copy a checkpoint into the store and choose it."""
+        """Copy a checkpoint into the store and choose it; it becomes the published model that is chosen, if it fits."""
         self._message = ""
+        wanted = self._published()
         try:
-            family = self._familyOf(path)
-            name = self._store.add(path, **({} if family is None else {"family": family})).name
+            family = self._familyOf(path, wanted)
+            fits = wanted is not None and family == wanted.family
+            about = {} if family is None else {"family": family}
+            name = self._store.add(path, wanted.name if fits else None, **about).name
         except (SAMMed3DError, OSError) as error:
             self._message = str(error)
             self.update()
@@ -140,8 +143,17 @@ class ModelPanel:
         self.refresh()
         self.choose(name)
 
-    def _familyOf(self, path: Path) -> str | None:
-        """Ask for the family of a checkpoint that does not tell it; None if it does, or torch is not there to read it.
+    def _published(self) -> registry.ModelEntry | None:
+        """Return the chosen model if it is a published one that is not installed, and that people have to fetch."""
+        entries = {entry.name: entry for entry in registry.entries() if entry.url is None}
+        for model in self._store.models():
+            entries.pop(model.name, None)
+        return entries.get(self.current)
+
+    def _familyOf(self, path: Path, wanted: registry.ModelEntry | None) -> str | None:
+        """Return the family of a checkpoint; asks where the file does not tell it and the wanted model neither.
+
+        None if the file's metadata say it, or torch is not there to read it.
 
         Raises:
             SAMMed3DError: the file cannot be used, or nothing was chosen.
@@ -149,11 +161,13 @@ class ModelPanel:
         if not torchInstalled() or not path.is_file():
             return None
         from sammed3d.zoo.families import FAMILIES  # noqa: PLC0415 - needs torch
-        from sammed3d.zoo.load import check_family  # noqa: PLC0415
+        from sammed3d.zoo.load import family_of  # noqa: PLC0415
 
         try:
-            check_family(path)
+            return family_of(path)
         except AmbiguousFamilyError as error:
+            if wanted is not None and wanted.family in error.names:
+                return wanted.family
             choices = [f"{name}: {FAMILIES[name].about}" for name in error.names]
             question = _("Several models have such files. Which one is this?")
             chosen = qt.QInputDialog.getItem(
@@ -163,7 +177,6 @@ class ModelPanel:
             if not accepted:
                 raise
             return error.names[choices.index(text)]
-        return None
 
     def remove(self) -> None:
         """Ask, then delete the chosen model from this computer."""

@@ -62,11 +62,13 @@ def import_checkpoint(
     checkpoint: Annotated[
         Path, typer.Argument(help="A .pth, .pt or .safetensors file, or the folder of a training run.")
     ],
-    name: Annotated[str | None, typer.Option(help="By which it will be loaded; made from the file's name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="By which it will be loaded: that of a published model, or one of your own.")
+    ] = None,
     family: Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")] = None,
     title: Annotated[str | None, typer.Option(help="For people; the name if left out.")] = None,
-    purpose: Annotated[str, typer.Option(help="What it is good for.")] = "An imported checkpoint.",
-    licence: Annotated[str, typer.Option(help="As its source states it.")] = "",
+    purpose: Annotated[str | None, typer.Option(help="What it is good for.")] = None,
+    licence: Annotated[str | None, typer.Option(help="As its source states it.")] = None,
     debug: DebugOption = False,
 ) -> None:
     """Copy a checkpoint, or what a training run made, to the installed models, after loading it once."""
@@ -74,10 +76,11 @@ def import_checkpoint(
         from sammed3d.zoo.load import load_network  # noqa: PLC0415 - needs torch
 
         file = checkpoint / RUN_WEIGHTS if checkpoint.is_dir() else checkpoint
+        published = next((entry for entry in registry.entries() if entry.name == name), None)
         if file.is_file():
-            load_network(file, family)
-        about = {"purpose": purpose, "licence": licence} | ({} if family is None else {"family": family})
-        model = ModelStore().add(checkpoint, name, title, **about)
+            load_network(file, family or (published.family if published else None))
+        about = {"purpose": purpose, "licence": licence, "family": family}
+        model = ModelStore().add(checkpoint, name, title, **{key: v for key, v in about.items() if v is not None})
         print(f"{model.name}: {model.path}")
 
 

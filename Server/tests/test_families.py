@@ -13,7 +13,7 @@ from sammed3d.session import Session
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sammed3d.zoo.families import recognise, tell
-from sammed3d.zoo.load import check_family, load_network
+from sammed3d.zoo.load import family_of, load_network
 
 SIZES = {"encoder": {"width": 24, "depth": 3, "heads": 2, "out_channels": 48, "mlp_only_blocks": 1}, "decoder_mlp": 64}
 WHOLE = {"encoder": {**SIZES["encoder"], "mlp_only_blocks": 0}, "decoder_mlp": 64}
@@ -43,7 +43,7 @@ def test_an_encoder_alone_is_completed_by_its_base(files, monkeypatch):
     assert whole.notes == ("prompt encoder and mask decoder are those of teacher.pth",)
     with pytest.raises(CheckpointError, match=r"tiny\.pth: holds no prompt encoder and mask decoder"):
         load_predictor(tiny, "cpu", base=tiny)
-    check_family(tiny)  # says nothing before the base is there
+    assert family_of(tiny) is None, "its base has to tell"
 
 
 def test_a_whole_model_needs_no_base(files, tiny_checkpoint):

@@ -86,6 +86,19 @@ def test_a_download_is_recorded_and_checked_the_next_time(store, server):
     assert [m.name for m in store.models() if not m.is_bundled] == []
 
 
+def test_an_import_under_a_published_name_is_that_model(store, tmp_path):
+    file = tmp_path / "downloaded.pth"
+    torch.save({"model_state_dict": build("sam_med3d").state_dict()}, file)
+    done = CliRunner().invoke(app, ["models", "import", str(file), "--name", "ct_lidc"])
+    assert done.exit_code == 0, done.output
+    model, entry = store.model("ct_lidc"), registry.entry("ct_lidc")
+    assert (model.family, model.title, model.licence) == ("ct_lidc", entry.title, entry.licence)
+    assert load_predictor("ct_lidc", "cpu").preset.clamp == (-1024, 300)
+    done = CliRunner().invoke(app, ["models", "import", str(file), "--name", "sam_med2d"])
+    assert done.exit_code == 1, "it does not fit"
+    assert [m.name for m in store.models() if not m.is_bundled] == ["ct_lidc"]
+
+
 def test_the_command_says_where_a_checksum_comes_from(store, server):
     done = CliRunner().invoke(app, ["models", "download", "sam_med3d_turbo"])
     assert done.exit_code == 0, done.output

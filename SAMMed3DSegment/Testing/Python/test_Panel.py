@@ -441,6 +441,25 @@ def test_importing_asks_which_model_it_is_where_the_file_does_not_tell(module, u
     assert ModelStore().model("unknown").family == "ct_lidc"
 
 
+def test_importing_the_file_of_the_chosen_published_model(module, ui, tmp_path, monkeypatch):
+    monkeypatch.setattr(qt.QInputDialog, "getItem", lambda *_: pytest.fail("nothing is left to ask"))
+    with torch.device("meta"):
+        state = build("sam_med3d").state_dict()
+    file = tmp_path / "unknown.pth"
+    torch.save({"model_state_dict": {k: torch.zeros(1).expand(v.shape) for k, v in state.items()}}, file)
+    module.panel.models.choose("ct_lidc")
+    module.panel.models.importFile(file)
+    model = ModelStore().model("ct_lidc")
+    assert (model.family, model.title) == ("ct_lidc", registry.entry("ct_lidc").title)
+    assert module.panel.models.current == "ct_lidc"
+
+
+def test_importing_another_file_leaves_the_chosen_published_model_alone(module, ui, tiny_checkpoint_file):
+    module.panel.models.choose("sam_med2d")
+    module.panel.models.importFile(tiny_checkpoint_file)
+    assert module.panel.models.current == "mine"
+
+
 def test_importing_a_damaged_file_says_so(module, ui, tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"weights")
     module.panel.models.importFile(tmp_path / "broken.safetensors")

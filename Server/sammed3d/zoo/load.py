@@ -194,16 +194,19 @@ def _without_adapters(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, weights=weights, notes=(*checkpoint.notes, note))
 
 
-def check_family(path: Path) -> None:
-    """Check that a checkpoint file will say by itself what it is, without loading it whole.
+def family_of(path: Path) -> str | None:
+    """Return the family of a checkpoint file without loading it whole; None where its metadata or its base say it.
 
     Raises:
         CheckpointError: the file is unsafe, damaged or of an unknown architecture.
         AmbiguousFamilyError: somebody has to name its family.
     """
     checkpoint = read_checkpoint(path)
-    if not (is_updates(checkpoint.weights) or is_lora(checkpoint) or is_encoder_alone(checkpoint)):
-        _what_it_is(checkpoint, None)
+    if is_lora(checkpoint):
+        return "sam_med3d"
+    if is_updates(checkpoint.weights) or is_encoder_alone(checkpoint):
+        return None
+    return None if "network" in checkpoint.metadata else families.tell(checkpoint)[0]
 
 
 def _merged(checkpoint: Checkpoint, base: str | os.PathLike[str] | None) -> Checkpoint:

@@ -147,7 +147,8 @@ class ModelStore:
         Args:
             checkpoint: `.pth`, `.pt` or `.safetensors`; or the folder of a training run, whose best weights and model
                 card are taken.
-            name: by which it will be loaded; made from the file's name if None.
+            name: by which it will be loaded; made from the file's name if None. Under the name of a published model,
+                what is known of that holds where nothing else is said.
             title: for people.
             about: `purpose`, `licence`, `family`, where known.
 
@@ -173,10 +174,19 @@ class ModelStore:
         partial.replace(target)
         if run is not None and (run / RUN_CARD).is_file():
             shutil.copyfile(run / RUN_CARD, target.with_name(RUN_CARD))
-        purpose, licence = about.get("purpose", "An imported checkpoint."), about.get("licence", "")
-        digest = file_digest(target)
-        source = f"imported from {checkpoint.name}"
-        model = StoredModel(name, title or name, purpose, licence, about.get("family"), digest, source, target)
+        published = next((vars(entry) for entry in registry.entries() if entry.name == name), {})
+        usual = {"title": name, "purpose": "An imported checkpoint.", "licence": "", "family": None} | published
+        said = usual | about | ({} if title is None else {"title": title})
+        model = StoredModel(
+            name,
+            said["title"],
+            said["purpose"],
+            said["licence"],
+            said["family"],
+            file_digest(target),
+            f"imported from {checkpoint.name}",
+            target,
+        )
         self._write(model)
         return model
 
