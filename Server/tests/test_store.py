@@ -163,6 +163,8 @@ def test_imports_that_cannot_be_are_refused(store, tiny_checkpoint, tmp_path):
 def test_a_published_model_that_is_not_here_says_how_to_get_it(store):
     with pytest.raises(ModelError, match="sammed3d models download sam_med3d_turbo"):
         load_predictor("sam_med3d_turbo")
+    with pytest.raises(ModelError, match=r"Get the file from https://.*sammed3d models import FILE --name bosam"):
+        load_predictor("bosam")
 
 
 def test_the_bundled_model_cannot_be_removed(store):

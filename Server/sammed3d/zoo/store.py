@@ -111,8 +111,14 @@ class ModelStore:
             raise ModelError(
                 "This installation lacks the default model. Reinstall it, or give the path of a checkpoint."
             )
-        if any(e.name == name for e in registry.entries()):
+        published = next((e for e in registry.entries() if e.name == name), None)
+        if published is not None and published.url is not None:
             raise ModelError(f"{name} is not on this computer yet. Download it first: sammed3d models download {name}")
+        if published is not None:
+            raise ModelError(
+                f"{name} is not on this computer yet. Get the file from {published.page}, then: "
+                f"sammed3d models import FILE --name {name}"
+            )
         installed = ", ".join(m.name for m in self.models()) or "none"
         raise ModelError(
             f"There is no model named {name!r} (installed: {installed}). Use one of these, or the path of a checkpoint."
