@@ -34,6 +34,8 @@ from sammed3d.slices import Slices
 from sammed3d.volume import Volume
 
 MIB = 2**20
+ANSWERS = 256 * MIB
+"""Bytes of answers that are kept: some 16,000 slices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +79,14 @@ Question = tuple[int, tuple[PatchClick, ...], PatchBox | None, str | None]
 class SliceReplay:
     """Evaluate prompts slice by slice; see `replay.Replay`.
 
-    Low-res logits are kept for all that was ever asked (16 KiB each); slices and masks in bounded caches, from which
-    they are made again when needed.
+    Answers (16 KiB each), slices and masks are kept in bounded caches; what was dropped is made again when needed.
     """
 
     def __init__(self, volume: Volume, predictor: Predictor) -> None:
         self._volume = volume
         self._predictor = predictor
         self._slices = Slices(volume.grid, predictor.preset)
-        self._answers: dict[Question, Answer] = {}
+        self._answers: LRUCache[Answer] = LRUCache(ANSWERS, lambda answer: answer.low_res.nbytes)
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._painted: LRUCache[Mask] = LRUCache(64 * MIB, lambda mask: mask.nbytes)
 
@@ -186,7 +187,8 @@ class SliceReplay:
             said = self._predictor.predict(patch, clicks, initial, cancellation, own.box)
             for name, value in said.seconds.items():
                 seconds[name] = seconds.get(name, 0.0) + value
-            answer = self._answers[question] = Answer(said.low_res)
+            answer = Answer(said.low_res)
+            self._answers.put(question, answer)
         return answer
 
     def _patch(self, number: int) -> Patch:

@@ -8,6 +8,7 @@ import torch
 
 from helpers import RegionPredictor, make_affine, small_volume
 from networks import TINY_2D, filled
+from sammed3d import slice_replay
 from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.geometry import Grid
 from sammed3d.nets import build
@@ -89,6 +90,18 @@ def test_replaying_known_prompts_asks_nothing():
     other = session_on(columns((8, 8, 5, 22)))
     other.set_clicks(session.current.clicks)
     assert np.array_equal(other.mask(), first), "the mask is a function of the prompts"
+
+
+def test_answers_that_were_dropped_are_asked_for_again(monkeypatch):
+    monkeypatch.setattr(slice_replay, "ANSWERS", 4 * 16 * 16 * 4)  # four of them
+    session = session_on(columns((8, 8, 5, 22)))
+    session.click(at(16, 16, 12))
+    first = session.mask()
+    session.click(at(10, 10, 20))
+    calls = len(session.predictor.calls)
+    session.undo()
+    assert np.array_equal(session.mask(), first)
+    assert len(session.predictor.calls) > calls
 
 
 def test_clicks_of_a_slice_accumulate_and_start_from_what_had_reached_it():
