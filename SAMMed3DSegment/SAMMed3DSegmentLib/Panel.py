@@ -12,6 +12,7 @@ import qt
 from sammed3d import SAMMed3DError
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import PointList, SampleVolumes, Surface
+from SAMMed3DSegmentLib.BoxRoi import newestRoi
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
@@ -190,6 +191,17 @@ class Panel:
         if slicer.util.confirmYesNoDisplay(_("Empty this segment and drop its clicks? You can undo this.")):
             self.segmenter.reset(self.segmentId)
 
+    def useBox(self) -> None:
+        """Take the newest ROI of the scene as a box round the selected segment's object."""
+        roiNode = newestRoi()
+        if roiNode is None:
+            self._say(_("Draw a ROI round the object first (Markups toolbar), then press Box again."))
+            return
+        try:
+            self.segmenter.setBox(self.segmentId, roiNode)
+        except SAMMed3DError as error:
+            self._say(str(error))
+
     def cancel(self) -> None:
         """Stop the running prediction."""
         self.segmenter.cancel()
@@ -211,6 +223,7 @@ class Panel:
         ready = hasVolume and bool(segmentId)
         ui.undoButton.enabled = ready and self.segmenter.canUndo(segmentId)
         ui.redoButton.enabled = ready and self.segmenter.canRedo(segmentId)
+        ui.boxButton.enabled = ready
         placing = self.placeMode.active
         ui.positiveButton.checked = placing and self.segmenter.positive
         ui.negativeButton.checked = placing and not self.segmenter.positive
@@ -297,6 +310,7 @@ class Panel:
         ui.undoButton.connect("clicked(bool)", lambda: self.segmenter.undo(self.segmentId))
         ui.redoButton.connect("clicked(bool)", lambda: self.segmenter.redo(self.segmentId))
         ui.resetButton.connect("clicked(bool)", self.reset)
+        ui.boxButton.connect("clicked(bool)", self.useBox)
         ui.pointsButton.connect("toggled(bool)", self._onShowPoints)
         ui.cancelButton.connect("clicked(bool)", self.cancel)
         ui.overwriteSelector.connect("currentIndexChanged(int)", self._onOverwrite)

@@ -21,6 +21,7 @@ from sammed3d.history import PromptHistory
 from sammed3d.layers import BoxedMask
 from sammed3d.replay import PromptState
 from SAMMed3DSegmentLib import PointList, Surface
+from SAMMed3DSegmentLib.BoxRoi import boxOf, keepBox, keptBox
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
@@ -126,6 +127,24 @@ class Segmenter:
             PointList.addClick(points, world, positive)
         self._onPoints(points)
 
+    def setBox(self, segmentId: str, roiNode: slicer.vtkMRMLMarkupsROINode) -> None:
+        """Draw a box round the object, copied from a ROI; it goes before all clicks.
+
+        Raises:
+            PromptError: the ROI has no size.
+            VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
+        """
+        prompts = self._promptsFor(segmentId)
+        box = boxOf(roiNode, self.volumeNode)
+        if not self._volume()[0].grid.contains(box.middle):
+            self.message = f"The middle of {roiNode.GetName()} lies outside {self.volumeNode.GetName()}."
+            self.onChanged()
+            return
+        self._takeEditsOver(segmentId, prompts)
+        now = prompts.history.now
+        prompts.history.push(PromptState(now.clicks, now.base, box))
+        self._evaluate(segmentId, prompts)
+
     def undo(self, segmentId: str) -> None:
         """Take the newest operation back; a hand edit counts as one."""
         self._step(segmentId, -1)
@@ -161,7 +180,8 @@ class Segmenter:
             name = self.segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
             base = startingMask(self.segmentationNode, segmentId, self.volumeNode)
             clicks = () if points is None else PointList.clicksFromPointList(points, self.volumeNode)
-            result.append(ObjectPrompts(name, clicks, None if base is None else base.digest))
+            box = None if points is None else keptBox(points)
+            result.append(ObjectPrompts(name, clicks, None if base is None else base.digest, box))
         return result
 
     # Background work
@@ -262,7 +282,8 @@ class Segmenter:
         contained = prompts.evaluated.now.clicks
         if self._takeEditsOver(segmentId, prompts):
             clicks = tuple(c for c in clicks if not any(PointList.sameClick(c, old) for old in contained))
-        prompts.history.push(PromptState(clicks, prompts.history.now.base))
+        now = prompts.history.now
+        prompts.history.push(PromptState(clicks, now.base, now.box))
         self._evaluate(segmentId, prompts)
 
     def _evaluate(self, segmentId: str, prompts: SegmentPrompts) -> None:
@@ -347,10 +368,12 @@ class Segmenter:
             self._digests.mark(self.segmentationNode, segmentId)
         else:  # saved with the scene: every click is a step that can be undone
             base = startingMask(self.segmentationNode, segmentId, self.volumeNode)
-            clicks = self._savedClicks(points)
+            clicks, box = self._savedClicks(points), keptBox(points)
             history = PromptHistory(PromptState((), base))
+            if box is not None:
+                history.push(PromptState((), base, box))
             for count in range(1, len(clicks) + 1):
-                history.push(PromptState(clicks[:count], base))
+                history.push(PromptState(clicks[:count], base, box))
             image = points.GetAttribute(IMAGE_ATTRIBUTE) or image
         self._points.observe(points)
         return SegmentPrompts(points, history, history.copy(), shown, image)
@@ -395,6 +418,7 @@ class Segmenter:
             if not PointList.sameClicks(PointList.clicksFromPointList(prompts.points, self.volumeNode), state.clicks):
                 PointList.setClicks(prompts.points, state.clicks, self.volumeNode)
             prompts.points.SetAttribute(CLICKS_ATTRIBUTE, str(len(state.clicks)))
+            keepBox(prompts.points, state.box)
 
     def _volume(self):
         """Return the current volume and the digest of its image; read again only after it changed."""

@@ -14,7 +14,7 @@ from scipy import ndimage
 from sammed3d.errors import PredictionCancelled
 from sammed3d.geometry import AxisMap, Grid
 from sammed3d.layers import _mean_pool
-from sammed3d.predictor import Cancellation, PatchClick, Prediction
+from sammed3d.predictor import Cancellation, PatchClick, Prediction, check_prompts
 from sammed3d.preset import Preset
 from sammed3d.volume import Volume, image_on
 
@@ -126,6 +126,7 @@ class ThresholdPredictor:
         cancellation: Cancellation | None = None,
         box=None,
     ) -> Prediction:
+        check_prompts(self.preset, clicks, box)
         self.calls.append((patch.window, tuple(clicks), initial))
         if cancellation is not None:
             cancellation.check()

@@ -143,6 +143,19 @@ def test_undo_redo_reset(module, ui, volumeNode):
     assert np.array_equal(mask(module), second)
 
 
+def test_the_box_button_takes_the_newest_roi(module, ui, volumeNode):
+    ui.positiveButton.click()
+    clickAt(module, (20, 25, 15))
+    taken = []
+    module.panel.segmenter.setBox = lambda segmentId, roiNode: taken.append((segmentId, roiNode.GetName()))
+    ui.boxButton.click()
+    assert "Draw a ROI" in ui.statusLabel.text
+    for name in ("first", "second"):
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+    ui.boxButton.click()
+    assert taken == [(module.panel.segmentId, "second")]
+
+
 def test_next_goes_on_with_positive_clicks_in_a_new_segment(module, ui, volumeNode):
     ui.positiveButton.click()
     clickAt(module, (20, 25, 15))

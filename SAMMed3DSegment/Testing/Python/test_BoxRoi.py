@@ -1,0 +1,120 @@
+"""Boxes from Markups ROIs: through transforms, in the history, in the scene, and for models that know none."""
+
+import time
+
+import numpy as np
+import pytest
+import slicer
+
+from helpers import RegionPredictor, ThresholdPredictor, make_affine
+from mrmlNodes import linearTransform, voxels
+from sammed3d import PromptError, Session
+from SAMMed3DSegmentLib import BoxRoi, PointList
+from SAMMed3DSegmentLib.InferenceThread import InferenceThread
+from SAMMed3DSegmentLib.Segmenter import Segmenter
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
+
+
+@pytest.fixture
+def make(volumeNode, segmentationNode):
+    """Make a segmenter with a predictor, and end it afterwards."""
+    made = []
+
+    def segmenterWith(predictor):
+        thread = InferenceThread(lambda name: predictor)
+        segmenter = Segmenter(thread)
+        segmenter.setInput(volumeNode, segmentationNode)
+        made.append((segmenter, thread))
+        return segmenter
+
+    yield segmenterWith
+    for segmenter, thread in made:
+        segmenter.forgetScene()
+        thread.stop()
+
+
+def settle(segmenter):
+    end = time.monotonic() + 30
+    while segmenter.busy:
+        assert time.monotonic() < end, "the predictions do not end"
+        segmenter.poll()
+        time.sleep(0.002)
+
+
+def roiAt(volumeNode, ijk, size):
+    """Add a ROI round a voxel of the volume, of a size in mm along R, A and S."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    centre = volumeFromNode(volumeNode).grid.to_world(ijk)
+    node.SetCenter(volumeToWorld(volumeNode, tuple(centre)))
+    node.SetSize(size)
+    return node
+
+
+def test_a_box_segments_as_in_a_session_and_can_be_undone(make, volumeNode, segmentationNode):
+    segmenter = make(RegionPredictor())
+    segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
+    roi = roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0))
+    segmenter.setBox(segmentId, roi)
+    settle(segmenter)
+    session = Session(volumeFromNode(volumeNode), RegionPredictor())
+    box = BoxRoi.boxOf(roi, volumeNode)
+    session.set_box(box.begin, box.end)
+    boxed = session.mask()
+    assert boxed.any()
+    assert np.array_equal(voxels(segmentationNode, segmentId), boxed)
+    segmenter.click(segmentId, volumeToWorld(volumeNode, tuple(session.volume.grid.to_world((20, 25, 15)))), False)
+    settle(segmenter)
+    session.set_clicks(PointList.clicksFromPointList(segmenter.pointsFor(segmentId), volumeNode))
+    assert np.array_equal(voxels(segmentationNode, segmentId), session.mask())
+    assert segmenter.objectPrompts([segmentId])[0].box == box
+    segmenter.undo(segmentId)
+    segmenter.undo(segmentId)
+    settle(segmenter)
+    assert not voxels(segmentationNode, segmentId).any()
+    assert BoxRoi.keptBox(segmenter.pointsFor(segmentId)) is None
+    segmenter.redo(segmentId)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, segmentId), boxed)
+
+
+def test_a_box_is_saved_with_the_scene(make, volumeNode, segmentationNode):
+    segmenter = make(RegionPredictor())
+    segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
+    segmenter.setBox(segmentId, roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0)))
+    settle(segmenter)
+    boxed = voxels(segmentationNode, segmentId).copy()
+    later = make(RegionPredictor())  # knows only what is in the scene
+    later.click(segmentId, volumeToWorld(volumeNode, tuple(volumeFromNode(volumeNode).grid.to_world((20, 25, 15)))))
+    settle(later)
+    later.undo(segmentId)
+    settle(later)
+    assert np.array_equal(voxels(segmentationNode, segmentId), boxed)
+    assert later.canUndo(segmentId), "the box itself"
+
+
+def test_a_turned_roi_under_a_moved_volume_gives_the_box_round_it(volumeNode):
+    roi = roiAt(volumeNode, (20, 25, 15), (10.0, 20.0, 30.0))
+    plain = BoxRoi.boxOf(roi, volumeNode)
+    assert np.allclose(np.subtract(plain.end, plain.begin), (10, 20, 30))
+    assert np.allclose(plain.middle, volumeFromNode(volumeNode).grid.to_world((20, 25, 15)))
+    transform = linearTransform(slicer.mrmlScene, make_affine((1, 1, 1), (0.4, 0.0, 0.0), (5, 6, 7)))
+    volumeNode.SetAndObserveTransformNodeID(transform.GetID())
+    roi.SetAndObserveTransformNodeID(transform.GetID())
+    assert np.allclose(BoxRoi.boxOf(roi, volumeNode).corners, plain.corners, atol=1e-6), "both moved together"
+    roi.SetAndObserveTransformNodeID(None)
+    turned = BoxRoi.boxOf(roi, volumeNode)
+    assert np.subtract(turned.end, turned.begin).max() > 30
+
+
+def test_what_cannot_be_is_said_and_changes_nothing(make, volumeNode, segmentationNode):
+    segmenter = make(ThresholdPredictor())
+    segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
+    segmenter.setBox(segmentId, roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0)))
+    settle(segmenter)
+    assert "does not know boxes" in segmenter.message
+    assert not segmenter.canUndo(segmentId)
+    assert BoxRoi.keptBox(segmenter.pointsFor(segmentId)) is None
+    segmenter.setBox(segmentId, roiAt(volumeNode, (200, 25, 15), (30.0, 35.0, 20.0)))
+    assert "lies outside" in segmenter.message
+    with pytest.raises(PromptError, match="has no size yet"):
+        segmenter.setBox(segmentId, slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "empty"))
