@@ -1,6 +1,7 @@
 """The slices of a volume as 2-D models see them: whole slices of the file, never resampled between one another.
 
-Slices are those that were acquired: across the file's coarsest axis, and axial ones where no axis is clearly coarser.
+Slices are those that were acquired: across the file's coarsest axis, and axial ones where no axis is clearly coarser. A
+single slice is one, whatever its thickness.
 They are shown as radiologists see them: columns run towards the patient's left (in sagittal slices: the back), rows
 towards the back (in coronal and sagittal slices: the feet).
 
@@ -57,7 +58,8 @@ class Slices:
         spacing = np.array(source.spacing)
         coarsest = int(np.argmax(spacing))
         clear = spacing[coarsest] >= CLEARLY * np.delete(spacing, coarsest).max()
-        self.axis = coarsest if clear else axes.source[2]
+        flat = [axis for axis, size in enumerate(source.shape) if size == 1]
+        self.axis = flat[0] if len(flat) == 1 else coarsest if clear else axes.source[2]
         across = axes.source.index(self.axis)  # in R, A, S
         in_plane = [a for a in range(3) if a != across]
         self._file_axes = [axes.source[a] for a in in_plane]  # of columns and rows

@@ -22,6 +22,11 @@ def test_slices_are_those_that_were_acquired_and_axial_where_that_is_not_clear(s
     assert Slices(Grid((20, 30, 40), make_affine(spacing)), RESIZED).axis == axis
 
 
+def test_a_single_slice_is_one_whatever_its_thickness():
+    assert Slices(Grid((1, 30, 40), make_affine((0.5, 1, 1))), RESIZED).axis == 0
+    assert Slices(Grid((20, 30, 1), make_affine((0.5, 3, 1))), RESIZED).axis == 2
+
+
 def test_a_slice_is_resized_by_nearest_pixels_and_shown_like_on_a_light_box():
     array = phantom((30, 40, 5))
     volume = Volume(array, Grid((30, 40, 5), make_affine((1, 1, 4))), "v")
