@@ -32,6 +32,7 @@ CLICKS = {
         ((-136.0, 143.3, 415.3), True),
     ],
 }
+COLORS = {"left kidney": (1.0, 0.7, 0.1), "spleen": (0.2, 0.65, 1.0)}  # the same in all pictures, and easy to see
 WIDTH = 430
 
 
@@ -75,8 +76,9 @@ def segment(module, name: str) -> str:
         while module.panel.segmenter.busy or module.panel._poll.active:
             qt.QApplication.processEvents()
             time.sleep(0.01)
-    node = module.logic.getParameterNode().segmentation
-    node.GetSegmentation().GetSegment(module.panel.segmentId).SetName(name)
+    made = module.logic.getParameterNode().segmentation.GetSegmentation().GetSegment(module.panel.segmentId)
+    made.SetName(name)
+    made.SetColor(*COLORS[name])
     return module.panel.segmentId
 
 
