@@ -25,7 +25,18 @@ from sammed3d.predictor import Predictor
 from sammed3d.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.segmentation import check_place, read_mask
 from sammed3d.session import Session
-from sammed3d.terminal import DebugOption, explained, screen, stage
+from sammed3d.terminal import (
+    BaseOption,
+    DebugOption,
+    DeviceOption,
+    FamilyOption,
+    JsonOption,
+    SeriesOption,
+    VolumeArgument,
+    explained,
+    screen,
+    stage,
+)
 from sammed3d.volume import Volume
 
 app = typer.Typer(
@@ -43,13 +54,7 @@ app.command("evaluate")(evaluate)
 app.command("serve")(serve)
 app.command("serve-key")(serve_key)
 
-VolumeArgument = Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")]
-SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM folder with several (0, 1, ...).")]
 ModelOption = Annotated[str, typer.Option(help="An installed model, a checkpoint file, or a folder of ONNX files.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-FamilyOption = Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")]
-BaseOption = Annotated[Path | None, typer.Option(help="What completes LoRA matrices, or an encoder, alone.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
 def main() -> None:

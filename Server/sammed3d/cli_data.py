@@ -14,10 +14,9 @@ from rich.table import Table
 from sammed3d import datasets
 from sammed3d.datasets import CaseReport
 from sammed3d.errors import ModelError
-from sammed3d.terminal import DebugOption, explained, screen
+from sammed3d.terminal import DebugOption, DeviceOption, FamilyOption, JsonOption, explained, screen
 
 data_app = typer.Typer(no_args_is_help=True, help="Datasets of labelled volumes.")
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
 
 
@@ -80,8 +79,8 @@ def evaluate(
     smallest: Annotated[float, typer.Option(help="Leave structures of less ml out.")] = 1.0,
     every: Annotated[int, typer.Option(min=1, help="Take every n-th structure of a case only.")] = 1,
     seed: Annotated[int, typer.Option(help="Of random clicks.")] = 2023,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    family: Annotated[str | None, typer.Option(help="How to read the checkpoint, where it does not tell.")] = None,
+    device: DeviceOption = "auto",
+    family: FamilyOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:

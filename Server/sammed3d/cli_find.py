@@ -15,33 +15,43 @@ from rich.table import Table
 import sammed3d
 from sammed3d.automatic import AutomaticMaskGenerator, AutomaticSettings, Instance
 from sammed3d.segmentation import PALETTE, Segment, check_place, read_mask, write_segments
-from sammed3d.terminal import DebugOption, explained, screen
+from sammed3d.terminal import (
+    DebugOption,
+    DeviceOption,
+    FamilyOption,
+    JsonOption,
+    SeriesOption,
+    VolumeArgument,
+    explained,
+    screen,
+)
 from sammed3d.volume import Volume
 
 DEFAULTS = AutomaticSettings()
 
 
 def find(
-    volume: Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")],
+    volume: VolumeArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Segments: .seg.nrrd, .nii.gz, .nrrd or .mha.")],
     region: Annotated[Path | None, typer.Option(help="Mask of where to look, for example the lungs.")] = None,
     model: Annotated[str, typer.Option(help="An installed 3-D model, or a checkpoint file.")] = "default",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    family: Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")] = None,
+    device: DeviceOption = "auto",
+    family: FamilyOption = None,
     distance: Annotated[float, typer.Option(help="Between the points of the grid, mm.")] = DEFAULTS.distance,
     smallest: Annotated[float, typer.Option(help="Smallest volume, ml.")] = DEFAULTS.smallest,
     largest: Annotated[float, typer.Option(help="Largest volume, ml.")] = math.inf,
     stability: Annotated[float, typer.Option(help="How stable a mask has to be, 0..1.")] = DEFAULTS.stability,
     offset: Annotated[float, typer.Option(help="By how much its threshold is moved, logits.")] = DEFAULTS.offset,
     most: Annotated[int, typer.Option(help="Keep that many, the most stable ones.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    series: SeriesOption = None,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Find all objects of a volume or region, from a grid of points, and write one segment for each."""
     with explained(debug):
         check_place(output)
         settings = AutomaticSettings(distance, stability, offset, smallest, largest)
-        image = Volume.read(volume)
+        image = Volume.read(volume, series)
         where = None if region is None else read_mask(region, image.grid)
         generator = AutomaticMaskGenerator(sammed3d.load_predictor(model, device, family=family), settings)
         with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from sammed3d.terminal import DebugOption, explained, screen
+from sammed3d.terminal import BaseOption, DebugOption, FamilyOption, explained, screen
 from sammed3d.zoo import registry
 from sammed3d.zoo.store import RUN_WEIGHTS, ModelStore
 
@@ -65,7 +65,7 @@ def import_checkpoint(
     name: Annotated[
         str | None, typer.Option(help="By which it will be loaded: that of a published model, or one of your own.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")] = None,
+    family: FamilyOption = None,
     title: Annotated[str | None, typer.Option(help="For people; the name if left out.")] = None,
     purpose: Annotated[str | None, typer.Option(help="What it is good for.")] = None,
     licence: Annotated[str | None, typer.Option(help="As its source states it.")] = None,
@@ -88,8 +88,8 @@ def import_checkpoint(
 def export(
     model: Annotated[str, typer.Argument(help="Name of an installed model, or a checkpoint file.")],
     output: Annotated[Path, typer.Argument(help="File to write (.safetensors).")],
-    family: Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")] = None,
-    base: Annotated[Path | None, typer.Option(help="What completes LoRA matrices, or an encoder, alone.")] = None,
+    family: FamilyOption = None,
+    base: BaseOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Write a model as one safetensors file that holds its preprocessing too; LoRA updates are merged."""

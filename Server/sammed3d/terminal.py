@@ -1,4 +1,4 @@
-"""What the commands share: the screen, spinners, and errors in one line."""
+"""What the commands share: options, the screen, spinners, and errors in one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sammed3d.errors import SAMMed3DError
 
 screen = Console(stderr=True)
+VolumeArgument = Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")]
+SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM folder with several (0, 1, ...).")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+FamilyOption = Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")]
+BaseOption = Annotated[Path | None, typer.Option(help="What completes LoRA matrices, or an encoder, alone.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
 
 

@@ -17,6 +17,7 @@ from sammed3d.session import Session
 from sammed3d.volume import Volume
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
+from sammed3d.zoo.load import convert
 
 SHAPE, SPACING = (64, 64, 30), (1.0, 1.0, 3.0)
 
@@ -256,11 +257,14 @@ def test_adapters_can_be_left_out_and_padding_chosen(tmp_path):
     small = RegionPredictor.preset.to_json()
     write_checkpoint(tmp_path / "m.safetensors", state, sizes=TINY_2D, preset=small)
     without = load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d_no_adapters")
-    assert any("weights of adapters" in note for note in without.notes)
+    assert any("weights (Adapter)" in note for note in without.notes)
     patch = Session(small_volume((60, 70, 5), (1.0, 1.0, 4.0)), without)._replay._patch(2)
     with_adapters = load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d")
     click = [PatchClick((30.0, 30.0, 0.0), True)]
     answers = [p.predict(patch, click).low_res for p in (with_adapters, without)]
     assert np.abs(answers[0] - answers[1]).max() > 1e-3
+    convert(tmp_path / "m.safetensors", tmp_path / "without.safetensors", family="sam_med2d_no_adapters")
+    again = load_predictor(tmp_path / "without.safetensors", "cpu")
+    assert np.array_equal(again.predict(patch, click).low_res, answers[1]), "also after an export"
     assert with_adapters.preset.fit == "resize"
     assert load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d_padded").preset.fit == "pad"

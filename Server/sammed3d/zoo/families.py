@@ -29,12 +29,14 @@ class Family:
         preset: the preprocessing that its checkpoints were trained with.
         about: where it comes from.
         on_request: another way to use weights of a family before it: taken where it is named, never recognised.
+        leaves_out: what the keys of weights have in common that this way does without; "" if it needs all.
     """
 
     network: str
     preset: Preset
     about: str
     on_request: bool = False
+    leaves_out: str = ""
 
 
 FAMILIES: dict[str, Family] = {
@@ -66,7 +68,9 @@ FAMILIES: dict[str, Family] = {
         "SAM-Med2D with small slices padded instead of enlarged, as in its test code",
         on_request=True,
     ),
-    "sam_med2d_no_adapters": Family("ft_sam2d", SAM_MED2D, "SAM-Med2D without its adapters", on_request=True),
+    "sam_med2d_no_adapters": Family(
+        "ft_sam2d", SAM_MED2D, "SAM-Med2D without its adapters", on_request=True, leaves_out=".Adapter."
+    ),
     "ft_sam2d": Family("ft_sam2d", SAM_MED2D, "FT-SAM: SAM fine-tuned on 256 x 256 medical images, slice by slice"),
 }
 """By name."""
@@ -101,7 +105,7 @@ def tell(checkpoint: Checkpoint) -> tuple[str, str]:
         return published.family, f"{published.title} is published under this file name"
     raise AmbiguousFamilyError(
         f"{checkpoint.path.name}: its {count} weights fit several families, which compute or prepare images "
-        f"differently: {', '.join(names)}. Say which it is (family).",
+        f"differently: {', '.join(names)}. Say which it is (--family; Slicer asks at import).",
         names,
     )
 

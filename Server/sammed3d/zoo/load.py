@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -158,13 +158,16 @@ def convert(
     if output.suffix != ".safetensors":
         raise ModelError(f"{output.name}: models are exported as .safetensors.")
     path, family = locate(model, family)
-    checkpoint = _merged(read_checkpoint(path), base)
-    network, preset, _ = _what_it_is(checkpoint, family)
-    name = checkpoint.metadata.get("name", path.stem)
-    sizes = _json_entry(checkpoint, "sizes") or families.sizes_of(checkpoint, network)
-    load_network(path, family, base)  # nothing incomplete is passed on
+    model_read = _read(path, family, base)
+    _build(model_read)  # nothing incomplete is passed on
+    about = {
+        "network": model_read.network,
+        "sizes": model_read.sizes,
+        "preset": model_read.preset.to_json(),
+        "name": model_read.name,
+    }
     partial = output.with_name(f"{output.name}.part")
-    write_checkpoint(partial, checkpoint.weights, network=network, sizes=sizes, preset=preset.to_json(), name=name)
+    write_checkpoint(partial, model_read.checkpoint.weights, **about)
     partial.replace(output)
 
 
@@ -176,21 +179,51 @@ def load_network(
     Raises:
         ModelError, CheckpointError: as `load_predictor`.
     """
+    model_read = _read(path, family, base)
+    return _build(model_read), model_read.preset, model_read.name, model_read.notes
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A checkpoint made whole, and all that is known of it.
+
+    Attributes:
+        checkpoint: its weights are those of the network.
+        network: name for `nets.build`.
+        sizes: what differs from that network's usual sizes.
+        preset: its preprocessing.
+        name: shown to users.
+        notes: for them.
+    """
+
+    checkpoint: Checkpoint
+    network: str
+    sizes: dict[str, Any]
+    preset: Preset
+    name: str
+    notes: tuple[str, ...]
+
+
+def _read(path: Path, family: str | None, base: str | os.PathLike[str] | None) -> _Read:
     checkpoint = _merged(read_checkpoint(path), base)
-    network_name, preset, notes = _what_it_is(checkpoint, family)
-    if family == "sam_med2d_no_adapters":
-        checkpoint = _without_adapters(checkpoint)
+    network, preset, notes = _what_it_is(checkpoint, family)
+    if family is not None and (part := families.named(family).leaves_out):
+        checkpoint = _without(checkpoint, part)
+    sizes = _json_entry(checkpoint, "sizes") or families.sizes_of(checkpoint, network)
+    name = checkpoint.metadata.get("name", path.stem)
+    return _Read(checkpoint, network, sizes, preset, name, (*checkpoint.notes, *notes))
+
+
+def _build(model_read: _Read) -> AnyNetwork:
     with torch.device("meta"):
-        sizes = _json_entry(checkpoint, "sizes") or families.sizes_of(checkpoint, network_name)
-        network = nets.build(network_name, sizes)
-    load_weights(network, checkpoint)
-    runnable = nets.Slicewise(network) if isinstance(network, nets.SamMed2d) else network
-    return runnable, preset, checkpoint.metadata.get("name", path.stem), (*checkpoint.notes, *notes)
+        network = nets.build(model_read.network, model_read.sizes)
+    load_weights(network, model_read.checkpoint)
+    return nets.Slicewise(network) if isinstance(network, nets.SamMed2d) else network
 
 
-def _without_adapters(checkpoint: Checkpoint) -> Checkpoint:
-    weights = {key: value for key, value in checkpoint.weights.items() if ".Adapter." not in key}
-    note = f"left out {len(checkpoint.weights) - len(weights)} weights of adapters"
+def _without(checkpoint: Checkpoint, part: str) -> Checkpoint:
+    weights = {key: value for key, value in checkpoint.weights.items() if part not in key}
+    note = f"left out {len(checkpoint.weights) - len(weights)} weights ({part.strip('.')})"
     return replace(checkpoint, weights=weights, notes=(*checkpoint.notes, note))
 
 
