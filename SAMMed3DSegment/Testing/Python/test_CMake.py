@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +13,23 @@ ROOT = Path(__file__).parents[3]
 CMAKE = Path(sys.executable).with_name("cmake")
 
 
+def configure(source, build, check=True):
+    stub = ROOT / "SAMMed3DSegment" / "Testing" / "SlicerStub"
+    command = [CMAKE, "-S", source, "-B", build, f"-DSlicer_DIR={stub}"]
+    return subprocess.run(command, check=check, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     build, prefix = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("install")
-    stub = ROOT / "SAMMed3DSegment" / "Testing" / "SlicerStub"
-    subprocess.run([CMAKE, "-S", ROOT, "-B", build, f"-DSlicer_DIR={stub}"], check=True)
+    configure(ROOT, build)
     subprocess.run([CMAKE, "--install", build, "--prefix", prefix], check=True)
     return build, prefix / "lib" / "Slicer-5.12" / "qt-scripted-modules"
+
+
+def description(build):
+    """What the extensions manager is told."""
+    return dict(line.split(" ", 1) for line in (build / "SAMMed3DSegment.s4ext").read_text().splitlines())
 
 
 def files(folder):
@@ -48,19 +57,29 @@ def test_the_installed_packages_import_from_there(installed):
     assert all(Path(line).is_relative_to(modules) for line in done.stdout.split())
 
 
-def test_the_catalogue_entry_agrees_with_cmake():
+def test_slicers_checks_stop_what_slicer_would_stop(tmp_path):
+    """A project without a language does not know the width of its pointers: Slicer stops there, so the stub does."""
+    text = (ROOT / "CMakeLists.txt").read_text()
+    for name in ("SAMMed3DSegment", "Server", "README.md", "LICENSE"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "CMakeLists.txt").write_text(text.replace("project(SAMMed3DSegment)", "project(SAMMed3DSegment NONE)"))
+    done = configure(tmp_path, tmp_path / "build", check=False)
+    assert done.returncode != 0
+    assert "Mismatch between bitness" in done.stderr
+
+
+def test_the_catalogue_entry_agrees_with_cmake(installed):
+    """With the PyTorch extension beside it, also on Windows, where pip alone brings a build without CUDA."""
     entry = json.loads((ROOT / "SAMMed3DSegment.json").read_text())
-    cmake = (ROOT / "CMakeLists.txt").read_text()
-    assert 'EXTENSION_DEPENDS "NA"' in cmake
-    assert entry["build_dependencies"] == []
+    described = description(installed[0])
+    assert described["depends"].split() == entry["build_dependencies"] == ["PyTorch"]
     assert entry["category"] == "Segmentation"
-    assert entry["scm_url"].removesuffix(".git") == re.search(r'EXTENSION_HOMEPAGE "([^"]+)"', cmake)[1]
+    assert entry["scm_url"].removesuffix(".git") == described["homepage"]
     assert b"\r" not in (ROOT / "SAMMed3DSegment.json").read_bytes()
 
 
-def test_pictures_of_the_catalogue_exist():
-    text = (ROOT / "CMakeLists.txt").read_text()
-    urls = [u for name in ("ICONURL", "SCREENSHOTURLS") for u in re.search(rf'{name} "([^"]+)"', text)[1].split()]
-    for url in urls:
+def test_pictures_of_the_catalogue_exist(installed):
+    described = description(installed[0])
+    for url in [*described["iconurl"].split(), *described["screenshoturls"].split()]:
         path = ROOT / url.split("/main/")[1]
         assert Image.open(path).format == "PNG"

@@ -1,1 +1,0 @@
-# Slicer's macros, none of which this extension needs to be configured.
