@@ -14,7 +14,7 @@ import torch
 from common import seconds
 
 from sammed3d import Grid, Prediction, Preset, Session, Volume
-from sammed3d.volume import image_on
+from sammed3d.files.volume import image_on
 
 
 class Instant:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from common import filled_network, patch, seconds
 
-from sammed3d.local import choose_device
+from sammed3d.predictors.torch_predictor import choose_device
 from sammed3d.zoo.checkpoint import load_weights, read_checkpoint
 
 

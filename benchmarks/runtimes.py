@@ -17,13 +17,13 @@ import torch
 from common import filled_network, patch, seconds
 
 from sammed3d import Preset, demo, load_predictor, nets
-from sammed3d.local import TorchPredictor
-from sammed3d.predictor import PatchClick
-from sammed3d.server.worker_process import patch_of
+from sammed3d.inference.predictor import PatchClick
+from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.server.compute.worker_process import patch_of
 from sammed3d.zoo.families import SAM_MED2D
 from sammed3d.zoo.load import load_network
-from sammed3d.zoo.onnx_export import ENCODER, OnnxOptions, export_onnx
-from sammed3d.zoo.onnx_network import load_exported
+from sammed3d.zoo.onnx.export import ENCODER, OnnxOptions, export_onnx
+from sammed3d.zoo.onnx.network import load_exported
 from sammed3d.zoo.store import BUNDLED
 
 Encode = Callable[[torch.Tensor], torch.Tensor]

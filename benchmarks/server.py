@@ -22,15 +22,15 @@ from common import seconds
 
 import sammed3d
 from sammed3d import samples
-from sammed3d.lattice import Lattice
-from sammed3d.patch import Patch, cut_patch
-from sammed3d.predictor import PatchClick, Prediction
-from sammed3d.preset import Preset
-from sammed3d.remote import RemotePredictor
+from sammed3d.files.volume import Volume
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import Patch, cut_patch
+from sammed3d.inference.predictor import PatchClick, Prediction
+from sammed3d.inference.preset import Preset
+from sammed3d.predictors.remote import RemotePredictor
+from sammed3d.server.compute.worker_process import Loaded, ModelSpec, WorkerSettings, patch_of
 from sammed3d.server.serve import build
 from sammed3d.server.settings import ServerSettings
-from sammed3d.server.worker_process import Loaded, ModelSpec, WorkerSettings, patch_of
-from sammed3d.volume import Volume
 from sammed3d.zoo.store import BUNDLED
 
 

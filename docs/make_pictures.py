@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 from sammed3d import Preset, Volume, samples
 from sammed3d.demo import WINDOW, side_by_side
-from sammed3d.evaluation.clicks import next_click
-from sammed3d.lattice import Lattice
+from sammed3d.simulation.clicks import next_click
+from sammed3d.inference.lattice import Lattice
 
 FOLDER = Path(__file__).parent / "pictures"
 ZOOM = 4

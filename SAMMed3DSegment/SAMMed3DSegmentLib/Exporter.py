@@ -9,7 +9,8 @@ from pathlib import Path
 import slicer
 import vtk
 
-from sammed3d import VolumeError, prompts
+from sammed3d import VolumeError
+from sammed3d.core import prompts
 from SAMMed3DSegmentLib import DicomSeg
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 

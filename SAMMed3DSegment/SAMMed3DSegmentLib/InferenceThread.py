@@ -14,9 +14,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError, Volume
-from sammed3d.layers import BoxedMask
-from sammed3d.replay import PromptState, Replay
-from sammed3d.session import replay_for
+from sammed3d.inference.compositing import BoxedMask
+from sammed3d.inference.inferer import Inferer, PromptState
+from sammed3d.inference.session import replay_for
 
 REPLAYS = 2
 """Volumes (with a model each) whose patches and logits are kept."""
@@ -74,7 +74,7 @@ class InferenceThread:
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._predictor: tuple[str, Predictor] | None = None
-        self._replays: OrderedDict[tuple[str, str], Replay] = OrderedDict()
+        self._replays: OrderedDict[tuple[str, str], Inferer] = OrderedDict()
         self._retired: list[object] = []  # kept until the main thread drops them, for the images that they hold
 
     def submit(self, job: Job) -> None:
@@ -164,7 +164,7 @@ class InferenceThread:
             logging.exception("A prediction failed")
             job.error = f"The prediction failed: {error or type(error).__name__}"
 
-    def _replayFor(self, job: Job) -> Replay:
+    def _replayFor(self, job: Job) -> Inferer:
         name = (job.volumeDigest, job.model)
         with self._condition:
             replay, known = self._replays.get(name), self._predictor

@@ -39,7 +39,7 @@ class Predictors:
         """
         place, where, model = name.split("|", 2)
         if place == "server":
-            from sammed3d.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
+            from sammed3d.predictors.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
 
             if where != self._settings.url or not self._settings.consent:
                 raise ModelError(NO_CONSENT)
@@ -58,7 +58,7 @@ class Predictors:
 
     def diagnose(self, url: str, key: str) -> list[str]:
         """Test a server step by step; returns a line for each step. Takes seconds."""
-        from sammed3d.remote import diagnose  # noqa: PLC0415 - only where it is used
+        from sammed3d.predictors.remote import diagnose  # noqa: PLC0415 - only where it is used
 
         return diagnose(url, key, self._settings.authority or True, self._settings.useProxies)
 

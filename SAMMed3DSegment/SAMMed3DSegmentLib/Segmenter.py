@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import slicer
 
 from sammed3d import Click, ObjectPrompts, SAMMed3DError, Update, VolumeError
-from sammed3d.history import PromptHistory
-from sammed3d.layers import BoxedMask
-from sammed3d.replay import PromptState
+from sammed3d.inference.compositing import BoxedMask
+from sammed3d.inference.history import PromptHistory
+from sammed3d.inference.inferer import PromptState
 from SAMMed3DSegmentLib import PointList, Surface
 from SAMMed3DSegmentLib.BoxRoi import boxOf, keepBox, keptBox
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job

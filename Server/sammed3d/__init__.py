@@ -17,6 +17,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sammed3d.core.geometry import Box, Grid
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import (
     AmbiguousFamilyError,
     CheckpointError,
@@ -27,12 +29,10 @@ from sammed3d.errors import (
     VolumeError,
     VolumeWarning,
 )
-from sammed3d.geometry import Box, Grid
-from sammed3d.predictor import Cancellation, PatchBox, PatchClick, Prediction, Predictor
-from sammed3d.preset import Preset
-from sammed3d.prompts import BoxPrompt, Click, ObjectPrompts
-from sammed3d.session import Session, SessionObject, Update
-from sammed3d.volume import Volume
+from sammed3d.files.volume import Volume
+from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Prediction, Predictor
+from sammed3d.inference.preset import Preset
+from sammed3d.inference.session import Session, SessionObject, Update
 
 if TYPE_CHECKING:
     from sammed3d import nets

@@ -1,5 +1,5 @@
 """`python -m sammed3d` is the command line."""
 
-from sammed3d.cli import main
+from sammed3d.cli.app import main
 
 main()

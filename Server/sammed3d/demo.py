@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw
 
 from sammed3d import samples
 from sammed3d.charts import line_chart
-from sammed3d.evaluation.clicks import next_click
 from sammed3d.evaluation.metrics import dice
-from sammed3d.predictor import Predictor
-from sammed3d.session import Session, SessionObject
-from sammed3d.volume import Volume
+from sammed3d.files.volume import Volume
+from sammed3d.inference.predictor import Predictor
+from sammed3d.inference.session import Session, SessionObject
+from sammed3d.simulation.clicks import next_click
 
 STRUCTURES = ("liver", "spleen", "kidney_left")
 CLICKS = 5

@@ -11,12 +11,12 @@ import SimpleITK as sitk
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from sammed3d.core.geometry import AxisMap, Grid
 from sammed3d.errors import PredictionCancelled
-from sammed3d.geometry import AxisMap, Grid
-from sammed3d.layers import _mean_pool
-from sammed3d.predictor import Cancellation, PatchClick, Prediction, check_prompts
-from sammed3d.preset import Preset
-from sammed3d.volume import Volume, image_on
+from sammed3d.files.volume import Volume, image_on
+from sammed3d.inference.compositing import _mean_pool
+from sammed3d.inference.predictor import Cancellation, PatchClick, Prediction, check_prompts
+from sammed3d.inference.preset import Preset
 
 AXIS_MAPS = [
     AxisMap(source, flipped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from golden_fill import fill
-from sammed3d.preset import Preset
+from sammed3d.inference.preset import Preset
 
 TINY_SIZES = {
     "encoder": {

@@ -9,9 +9,9 @@ import time
 import uvicorn
 
 from sammed3d.server.app import create_app
-from sammed3d.server.engine import Engine, ServedModel
-from sammed3d.server.protocol import ImpatientProtocol
-from sammed3d.server.scheduler import Scheduler
+from sammed3d.server.compute.engine import Engine, ServedModel
+from sammed3d.server.compute.scheduler import Scheduler
+from sammed3d.server.http.protocol import ImpatientProtocol
 
 
 class LiveServer:

@@ -44,7 +44,7 @@ def test_a_large_ct_needs_little_more_than_itself(tmp_path):
         import SimpleITK as sitk
         from helpers import ThresholdPredictor, make_affine
         from sammed3d import Grid, Session, Volume
-        from sammed3d.volume import image_on
+        from sammed3d.files.volume import image_on
         """
     run(
         f"""{prelude}

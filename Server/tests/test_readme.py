@@ -9,8 +9,8 @@ import torch
 
 from networks import filled
 from sammed3d import nets, samples
-from sammed3d.segmentation import read_mask
-from sammed3d.volume import Volume
+from sammed3d.files.segmentation import read_mask
+from sammed3d.files.volume import Volume
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from helpers import ThresholdPredictor
-from sammed3d.predictor import Cancellation, Prediction
-from sammed3d.preset import Preset
-from sammed3d.server.scheduler import Job
-from sammed3d.server.worker_process import Loaded, ModelSpec, WorkerSettings, patch_of
+from sammed3d.inference.predictor import Cancellation, Prediction
+from sammed3d.inference.preset import Preset
+from sammed3d.server.compute.scheduler import Job
+from sammed3d.server.compute.worker_process import Loaded, ModelSpec, WorkerSettings, patch_of
 
 SMALL = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4))
 
@@ -65,7 +65,7 @@ def troubled(folder: Path) -> WorkerSettings:
 
 def job(seed: int = 0, first: float = 1.0, clicks: int = 1) -> Job:
     """Make a job on a random patch."""
-    from sammed3d.predictor import PatchClick
+    from sammed3d.inference.predictor import PatchClick
 
     voxels = np.random.default_rng(seed).standard_normal((16, 16, 16)).astype(np.float32)
     patch = patch_of(voxels, f"{seed:064x}")

@@ -584,13 +584,14 @@ def test_exports(module, ui, volumeNode, tmp_path, fileFormat):
     assert all(file.stat().st_size > 0 for file in files)
     assert slicer.mrmlScene.GetNumberOfNodes() == before, "the scene stays as it was"
     if fileFormat in (Exporter.NIFTI, Exporter.NRRD):
-        from sammed3d.segmentation import read_mask
+        from sammed3d.files.segmentation import read_mask
 
         assert np.array_equal(read_mask(files[0], volumeFromNode(volumeNode).grid), mask(module))
 
 
 def test_clicks_are_exported_and_make_the_same_mask(module, ui, volumeNode, tmp_path):
-    from sammed3d import Session, prompts
+    from sammed3d import Session
+    from sammed3d.core import prompts
 
     ui.positiveButton.click()
     clickAt(module, (20, 25, 15))

@@ -37,7 +37,7 @@ def test_points_and_volume_under_different_transforms_meet_in_the_world(scene, v
 
 
 def test_clicks_survive_a_markups_file(scene, volumeNode, tmp_path):
-    from sammed3d import prompts
+    from sammed3d.core import prompts
 
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
     addClick(points, (1.0, 2.0, 3.0))

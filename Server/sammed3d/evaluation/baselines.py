@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from sammed3d.geometry import Box
-from sammed3d.prompts import Click
-from sammed3d.volume import Volume
+from sammed3d.core.geometry import Box
+from sammed3d.core.prompts import Click
+from sammed3d.files.volume import Volume
 
 Mask = npt.NDArray[np.uint8]
 REACH_MM = 10.0

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from sammed3d.geometry import canonical_axes
-from sammed3d.prompts import Click
-from sammed3d.volume import Volume
+from sammed3d.core.geometry import canonical_axes
+from sammed3d.core.prompts import Click
+from sammed3d.files.volume import Volume
 
 FOUND, TRUTH = (255, 159, 10), (48, 209, 88)
 """Colours of the mask's filling and the reference's outline."""

@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sammed3d.core.geometry import Box, Index3
+from sammed3d.core.interpolation import AxisWeights, Float32, interpolate
+from sammed3d.core.prompts import Click
 from sammed3d.errors import ModelError, VolumeError
-from sammed3d.evaluation.clicks import next_click, random_click, ritm_click
-from sammed3d.geometry import Box, Index3
-from sammed3d.interpolation import AxisWeights, Float32, interpolate
-from sammed3d.lattice import Lattice
-from sammed3d.patch import cut_patch
-from sammed3d.predictor import PatchClick, Predictor
-from sammed3d.prompts import Click
-from sammed3d.session import Session
-from sammed3d.volume import Volume
+from sammed3d.files.volume import Volume
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import cut_patch
+from sammed3d.inference.predictor import PatchClick, Predictor
+from sammed3d.inference.session import Session
+from sammed3d.simulation.clicks import next_click, random_click, ritm_click
 
 Mask = npt.NDArray[np.generic]
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sammed3d.datasets import Case, read_labels
 from sammed3d.errors import SAMMed3DError
 from sammed3d.evaluation import metrics, pictures
 from sammed3d.evaluation.baselines import BASELINES
 from sammed3d.evaluation.protocols import Protocol, Step, steps_of
-from sammed3d.predictor import Predictor
-from sammed3d.volume import Volume
+from sammed3d.files.datasets import Case, read_labels
+from sammed3d.files.volume import Volume
+from sammed3d.inference.predictor import Predictor
 
 NSD_TOLERANCE = 2.0  # mm
 NSD_FROM_DICE = 0.2

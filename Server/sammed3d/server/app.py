@@ -12,12 +12,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from sammed3d.server import monailabel, native, nninteractive
-from sammed3d.server.engine import Engine
-from sammed3d.server.guard import FAILED, Guard, Rules
-from sammed3d.server.keys import Keys
-from sammed3d.server.leases import Leases
-from sammed3d.server.problems import problem
+from sammed3d.server.compat import monailabel, nninteractive
+from sammed3d.server.compat.leases import Leases
+from sammed3d.server.compute.engine import Engine
+from sammed3d.server.http import native
+from sammed3d.server.http.guard import FAILED, Guard, Rules
+from sammed3d.server.http.keys import Keys
+from sammed3d.server.http.problems import problem
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 OPEN_PATHS = frozenset({"/livez", "/readyz"})

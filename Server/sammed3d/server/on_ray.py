@@ -20,10 +20,10 @@ from typing import Any
 
 from sammed3d.errors import ModelError
 from sammed3d.server import logs
-from sammed3d.server.guard import Guard
+from sammed3d.server.compute.worker_process import WorkerSettings
+from sammed3d.server.http.guard import Guard
 from sammed3d.server.serve import build, check_exposure, find_models, worker_settings
 from sammed3d.server.settings import ServerSettings
-from sammed3d.server.worker_process import WorkerSettings
 
 log = logging.getLogger("sammed3d.server")
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"

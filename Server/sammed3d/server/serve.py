@@ -10,15 +10,15 @@ import uvicorn
 from sammed3d.errors import ModelError
 from sammed3d.server import logs
 from sammed3d.server.app import LOOPBACK, Facades, create_app
-from sammed3d.server.engine import Engine, ServedModel
-from sammed3d.server.guard import Guard
-from sammed3d.server.keys import Keys
+from sammed3d.server.compat.nninteractive import directions_of
+from sammed3d.server.compute.engine import Engine, ServedModel
+from sammed3d.server.compute.worker import start_workers
+from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings
+from sammed3d.server.http.guard import Guard
+from sammed3d.server.http.keys import Keys
+from sammed3d.server.http.protocol import ImpatientProtocol
 from sammed3d.server.metrics import Metrics
-from sammed3d.server.nninteractive import directions_of
-from sammed3d.server.protocol import ImpatientProtocol
 from sammed3d.server.settings import ServerSettings
-from sammed3d.server.worker import start_workers
-from sammed3d.server.worker_process import ModelSpec, WorkerSettings
 from sammed3d.zoo.store import ModelStore
 
 CONNECTIONS = 512

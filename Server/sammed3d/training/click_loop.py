@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sammed3d.evaluation.clicks import random_click, ritm_click
+from sammed3d.simulation.clicks import random_click, ritm_click
 from sammed3d.training.losses import hard_dice, mask_loss
 from sammed3d.training.recipe import Recipe
 

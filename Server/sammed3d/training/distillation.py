@@ -23,7 +23,7 @@ from sammed3d.errors import ModelError
 from sammed3d.training.losses import mean_squared
 from sammed3d.training.prepared import Patches, Sample, normalised
 from sammed3d.training.recipe import Recipe
-from sammed3d.training.trainer import BEST, Run, start_of
+from sammed3d.training.run import BEST, Run, start_of
 
 
 class EncoderWithLayers(nn.Module):

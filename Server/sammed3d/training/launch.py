@@ -11,7 +11,7 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from sammed3d.training.distillation import DistillationRun
 from sammed3d.training.prepared import find_samples
 from sammed3d.training.recipe import Recipe
-from sammed3d.training.trainer import Run
+from sammed3d.training.run import Run
 
 
 def launch(recipe: Recipe, data: Path, folder: Path, accelerator: str, devices: int, nodes: int) -> bool:

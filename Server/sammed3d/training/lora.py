@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sammed3d.zoo.lora import PARTS, merged_weights
+from sammed3d.zoo.adapters.lora import PARTS, merged_weights
 
 
 class LoraLinear(nn.Module):

@@ -23,10 +23,10 @@ import torchio
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sammed3d.datasets import TINY_MM3, Case, read_labels, split
 from sammed3d.errors import SAMMed3DError, VolumeError
+from sammed3d.files.datasets import TINY_MM3, Case, read_labels, split
+from sammed3d.files.volume import Volume
 from sammed3d.training.recipe import Recipe
-from sammed3d.volume import Volume
 
 SPLIT = "split.json"
 TRIES = 20

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sammed3d.errors import ModelError
-from sammed3d.predictor import Cancellation
+from sammed3d.inference.predictor import Cancellation
 
 if TYPE_CHECKING:
     import requests

@@ -10,7 +10,7 @@ import torch
 
 from sammed3d import nets
 from sammed3d.errors import AmbiguousFamilyError, CheckpointError, ModelError
-from sammed3d.preset import Preset
+from sammed3d.inference.preset import Preset
 from sammed3d.zoo import registry
 from sammed3d.zoo.checkpoint import Checkpoint
 

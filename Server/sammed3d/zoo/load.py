@@ -15,16 +15,16 @@ import torch
 
 from sammed3d import nets
 from sammed3d.errors import CheckpointError, ModelError
-from sammed3d.local import Precision, TorchPredictor, choose_device
-from sammed3d.preset import Preset
+from sammed3d.inference.preset import Preset
+from sammed3d.predictors.torch_predictor import Precision, TorchPredictor, choose_device
 from sammed3d.zoo import families
-from sammed3d.zoo.bosam import is_lora, merge_lora
+from sammed3d.zoo.adapters.bosam import is_lora, merge_lora
+from sammed3d.zoo.adapters.fastsam3d_encoder import is_encoder_alone, with_decoder
+from sammed3d.zoo.adapters.lora import is_updates, merge_updates
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint, write_checkpoint
 from sammed3d.zoo.download import file_digest
-from sammed3d.zoo.encoder_alone import is_encoder_alone, with_decoder
-from sammed3d.zoo.lora import is_updates, merge_updates
-from sammed3d.zoo.onnx_export import OnnxOptions, export_onnx
-from sammed3d.zoo.onnx_network import load_exported
+from sammed3d.zoo.onnx.export import OnnxOptions, export_onnx
+from sammed3d.zoo.onnx.network import load_exported
 from sammed3d.zoo.store import ModelStore, default_folder
 
 Runtime = Literal["torch", "onnx", "onnx-int8"]

@@ -1,0 +1,322 @@
+"""The command line: `sammed3d segment`, `find`, `info`, `models`, `serve`, `export` and `demo`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import sammed3d
+from sammed3d import samples
+from sammed3d.cli.data import data_app, evaluate
+from sammed3d.cli.find import find
+from sammed3d.cli.models import models_app
+from sammed3d.cli.serve import serve, serve_key
+from sammed3d.cli.terminal import (
+    BaseOption,
+    DebugOption,
+    DeviceOption,
+    FamilyOption,
+    JsonOption,
+    SeriesOption,
+    VolumeArgument,
+    explained,
+    screen,
+    stage,
+)
+from sammed3d.cli.train import train
+from sammed3d.core import prompts
+from sammed3d.core.geometry import Grid, Point3, canonical_axes
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
+from sammed3d.errors import ModelError, PromptError
+from sammed3d.files.segmentation import check_place, read_mask
+from sammed3d.files.volume import Volume
+from sammed3d.inference.predictor import Predictor
+from sammed3d.inference.session import Session
+
+app = typer.Typer(
+    name="sammed3d",
+    help="Click-to-segment for 3-D medical images. Coordinates are patient RAS in mm.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
+app.command("find")(find)
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("serve")(serve)
+app.command("serve-key")(serve_key)
+
+ModelOption = Annotated[str, typer.Option(help="An installed model, a checkpoint file, or a folder of ONNX files.")]
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 success, 1 an error that is explained in one line, 2 wrong usage."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(sammed3d.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def segment(
+    volume: VolumeArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Mask: .seg.nrrd, .nii.gz, .nrrd or .mha.")],
+    click: Annotated[
+        list[str] | None,
+        typer.Option(metavar="R,A,S[:-]", help="A click, in mm; ':-' makes it negative. Repeat for more, in order."),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="R,A,S,R,A,S", help="Two opposite corners of a box round it, for models that know boxes."),
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="Clicks from a prompt file or Slicer markups (.mrk.json) instead.")
+    ] = None,
+    ijk: Annotated[bool, typer.Option("--ijk", help="--click and --box are voxel indices I,J,K.")] = False,
+    initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the segment, with --click or --box.")] = "Object 1",
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
+    family: FamilyOption = None,
+    base: BaseOption = None,
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="torch, onnx or onnx-int8; the latter two are exported at first use.")
+    ] = "torch",
+    server: Annotated[str | None, typer.Option(help="Address of a server; --model is then one that it serves.")] = None,
+    key: Annotated[
+        str, typer.Option(envvar="SAMMED3D_KEY", help="Your key for the server; better in the environment.")
+    ] = "",
+    ca: Annotated[
+        Path | None, typer.Option(help="Certificate (PEM) of the authority that signed the server's.")
+    ] = None,
+    no_proxy: Annotated[bool, typer.Option("--no-proxy", help="Reach the server past the proxies in use.")] = False,
+    series: SeriesOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Segment the structures that were clicked on and write the mask on the volume's own grid."""
+    if bool(click or box) == bool(points):
+        raise typer.BadParameter("Give clicks with --click or a --box, or a file of them with --points.")
+    parsed = tuple(_parse_click(text) for text in click or [])
+    given = ObjectPrompts(name, parsed, box=None if box is None else _parse_box(box))
+    with explained(debug):
+        check_place(output)
+        seconds: dict[str, float] = {}
+        with stage("Reading the volume", "read", seconds):
+            image = Volume.read(volume, series)
+        with stage("Loading the model", "load", seconds):
+            if server is None:
+                predictor: Predictor = sammed3d.load_predictor(
+                    model,
+                    device,
+                    precision,  # type: ignore[arg-type]
+                    family,
+                    base,
+                    runtime=runtime,  # type: ignore[arg-type]
+                )
+            elif (device, precision, family, base, runtime) != ("auto", "auto", None, None, "torch"):
+                raise ModelError(
+                    "With --server, device, precision, family, base and runtime are the server's: leave them out."
+                )
+            else:
+                predictor = _connect(server, model, key, ca, not no_proxy)
+        session = Session(image, predictor)
+        with stage("Segmenting", "segment", seconds):
+            _apply(session, given, points, initial, ijk, seconds)
+        with stage("Writing", "write", seconds):
+            session.save(output)
+        _print_report(_report(session, predictor, seconds), as_json)
+
+
+@app.command()
+def demo(
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo-output"),
+    debug: DebugOption = False,
+) -> None:
+    """Segment three organs of the bundled CT with a few simulated clicks each, and score them."""
+    from sammed3d import demo as demonstration  # noqa: PLC0415 - needs Pillow, which nothing else does
+
+    with explained(debug):
+        predictor = sammed3d.load_predictor(model, device)
+        table = Table("Structure", "Dice after each click", "Volume (ml)", "Seconds")
+        for result in demonstration.run(predictor, output):
+            scores = "  ".join(f"{score:.2f}" for score in result.dice)
+            table.add_row(result.name, scores, f"{result.volume_ml:.0f}", f"{result.seconds:.1f}")
+        Console().print(table)
+        print(f"Wrote {output / 'demo.seg.nrrd'} (open it in 3D Slicer with the CT), demo.png and demo.html beside it.")
+        print(f"The CT: {samples.CT_ABDOMEN}")
+        print("Your own image: sammed3d info IMAGE; sammed3d segment IMAGE --click R,A,S --output mask.seg.nrrd")
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or the name of an installed model.")],
+    folder: Annotated[Path, typer.Argument(help="Where the ONNX files go.")],
+    family: FamilyOption = None,
+    base: BaseOption = None,
+    quantise: Annotated[bool, typer.Option("--quantise", help="8-bit weights in matrix products.")] = False,
+    preprocess: Annotated[
+        bool, typer.Option("--preprocess", help="2-D models: the encoder takes RGB images of any size.")
+    ] = False,
+    single_mask: Annotated[
+        bool, typer.Option("--single-mask", help="2-D models: the decoder gives its best mask alone.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write a model as ONNX files; the folder can then be given as --model."""
+    with explained(debug):
+        from sammed3d.zoo.load import load_network, locate  # noqa: PLC0415 - needs torch
+        from sammed3d.zoo.onnx.export import OnnxOptions, export_onnx  # noqa: PLC0415
+
+        path, family = locate(checkpoint, family)
+        network, preset, name, _ = load_network(path, family, base)
+        with stage("Exporting", "export", {}):
+            export_onnx(network, preset, name, folder, OnnxOptions(quantise, preprocess, single_mask))
+        print(f"Wrote {folder}")
+
+
+@app.command()
+def info(
+    volume: VolumeArgument, series: SeriesOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Show a volume's geometry and intensities."""
+    with explained(debug):
+        report = _describe(Volume.read(volume, series))
+        if as_json:
+            print(json.dumps(report))
+            return
+        table = Table(show_header=False, box=None)
+        for key, value in report.items():
+            table.add_row(key.replace("_", " "), _words(value))
+        Console().print(table)
+
+
+def _apply(
+    session: Session,
+    given: ObjectPrompts,
+    points: Path | None,
+    initial: Path | None,
+    ijk: bool,
+    seconds: dict[str, float],
+) -> None:
+    if ijk:
+        given = _from_voxels(given, session.volume.grid)
+    objects = list(prompts.read(points)) if points else [given]
+    if initial is not None and len(objects) != 1:
+        raise PromptError(f"{points}: --initial refines one object, but this file holds {len(objects)}.")
+    for prompt in objects:
+        if prompt.initial_mask is not None and initial is None:
+            raise PromptError(f"{points}: {prompt.name!r} started from a mask; give that mask with --initial.")
+        session.add_object(prompt.name)
+        if initial is not None:
+            session.start_from(read_mask(initial, session.volume.grid))
+        for step, value in session.set_prompts(prompt).seconds.items():
+            seconds[step] = seconds.get(step, 0.0) + value
+
+
+def _from_voxels(given: ObjectPrompts, grid: Grid) -> ObjectPrompts:
+    """Turn voxel indices that were given in place of mm into mm."""
+
+    def world(index: Point3) -> Point3:
+        r, a, s = grid.to_world(index).tolist()
+        return r, a, s
+
+    clicks = tuple(Click(world(c.world), c.positive) for c in given.clicks)
+    return replace(given, clicks=clicks, box=given.box and BoxPrompt(world(given.box.begin), world(given.box.end)))
+
+
+def _connect(server: str, model: str, key: str, ca: Path | None, proxies: bool) -> Predictor:
+    from sammed3d.predictors.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
+
+    return RemotePredictor(server, model, key=key, verify=True if ca is None else str(ca), proxies=proxies)
+
+
+def _parse_click(text: str) -> Click:
+    place, _, sign = text.partition(":")
+    try:
+        r, a, s = (float(part) for part in place.split(","))
+        if sign not in ("", "+", "-"):
+            raise ValueError(sign)
+        return Click((r, a, s), sign != "-")
+    except (ValueError, PromptError) as error:
+        raise typer.BadParameter(f"{text!r} is not a click. Write R,A,S in mm, for example 12,-30.5,88:-") from error
+
+
+def _parse_box(text: str) -> BoxPrompt:
+    try:
+        r, a, s, other_r, other_a, other_s = (float(part) for part in text.split(","))
+        return BoxPrompt((r, a, s), (other_r, other_a, other_s))
+    except (ValueError, PromptError) as error:
+        raise typer.BadParameter(f"{text!r} is not a box. Write two corners in mm: R,A,S,R,A,S") from error
+
+
+def _report(session: Session, predictor: Any, seconds: dict[str, float]) -> dict[str, Any]:
+    voxel_ml = session.volume.grid.voxel_volume / 1000
+    segments = []
+    for o in session.objects:
+        voxels = 0 if o.mask is None else int(np.count_nonzero(o.mask.voxels))
+        segments.append(
+            {"name": o.name, "clicks": len(o.clicks), "voxels": voxels, "volume_ml": round(voxels * voxel_ml, 3)}
+        )
+    return {
+        "model": predictor.name,
+        "device": str(getattr(predictor, "device", "server")),
+        "precision": getattr(predictor, "precision", "the server's"),
+        "notes": list(getattr(predictor, "notes", ())),
+        "segments": segments,
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+    }
+
+
+def _print_report(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report))
+        return
+    table = Table("Segment", "Clicks", "Voxels", "Volume (ml)")
+    for s in report["segments"]:
+        table.add_row(s["name"], str(s["clicks"]), str(s["voxels"]), f"{s['volume_ml']:.2f}")
+    Console().print(table)
+    for note in report["notes"]:
+        screen.print(f"{report['model']}: {note}", style="dim", highlight=False)
+    timing = ", ".join(f"{stage} {value:.2f} s" for stage, value in report["seconds"].items())
+    screen.print(f"{report['model']} on {report['device']} ({report['precision']}): {timing}", style="dim")
+
+
+def _describe(volume: Volume) -> dict[str, Any]:
+    grid = volume.grid
+    axes = canonical_axes(grid.index_to_world)
+    letters = {axes.source[a]: ("LPI" if axes.flipped[a] else "RAS")[a] for a in range(3)}
+    corners = grid.corners()
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": [round(s, 4) for s in grid.spacing],
+        "extent_mm": [round(n * s, 1) for n, s in zip(grid.shape, grid.spacing, strict=True)],
+        "axes": "".join(letters[a] for a in range(3)),
+        "world_from": corners.min(axis=0).round(2).tolist(),
+        "world_to": corners.max(axis=0).round(2).tolist(),
+        "voxel_type": str(volume.array.dtype),
+        "intensities": [float(volume.array.min()), float(volume.array.max())],
+        "memory_mib": round(volume.array.nbytes / 2**20, 1),
+    }
+
+
+def _words(value: object) -> str:
+    return " x ".join(str(v) for v in value) if isinstance(value, list) else str(value)

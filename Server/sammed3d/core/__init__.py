@@ -1,0 +1,1 @@
+"""Geometry, interpolation, prompts: NumPy alone."""

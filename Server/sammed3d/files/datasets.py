@@ -1,0 +1,219 @@
+"""Datasets of labelled volumes on disk: which cases there are, what is in them, what is wrong with them.
+
+Three layouts are understood: nnU-Net's (version 1 and 2), a folder of image and label pairs, and a folder of cases.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sammed3d.core.geometry import Grid
+from sammed3d.errors import SAMMed3DError, VolumeError
+from sammed3d.files.volume import Volume, read_image
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+TINY_MM3 = 10.0
+"""Structures smaller than this are left out of training, as in SAM-Med3D's published preparation."""
+LAYOUTS = (
+    "an nnU-Net folder (dataset.json, imagesTr, labelsTr), folders 'images' and 'labels' with files of the same names, "
+    "or a folder of cases (image.nii.gz and label.nii.gz in each)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image with its label map.
+
+    Attributes:
+        name: tells it from the others.
+        image: file.
+        label: file; None for an image without labels.
+        names: of label values, where the dataset gives them.
+    """
+
+    name: str
+    image: Path
+    label: Path | None
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    def name_of(self, value: int) -> str:
+        """Return a structure's name."""
+        return self.names.get(value, f"label {value}")
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What a look at a case found.
+
+    Attributes:
+        name: of the case.
+        shape: voxels (I, J, K); empty if it cannot be read.
+        spacing: mm.
+        volumes_ml: of each structure, by name.
+        problems: sentences; the case cannot be used.
+        remarks: sentences; it can, but somebody should know.
+    """
+
+    name: str
+    shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+
+
+def find_cases(folder: Path) -> list[Case]:
+    """Return the cases of a dataset, sorted by name.
+
+    Raises:
+        VolumeError: it is no dataset of a known layout, or its dataset.json is damaged.
+    """
+    if (folder / "dataset.json").is_file():
+        cases = _nnunet(folder)
+    elif (folder / "images").is_dir() and (folder / "labels").is_dir():
+        cases = _pairs(folder / "images", folder / "labels")
+    else:
+        cases = _case_folders(folder)
+    if not cases:
+        raise VolumeError(f"{folder}: holds no cases. It may be {LAYOUTS}.")
+    return sorted(cases, key=lambda case: case.name)
+
+
+def read_labels(case: Case, grid: Grid) -> np.ndarray[Any, Any]:
+    """Read a case's label map (I, J, K), on the grid of its image.
+
+    Raises:
+        VolumeError: there is none, it lies on another grid, or holds something else than whole numbers.
+    """
+    if case.label is None:
+        raise VolumeError(f"{case.name}: has no label map.")
+    other, labels, _owner = read_image(case.label)
+    if other.shape != grid.shape:
+        raise VolumeError(f"{case.name}: the label map has {other.shape} voxels, the image {grid.shape}.")
+    if not other.matches(grid, tolerance=0.1 * min(grid.spacing)):
+        raise VolumeError(
+            f"{case.name}: the label map lies elsewhere than the image (origin, spacing or direction differ). "
+            "Resample it to the image, or copy the image's header if only that is wrong."
+        )
+    if labels.dtype.kind == "f" and bool((labels.astype(np.float64) % 1).any()):
+        raise VolumeError(f"{case.name}: the label map holds fractions. Save it as whole numbers.")
+    return np.array(labels)
+
+
+def check(case: Case) -> CaseReport:
+    """Look at everything that could go wrong with a case later."""
+    try:
+        volume = Volume.read(case.image)
+        shape, spacing = volume.grid.shape, tuple(round(s, 3) for s in volume.grid.spacing)
+    except SAMMed3DError as error:
+        return CaseReport(case.name, problems=(str(error),))
+    try:
+        labels = read_labels(case, volume.grid)
+    except SAMMed3DError as error:
+        return CaseReport(case.name, shape, spacing, problems=(str(error),))
+    values, counts = np.unique(labels, return_counts=True)
+    mm3 = {int(v): int(n) * volume.grid.voxel_volume for v, n in zip(values, counts, strict=True) if v != 0}
+    remarks = [
+        f"{case.name_of(v)}: {size:.1f} mm³ is less than {TINY_MM3:g} mm³ and is left out of training."
+        for v, size in mm3.items()
+        if size < TINY_MM3
+    ]
+    remarks += [f"label {v} has no name in the dataset." for v in mm3 if case.names and v not in case.names]
+    remarks += [f"{name}: not in this case." for v, name in case.names.items() if v != 0 and v not in mm3]
+    problems = [] if mm3 else ["the label map is empty."]
+    problems += [f"label {v} is negative." for v in mm3 if v < 0]
+    volumes = {case.name_of(v): size / 1000 for v, size in mm3.items()}
+    return CaseReport(case.name, shape, spacing, volumes, problems, remarks)
+
+
+def split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Draw cases for validation; the same seed gives the same ones.
+
+    Args:
+        names: of the cases. All structures of a case go to the same side.
+        share: of them that validates, 0..1.
+        seed: of the draw.
+
+    Returns:
+        The names for training and those for validation, sorted.
+    """
+    ordered = sorted(names)
+    count = round(share * len(ordered))
+    if share > 0 and len(ordered) > 1:
+        count = min(max(count, 1), len(ordered) - 1)
+    drawn = set(np.random.default_rng(seed).choice(len(ordered), count, replace=False).tolist())
+    return (
+        [name for n, name in enumerate(ordered) if n not in drawn],
+        [name for n, name in enumerate(ordered) if n in drawn],
+    )
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without the suffix of its format."""
+    return next((path.name[: -len(s)] for s in SUFFIXES if path.name.lower().endswith(s)), path.stem)
+
+
+def _nnunet(folder: Path) -> list[Case]:
+    try:
+        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        names = _label_names(about.get("labels", {}))
+    except (OSError, ValueError, AttributeError) as error:
+        raise VolumeError(
+            f"{folder / 'dataset.json'}: is damaged; nnU-Net's documentation says what it holds."
+        ) from error
+    cases = []
+    for label in _images(folder / "labelsTr"):
+        name = stem(label)
+        image = _first_existing(folder / "imagesTr", name)
+        if image is None:
+            raise VolumeError(f"{folder}: there is no image for {label.name} in imagesTr.")
+        cases.append(Case(name, image, label, names))
+    return cases
+
+
+def _label_names(labels: Mapping[str, Any]) -> dict[int, str]:
+    """Read the names of labels: {"1": "liver"} in version 1, {"liver": 1} in version 2; a region is its first label."""
+    names = {}
+    for key, value in labels.items():
+        if re.fullmatch(r"\d+", key):
+            names[int(key)] = str(value)
+        elif isinstance(value, int):
+            names[value] = key
+    names.pop(0, None)
+    return names
+
+
+def _first_existing(folder: Path, name: str) -> Path | None:
+    """Find a case's image: of several channels the first."""
+    for suffix in SUFFIXES:
+        for end in (f"_0000{suffix}", suffix):
+            if (folder / f"{name}{end}").is_file():
+                return folder / f"{name}{end}"
+    return None
+
+
+def _pairs(images: Path, labels: Path) -> list[Case]:
+    by_name = {stem(path): path for path in _images(labels)}
+    return [Case(stem(image), image, by_name.get(stem(image))) for image in _images(images)]
+
+
+def _case_folders(folder: Path) -> list[Case]:
+    cases = []
+    for image in sorted(folder.glob("*/image.nii.gz")):
+        label = image.with_name("label.nii.gz")
+        names_file = image.with_name("labels.json")
+        entries = json.loads(names_file.read_text(encoding="utf-8")) if names_file.is_file() else {}
+        names = {int(v): entry["name"] if isinstance(entry, dict) else str(entry) for v, entry in entries.items()}
+        cases.append(Case(image.parent.name, image, label if label.is_file() else None, names))
+    return cases
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*") if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))

@@ -1,0 +1,209 @@
+"""Volumes: an image array and its grid, read from files or handed over by a front end.
+
+SimpleITK reads NIfTI, NRRD, MetaImage and folders of DICOM slices. Its LPS frame and (K, J, I) arrays are turned into
+RAS and (I, J, K) here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from sammed3d.core.geometry import LPS_TO_RAS, Grid
+from sammed3d.errors import VolumeError, VolumeWarning
+from sammed3d.files import dicom, nifti
+
+Array = npt.NDArray[np.generic]
+KNOWN_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scalar 3-D image with geometry.
+
+    Attributes:
+        array: shape (I, J, K), any integer or real dtype, kept as given (never copied to another dtype).
+        grid: where the voxels lie, RAS mm.
+        name: what error messages call this volume (a file name, or a word).
+
+    Raises:
+        VolumeError: not 3-D, not a scalar image, shape and grid disagree, no finite voxel, or all voxels are equal.
+
+    NaN and infinite voxels are replaced by the smallest finite value, with a `VolumeWarning`.
+    """
+
+    array: Array
+    grid: Grid
+    name: str = "the volume"
+    _owner: object = field(default=None, repr=False)  # keeps alive the ITK buffer that `array` is a view of
+
+    def __post_init__(self) -> None:
+        _check_kind(self.array, self.name)
+        if self.array.shape != self.grid.shape:
+            raise VolumeError(f"{self.name}: the array is {self.array.shape} but its grid is {self.grid.shape}.")
+        low, high = self._range()
+        if low == high:
+            raise VolumeError(
+                f"{self.name}: all voxels have the same value ({low:g}), so there is nothing to segment. "
+                "Check that the right file was chosen."
+            )
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], series: int | None = None) -> Volume:
+        """Read an image file (NIfTI, NRRD, MHA, ...) or a folder of DICOM slices.
+
+        Args:
+            path: the file or folder.
+            series: which series (0, 1, ...) of a DICOM folder that holds several.
+
+        Raises:
+            VolumeError: names the file and says what to do about it.
+        """
+        grid, array, owner = read_image(path, series)
+        return cls(array, grid, Path(path).name or str(path), owner)
+
+    def _range(self) -> tuple[float, float]:
+        """Return the smallest and largest value; repairs non-finite voxels on the way."""
+        if np.issubdtype(self.array.dtype, np.floating):
+            # min and max carry NaN and infinity through, so two passes without a temporary find any of them.
+            low, high = float(self.array.min()), float(self.array.max())
+            if not (np.isfinite(low) and np.isfinite(high)):
+                return self._replace_non_finite()
+            return low, high
+        return float(self.array.min()), float(self.array.max())
+
+    def _replace_non_finite(self) -> tuple[float, float]:
+        array = np.array(self.array, order="K")
+        low, high, count = np.inf, -np.inf, 0
+        for k in range(array.shape[2]):
+            finite = np.isfinite(array[:, :, k])
+            count += finite.size - int(finite.sum())
+            low = min(low, array[:, :, k].min(where=finite, initial=np.inf))
+            high = max(high, array[:, :, k].max(where=finite, initial=-np.inf))
+        if low > high:
+            raise VolumeError(f"{self.name}: no voxel has a finite value. The file is damaged; export it again.")
+        for k in range(array.shape[2]):
+            plane = array[:, :, k]
+            plane[~np.isfinite(plane)] = low
+        object.__setattr__(self, "array", array)
+        warnings.warn(
+            f"{self.name}: {count} NaN or infinite voxels were treated as the smallest value ({low:g}).",
+            VolumeWarning,
+            stacklevel=4,
+        )
+        return float(low), float(high)
+
+
+def read_image(path: str | os.PathLike[str], series: int | None = None) -> tuple[Grid, Array, object]:
+    """Read any scalar image: its grid, its voxels (I, J, K), and an object that has to live as long as they do.
+
+    Raises:
+        VolumeError: names the file and says what to do about it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise VolumeError(f"{path}: there is no such file or folder.")
+    return _read_folder(path, series) if path.is_dir() else _read_file(path)
+
+
+def grid_of(image: Any) -> Grid:
+    """Return the RAS grid of a `sitk.Image`, or of the file whose header a `sitk.ImageFileReader` has read.
+
+    Of an image with more than three axes, the grid of the first three.
+    """
+    axes = len(image.GetSize())
+    lps = np.eye(4)
+    lps[:3, :3] = np.reshape(image.GetDirection(), (axes, axes))[:3, :3] * np.array(image.GetSpacing()[:3])
+    lps[:3, 3] = image.GetOrigin()[:3]
+    return Grid(image.GetSize()[:3], LPS_TO_RAS @ lps)
+
+
+def image_on(grid: Grid, pixel_type: int) -> sitk.Image:
+    """Return an empty ITK image with this grid.
+
+    Raises:
+        VolumeError: the axes are not perpendicular; no image file format that ITK writes can express that.
+    """
+    lps = LPS_TO_RAS @ grid.index_to_world
+    spacing = np.array(grid.spacing)
+    direction = lps[:3, :3] / spacing
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+        raise VolumeError(
+            "This grid is sheared (its axes are not perpendicular), which image files cannot express. "
+            "Harden or remove the transform, or resample the volume, and save again."
+        )
+    image = sitk.Image(list(grid.shape), pixel_type)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def _read_folder(path: Path, series: int | None) -> tuple[Grid, Array, object]:
+    image = dicom.read_series(path, series)
+    return grid_of(image), array_of(image), image
+
+
+def _read_file(path: Path) -> tuple[Grid, Array, object]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        _check_header(reader, path.name)
+        grid = grid_of(reader)
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            return grid, nifti.read_voxels(path, reader), None
+        reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise VolumeError(_explain(path, str(error))) from error
+    return grid, array_of(image), image
+
+
+def array_of(image: sitk.Image) -> Array:
+    """View the voxels of an ITK image as (I, J, K); the view is only valid while the image lives."""
+    view: Array = sitk.GetArrayViewFromImage(image).T  # (K, J, I) -> (I, J, K), no copy
+    return view
+
+
+def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
+    size = reader.GetSize()
+    if len(size) == 2:
+        raise VolumeError(f"{name}: this is a 2-D image. Give a 3-D volume, or the folder of all its slices.")
+    if any(n != 1 for n in size[3:]):
+        raise VolumeError(
+            f"{name}: this image has {len(size)} dimensions (size {size}). Extract one 3-D frame and use that."
+        )
+    if reader.GetNumberOfComponents() != 1:
+        raise VolumeError(
+            f"{name}: every voxel has {reader.GetNumberOfComponents()} values (colour or vector image). "
+            "Convert it to one grey value per voxel."
+        )
+
+
+def _check_kind(array: Array, name: str) -> None:
+    if array.ndim != 3:
+        raise VolumeError(f"{name}: expected a 3-D array, got shape {array.shape}. Extract one 3-D frame.")
+    if array.size == 0:
+        raise VolumeError(f"{name}: the volume is empty (shape {array.shape}).")
+    kind = array.dtype.kind
+    if kind not in "iuf":
+        raise VolumeError(f"{name}: voxels of type {array.dtype} cannot be used; convert them to integers or reals.")
+
+
+def _explain(path: Path, itk_message: str) -> str:
+    if "orthonormal" in itk_message:
+        return (
+            f"{path.name}: the image axes in its header are not perpendicular. "
+            "Resample the image to a regular grid (for example with 3D Slicer's Resample Scalar Volume) and use that."
+        )
+    if "Unable to determine ImageIO reader" in itk_message and not path.name.lower().endswith(KNOWN_SUFFIXES):
+        return f"{path.name}: not an image file that can be read. Use NIfTI, NRRD, MHA or a folder of DICOM slices."
+    return f"{path.name}: the file is damaged or incomplete and cannot be read. Copy or export it again."

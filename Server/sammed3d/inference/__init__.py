@@ -1,0 +1,1 @@
+"""From prompts to masks: what the network sees, the way back, sessions."""

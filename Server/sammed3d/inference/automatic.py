@@ -1,0 +1,331 @@
+"""Find all objects of a volume or region without a click: a grid of points, each of them a click of its own.
+
+The region is covered by overlapping patches. Each is encoded once and decoded for all its points, in batches. Masks
+that change little when their threshold moves (stable ones) and have a plausible size are kept; of several that say the
+same, the most stable one. Points in a mask that was kept are not asked any more. The same object seen in two patches
+overlaps where the patches do, and becomes one instance.
+
+Source of the idea: segment-anything `automatic_mask_generator.py`, in 2-D. It ranks by the model's own score too, which
+SAM-Med3D never trained.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.core.geometry import Box, Index3
+from sammed3d.core.interpolation import Float32, resize
+from sammed3d.core.prompts import Click
+from sammed3d.errors import ModelError, PromptError, VolumeError
+from sammed3d.files.volume import Volume
+from sammed3d.inference.compositing import MARGIN, BoxedMask, Layer, paint
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import Patch, cut_patch
+from sammed3d.inference.predictor import Cancellation, PatchClick
+from sammed3d.inference.preset import Preset
+
+Progress = Callable[[int, int], None]
+
+
+class EachPredictor(Protocol):
+    """A predictor that answers many single clicks on one patch at once; see `TorchPredictor.predict_each`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def preset(self) -> Preset: ...
+
+    def predict_each(
+        self, patch: Patch, clicks: Sequence[PatchClick], passes: int, cancellation: Cancellation | None
+    ) -> Float32: ...
+
+
+@dataclass(frozen=True)
+class AutomaticSettings:
+    """What counts as an object.
+
+    Attributes:
+        distance: between neighbouring points of the grid, mm; objects much smaller than that are missed.
+        stability: smallest share of the voxels above -`offset` that is above +`offset` too.
+        offset: in logits.
+        smallest: volume in ml.
+        largest: volume in ml.
+        overlap: intersection over union from which on two masks are the same object.
+        passes: how often a point is decoded; the second time, with the first answer as mask prompt, masks are steadier.
+        batch: points that are decoded together.
+
+    Stability and offset suit the default model. Models with steeper logits, as SAM's, allow 0.9 at 1.0.
+
+    Raises:
+        PromptError: a value makes no sense.
+    """
+
+    distance: float = 12.0
+    stability: float = 0.6
+    offset: float = 0.5
+    smallest: float = 0.1
+    largest: float = math.inf
+    overlap: float = 0.5
+    passes: int = 2
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        if self.distance <= 0 or self.offset <= 0 or min(self.batch, self.passes) < 1:
+            raise PromptError("Distance, offset, passes and batch must be above 0.")
+        if not (0 <= self.stability <= 1 and 0 < self.overlap < 1):
+            raise PromptError("Stability and overlap are shares between 0 and 1.")
+        if self.smallest > self.largest:
+            raise PromptError(f"The smallest volume, {self.smallest} ml, is above the largest, {self.largest} ml.")
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """An object that was found.
+
+    Attributes:
+        mask: on the volume's grid.
+        click: the point whose mask was the most stable one.
+        stability: of that mask, 0..1.
+        volume_ml: its size.
+    """
+
+    mask: BoxedMask
+    click: Click
+    stability: float
+    volume_ml: float
+
+
+class AutomaticMaskGenerator:
+    """Find all objects that a 3-D model sees.
+
+    Args:
+        predictor: the model.
+        settings: what counts as an object.
+
+    Raises:
+        ModelError: the model works slice by slice.
+
+    Example:
+        >>> nodules = AutomaticSettings(distance=6, smallest=0.03, largest=15)
+        >>> for instance in AutomaticMaskGenerator(predictor, nodules).generate(volume, lungs): ...
+    """
+
+    def __init__(self, predictor: EachPredictor, settings: AutomaticSettings | None = None) -> None:
+        if predictor.preset.by_slice:
+            raise ModelError(f"{predictor.name}: works slice by slice. Objects are found with 3-D models only.")
+        self._predictor = predictor
+        self.settings = settings or AutomaticSettings()
+
+    def generate(
+        self,
+        volume: Volume,
+        region: npt.NDArray[np.generic] | None = None,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> list[Instance]:
+        """Return the objects, most stable first.
+
+        Args:
+            volume: the image.
+            region: mask (I, J, K): points are set where it is not 0; None for the whole volume.
+            progress: called with the points done and their number.
+            cancellation: stops the search.
+
+        Raises:
+            VolumeError: the region has another shape, or no point of the grid falls into it.
+            PredictionCancelled: `cancellation` was used.
+        """
+        if region is not None and region.shape != volume.grid.shape:
+            raise VolumeError(f"The region's shape {region.shape} is not the volume's {volume.grid.shape}.")
+        lattice = Lattice(volume.grid, self._predictor.preset.spacing)
+        points = self._points(lattice, volume, region)
+        if not points:
+            raise VolumeError("No point of the grid falls into the region. Choose a smaller distance.")
+        found: list[_Found] = []
+        done = 0
+        for window, inside in _windows(lattice, self._predictor.preset.patch_shape, points):
+            if cancellation is not None:
+                cancellation.enter("cut")
+            for candidate in self._candidates(volume, lattice, window, inside, cancellation):
+                _merge(found, candidate, self.settings.overlap)
+            done += len(inside)
+            if progress is not None:
+                progress(done, len(points))
+        instances = [self._instance(volume, lattice, each) for each in found]
+        kept = (each for each in instances if each is not None and self._is_plausible(each.volume_ml))
+        return sorted(kept, key=lambda each: -each.stability)
+
+    def _points(
+        self, lattice: Lattice, volume: Volume, region: npt.NDArray[np.generic] | None
+    ) -> list[tuple[int, int, int]]:
+        """Place the grid of points, in lattice samples, centred in the volume."""
+        axes = []
+        for size, spacing in zip(lattice.shape, self._predictor.preset.spacing, strict=True):
+            step = max(1, round(self.settings.distance / spacing))
+            axes.append(range(((size - 1) % step) // 2, size, step))
+        points = list(itertools.product(axes[0], axes[1], axes[2]))
+        if region is None:
+            return points
+        index = np.rint(volume.grid.to_index(lattice.grid.to_world(np.array(points)))).astype(int)
+        i, j, k = np.clip(index, 0, np.array(volume.grid.shape) - 1).T
+        return [point for point, inside in zip(points, region[i, j, k] != 0, strict=True) if inside]
+
+    def _candidates(
+        self,
+        volume: Volume,
+        lattice: Lattice,
+        window: Box,
+        points: list[Index3],
+        cancellation: Cancellation | None,
+    ) -> Iterator[_Found]:
+        """Yield the masks of a patch that are worth keeping, each of them once, most stable first."""
+        try:
+            patch = cut_patch(volume, lattice, window, self._predictor.preset)
+        except VolumeError:  # nothing is in this patch: air, or padding
+            return
+        chosen: list[_Candidate] = []
+        waiting = [points[n] for n in np.random.default_rng(0).permutation(len(points))]  # neighbours in other batches
+        while waiting:
+            batch, waiting = waiting[: self.settings.batch], waiting[self.settings.batch :]
+            clicks = [PatchClick(_within(point, window), True) for point in batch]
+            answers = self._predictor.predict_each(patch, clicks, self.settings.passes, cancellation)
+            for point, low_res in zip(batch, answers, strict=True):
+                candidate = self._judge(point, window, low_res)
+                if candidate is not None:
+                    _choose(chosen, candidate, self.settings.overlap)
+            waiting = [point for point in waiting if not any(c.holds(point, window) for c in chosen)]
+        for candidate in chosen:
+            shape = BoxedMask.of(resize(candidate.low_res, window.shape) > 0)
+            if shape is not None:
+                placed = BoxedMask(shape.box.shifted(window.begin), shape.voxels)
+                yield _Found(candidate.point, candidate.stability, [_Seen(window, candidate.low_res, placed)])
+
+    def _judge(self, point: Index3, window: Box, low_res: Float32) -> _Candidate | None:
+        """Return the mask of a point if it is stable, of plausible size, and about that point."""
+        inside = low_res > 0
+        if not inside[_cell(point, window, inside.shape)]:
+            return None
+        loose = int(np.count_nonzero(low_res > -self.settings.offset))
+        stability = int(np.count_nonzero(low_res > self.settings.offset)) / max(1, loose)
+        voxel_ml = math.prod(window.shape) / inside.size * math.prod(self._predictor.preset.spacing) / 1000
+        size = np.count_nonzero(inside) * voxel_ml
+        coarse = self.settings.smallest - 2 * voxel_ml <= size <= 2 * self.settings.largest  # the final size counts
+        if stability < self.settings.stability or not coarse:
+            return None
+        return _Candidate(point, float(stability), low_res.copy(), inside)
+
+    def _instance(self, volume: Volume, lattice: Lattice, found: _Found) -> Instance | None:
+        """Paint what was found at the volume's own resolution."""
+        mask: BoxedMask | None = None
+        layers: list[Layer] = []
+        for n, seen in enumerate(found.seen):
+            layers.append(Layer(seen.window, seen.low_res, soft=n > 0))
+            mask = paint(lattice, layers, None, mask)
+        if mask is None:
+            return None
+        size = int(np.count_nonzero(mask.voxels)) * volume.grid.voxel_volume / 1000
+        r, a, s = lattice.grid.to_world(found.point).tolist()
+        return Instance(mask, Click((r, a, s)), found.stability, size)
+
+    def _is_plausible(self, volume_ml: float) -> bool:
+        return self.settings.smallest <= volume_ml <= self.settings.largest
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A mask of one point in one patch."""
+
+    point: Index3
+    stability: float
+    low_res: Float32
+    inside: npt.NDArray[np.bool_]
+
+    def holds(self, point: Index3, window: Box) -> bool:
+        """Whether a point lies in the mask."""
+        return bool(self.inside[_cell(point, window, self.inside.shape)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """An object in one patch: low-res logits, and the mask in samples of the lattice."""
+
+    window: Box
+    low_res: Float32
+    mask: BoxedMask
+
+
+@dataclass(eq=False)
+class _Found:
+    """An object, as one patch or several show it."""
+
+    point: Index3
+    stability: float
+    seen: list[_Seen]
+
+
+def _choose(chosen: list[_Candidate], new: _Candidate, overlap: float) -> None:
+    """Add a mask of a patch, or let it take the place of less stable ones of the same object."""
+    same = [c for c in chosen if _iou(c.inside, new.inside) > overlap]
+    if all(c.stability < new.stability for c in same):
+        chosen[:] = [c for c in chosen if c not in same] + [new]
+
+
+def _merge(found: list[_Found], new: _Found, overlap: float) -> None:
+    """Add an object of a further patch; those that look like it where the patches overlap are parts of the same one."""
+    parts = [known for known in found if any(_same(a, b, overlap) for a in known.seen for b in new.seen)]
+    best = max([new, *parts], key=lambda part: part.stability)
+    found[:] = [known for known in found if known not in parts]
+    found.append(_Found(best.point, best.stability, [seen for part in (*parts, new) for seen in part.seen]))
+
+
+def _same(one: _Seen, other: _Seen, overlap: float) -> bool:
+    common = one.window.intersection(other.window)
+    if common is None or one.window == other.window or one.mask.box.intersection(other.mask.box) is None:
+        return False
+    return _iou(one.mask.cut(common) > 0, other.mask.cut(common) > 0) > overlap
+
+
+def _iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    union = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / union if union else 0.0
+
+
+def _windows(lattice: Lattice, shape: Index3, points: list[Index3]) -> Iterator[tuple[Box, list[Index3]]]:
+    """Cover the lattice with overlapping windows; yields those that have points, each point in its best window."""
+    starts = [_starts(size, n) for size, n in zip(lattice.shape, shape, strict=True)]
+    inside: dict[Index3, list[Index3]] = {}
+    for point in points:
+        a, b, c = (
+            begins[int(np.argmin(np.abs(p - n / 2 - np.array(begins))))]
+            for p, n, begins in zip(point, shape, starts, strict=True)
+        )
+        inside.setdefault((a, b, c), []).append(point)
+    for begin in sorted(inside):
+        yield Box((0, 0, 0), shape).shifted(begin), inside[begin]
+
+
+def _starts(size: int, window: int) -> list[int]:
+    """Return where windows begin along an axis: they overlap by the part in which layers fade."""
+    if size <= window:
+        return [-math.ceil((window - size) / 2)]
+    count = math.ceil((size - window) / max(1, window - 2 * MARGIN)) + 1
+    return [round(n * (size - window) / (count - 1)) for n in range(count)]
+
+
+def _within(point: Index3, window: Box) -> tuple[float, float, float]:
+    a, b, c = (float(p - begin) for p, begin in zip(point, window.begin, strict=True))
+    return a, b, c
+
+
+def _cell(point: Index3, window: Box, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the low-res voxel of a lattice sample."""
+    within = _within(point, window)
+    return tuple(int(v * m / n) for v, n, m in zip(within, window.shape, shape, strict=True))

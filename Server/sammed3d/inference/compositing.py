@@ -1,0 +1,219 @@
+"""Layers: the patches of one object painted over one another, and the mask that results.
+
+Each patch in which the user clicked leaves a layer: the low-res logits of its last click. Layers are composited in
+order, like paint with soft edges. A layer is opaque in its inner part and fades out linearly over the last `MARGIN`
+samples before each of its faces, so neither a seam nor a straight cut appears where it meets what was there before.
+Outside its window a layer changes nothing. The first layer of a new object has nothing to blend with and is opaque
+throughout; a face at the end of the volume does not fade either.
+
+With opacity a, layer logits n and accumulated (premultiplied) logits and cover L, A:
+L <- a n + (1 - a) L and A <- a + (1 - a) A. The logits of a voxel are L + (1 - A) b, where b is +-`MASK_LOGIT` from the
+mask that the object started from, taken at the volume's own resolution. The mask is where they are above 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.core.geometry import Box, Index3
+from sammed3d.core.interpolation import Float32, interpolate, interpolate_slabs, resize
+from sammed3d.inference.lattice import Lattice
+
+Mask = npt.NDArray[np.uint8]
+MARGIN = 16
+"""Lattice samples (24 mm at 1.5 mm) at each face of a window where a layer fades, and where a click opens a new one."""
+MASK_LOGIT = 6.9
+"""Logit that stands for a voxel of an existing mask: probability 0.999."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoxedMask:
+    """A binary mask of which only a box is stored; all voxels outside the box are 0.
+
+    Attributes:
+        box: box of volume voxels (I, J, K).
+        voxels: uint8 0/1, shape of the box.
+    """
+
+    box: Box
+    voxels: Mask
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of box and voxels."""
+        head = repr((self.box.begin, self.box.end)).encode()
+        return hashlib.sha256(head + self.voxels.tobytes("F")).hexdigest()
+
+    @classmethod
+    def of(cls, mask: npt.NDArray[np.generic]) -> BoxedMask | None:
+        """Store the bounding box of a whole mask; None for an empty one."""
+        box = Box.around(mask)
+        return None if box is None else cls(box, np.asfortranarray(mask[box.slices] != 0).astype(np.uint8))
+
+    def full(self, shape: Index3) -> Mask:
+        """Return the mask of the whole grid, uint8 (I, J, K)."""
+        result = np.zeros(shape, np.uint8, order="F")
+        result[self.box.slices] = self.voxels
+        return result
+
+    def cut(self, box: Box) -> Mask:
+        """Return the mask in any box."""
+        result = np.zeros(box.shape, np.uint8, order="F")
+        common = box.intersection(self.box)
+        if common is not None:
+            result[common.within(box)] = self.voxels[common.within(self.box)]
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What the network said in one window.
+
+    Attributes:
+        window: the patch's lattice box.
+        low_res: its newest low-res logits, axes R, A, S.
+        soft: whether it fades towards its faces.
+    """
+
+    window: Box
+    low_res: Float32
+    soft: bool
+
+
+def changed_box(before: BoxedMask | None, after: BoxedMask | None) -> Box | None:
+    """Return the smallest box of voxels in which two masks differ; None where they are equal."""
+    boxes = [m.box for m in (before, after) if m is not None]
+    if not boxes:
+        return None
+    union = boxes[0].union(boxes[-1])
+    old, new = (m.cut(union) if m is not None else np.zeros(union.shape, np.uint8) for m in (before, after))
+    found = Box.around(old != new)
+    return None if found is None else found.shifted(union.begin)
+
+
+def mask_prompt(
+    lattice: Lattice, window: Box, low_res_shape: Index3, layers: Sequence[Layer], base: BoxedMask | None
+) -> Float32:
+    """Return the object as it stands, seen through a window: low-res logits for the network's mask prompt."""
+    logits, cover = _composite(lattice, window, layers)
+    occupied: Float32 | float = 0.0 if base is None else _occupancy(lattice, window, base)
+    seen = logits + (1 - cover) * np.float32(MASK_LOGIT) * (2 * occupied - 1)
+    return _mean_pool(seen, low_res_shape)
+
+
+def paint(
+    lattice: Lattice, layers: Sequence[Layer], base: BoxedMask | None, before: BoxedMask | None
+) -> BoxedMask | None:
+    """Return the mask after the last of `layers`.
+
+    Args:
+        lattice: of the volume.
+        layers: all layers of the object, in order.
+        base: the mask that the object started from.
+        before: the mask that results without the last layer; it stays as it is outside the last layer's window.
+    """
+    window = layers[-1].window
+    region = lattice.covered(window)
+    if region is None:
+        return before
+    logits, cover = _composite(lattice, window, layers)
+    painted = _threshold(lattice, window, logits, cover, base)
+    return _replace(before, region, painted)
+
+
+def _composite(lattice: Lattice, window: Box, layers: Sequence[Layer]) -> tuple[Float32, Float32]:
+    """Premultiplied logits and cover of all layers in a window, axes R, A, S."""
+    logits = np.zeros(window.shape, np.float32)
+    cover = np.zeros(window.shape, np.float32)
+    for layer in layers:
+        common = window.intersection(layer.window)
+        if common is None:
+            continue
+        full = resize(layer.low_res, layer.window.shape)
+        opacity = _opacity(lattice, layer)[common.within(layer.window)]
+        here = common.within(window)
+        logits[here] += opacity * (full[common.within(layer.window)] - logits[here])
+        cover[here] += opacity * (1 - cover[here])
+    return logits, cover
+
+
+def _opacity(lattice: Lattice, layer: Layer) -> Float32:
+    ramps = []
+    for count, (lower, upper) in zip(layer.window.shape, lattice.borders_inside(layer.window), strict=True):
+        ramp = np.ones(count, np.float32)
+        fade = (np.arange(min(MARGIN, count), dtype=np.float32) + 0.5) / MARGIN
+        if layer.soft and lower:
+            ramp[: len(fade)] = fade
+        if layer.soft and upper:
+            ramp[::-1][: len(fade)] = np.minimum(ramp[::-1][: len(fade)], fade)
+        ramps.append(ramp)
+    result: Float32 = np.minimum(np.minimum(ramps[0][:, None, None], ramps[1][None, :, None]), ramps[2][None, None, :])
+    return result
+
+
+def _threshold(
+    lattice: Lattice, window: Box, logits: Float32, cover: Float32, base: BoxedMask | None
+) -> BoxedMask | None:
+    """Resample the composited logits to the volume's voxels in a window and keep where they are above 0."""
+    if base is None:  # then b is the same everywhere, and can be blended in on the lattice
+        logits = logits - (1 - cover) * np.float32(MASK_LOGIT)
+        cover = np.ones_like(cover)
+    candidates = Box.around((logits > 0) | (cover < 1))
+    near = candidates and candidates.shifted(window.begin).grown(1).intersection(window)
+    target = near and lattice.covered(near)
+    if not target:
+        return None
+    weights = lattice.painting(window, target)
+    mask = np.empty(target.shape, np.uint8, order="F")
+    slabs = interpolate_slabs(lattice.to_file_order(logits), weights)
+    if base is None or cover.min() == 1:
+        for k, slab in slabs:
+            mask[:, :, k : k + slab.shape[2]] = slab > 0
+    else:
+        start = np.where(base.cut(target), np.float32(MASK_LOGIT), np.float32(-MASK_LOGIT))
+        covers = interpolate_slabs(lattice.to_file_order(cover), weights)
+        for (k, slab), (_, covered) in zip(slabs, covers, strict=True):
+            here = np.s_[:, :, k : k + slab.shape[2]]
+            mask[here] = slab + (1 - covered) * start[here] > 0
+    return cropped(BoxedMask(target, mask))
+
+
+def _occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:
+    """Sample a mask of the volume on the lattice: 0..1, axes R, A, S."""
+    i, j, k = lattice.sampling(window)
+    used = Box((i.begin, j.begin, k.begin), (i.end, j.end, k.end))
+    weights = (i.after(used.begin[0]), j.after(used.begin[1]), k.after(used.begin[2]))
+    return lattice.to_canonical(interpolate(mask.cut(used), weights))
+
+
+def _mean_pool(field: Float32, shape: Index3) -> Float32:
+    a, b, c = (n // m for n, m in zip(field.shape, shape, strict=True))
+    blocks = np.ascontiguousarray(field).reshape(shape[0], a, shape[1], b, shape[2], c)
+    result: Float32 = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    return result
+
+
+def _replace(before: BoxedMask | None, region: Box, painted: BoxedMask | None) -> BoxedMask | None:
+    """Return `before` with everything in `region` replaced by `painted` (which lies in it)."""
+    if before is None:
+        return painted
+    box = before.box if painted is None else before.box.union(painted.box)
+    voxels = before.cut(box)
+    stale = region.intersection(box)
+    if stale is not None:
+        voxels[stale.within(box)] = 0
+    if painted is not None:
+        voxels[painted.box.within(box)] = painted.voxels
+    return cropped(BoxedMask(box, voxels))
+
+
+def cropped(mask: BoxedMask) -> BoxedMask | None:
+    """Return a mask with the smallest box that holds it; None for an empty one."""
+    inner = Box.around(mask.voxels)
+    return None if inner is None else BoxedMask(inner.shifted(mask.box.begin), mask.voxels[inner.slices])

@@ -1,0 +1,80 @@
+"""Patches: the network's input, cut from a volume, resampled and normalised."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.core.geometry import Box, Grid
+from sammed3d.core.interpolation import Array, Float32, as_float32, interpolate
+from sammed3d.errors import VolumeError
+from sammed3d.files.volume import Volume
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.preset import Preset
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """One window of a volume as the network sees it.
+
+    Attributes:
+        voxels: preset.patch_shape float32, axes R, A, S, normalised; read-only.
+        window: the lattice box it covers; parts outside the volume were padded with 0 before normalisation.
+        grid: where its voxels lie, RAS mm.
+    """
+
+    voxels: Float32
+    window: Box
+    grid: Grid
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the voxels (hex): the patch's name in caches and on the wire."""
+        return hashlib.sha256(self.voxels.data).hexdigest()
+
+
+def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> Patch:
+    """Cut a window out of a volume; only the voxels under the window are read and resampled.
+
+    Raises:
+        VolumeError: the window holds nothing to normalise by (no voxel above 0, or all of them equal).
+    """
+
+    def convert(voxels: Array) -> Float32:
+        return adjust_intensities(voxels, preset)
+
+    sampled = interpolate(volume.array, lattice.sampling(window), convert)
+    voxels = np.ascontiguousarray(lattice.to_canonical(sampled))
+    if preset.normalisation == "zscore_positive":
+        voxels = _zscore_positive(voxels, volume.name)
+    voxels.flags.writeable = False
+    return Patch(voxels, window, lattice.grid.window(window.begin, window.shape))
+
+
+def adjust_intensities(voxels: Array, preset: Preset) -> Float32:
+    """Return voxels as float32, clamped and rescaled as the preset says."""
+    result = as_float32(voxels)
+    if preset.clamp is not None:
+        low, high = preset.clamp
+        np.clip(result, low, high, out=result)
+        if preset.rescale:
+            result -= low
+            result /= high - low
+    return result
+
+
+def _zscore_positive(voxels: Float32, name: str) -> Float32:
+    rounding = np.finfo(np.float32).eps * np.abs(voxels).max()
+    positive: npt.NDArray[np.float32] = voxels[voxels > rounding]  # interpolated zeros are zeros, whatever the rounding
+    deviation = float(positive.std(ddof=1, dtype=np.float64)) if positive.size > 1 else 0.0
+    if deviation == 0:
+        raise VolumeError(
+            f"{name}: around this click there is nothing to normalise by (no varying intensities above 0). "
+            "Click inside the body; if the image stores tissue as negative numbers, shift its intensities."
+        )
+    result: Float32 = (voxels - np.float32(positive.mean(dtype=np.float64))) / np.float32(deviation)
+    return result

@@ -1,0 +1,151 @@
+"""From an object's prompts to its mask with a 3-D model. The spine of the product, one station after the other.
+
+Which patch a prompt goes to is decided by the prompts alone:
+
+- A box opens a patch round its middle; what of it lies outside of the patch is cut off.
+- The first click opens a patch round it. For a new object that is the first positive click; negative ones before it
+  are applied right after it.
+- A click in the inner part of the current patch goes to it: at least `MARGIN` samples from those of its faces that lie
+  inside the volume.
+- Any other click goes to an earlier patch that has it in its inner part, or opens a new one round it. The object as it
+  stands is carried in as mask prompt, and the new result is laid over the old one as `compositing.py` describes.
+
+Consecutive clicks of one patch are a stage. All results are kept by the chain of stages that led to them, so replaying
+known prompts asks the network nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sammed3d.core.cache import LRUCache
+from sammed3d.core.geometry import Box, Index3
+from sammed3d.core.interpolation import Float32
+from sammed3d.core.prompts import BoxPrompt
+from sammed3d.files.volume import Volume
+from sammed3d.inference.compositing import MARGIN, BoxedMask, Layer, mask_prompt, paint
+from sammed3d.inference.inferer import PromptState, in_effect, timed
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import Patch, cut_patch
+from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Predictor
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Consecutive clicks that go to one patch.
+
+    Attributes:
+        window: the patch's box of the lattice.
+        clicks: in voxels of the patch.
+        box: before the clicks, in voxels of the patch; or None.
+    """
+
+    window: Box
+    clicks: tuple[PatchClick, ...]
+    box: PatchBox | None = None
+
+
+Chain = tuple[str | Stage | None, ...]
+"""Digest of the mask an object started from, then its stages: names a result."""
+
+
+class PatchInferer:
+    """Evaluate prompts patch by patch; see `inferer.Inferer`.
+
+    Low-res logits are kept for every state ever evaluated (128 KiB each); patches and masks in bounded caches, from
+    which they are made again when needed.
+    """
+
+    def __init__(self, volume: Volume, predictor: Predictor) -> None:
+        self._volume = volume
+        self._predictor = predictor
+        self._lattice = Lattice(volume.grid, predictor.preset.spacing)
+        self._low_res: dict[Chain, Float32] = {}
+        self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
+        self._masks: LRUCache[BoxedMask] = LRUCache(64 * MIB, lambda mask: mask.voxels.nbytes)
+
+    def mask_of(
+        self, state: PromptState, cancellation: Cancellation | None = None
+    ) -> tuple[BoxedMask | None, dict[str, float]]:
+        """Return the mask of prompts, and the seconds spent by stage ("cut", "encode", "decode", "paint").
+
+        Raises:
+            PredictionCancelled: `cancellation` was used.
+            VolumeError: a patch cannot be normalised.
+        """
+        seconds: dict[str, float] = {}
+        cancellation = cancellation or Cancellation()
+        mask = state.base
+        chain: Chain = (None if state.base is None else state.base.digest,)
+        layers: list[Layer] = []
+        for stage in self._stages(state):
+            chain = (*chain, stage)
+            soft = bool(layers) or state.base is not None
+            low_res = self._low_res.get(chain)
+            if low_res is None:
+                cancellation.enter("cut")
+                with timed(seconds, "cut"):
+                    patch = self._patch(stage.window)
+                    shape = self._predictor.preset.low_res_shape
+                    initial = mask_prompt(self._lattice, stage.window, shape, layers, state.base) if soft else None
+                prediction = self._predictor.predict(patch, stage.clicks, initial, cancellation, stage.box)
+                for name, value in prediction.seconds.items():
+                    seconds[name] = seconds.get(name, 0.0) + value
+                low_res = self._low_res[chain] = prediction.low_res
+            layers.append(Layer(stage.window, low_res, soft))
+            cancellation.enter("paint")
+            with timed(seconds, "paint"):
+                mask = self._painted(chain, layers, state.base, mask)
+        return mask, seconds
+
+    def _stages(self, state: PromptState) -> list[Stage]:
+        stages: list[tuple[Box, list[PatchClick]]] = []
+        shape = self._predictor.preset.patch_shape
+        box = None
+        if state.box is not None:
+            stages.append((self._lattice.window_at(state.box.middle, shape), []))
+            box = self._in_window(state.box, stages[0][0])
+        for click in in_effect(state):
+            sample = self._lattice.nearest(click.world)
+            window = stages[-1][0] if stages else None
+            if window is None or not self._is_inner(window, sample):
+                earlier = (w for w, _ in stages if self._is_inner(w, sample))
+                stages.append((next(earlier, None) or self._lattice.window_at(click.world, shape), []))
+            x, y, z = (float(s - b) for s, b in zip(sample, stages[-1][0].begin, strict=True))
+            stages[-1][1].append(PatchClick((x, y, z), click.positive))
+        return [Stage(window, tuple(clicks), None if n else box) for n, (window, clicks) in enumerate(stages)]
+
+    def _in_window(self, box: BoxPrompt, window: Box) -> PatchBox:
+        samples = np.rint(self._lattice.grid.to_index(box.corners)) - window.begin
+        inside = np.clip(samples, 0, np.array(window.shape) - 1)
+        (a, b, c), (d, e, f) = inside.min(axis=0).tolist(), inside.max(axis=0).tolist()
+        return PatchBox((a, b, c), (d, e, f))
+
+    def _is_inner(self, window: Box, sample: Index3) -> bool:
+        faces = self._lattice.borders_inside(window)
+        return all(
+            b + (MARGIN if lower else 0) <= s < e - (MARGIN if upper else 0)
+            for s, b, e, (lower, upper) in zip(sample, window.begin, window.end, faces, strict=True)
+        )
+
+    def _patch(self, window: Box) -> Patch:
+        patch = self._patches.get(window)
+        if patch is None:
+            patch = cut_patch(self._volume, self._lattice, window, self._predictor.preset)
+            self._patches.put(window, patch)
+        return patch
+
+    def _painted(
+        self, chain: Chain, layers: Sequence[Layer], base: BoxedMask | None, before: BoxedMask | None
+    ) -> BoxedMask | None:
+        mask = self._masks.get(chain)
+        if mask is None:
+            mask = paint(self._lattice, layers, base, before)
+            if mask is not None:
+                self._masks.put(chain, mask)
+        return mask

@@ -1,0 +1,1 @@
+"""Implementations of the predictor protocol: with torch in this process, and with a server."""

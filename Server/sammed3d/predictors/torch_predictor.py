@@ -1,0 +1,325 @@
+"""The predictor that runs a network in this process with torch."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sammed3d.core.cache import LRUCache
+from sammed3d.core.interpolation import Float32
+from sammed3d.errors import ModelError
+from sammed3d.inference.patch import Patch
+from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Prediction, Prompt, check_prompts
+from sammed3d.inference.preset import Preset
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+MIB = 2**20
+SCORES = 2**16
+"""How many of a model's scores are kept."""
+
+
+class Network(Protocol):
+    """What a predictor needs of a network; see `nets.SamMed3d`.
+
+    Attributes:
+        sees_all_clicks: whether a decoder pass takes all prompts so far, or the newest alone as SAM-Med3D was trained.
+        starts_without_mask: whether the first pass takes no mask prompt, or one of zeros as SAM-Med3D was trained.
+        scores_are_trained: whether the scores that it gives with its logits mean anything.
+    """
+
+    sees_all_clicks: bool
+    starts_without_mask: bool
+    scores_are_trained: bool
+
+    def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor: ...
+
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        *,
+        boxes: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def eval(self) -> Self: ...
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+
+class TorchPredictor:
+    """Run a network on the CPU, an NVIDIA GPU or an Apple GPU.
+
+    Args:
+        network: a torch module with the `encode` and `decode` of `nets.SamMed3d`.
+        preset: the preprocessing its weights were trained with.
+        name: shown to users.
+        device: "auto" takes CUDA, else Apple's MPS, else the CPU; or a torch device such as "cuda:1".
+        precision: "auto" is float32 on CPU and MPS, and mixed precision on CUDA.
+        cache_mib: bound of the caches of image embeddings and of low-res logits on the device, each.
+        host_cache_mib: bound of what is kept of either in the computer's memory, where the device is a GPU.
+        notes: what users should know about how the weights were loaded.
+        all_clicks: whether each pass of the decoder takes all prompts so far; None for what the network learned.
+
+    Raises:
+        ModelError: the device does not exist here, or does not support the precision.
+
+    Image embeddings are cached by the patch's digest, low-res logits by the prefix of clicks, so a further click costs
+    one decoder pass and an undo none. One prediction runs at a time; other threads wait for it.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        preset: Preset,
+        name: str = "SAM-Med3D",
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        cache_mib: int = 256,
+        host_cache_mib: int = 0,
+        notes: Sequence[str] = (),
+        all_clicks: bool | None = None,
+    ) -> None:
+        self.name = name
+        self.notes = tuple(notes)
+        self.preset = preset
+        self.device = choose_device(device)
+        self._autocast_type = choose_precision(precision, self.device)
+        self._network = network.eval().requires_grad_(False).to(self.device)
+        self._all_clicks = self._network.sees_all_clicks if all_clicks is None else all_clicks
+        self._lock = threading.Lock()
+        self._embeddings = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
+        self._logits = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
+        self._scores: LRUCache[float] = LRUCache(SCORES, lambda _: 1)
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic in use, in words."""
+        return "float32" if self._autocast_type is None else f"mixed {str(self._autocast_type).removeprefix('torch.')}"
+
+    def is_encoded(self, digest: str) -> bool:
+        """Whether the image embedding of a patch is at hand, so that a click on it is cheap."""
+        with self._lock:
+            return digest in self._embeddings
+
+    def encode(self, patches: Sequence[Patch], cancellation: Cancellation | None = None) -> float:
+        """Encode several patches in one pass of the network and keep their embeddings; returns the seconds it took.
+
+        Raises:
+            PredictionCancelled: `cancellation` was used.
+        """
+        cancellation = cancellation or Cancellation()
+        begin = time.perf_counter()
+        with self._lock, torch.inference_mode(), self._autocast():
+            cancellation.enter("encode")
+            voxels = torch.stack([torch.tensor(patch.voxels, device=self.device) for patch in patches])
+            embeddings = self._network.encode(voxels[:, None], cancellation.check)
+            self._synchronise()
+            for n, patch in enumerate(patches):
+                own = embeddings[n : n + 1]
+                self._embeddings.put(patch.digest, own if len(patches) == 1 else own.clone())
+        return time.perf_counter() - begin
+
+    def predict(
+        self,
+        patch: Patch,
+        clicks: Sequence[PatchClick],
+        initial: Float32 | None = None,
+        cancellation: Cancellation | None = None,
+        box: PatchBox | None = None,
+    ) -> Prediction:
+        """Apply a box and clicks in order; see `Predictor.predict`."""
+        prompts = check_prompts(self.preset, clicks, box)
+        cancellation = cancellation or Cancellation()
+        start = "" if initial is None else hashlib.sha256(np.ascontiguousarray(initial, np.float32).data).hexdigest()
+        with self._lock, torch.inference_mode(), self._autocast():
+            seconds: dict[str, float] = {}
+            known, low_res = self._longest_known_prefix(patch.digest, start, prompts)
+            if known < len(prompts):
+                embedding = self._embed(patch, cancellation, seconds)
+                begin = time.perf_counter()
+                fed_back = low_res if known else self._first_mask_prompt(initial)
+                for count in range(known + 1, len(prompts) + 1):
+                    cancellation.enter("decode")
+                    seen = prompts[:count] if self._all_clicks else prompts[count - 1 : count]
+                    low_res, scores = self._decode(embedding, seen, fed_back)
+                    fed_back = low_res
+                    self._logits.put((patch.digest, start, prompts[:count]), low_res)
+                    if self._network.scores_are_trained:
+                        self._scores.put((patch.digest, start, prompts[:count]), float(scores[0, 0]))
+                self._synchronise()
+                seconds["decode"] = time.perf_counter() - begin
+            result = low_res[0, 0].cpu().numpy().copy()
+            score = self._scores.get((patch.digest, start, prompts))
+        cancellation.check()
+        return Prediction(result, score, seconds)
+
+    def predict_each(
+        self,
+        patch: Patch,
+        clicks: Sequence[PatchClick],
+        passes: int = 1,
+        cancellation: Cancellation | None = None,
+    ) -> Float32:
+        """Answer each of several clicks as the only one of an object of its own, all of them together.
+
+        Args:
+            patch: made with this predictor's preset.
+            clicks: one for each object.
+            passes: of the decoder; each is shown the logits of the one before.
+            cancellation: stops it between passes.
+
+        Returns:
+            Low-res logits (clicks, *preset.low_res_shape), float32.
+
+        Raises:
+            PredictionCancelled: `cancellation` was used.
+        """
+        cancellation = cancellation or Cancellation()
+        with self._lock, torch.inference_mode(), self._autocast():
+            embedding = self._embed(patch, cancellation, {})
+            coords = torch.tensor([[click.voxel] for click in clicks], dtype=torch.float32, device=self.device)
+            labels = torch.tensor([[int(click.positive)] for click in clicks], device=self.device)
+            first = self._first_mask_prompt(None)
+            fed_back = None if first is None else first.expand(len(clicks), *first.shape[1:])
+            for _ in range(max(1, passes)):
+                cancellation.enter("decode")
+                logits, _ = self._network.decode(embedding, coords, labels, fed_back)
+                fed_back = logits.float()
+            result: Float32 = logits[:, 0].float().cpu().numpy()
+        return result
+
+    def _longest_known_prefix(self, digest: str, start: str, prompts: tuple[Prompt, ...]) -> tuple[int, Tensor]:
+        for count in range(len(prompts), 0, -1):
+            low_res = self._logits.get((digest, start, prompts[:count]))
+            if low_res is not None:
+                return count, low_res
+        return 0, torch.empty(0)
+
+    def _embed(self, patch: Patch, cancellation: Cancellation, seconds: dict[str, float]) -> Tensor:
+        embedding = self._embeddings.get(patch.digest)
+        if embedding is None:
+            begin = time.perf_counter()
+            cancellation.enter("encode")
+            voxels = torch.tensor(patch.voxels, device=self.device)[None, None]
+            embedding = self._network.encode(voxels, cancellation.check)
+            self._synchronise()
+            self._embeddings.put(patch.digest, embedding)
+            seconds["encode"] = time.perf_counter() - begin
+        return embedding
+
+    def _first_mask_prompt(self, initial: Float32 | None) -> Tensor | None:
+        if initial is not None:
+            return torch.tensor(initial, dtype=torch.float32, device=self.device)[None, None]
+        if self._network.starts_without_mask:
+            return None
+        return torch.zeros(1, 1, *self.preset.low_res_shape, device=self.device)
+
+    def _decode(self, embedding: Tensor, prompts: Sequence[Prompt], low_res: Tensor | None) -> tuple[Tensor, Tensor]:
+        clicks = [prompt for prompt in prompts if isinstance(prompt, PatchClick)]
+        voxels = [click.voxel for click in clicks]
+        coords = torch.tensor(voxels, dtype=torch.float32, device=self.device).view(1, len(clicks), 3)
+        labels = torch.tensor([[int(click.positive) for click in clicks]], device=self.device)
+        corners = [[*prompt.begin, *prompt.end] for prompt in prompts if isinstance(prompt, PatchBox)]
+        boxes = torch.tensor(corners, dtype=torch.float32, device=self.device) if corners else None
+        logits, scores = self._network.decode(embedding, coords, labels, low_res, boxes=boxes)
+        return logits.float(), scores
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._autocast_type is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._autocast_type)
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+class TensorCache:
+    """A cache of tensors on a device, with a second one in the computer's memory.
+
+    What the first has no room for any more moves to the second, and comes back from there when it is asked for.
+
+    Args:
+        device: where the tensors that it returns are.
+        max_bytes: bound of what is kept on the device.
+        host_bytes: bound of what is kept in the computer's memory; means nothing where that is the device.
+    """
+
+    def __init__(self, device: torch.device, max_bytes: int, host_bytes: int) -> None:
+        self._device = device
+        self._host: LRUCache[Tensor] = LRUCache(host_bytes if device.type != "cpu" else 0, _tensor_bytes)
+        self._near: LRUCache[Tensor] = LRUCache(max_bytes, _tensor_bytes, self._move_to_host)
+
+    def get(self, key: Hashable) -> Tensor | None:
+        """Return a tensor on the device and mark it as used, or None."""
+        tensor = self._near.get(key)
+        if tensor is None:
+            tensor = self._host.pop(key)
+            if tensor is not None:
+                tensor = tensor.to(self._device)
+                self._near.put(key, tensor)
+        return tensor
+
+    def put(self, key: Hashable, tensor: Tensor) -> None:
+        """Keep a tensor of the device."""
+        self._near.put(key, tensor)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._near or key in self._host
+
+    def _move_to_host(self, key: Hashable, tensor: Tensor) -> None:
+        if self._host.max_bytes:
+            self._host.put(key, tensor.cpu())
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the torch device for a name; "auto" takes CUDA, else MPS, else the CPU.
+
+    Raises:
+        ModelError: the name is malformed, or this machine has no such device.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"Device {device!r} cannot be used here. Use auto, cpu, cuda, cuda:N or mps.") from error
+    return chosen
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Return the autocast dtype, or None for plain float32.
+
+    Raises:
+        ModelError: unknown, or not supported by the device.
+    """
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    dtypes = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if precision not in dtypes:
+        raise ModelError(f"Unknown precision {precision!r}. Use auto, float32, bfloat16 or float16.")
+    if precision == "float16" and device.type == "cpu":
+        raise ModelError("float16 is not supported on the CPU. Use float32 or bfloat16.")
+    return dtypes[precision]
+
+
+def _tensor_bytes(tensor: Tensor) -> int:
+    return tensor.nelement() * tensor.element_size()

@@ -1,0 +1,1 @@
+"""The protocols of other clients: nnInteractive and MONAI Label."""

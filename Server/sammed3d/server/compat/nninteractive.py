@@ -1,0 +1,421 @@
+"""The protocol of nnInteractive 2, so that its clients (3D Slicer, napari and others) can use the models served here.
+
+Points, an initial mask and undo; other tools are advertised as not supported. These clients send the whole volume and
+neither its orientation nor its origin, so the direction of its axes is an assumption: by default that of an axial
+volume as 3D Slicer stores it, slices first ("SPL": the first axis grows towards Superior, then Posterior, then Left).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Header, Request, Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from sammed3d import __version__
+from sammed3d.core.geometry import Grid
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
+from sammed3d.errors import ModelError, SAMMed3DError
+from sammed3d.files.volume import Volume
+from sammed3d.inference.session import Session, Update
+from sammed3d.server.compat import nnia
+from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
+from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
+from sammed3d.server.compute.worker import UnavailableError, WorkerError
+from sammed3d.server.http.problems import problem
+from sammed3d.server.http.routes import explaining
+
+OPEN_PATHS = frozenset({"/healthz"})
+VOLUME_PATHS = frozenset({"/set_image", "/add_initial_seg_interaction", "/add_scribble_interaction", "/add_lasso_"})
+BINARY = "application/octet-stream"
+IDLE, SILENCE = 600.0, 90.0
+"""Seconds after which a session ends that the user, or the program, has forgotten."""
+MAX_POINTS = 1024
+UNSUPPORTED = "This server supports points, an initial mask, undo and, if its model knows them, boxes; not this tool."
+_BINARY_BODY = {
+    "requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}
+}
+Token = Annotated[str, Header(alias="X-Lease-Token", max_length=256)]
+Meta = Annotated[str, Header(alias="X-Meta", max_length=8192)]
+
+
+class Point(BaseModel):
+    """A click: voxel of the sent image, in the order of its axes."""
+
+    coordinates: Annotated[list[float], Field(min_length=3, max_length=3)]
+    include_interaction: bool
+    run_prediction: bool = True
+
+
+class BoundingBox(BaseModel):
+    """A box: first voxel and one past the last one, for each axis of the sent image."""
+
+    bbox_coords: Annotated[
+        list[Annotated[list[float], Field(min_length=2, max_length=2)]], Field(min_length=3, max_length=3)
+    ]
+    include_interaction: bool
+    run_prediction: bool = True
+
+
+class Buffer(BaseModel):
+    """Where the client keeps the mask."""
+
+    shape: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+
+class BadRequestError(Exception):
+    """What the client asked for cannot be done; says why."""
+
+
+@dataclass(eq=False)
+class _State:
+    """What is kept of a client.
+
+    Attributes:
+        session: on its image; None before there is one.
+        pending: clicks that it did not want to be run yet.
+        box: that it did not want to be run yet, or None.
+    """
+
+    session: Session | None = None
+    pending: list[Click] = field(default_factory=list)
+    box: BoxPrompt | None = None
+
+    def needs_image(self) -> Session:
+        if self.session is None:
+            raise BadRequestError("There is no image yet. Set one first.")
+        return self.session
+
+
+class Facade:
+    """The routes and what stands behind them.
+
+    Args:
+        engine: predicts; its first model is used.
+        leases: where sessions are kept.
+        axes: a letter for each axis of an image, where it grows to: one of R and L, one of A and P, one of S and I.
+        max_bytes: of a volume.
+
+    Raises:
+        ModelError: `axes` are no three directions.
+    """
+
+    def __init__(self, engine: Engine, leases: Leases, axes: str, max_bytes: int) -> None:
+        self._engine, self._leases = engine, leases
+        self._directions = directions_of(axes)
+        self._unpacker = nnia.Unpacker(max_bytes)
+
+    def close(self) -> None:
+        """End the process that unpacks arrays."""
+        self._unpacker.close()
+
+    def router(self) -> APIRouter:
+        """Make the routes."""
+        routes = APIRouter(route_class=explaining(refusal))
+
+        @routes.get("/healthz")
+        async def healthz() -> dict[str, bool]:
+            """Tell that the server answers."""
+            return {"ok": True}
+
+        @routes.post("/claim", responses={503: {"description": "All sessions are taken."}})
+        async def claim(request: Request) -> dict[str, Any]:
+            """Start a session."""
+            lease = self._leases.claim(request.scope["user"], IDLE, SILENCE, _State())
+            return {
+                "lease_token": lease.token,
+                "idle_timeout_seconds": IDLE,
+                "liveness_timeout_seconds": SILENCE,
+                "max_sessions": self._leases.most,
+            }
+
+        @routes.get("/capabilities")
+        async def capabilities() -> dict[str, Any]:
+            """Say what this server can do."""
+            return self._capabilities()
+
+        @routes.post("/release")
+        async def release(request: Request, token: Token = "") -> dict[str, bool]:
+            """End a session."""
+            self._leases.release(token, request.scope["user"])
+            return {"released": True}
+
+        @routes.post("/heartbeat")
+        async def heartbeat(request: Request, token: Token = "") -> dict[str, float]:
+            """Keep a session while the program runs."""
+            return {"remaining_seconds": self._leases.get(token, request.scope["user"], acts=False).remaining}
+
+        @routes.get("/lease_status")
+        async def lease_status(request: Request, token: Token = "") -> dict[str, float]:
+            """Say how long a session lasts."""
+            remaining = self._leases.get(token, request.scope["user"], acts=False).remaining
+            return {"remaining_seconds": remaining, "idle_timeout_seconds": IDLE}
+
+        @routes.post("/set_image", openapi_extra=_BINARY_BODY)
+        async def set_image(request: Request, token: Token = "", meta: Meta = "{}") -> dict[str, Any]:
+            """Take the volume, (1, X, Y, Z)."""
+            lease = self._leases.get(token, request.scope["user"])
+            body = await request.body()
+            return await run_in_threadpool(self._set_image, lease, body, _json_object(meta))
+
+        @routes.post("/set_target_buffer")
+        async def set_target_buffer(buffer: Buffer, request: Request, token: Token = "") -> dict[str, Any]:
+            """Take note of the shape in which masks are expected."""
+            session = _state(self._leases.get(token, request.scope["user"])).needs_image()
+            if tuple(buffer.shape) != session.volume.grid.shape:
+                raise BadRequestError(f"The mask's shape is not the image's, {session.volume.grid.shape}.")
+            return {}
+
+        @routes.post("/set_do_autozoom")
+        async def set_do_autozoom(request: Request, token: Token = "") -> dict[str, Any]:
+            """Accept a setting that means nothing here."""
+            self._leases.get(token, request.scope["user"])
+            return {}
+
+        @routes.post("/reset_interactions")
+        async def reset_interactions(request: Request, token: Token = "") -> dict[str, Any]:
+            """Begin a new object."""
+            lease = self._leases.get(token, request.scope["user"])
+            with lease.lock:
+                _begin_object(_state(lease))
+            return {}
+
+        @routes.post("/add_point_interaction", response_class=Response)
+        async def add_point(point: Point, request: Request, token: Token = "") -> Response:
+            """Click."""
+            return await self._run(request, token, lambda state: _add_point(state, point))
+
+        @routes.post("/predict", response_class=Response)
+        async def predict(request: Request, token: Token = "") -> Response:
+            """Run the clicks that wait."""
+            return await self._run(request, token, _run_pending)
+
+        @routes.post("/undo", response_class=Response)
+        async def undo(request: Request, token: Token = "") -> Response:
+            """Take the newest click back; as often as there are clicks."""
+            return await self._run(request, token, _undo)
+
+        @routes.post("/add_initial_seg_interaction", response_class=Response, openapi_extra=_BINARY_BODY)
+        async def add_initial_seg(request: Request, token: Token = "") -> Response:
+            """Start from a mask."""
+            self._leases.get(token, request.scope["user"])
+            body = await request.body()
+            return await self._run(request, token, lambda state: self._start_from(state, body))
+
+        @routes.post("/add_bbox_interaction", response_class=Response)
+        async def add_bbox(box: BoundingBox, request: Request, token: Token = "") -> Response:
+            """Draw a box round the object; it takes the place of the one before."""
+            return await self._run(request, token, lambda state: _add_box(state, box))
+
+        @routes.post("/add_scribble_interaction")
+        @routes.post("/add_lasso_interaction")
+        async def unsupported() -> Response:
+            """Refuse a tool that the capabilities do not name."""
+            raise BadRequestError(UNSUPPORTED)
+
+        return routes
+
+    def _capabilities(self) -> dict[str, Any]:
+        model = next(iter(self._engine.models.values()))
+        boxes = {"bbox2d": model.preset.boxes and model.preset.by_slice, "bbox3d": model.preset.boxes}
+        tools = boxes | {"scribble": False, "lasso": False}
+        return {
+            "supported_interactions": {"points": True} | tools,
+            "channel_mapping": {"prev_seg": 0, "points": [1, 2]},
+            "num_interaction_channels": 3,
+            "supports_initial_label": True,
+            "supports_zero_shot_label_refinement": True,
+            "preferred_scribble_thickness": [1, 1, 1],
+            "interaction_decay": None,
+            "inference_session_version": f"sammed3d {__version__}",
+            "license": model.licence or "see the server's administrator",
+            "supports_undo": True,
+            "do_autozoom": False,
+            "patch_size": list(model.preset.patch_shape),
+            "server": {"name": "SAMMed3DSegment", "model": model.title},
+        }
+
+    def _set_image(self, lease: Lease, body: bytes, meta: dict[str, Any]) -> dict[str, Any]:
+        array = self._unpacker.unpack(body, 4)
+        if array.shape[0] != 1:
+            raise BadRequestError(f"The image has {array.shape[0]} channels; one is expected.")
+        if array.dtype == bool:
+            array = array.astype(np.uint8)
+        properties = meta.get("image_properties")
+        spacing = properties.get("spacing") if isinstance(properties, dict) else None
+        if not _is_spacing(spacing):
+            raise BadRequestError("The image needs a spacing: three positive numbers, in mm.")
+        grid = Grid(array.shape[1:], affine_of(self._directions, spacing or ()))
+        with lease.lock:
+            self._leases.take_memory(lease, 2 * array.nbytes)
+            volume = Volume(array[0], grid, "the image")
+            model = next(iter(self._engine.models))
+            lease.state = _State(Session(volume, EnginePredictor(self._engine, lease.user, model)))
+        return {"original_image_shape": list(array.shape)}
+
+    def _start_from(self, state: _State, body: bytes) -> Update | None:
+        session = state.needs_image()
+        mask = self._unpacker.unpack(body, 3)
+        if mask.shape != session.volume.grid.shape:
+            raise BadRequestError(f"The mask's shape {mask.shape} is not the image's, {session.volume.grid.shape}.")
+        _begin_object(state)
+        session.start_from(mask)  # the client has put it into its own buffer by itself
+        return None
+
+    async def _run(self, request: Request, token: str, act: Callable[[_State], Update | None]) -> Response:
+        lease = self._leases.get(token, request.scope["user"])
+
+        def locked() -> Update | None:
+            with lease.lock:
+                return act(_state(lease))
+
+        return _answer(await run_in_threadpool(locked))
+
+
+def directions_of(axes: str) -> list[tuple[int, int]]:
+    """Return for each axis the world axis (0 R, 1 A, 2 S) along which it grows, and the sign.
+
+    Raises:
+        ModelError: these are no three directions.
+    """
+    known = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+    found = [known[letter] for letter in axes.upper() if letter in known]
+    if len(axes) != 3 or sorted(axis for axis, _ in found) != [0, 1, 2]:
+        raise ModelError(f"Axes {axes!r}: three letters are needed, one of R and L, one of A and P, one of S and I.")
+    return found
+
+
+def affine_of(directions: Sequence[tuple[int, int]], spacing: Sequence[float]) -> np.ndarray[Any, Any]:
+    """Return the index-to-world matrix (4, 4) of an image whose axes grow in these directions."""
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for n, ((axis, sign), step) in enumerate(zip(directions, spacing, strict=True)):
+        affine[axis, n] = sign * step
+    return affine
+
+
+def _state(lease: Lease) -> _State:
+    state: _State = lease.state
+    return state
+
+
+def _begin_object(state: _State) -> None:
+    """Leave what was clicked so far behind; undo does not go back there."""
+    state.pending.clear()
+    state.box = None
+    if state.session is not None:
+        state.session.objects.clear()
+        state.session.current = None
+
+
+def _add_point(state: _State, point: Point) -> Update | None:
+    session = state.needs_image()
+    voxel = [math.floor(c + 0.5) if math.isfinite(c) else -1 for c in point.coordinates]
+    shape = session.volume.grid.shape
+    if not all(0 <= v < n for v, n in zip(voxel, shape, strict=True)):
+        raise BadRequestError(f"The point lies outside the image, whose shape is {shape}.")
+    x, y, z = session.volume.grid.to_world(voxel).tolist()
+    clicks = len(state.pending) + (len(session.current.clicks) if session.current else 0)
+    if clicks >= MAX_POINTS:
+        raise BadRequestError(f"An object takes at most {MAX_POINTS} points. Begin a new one.")
+    state.pending.append(Click((x, y, z), point.include_interaction))
+    return _run_pending(state) if point.run_prediction else None
+
+
+def _add_box(state: _State, box: BoundingBox) -> Update | None:
+    session = state.needs_image()
+    if not session.predictor.preset.boxes:
+        raise BadRequestError(UNSUPPORTED)
+    if not box.include_interaction:
+        raise BadRequestError("Boxes are drawn round the object only. Use negative points for what is no part of it.")
+    begin, end = zip(*box.bbox_coords, strict=True)
+    shape = session.volume.grid.shape
+    if not all(0 <= b < e <= n + 1 for b, e, n in zip(begin, end, shape, strict=True)):
+        raise BadRequestError(f"The box is empty or lies outside the image, whose shape is {shape}.")
+    last = [min(e, n) - 1 for e, n in zip(end, shape, strict=True)]
+    (a, b, c), (d, e, f) = (session.volume.grid.to_world(voxel).tolist() for voxel in (begin, last))
+    state.box = BoxPrompt((a, b, c), (d, e, f))
+    return _run_pending(state) if box.run_prediction else None
+
+
+def _run_pending(state: _State) -> Update | None:
+    session = state.needs_image()
+    if not state.pending and state.box is None:
+        return None
+    before = session.current.prompts if session.current else ObjectPrompts("", ())
+    prompts = ObjectPrompts(before.name, (*before.clicks, *state.pending), box=state.box or before.box)
+    state.pending, state.box = [], None
+    return session.set_prompts(prompts)
+
+
+def _undo(state: _State) -> Update | None:
+    session = state.needs_image()
+    if state.pending or state.box is not None:
+        if state.pending:
+            state.pending.pop()
+        else:
+            state.box = None
+        return None
+    if session.current is None or not (session.current.clicks or session.current.box):
+        return None
+    return session.undo()
+
+
+def _answer(update: Update | None) -> Response:
+    """Answer with what changed of the mask; see the protocol's "prediction response"."""
+    if update is None or update.box is None or update.voxels is None:
+        return Response(media_type=BINARY, headers={"X-Meta": _compact(ran_prediction=update is not None, bbox=None)})
+    bbox = [[b, e] for b, e in zip(update.box.begin, update.box.end, strict=True)]
+    meta = _compact(ran_prediction=True, bbox=bbox, dtype="uint8", shape=list(update.voxels.shape))
+    return Response(nnia.pack(np.ascontiguousarray(update.voxels)), media_type=BINARY, headers={"X-Meta": meta})
+
+
+def _compact(**fields: Any) -> str:
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadRequestError("X-Meta is no JSON object.")
+    return found
+
+
+def _is_spacing(spacing: Any) -> bool:
+    return (
+        isinstance(spacing, list)
+        and len(spacing) == 3
+        and all(type(s) in (int, float) and math.isfinite(s) and 1e-4 < s < 1e4 for s in spacing)
+    )
+
+
+STATUS: list[tuple[type[Exception], int]] = [
+    (LeaseEndedError, 410),
+    (NoRoomError, 503),
+    (NoMemoryError, 413),
+    (BusyError, 429),
+    (UnavailableError, 429),
+    (WorkerError, 500),
+    (BadRequestError, 400),
+    (nnia.ArrayError, 400),
+    (SAMMed3DError, 400),
+]
+"""What its clients make of our errors: 503 means that all sessions are taken, 410 that this one is over."""
+
+
+def refusal(request: Request, error: Exception) -> Response | None:
+    """Answer an error that somebody foresaw; None for others."""
+    for kind, status in STATUS:
+        if isinstance(error, kind):
+            headers = {"Retry-After": "10"} if status in (429, 503) else None
+            return problem(request.scope, status, str(error), headers)
+    return None

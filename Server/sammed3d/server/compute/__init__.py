@@ -1,0 +1,1 @@
+"""Which device computes which request: engine, workers, scheduling."""

@@ -1,0 +1,214 @@
+"""In which order one device works: cheap clicks before new patches, new patches several at a time."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from sammed3d.core.interpolation import Float32
+from sammed3d.errors import PredictionCancelled
+from sammed3d.inference.patch import Patch
+from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Prediction, Predictor
+
+_numbers = itertools.count()
+
+
+class EncodingPredictor(Predictor, Protocol):
+    """A predictor whose encoder can be run ahead, on several patches at once; see `TorchPredictor`."""
+
+    def is_encoded(self, digest: str) -> bool: ...
+
+    def encode(self, patches: Sequence[Patch], cancellation: Cancellation | None = None) -> float: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A prediction that somebody waits for.
+
+    Attributes:
+        model: its name.
+        patch, clicks, initial, box: see `Predictor.predict`.
+        number: tells jobs of this process apart.
+        alone: never encode its patch together with others, for it failed before.
+    """
+
+    model: str
+    patch: Patch
+    clicks: tuple[PatchClick, ...]
+    initial: Float32 | None = None
+    number: int = field(default_factory=_numbers.__next__)
+    alone: bool = False
+    box: PatchBox | None = None
+
+
+@dataclass(eq=False)
+class _Waiting:
+    job: Job
+    future: Future[Prediction]
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    since: float = field(default_factory=time.perf_counter)
+    encoded: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Scheduler:
+    """Run jobs on one device, in a thread of its own.
+
+    Args:
+        predictors: by the model's name.
+        batch: patches that are encoded together, at most. One on a CPU, where more gains nothing.
+        on_start: called when work on a job begins, in the scheduler's thread.
+
+    A job whose patch is encoded already goes first, since it takes a hundredth of the time of the others.
+    """
+
+    def __init__(
+        self,
+        predictors: Mapping[str, EncodingPredictor],
+        batch: int = 1,
+        on_start: Callable[[Job], None] = lambda _: None,
+    ) -> None:
+        self._predictors = dict(predictors)
+        self._batch, self._on_start = batch, on_start
+        self._waiting: list[_Waiting] = []
+        self._running: list[_Waiting] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="scheduler", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether jobs would be worked on now."""
+        return self._thread.is_alive() and not self._closed
+
+    def submit(self, job: Job) -> Future[Prediction]:
+        """Queue a job."""
+        entry = _Waiting(job, Future())
+        with self._changed:
+            self._waiting.append(entry)
+            self._changed.notify()
+        return entry.future
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job, whether it runs or waits; its future ends with PredictionCancelled."""
+        with self._changed:
+            for entry in [*self._waiting, *self._running]:
+                if entry.job.number == job.number:
+                    entry.cancellation.cancel()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Finish what runs, cancel what waits, and end."""
+        with self._changed:
+            self._closed = True
+            for entry in self._waiting:
+                entry.cancellation.cancel()
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (step := self._next_step()) is not None:
+            entries, ready = step
+            for entry in entries:
+                self._on_start(entry.job)
+            if ready:
+                self._predict(entries[0])
+            else:
+                self._encode(entries)
+            with self._changed:
+                self._running = []
+
+    def _next_step(self) -> tuple[list[_Waiting], bool] | None:
+        """Wait for work; returns what to do next and whether it only needs the decoder. None at the end."""
+        with self._changed:
+            while True:
+                self._drop_cancelled()
+                if self._waiting:
+                    break
+                if self._closed:
+                    return None
+                self._changed.wait()
+            ready = next((e for e in self._waiting if self._is_encoded(e)), None)
+            if ready is not None:
+                self._waiting.remove(ready)
+                self._running = [ready]
+                return [ready], True
+            self._running = self._to_encode()
+            return self._running, False
+
+    def _to_encode(self) -> list[_Waiting]:
+        """Choose jobs whose patches go through the encoder together: the one that waits longest, and its like."""
+        first = self._waiting[0]
+        chosen = {first.job.patch.digest: first}
+        if not first.job.alone:
+            for entry in self._waiting:
+                if entry.job.model == first.job.model and not entry.job.alone and len(chosen) < self._batch:
+                    chosen.setdefault(entry.job.patch.digest, entry)
+        return list(chosen.values())
+
+    def _drop_cancelled(self) -> None:
+        for entry in list(self._waiting):
+            try:
+                entry.cancellation.check()
+            except PredictionCancelled as error:
+                self._waiting.remove(entry)
+                entry.future.set_exception(error)
+
+    def _is_encoded(self, entry: _Waiting) -> bool:
+        return entry.encoded or self._predictors[entry.job.model].is_encoded(entry.job.patch.digest)
+
+    def _encode(self, entries: list[_Waiting]) -> None:
+        """Encode the patches of some jobs, which go on waiting, with a short way to go."""
+        try:
+            patches = [entry.job.patch for entry in entries]
+            together = _AllCancelled([entry.cancellation for entry in entries])
+            seconds = self._predictors[entries[0].job.model].encode(patches, together)
+        except PredictionCancelled:
+            return
+        except Exception as error:  # whoever waits has to know
+            with self._changed:
+                for entry in entries:
+                    self._waiting.remove(entry)
+                    entry.future.set_exception(error)
+            return
+        for entry in entries:
+            entry.encoded = True
+            entry.seconds["encode"] = seconds
+
+    def _predict(self, entry: _Waiting) -> None:
+        job = entry.job
+        begin = time.perf_counter()
+        try:
+            predictor = self._predictors[job.model]
+            done = predictor.predict(job.patch, job.clicks, job.initial, entry.cancellation, job.box)
+        except BaseException as error:  # whoever waits has to know
+            entry.future.set_exception(error)
+            return
+        seconds = entry.seconds | dict(done.seconds)
+        seconds["queue"] = max(0.0, begin - entry.since - entry.seconds.get("encode", 0.0))
+        entry.future.set_result(replace(done, seconds=seconds))
+
+
+class _AllCancelled(Cancellation):
+    """Cancelled once all of several are."""
+
+    def __init__(self, members: Sequence[Cancellation]) -> None:
+        super().__init__()
+        self._members = members
+
+    def check(self) -> None:
+        """Raise PredictionCancelled if nobody waits any more."""
+        for member in self._members:
+            try:
+                member.check()
+            except PredictionCancelled as error:
+                last = error
+            else:
+                return
+        raise last

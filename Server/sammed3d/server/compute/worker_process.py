@@ -1,0 +1,203 @@
+"""What happens in a worker's process: models are loaded, and jobs answered until the parent says that it is enough."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sammed3d.core.geometry import Box, Grid
+from sammed3d.core.interpolation import Float32
+from sammed3d.errors import PredictionCancelled, SAMMed3DError
+from sammed3d.inference.patch import Patch
+from sammed3d.inference.predictor import Prediction
+from sammed3d.inference.preset import Preset
+from sammed3d.server.compute.scheduler import EncodingPredictor, Job, Scheduler
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model to load in a worker.
+
+    Attributes:
+        name, title, sha256, licence: see `StoredModel`.
+        path: the file of weights.
+        family: how to read it, where the file does not tell.
+    """
+
+    name: str
+    title: str
+    sha256: str
+    licence: str
+    path: Path
+    family: str | None = None
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker does.
+
+    Attributes:
+        models: to load.
+        device: torch device.
+        batch: patches encoded together, at most; 0 for one on the CPU and four on a GPU.
+        cache_mib, host_cache_mib: see `TorchPredictor`; shared by the models.
+        load: makes of these settings, in the process, what it works with.
+    """
+
+    models: tuple[ModelSpec, ...]
+    device: str = "auto"
+    batch: int = 0
+    cache_mib: int = 256
+    host_cache_mib: int = 0
+    load: Callable[[WorkerSettings], Loaded] = field(default_factory=lambda: load_models)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Models in memory.
+
+    Attributes:
+        device: where they run.
+        batch: patches encoded together, at most.
+        predictors: by the model's name.
+    """
+
+    device: str
+    batch: int
+    predictors: dict[str, EncodingPredictor]
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a worker says of itself when it is ready: its device, and the models' presets by name."""
+
+    device: str
+    presets: dict[str, Preset]
+
+
+class _PatchNeededError(Exception):
+    """The patch was not sent along, and its embedding is gone."""
+
+
+class _SentBefore:
+    """Stands for a patch that the process had before; only its digest is known."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+    @property
+    def voxels(self) -> Float32:
+        raise _PatchNeededError
+
+
+def patch_of(voxels: Float32, digest: str) -> Patch:
+    """Make a patch of voxels alone; where it lies in the patient is nobody's business here."""
+    shape = voxels.shape[0], voxels.shape[1], voxels.shape[2]
+    patch = Patch(voxels, Box((0, 0, 0), shape), Grid(shape, np.eye(4)))
+    patch.__dict__["digest"] = digest  # the value of the cached property
+    return patch
+
+
+def main(connection: Connection, settings: WorkerSettings) -> None:
+    """Run in the process: load models, then work on what is sent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to end
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        loaded = settings.load(settings)
+    except SAMMed3DError as error:
+        connection.send(str(error))
+        return
+    connection.send(Started(loaded.device, {name: p.preset for name, p in loaded.predictors.items()}))
+    _Child(connection, loaded).run()
+
+
+def load_models(settings: WorkerSettings) -> Loaded:
+    """Load models from their files.
+
+    Raises:
+        ModelError: one of them, or the device, cannot be used.
+    """
+    from sammed3d.predictors.torch_predictor import choose_device  # noqa: PLC0415 - torch is needed in workers alone
+    from sammed3d.zoo import load_predictor  # noqa: PLC0415
+
+    device = choose_device(settings.device)
+    share = max(1, len(settings.models))
+    predictors: dict[str, EncodingPredictor] = {
+        spec.name: load_predictor(
+            spec.path,
+            device=settings.device,
+            family=spec.family,
+            cache_mib=settings.cache_mib // share,
+            host_cache_mib=settings.host_cache_mib // share,
+        )
+        for spec in settings.models
+    }
+    return Loaded(str(device), settings.batch or (1 if device.type == "cpu" else 4), predictors)
+
+
+class _Child:
+    """The process's side of the conversation."""
+
+    def __init__(self, connection: Connection, loaded: Loaded) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._jobs: dict[int, Job] = {}
+        self._scheduler = Scheduler(loaded.predictors, loaded.batch, self._say_started)
+
+    def run(self) -> None:
+        """Answer until the parent says that it is enough, or is gone."""
+        while True:
+            try:
+                kind, *rest = self._connection.recv()
+            except EOFError:
+                os._exit(0)
+            if kind == "close":
+                break
+            if kind == "cancel":
+                if (job := self._jobs.get(rest[0])) is not None:
+                    self._scheduler.cancel(job)
+                continue
+            number, model, digest, voxels, clicks, initial, alone, box = rest
+            patch: Any = _SentBefore(digest) if voxels is None else patch_of(voxels, digest)
+            job = Job(model, patch, clicks, initial, number, alone, box)
+            self._jobs[number] = job
+            self._scheduler.submit(job).add_done_callback(partial(self._answer, number))
+        self._scheduler.close()
+
+    def _say_started(self, job: Job) -> None:
+        self._say("started", job.number)
+
+    def _answer(self, number: int, future: Future[Prediction]) -> None:
+        self._jobs.pop(number, None)
+        error = future.exception()
+        if error is None:
+            self._say("done", number, future.result(), _device_bytes())
+        elif isinstance(error, PredictionCancelled):
+            self._say("cancelled", number)
+        elif isinstance(error, _PatchNeededError):
+            self._say("patch", number)
+        elif isinstance(error, SAMMed3DError):
+            self._say("refused", number, str(error))
+        else:
+            self._say("failed", number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            os._exit(1)  # after an error of CUDA nothing in this process can be trusted any more
+
+    def _say(self, *message: Any) -> None:
+        with self._lock:
+            self._connection.send(message)
+
+
+def _device_bytes() -> int:
+    torch = sys.modules.get("torch")  # loaded long since, unless a model does without
+    return int(torch.cuda.memory_reserved()) if torch is not None and torch.cuda.is_available() else 0

@@ -1,0 +1,208 @@
+"""What every request passes before a byte of its body is read: host, key, protocol, size."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+
+from sammed3d.server.http.keys import Keys
+from sammed3d.server.http.problems import problem
+from sammed3d.server.metrics import Metrics
+from sammed3d.wire import PROTOCOL, PROTOCOL_HEADER
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+FAILED = "The server failed. Its log says more under the request id."
+BODY_PAUSE = 30.0
+"""Seconds that a client may be silent in the middle of a body."""
+SECURITY_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+log = logging.getLogger("sammed3d.server")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Who may ask what.
+
+    Attributes:
+        keys: who may use the server; None where anybody on this machine may (loopback only).
+        hosts: accepted Host headers, without port.
+        open_paths: need no key; their bodies are limited like others.
+        limit: from a path to the bytes of its largest body.
+        origins: web pages of other origins that may use the server.
+    """
+
+    keys: Keys | None
+    hosts: frozenset[str]
+    open_paths: frozenset[str]
+    limit: Callable[[str], int]
+    origins: frozenset[str] = frozenset()
+
+
+class Guard:
+    """ASGI middleware in front of the application.
+
+    Args:
+        app: the application.
+        rules: who may ask what.
+        metrics: where requests are counted.
+        openapi: returns the description of the application's interface.
+
+    Log lines hold method, route, status, user and time: no body, no query, no header.
+    """
+
+    def __init__(self, app: App, rules: Rules, metrics: Metrics, openapi: Callable[[], dict[str, Any]]) -> None:
+        self._app, self._rules, self.metrics, self.openapi = app, rules, metrics, openapi
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        scope["request_id"] = secrets.token_hex(8)
+        exchange = _Exchange(scope, receive, send, self._rules.limit(scope["path"]), self._cors_headers(scope))
+        begin = time.perf_counter()
+        try:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await exchange.refuse(*refusal)
+            elif exchange.cors_headers and scope["method"] == "OPTIONS":
+                await exchange.send_all(204)
+            else:
+                await self._app(scope, exchange.receive, exchange.send_unless_cut)
+        except ClientDisconnect:
+            if exchange.cut is not None:
+                await exchange.refuse(*exchange.cut)
+        except Exception:
+            log.exception("request %s failed", scope["request_id"])
+            await exchange.refuse(500, FAILED)
+        finally:
+            self._note(scope, exchange.status, time.perf_counter() - begin)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        rules, headers = self._rules, dict[bytes, bytes](scope["headers"])
+        host = headers.get(b"host", b"").decode("latin1")
+        if _without_port(host) not in rules.hosts:
+            return 421, "This server does not answer to that host name. The administrator can allow it (--host-name)."
+        scope["user"] = "local"
+        preflight = scope["method"] == "OPTIONS" and bool(self._cors_headers(scope))
+        if scope["path"] not in rules.open_paths and not preflight and rules.keys is not None:
+            scheme, _, key = headers.get(b"authorization", b"").decode("latin1").partition(" ")
+            user = rules.keys.user_of(key.strip()) if scheme.lower() == "bearer" else None
+            if user is None:
+                return 401, "A valid key is needed (Authorization: Bearer ...)."
+            scope["user"] = user
+        spoken = headers.get(PROTOCOL_HEADER.lower().encode())
+        if spoken is not None and spoken != str(PROTOCOL).encode():
+            return 426, f"This server speaks protocol {PROTOCOL}. Update the older of the two."
+        if b"content-encoding" in headers:
+            return 415, "Bodies must not be content-encoded."
+        length, limit = headers.get(b"content-length", b"0"), rules.limit(scope["path"])
+        if not length.isdigit() or len(length) > 15 or int(length) > limit:
+            return 413, f"The body is larger than {limit} bytes."
+        return None
+
+    def _cors_headers(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers that let a web page of an allowed origin use the server; none for others."""
+        origin = dict[bytes, bytes](scope["headers"]).get(b"origin", b"")
+        if origin.decode("latin1") not in self._rules.origins:
+            return ()
+        return (
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-methods", b"GET, HEAD, PUT, POST, DELETE"),
+            (b"access-control-allow-headers", b"authorization, content-type, " + PROTOCOL_HEADER.lower().encode()),
+            (b"vary", b"Origin"),
+        )
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        path = getattr(scope.get("route"), "path", "-")
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        self.metrics.requested(method, path, status)
+        said = {
+            "request": scope["request_id"],
+            "method": method,
+            "route": path,
+            "status": status,
+            "user": scope.get("user", "-"),
+            "milliseconds": round(1000 * seconds),
+        }
+        log.info(" ".join(str(v) for v in said.values()), extra={"fields": said})
+
+
+class _Exchange:
+    """One request's way in and its answer's way out, with what is counted and added on the way."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, limit: int, cors_headers: tuple[tuple[bytes, bytes], ...]
+    ) -> None:
+        self._scope, self._receive, self._send, self._limit = scope, receive, send, limit
+        self.cors_headers = cors_headers
+        self.status = 500
+        self.cut: tuple[int, str] | None = None
+        self._answered = False
+        self._seen = 0
+        self._whole = False
+
+    async def receive(self) -> Message:
+        """Pass the body on; one that grows above its limit, or stops arriving, is cut off."""
+        if self._whole:
+            return await self._receive()  # waits for the end of the connection, which may take its time
+        try:
+            message = await asyncio.wait_for(self._receive(), BODY_PAUSE)
+        except TimeoutError:
+            self.cut = 408, "The body did not arrive in time."
+            return {"type": "http.disconnect"}
+        self._seen += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._seen > self._limit:
+            self.cut = 413, f"The body is larger than {self._limit} bytes."
+            return {"type": "http.disconnect"}
+        return message
+
+    async def send_unless_cut(self, message: Message) -> None:
+        """Let the application answer, unless its body was cut off."""
+        if self.cut is None:
+            await self._send_with_headers(message)
+
+    async def refuse(self, status: int, detail: str) -> None:
+        """Answer with a problem, if nothing was answered yet."""
+        if not self._answered:
+            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            response = problem(self._scope, status, detail, headers)
+            await self.send_all(status, response.raw_headers, bytes(response.body))
+
+    async def send_all(self, status: int, headers: Any = (), body: bytes = b"") -> None:
+        """Send a whole answer."""
+        await self._send_with_headers({"type": "http.response.start", "status": status, "headers": [*headers]})
+        await self._send_with_headers({"type": "http.response.body", "body": body})
+
+    async def _send_with_headers(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._answered = True
+            self.status = message["status"]
+            extra = (*SECURITY_HEADERS, *self.cors_headers, (b"x-request-id", self._scope["request_id"].encode()))
+            message["headers"] = [*message.get("headers", []), *extra]
+        await self._send(message)
+
+
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"})
+
+
+def _without_port(host: str) -> str:
+    return host.rsplit(":", 1)[0].lower() if not host.endswith("]") and ":" in host else host.lower()

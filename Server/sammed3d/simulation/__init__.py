@@ -1,0 +1,1 @@
+"""Simulated users, shared by training, evaluation and the demonstration."""

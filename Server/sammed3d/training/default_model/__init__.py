@@ -1,0 +1,1 @@
+"""Training of the default model that ships with the package."""

@@ -1,0 +1,62 @@
+"""Cases on the model's lattice, kept on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.core.geometry import Box, Point3
+from sammed3d.core.interpolation import interpolate
+from sammed3d.files.datasets import Case, read_labels
+from sammed3d.files.volume import Volume
+from sammed3d.inference.lattice import Lattice
+
+HALF_MAX = 60000.0  # float16 ends at 65504
+
+
+@dataclass(frozen=True, eq=False)
+class CachedCase:
+    """A case on the lattice, memory-mapped.
+
+    Attributes:
+        name: as the case's.
+        image: (R, A, S) float16, raw intensities; large ranges were scaled down to fit.
+        label: (R, A, S) uint8, 0 outside; all zeros where there are no labels.
+    """
+
+    name: str
+    image: npt.NDArray[np.float16]
+    label: npt.NDArray[np.uint8]
+
+
+def cached(case: Case, cache: Path, spacing: Point3) -> CachedCase:
+    """Open a case from the cache; resamples it into the cache first where it is missing."""
+    folder = cache / case.name
+    done = folder / "done.json"
+    if not done.is_file() or json.loads(done.read_text()) != {"spacing": list(spacing)}:
+        folder.mkdir(parents=True, exist_ok=True)
+        image, label = _resampled(case, spacing)
+        np.save(folder / "image.npy", image)
+        np.save(folder / "label.npy", label)
+        done.write_text(json.dumps({"spacing": spacing}))
+    return CachedCase(
+        case.name, np.load(folder / "image.npy", mmap_mode="r"), np.load(folder / "label.npy", mmap_mode="r")
+    )
+
+
+def _resampled(case: Case, spacing: Point3) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
+    volume = Volume.read(case.image)
+    lattice = Lattice(volume.grid, spacing)
+    sampled = interpolate(volume.array, lattice.sampling(Box((0, 0, 0), lattice.shape)))
+    image = np.ascontiguousarray(lattice.to_canonical(sampled))
+    largest = float(np.abs(image).max())
+    if largest > HALF_MAX:
+        image *= HALF_MAX / largest
+    if case.label is None:
+        return image.astype(np.float16), np.zeros(image.shape, np.uint8)
+    labels = read_labels(case, volume.grid)
+    return image.astype(np.float16), lattice.sample_nearest(labels).astype(np.uint8)

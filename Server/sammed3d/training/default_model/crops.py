@@ -1,0 +1,217 @@
+"""Training crops: an image cube with the objects in it, real or made up, augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import IterableDataset, get_worker_info
+
+from sammed3d.training.default_model.cases import CachedCase
+from sammed3d.training.default_model.synthetic import random_shapes, structure_at
+
+SMALLEST = 40
+"""Voxels of the lattice that an object must have in a crop."""
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How crops are drawn.
+
+    Attributes:
+        edges: edge lengths of crops in voxels, and how often each.
+        batch_edge: a batch holds as many crops as have together the voxels of four cubes of this edge, at least one.
+        objects: at most so many objects of a crop.
+        synthetic: share of crops made of random shapes.
+        unlabelled: share of crops of real images whose objects are found by `structure_at`.
+        zoom: a crop shows between 1 / zoom and zoom times its size.
+    """
+
+    edges: dict[int, float] = field(default_factory=lambda: {64: 0.4, 96: 0.35, 128: 0.25})
+    batch_edge: int = 72
+    objects: int = 3
+    synthetic: float = 0.2
+    unlabelled: float = 0.15
+    zoom: float = 1.35
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """Crops of one edge length and the objects in them.
+
+    Attributes:
+        images: (B, 1, E, E, E) float32 intensities.
+        masks: (N, 1, E, E, E) float32, 1 inside the object.
+        owners: (N,) which image each object is in.
+    """
+
+    images: Tensor
+    masks: Tensor
+    owners: Tensor
+
+
+class CropStream(IterableDataset[Crops]):
+    """An endless stream of batches; the same seed gives the same stream (for each number of workers).
+
+    Args:
+        cases: where real crops come from.
+        weights: how often each case is taken.
+        settings: see there.
+        seed: of the stream.
+    """
+
+    def __init__(
+        self, cases: Sequence[CachedCase], weights: Sequence[float], settings: CropSettings, seed: int
+    ) -> None:
+        self.cases = list(cases)
+        self.weights = np.asarray(weights, float) / np.sum(weights)
+        self.settings = settings
+        self.seed = seed
+        self._voxels = [_sample_voxels(case.label, np.random.default_rng(0)) for case in self.cases]
+
+    def __iter__(self) -> Iterator[Crops]:
+        worker = get_worker_info()
+        rng = np.random.default_rng([self.seed, 0 if worker is None else worker.id])
+        torch.set_num_threads(1 if worker is not None else torch.get_num_threads())
+        edges, shares = list(self.settings.edges), np.array(list(self.settings.edges.values()))
+        while True:
+            edge = int(rng.choice(edges, p=shares / shares.sum()))
+            yield self.batch(edge, max(1, 4 * self.settings.batch_edge**3 // edge**3), rng)
+
+    def batch(self, edge: int, count: int, rng: np.random.Generator) -> Crops:
+        """Draw `count` crops of one edge length."""
+        drawn: list[tuple[Tensor, Tensor]] = []
+        while len(drawn) < count:
+            crop = self.draw(edge, rng)
+            if crop is not None:
+                drawn.append(crop)
+        owners = torch.repeat_interleave(torch.tensor([len(masks) for _, masks in drawn]))
+        return Crops(
+            torch.stack([image for image, _ in drawn])[:, None], torch.cat([m for _, m in drawn])[:, None], owners
+        )
+
+    def draw(self, edge: int, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
+        """Draw one crop (E, E, E) and its masks (N, E, E, E); None if it came out empty."""
+        settings = self.settings
+        kind = rng.random()
+        if kind < settings.synthetic:
+            image, labels = random_shapes(edge, rng)
+            masks = _some_objects(labels, settings.objects, rng)
+        else:
+            number = int(rng.choice(len(self.cases), p=self.weights))
+            unlabelled = kind < settings.synthetic + settings.unlabelled or not self._voxels[number]
+            image, masks = self._real(number, edge, unlabelled, rng)
+        if len(masks) == 0 or float(image.std()) < 1e-6:
+            return None
+        image, stacked = _turn(image, torch.from_numpy(np.stack(masks)).float(), rng)
+        return degrade(image, rng).contiguous(), stacked.contiguous()
+
+    def _real(
+        self, number: int, edge: int, unlabelled: bool, rng: np.random.Generator
+    ) -> tuple[Tensor, list[npt.NDArray[np.uint8]]]:
+        case = self.cases[number]
+        shown = np.round(edge * np.exp(rng.uniform(-1, 1, 3) * 0.12 + rng.uniform(-1, 1) * np.log(self.settings.zoom)))
+        shown = shown.astype(int)
+        label = 0
+        focus = (np.array(case.label.shape) * np.clip(rng.normal(0.5, 0.2, 3), 0.05, 0.95)).astype(int)
+        if not unlabelled:
+            label = int(rng.choice(list(self._voxels[number])))
+            focus = rng.choice(self._voxels[number][label])
+        begin = focus - (shown * np.clip(rng.normal(0.5, 0.15, 3), 0.15, 0.85)).astype(int)
+        image = _cut(case.image, begin, shown).astype(np.float32)
+        resized = functional.interpolate(torch.from_numpy(image)[None, None], size=3 * (edge,), mode="trilinear")[0, 0]
+        if unlabelled:
+            return resized, _structures(resized, self.settings.objects, rng)
+        labels = torch.from_numpy(_cut(case.label, begin, shown))[None, None].float()
+        nearest = functional.interpolate(labels, size=3 * (edge,), mode="nearest-exact")[0, 0].to(torch.uint8).numpy()
+        return resized, _some_objects(nearest, self.settings.objects, rng, wanted=label)
+
+
+def degrade(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Change contrast, sharpness, evenness and noise of an image, (E, E, E); each with some probability."""
+    edge = len(image)
+    low, high = float(image.min()), float(image.max())
+    x = (image - low) / max(high - low, 1e-6)
+    if rng.random() < 0.3:  # slices thicker than voxels
+        axis, factor = int(rng.integers(3)), float(rng.uniform(1.5, 5))
+        size = [edge, edge, edge]
+        size[axis] = max(4, round(edge / factor))
+        thick = functional.interpolate(x[None, None], size=size, mode="area")
+        x = functional.interpolate(thick, size=3 * (edge,), mode="trilinear")[0, 0]
+    elif rng.random() < 0.3:
+        kernel = functional.avg_pool3d(x[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+        x = torch.lerp(x, kernel, float(rng.uniform(0.2, 1)))
+    if rng.random() < 0.3:
+        coarse = torch.from_numpy(rng.uniform(-1, 1, (1, 1, 3, 3, 3)).astype(np.float32))
+        bias = functional.interpolate(coarse, size=3 * (edge,), mode="trilinear")[0, 0]
+        x = x * torch.exp(float(rng.uniform(0.1, 0.5)) * bias)
+    if rng.random() < 0.4:
+        x = x.clamp(min=0) ** float(np.exp(rng.uniform(-0.7, 0.7)))
+    if rng.random() < 0.1:
+        x = 1 - x
+    if rng.random() < 0.5:
+        noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+        x = x + noise * float(rng.uniform(0, 0.08)) * float(x.std() * 3)
+    return x
+
+
+def _sample_voxels(label: npt.NDArray[np.uint8], rng: np.random.Generator) -> dict[int, npt.NDArray[np.int_]]:
+    """For each label some of its voxels, (at most 1000, 3)."""
+    flat = np.asarray(label).ravel()
+    voxels = {}
+    for value in np.unique(flat)[1:]:
+        inside = np.flatnonzero(flat == value)
+        chosen = rng.choice(inside, min(1000, len(inside)), replace=False)
+        voxels[int(value)] = np.stack(np.unravel_index(chosen, label.shape), axis=1)
+    return voxels
+
+
+def _cut(array: npt.NDArray[np.generic], begin: npt.NDArray[np.int_], shape: npt.NDArray[np.int_]) -> npt.NDArray[Any]:
+    """Cut a window out of an array; zeros where it reaches beyond."""
+    result = np.zeros(tuple(shape), array.dtype)
+    low, high = np.maximum(begin, 0), np.minimum(begin + shape, array.shape)
+    if (low < high).all():
+        inner = tuple(slice(a - b, c - b) for a, b, c in zip(low, begin, high, strict=True))
+        result[inner] = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return result
+
+
+def _some_objects(
+    labels: npt.NDArray[np.uint8], count: int, rng: np.random.Generator, wanted: int = 0
+) -> list[npt.NDArray[np.uint8]]:
+    """Return masks of some labels, the wanted one first; now and then two of them as one object."""
+    sizes = np.bincount(labels.ravel())
+    large = [label for label, n in enumerate(sizes) if label and SMALLEST <= n < 0.6 * labels.size]
+    rng.shuffle(large)
+    if wanted in large:
+        large.remove(wanted)
+        large.insert(0, wanted)
+    masks = [(labels == label).astype(np.uint8) for label in large[:count]]
+    if len(masks) > 2 and rng.random() < 0.15:
+        masks[-1] = np.maximum(masks[-1], masks[-2])
+    return masks
+
+
+def _structures(image: Tensor, count: int, rng: np.random.Generator) -> list[npt.NDArray[np.uint8]]:
+    """Find some structures of a real image, at half its resolution."""
+    array = functional.avg_pool3d(image[None, None], 2)[0, 0].numpy()
+    masks: list[npt.NDArray[np.uint8]] = []
+    for _ in range(count + 1):
+        i, j, k = rng.integers(len(array) // 8, len(array) - len(array) // 8, 3).tolist()
+        found = structure_at(array, (i, j, k), rng)
+        if found is not None and len(masks) < count:
+            masks.append(found.repeat(2, 0).repeat(2, 1).repeat(2, 2))
+    return masks
+
+
+def _turn(image: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Flip and permute axes at random, image and masks alike."""
+    flips = [axis for axis in (-3, -2, -1) if rng.random() < 0.5]
+    order = rng.permutation(3).tolist() if rng.random() < 0.5 else [0, 1, 2]
+    return image.flip(flips).permute(order), masks.flip(flips).permute(0, *(1 + o for o in order))

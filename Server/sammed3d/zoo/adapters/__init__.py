@@ -1,0 +1,1 @@
+"""Checkpoints of others, turned into complete weights."""

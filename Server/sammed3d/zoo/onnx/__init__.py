@@ -1,0 +1,1 @@
+"""Models as ONNX files: writing and running them."""

@@ -1,0 +1,148 @@
+"""Exported networks, run by onnxruntime in place of the torch module."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.inference.preset import Preset
+from sammed3d.nets import Slicewise
+from sammed3d.nets.prompt_encoder import BOX_BEGIN, BOX_END, NOT_A_POINT
+from sammed3d.zoo.onnx.export import DECODER, ENCODER, MODEL
+
+
+class OnnxNetwork(nn.Module):
+    """`encode` and `decode` of an exported 3-D network, on the CPU.
+
+    Args:
+        encoder, decoder: sessions of onnxruntime.
+        sees_all_clicks: see `local.Network`.
+    """
+
+    starts_without_mask = False
+    scores_are_trained = False
+
+    def __init__(self, encoder: Any, decoder: Any, sees_all_clicks: bool) -> None:
+        super().__init__()
+        self._encoder, self._decoder = encoder, decoder
+        self.sees_all_clicks = sees_all_clicks
+
+    def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
+        """Compute the image embedding; `between_layers` can stop it before it starts only."""
+        if between_layers is not None:
+            between_layers()
+        return torch.cat([_run(self._encoder, patch=patch[n : n + 1])[0] for n in range(len(patch))])
+
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        multimask: bool = False,
+        *,
+        boxes: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict low-res logits and scores, as `SamMed3d.decode` with clicks, a mask prompt and the single mask."""
+        if multimask or boxes is not None or low_res is None:
+            raise ModelError("An exported 3-D model takes clicks and a mask prompt, and gives a single mask.")
+        answers = [
+            _run(
+                self._decoder,
+                image_embeddings=embedding,
+                point_coords=coords[n : n + 1].float(),
+                point_labels=labels[n : n + 1].float(),
+                mask_input=low_res[n : n + 1],
+            )
+            for n in range(len(coords))
+        ]
+        return torch.cat([logits for logits, _ in answers]), torch.cat([scores for _, scores in answers])
+
+
+class OnnxSamMed2d(nn.Module):
+    """`encode` and `decode` of an exported 2-D network, on the CPU, as `SamMed2d` has them.
+
+    Args:
+        encoder, decoder: sessions of onnxruntime.
+    """
+
+    def __init__(self, encoder: Any, decoder: Any) -> None:
+        super().__init__()
+        self._encoder, self._decoder = encoder, decoder
+
+    def encode(self, image: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
+        """Compute the image embedding; `between_layers` can stop it before it starts only."""
+        if between_layers is not None:
+            between_layers()
+        return torch.cat([_run(self._encoder, input_image=image[n : n + 1])[0] for n in range(len(image))])
+
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        boxes: Tensor | None = None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict low-res logits and scores for one image, as `SamMed2d.decode`."""
+        if boxes is None:
+            further, kinds = coords.new_zeros(1, 1, 2), [NOT_A_POINT]
+        else:
+            further, kinds = boxes.view(1, 2, 2), [BOX_BEGIN, BOX_END]
+        edge = 4 * embedding.shape[-1]
+        _, scores, logits = _run(
+            self._decoder,
+            image_embeddings=embedding,
+            point_coords=torch.cat([coords.float(), further.float()], dim=1),
+            point_labels=torch.cat([labels.float(), torch.tensor([kinds], dtype=torch.float32)], dim=1),
+            mask_input=torch.zeros(1, 1, edge, edge) if low_res is None else low_res.float().contiguous(),
+            has_mask_input=torch.tensor([0.0 if low_res is None else 1.0]),
+            orig_im_size=torch.tensor([float(edge), float(edge)]),
+        )
+        return (logits[:, 1:], scores[:, 1:]) if multimask else (logits[:, :1], scores[:, :1])
+
+
+def load_exported(folder: Path) -> tuple[OnnxNetwork | Slicewise, Preset, str]:
+    """Load an exported folder: the network, its preset and its name.
+
+    Raises:
+        ModelError: onnxruntime is not installed, or the folder was exported for other programs.
+        CheckpointError: a file is missing or damaged.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise ModelError("Running ONNX files needs onnxruntime: install sammed3d[onnx].") from error
+    try:
+        about = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        name, preset = str(about["name"]), Preset.from_json(about["preset"])
+        dimensions, all_clicks, runnable = (
+            about.get(key, usual) for key, usual in (("dimensions", 3), ("sees_all_clicks", False), ("runnable", True))
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        encoder, decoder = (
+            onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
+            for file in (ENCODER, DECODER)
+        )
+    except Exception as error:  # onnxruntime's errors have no common base but this
+        raise CheckpointError(
+            f"{folder.name}: not a complete export ({ENCODER}, {DECODER}, {MODEL}). Export the model again."
+        ) from error
+    if not runnable:
+        raise ModelError(f"{folder.name}: exported for other programs. Export it without preprocessing, all masks.")
+    if dimensions == 2:
+        return Slicewise(OnnxSamMed2d(encoder, decoder)), preset, name
+    return OnnxNetwork(encoder, decoder, bool(all_clicks)), preset, name
+
+
+def _run(session: Any, **inputs: Tensor) -> list[Tensor]:
+    outputs = session.run(None, {key: value.contiguous().numpy() for key, value in inputs.items()})
+    return [torch.from_numpy(output) for output in outputs]

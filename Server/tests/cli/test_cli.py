@@ -1,0 +1,207 @@
+"""The command line as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from helpers import make_affine, phantom, write_image
+from sammed3d.cli.app import app
+from sammed3d.core import prompts
+from sammed3d.core.prompts import Click, ObjectPrompts
+from sammed3d.files.segmentation import Segment, write_segments
+from sammed3d.files.volume import Volume
+from sammed3d.inference.compositing import BoxedMask
+from sammed3d.inference.session import Session
+from sammed3d.zoo import load_predictor
+from servers import serving
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory):
+    """A phantom as a NIfTI file."""
+    path = tmp_path_factory.mktemp("data") / "ct.nii.gz"
+    return write_image(path, phantom((60, 70, 50)), make_affine((3, 3, 3)))
+
+
+def run(*arguments):
+    return runner.invoke(app, [str(a) for a in arguments])
+
+
+def one_line(result):
+    return " ".join(result.stderr.split())
+
+
+def test_segment_writes_what_the_session_gives(ct, tiny_checkpoint, tmp_path):
+    result = run(
+        "segment", ct, "--click", "90,105,75", "--click=-0.5,10,20:-", "--click", "99,100,80:+",
+        "--model", tiny_checkpoint, "--device", "cpu", "--output", tmp_path / "mask.nii.gz", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    session = Session(Volume.read(ct), load_predictor(tiny_checkpoint, "cpu"))
+    session.click((90, 105, 75))
+    session.click((-0.5, 10, 20), positive=False)
+    session.click((99, 100, 80))
+    written = Volume.read(tmp_path / "mask.nii.gz")
+    assert np.array_equal(written.array, session.mask())
+    assert written.grid.matches(session.volume.grid)
+    report = json.loads(result.stdout)
+    [segment] = report["segments"]
+    assert segment["voxels"] == session.mask().sum()
+    assert segment["volume_ml"] == pytest.approx(session.mask().sum() * 27 / 1000, abs=1e-3)
+    assert segment["clicks"] == 3
+    assert {"read", "load", "cut", "encode", "decode", "paint", "write"} <= report["seconds"].keys()
+    assert report["device"] == "cpu"
+    assert report["model"] == "Tiny"
+
+
+def test_a_2d_model_works_slice_by_slice_and_takes_boxes(ct, tiny_checkpoint_2d, tmp_path):
+    box = ("--box", "10,12,5,50,60,40", "--ijk", "--model", tiny_checkpoint_2d, "--device", "cpu")
+    result = run("segment", ct, *box, "--click", "30,35,25:-", "--output", tmp_path / "mask.nii.gz")
+    assert result.exit_code == 0, result.output
+    session = Session(Volume.read(ct), load_predictor(tiny_checkpoint_2d, "cpu"))
+    session.set_box((30, 36, 15), (150, 180, 120))
+    session.click((90, 105, 75), positive=False)
+    assert np.array_equal(Volume.read(tmp_path / "mask.nii.gz").array, session.mask())
+    assert run("segment", ct, "--box", "1,2,3", "--output", tmp_path / "m.nii.gz").exit_code == 2
+    result = run("segment", ct, "--box", "10,10,10,50,50,50", "--output", tmp_path / "m.nii.gz")
+    assert result.exit_code == 1
+    assert "does not know boxes" in one_line(result)
+
+
+def test_voxel_indices_and_world_coordinates_mean_the_same_place(ct, tiny_checkpoint, tmp_path):
+    common = ("--model", tiny_checkpoint, "--device", "cpu")
+    assert run("segment", ct, "--click", "90,105,75", *common, "-o", tmp_path / "a.nrrd").exit_code == 0
+    assert run("segment", ct, "--ijk", "--click", "30,35,25", *common, "-o", tmp_path / "b.nrrd").exit_code == 0
+    assert np.array_equal(Volume.read(tmp_path / "a.nrrd").array, Volume.read(tmp_path / "b.nrrd").array)
+
+
+def test_points_come_from_markups_and_prompt_files(ct, tiny_checkpoint, tmp_path):
+    common = ("--model", tiny_checkpoint, "--device", "cpu", "--json")
+    clicks = (Click((90, 105, 75)), Click((20, 20, 20), False))
+    (tmp_path / "p.mrk.json").write_text(prompts.markups_json(clicks))
+    result = run("segment", ct, "--points", tmp_path / "p.mrk.json", *common, "-o", tmp_path / "a.nii")
+    assert json.loads(result.stdout)["segments"][0]["clicks"] == 2
+    both = [ObjectPrompts("liver", clicks), ObjectPrompts("spleen", clicks[:1])]
+    (tmp_path / "p.json").write_text(prompts.dumps(both))
+    result = run("segment", ct, "--points", tmp_path / "p.json", *common, "-o", tmp_path / "b.seg.nrrd")
+    assert [s["name"] for s in json.loads(result.stdout)["segments"]] == ["liver", "spleen"]
+
+
+def test_an_initial_mask_is_refined(ct, tiny_checkpoint, tmp_path):
+    volume = Volume.read(ct)
+    mask = np.zeros(volume.grid.shape, np.uint8)
+    mask[20:40, 20:40, 20:40] = 1
+    write_segments(tmp_path / "start.nrrd", [Segment("s", BoxedMask.of(mask))], volume.grid)
+    common = ("--model", tiny_checkpoint, "--device", "cpu", "--initial", tmp_path / "start.nrrd")
+    result = run("segment", ct, "--click", "90,105,75:-", *common, "-o", tmp_path / "a.nrrd")
+    assert result.exit_code == 0, result.stderr
+    session = Session(volume, load_predictor(tiny_checkpoint, "cpu"))
+    session.start_from(mask)
+    session.click((90, 105, 75), positive=False)
+    assert np.array_equal(Volume.read(tmp_path / "a.nrrd").array, session.mask())
+
+
+@pytest.mark.parametrize("click", ["1,2", "a,b,c", "1,2,3:x", "nan,1,2", ""])
+def test_malformed_clicks_are_wrong_usage(ct, click):
+    result = run("segment", ct, "--click", click, "-o", "x.nrrd")
+    assert result.exit_code == 2
+
+
+def test_clicks_or_points_but_not_both_and_not_neither(ct):
+    assert run("segment", ct, "-o", "x.nrrd").exit_code == 2
+    assert run("segment", ct, "-o", "x.nrrd", "--click", "1,2,3", "--points", "p.json").exit_code == 2
+    assert run("segment").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("segment", "nothing.nii", "--click", "1,2,3", "-o", "x.nrrd"), "nothing.nii: there is no such file"),
+        (("segment", "CT", "--click", "1,2,999", "-o", "x.nrrd", "--model", "TINY"), "lies outside ct.nii.gz"),
+        (("segment", "CT", "--click", "1,2,3", "-o", "x.png", "--model", "TINY"), "x.png: unknown format"),
+        (("segment", "CT", "--click", "1,2,3", "-o", "x.nrrd", "--model", "no.pth"), "no.pth: there is no such file"),
+        (("segment", "CT", "--click", "1,2,3", "-o", "x.nrrd", "--device", "cuda:9"), "'cuda:9' cannot be used here"),
+        (("segment", "CT", "--points", "none.json", "-o", "x.nrrd", "--model", "TINY"), "none.json: the prompts"),
+        (("info", "nothing.nii"), "nothing.nii: there is no such file"),
+    ],
+)
+def test_errors_are_one_line_that_names_the_input(ct, tiny_checkpoint, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = run(*({"CT": ct, "TINY": tiny_checkpoint}.get(a, a) for a in arguments))
+    assert result.exit_code == 1
+    assert message in one_line(result)
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_trace():
+    result = run("info", "nothing.nii", "--debug")
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+
+
+def test_info_describes_geometry_and_intensities(ct):
+    report = json.loads(run("info", ct, "--json").stdout)
+    assert report["shape"] == [60, 70, 50]
+    assert report["spacing_mm"] == [3, 3, 3]
+    assert report["axes"] == "RAS"
+    assert report["world_to"] == [177, 207, 147]
+    assert report["intensities"] == [float(phantom((60, 70, 50)).min()), float(phantom((60, 70, 50)).max())]
+    assert "60 x 70 x 50" in run("info", ct).stdout
+
+
+def test_the_installed_command_and_module_run():
+    for command in ([sys.executable, "-m", "sammed3d"], [Path(sys.executable).with_name("sammed3d")]):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "0.1.0"
+
+
+def test_a_server_gives_the_same_mask(ct, tiny_checkpoint, tmp_path):
+    common = ("segment", ct, "--click", "90,105,75", "--json")
+    with serving(load_predictor(tiny_checkpoint, "cpu")) as server:
+        result = run(*common, "--server", server.url, "-o", tmp_path / "remote.nrrd")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["device"] == "server"
+        refused = run(*common, "--server", server.url, "--device", "cpu", "-o", tmp_path / "x.nrrd")
+        assert "leave them out" in one_line(refused)
+    run(*common, "--model", tiny_checkpoint, "--device", "cpu", "-o", tmp_path / "local.nrrd")
+    assert np.array_equal(Volume.read(tmp_path / "remote.nrrd").array, Volume.read(tmp_path / "local.nrrd").array)
+
+
+def test_models_are_imported_listed_checked_and_removed(tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
+    assert "SAM-Med3D" in run("models", "list").stdout
+    assert run("models", "import", tiny_checkpoint, "--name", "mine").exit_code == 0
+    assert "mine" in run("models", "list").stdout
+    assert "sha256: " in run("models", "info", "mine").stdout
+    assert "citation: " in run("models", "info", "sam_med3d_turbo").stdout
+    assert run("models", "verify", "mine").stdout == "mine: unchanged\n"
+    assert run("models", "remove", "mine").exit_code == 0
+    assert "There is no model named 'mine'" in one_line(run("models", "verify", "mine"))
+    assert "Get the file from" in one_line(run("models", "download", "fastsam3d"))
+
+
+def test_a_file_that_is_no_model_is_not_imported(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    (tmp_path / "bad.pth").write_bytes(b"nothing")
+    result = run("models", "import", tmp_path / "bad.pth")
+    assert result.exit_code == 1
+    assert "bad.pth" in one_line(result)
+    assert not (tmp_path / "models").exists()
+
+
+def test_serve_refuses_to_open_itself_and_makes_keys(tmp_path):
+    result = run("serve", "--host", "0.0.0.0")  # noqa: S104 - that is the point
+    assert result.exit_code == 1
+    assert "a file of keys is needed" in one_line(result)
+    key = run("serve-key", "anna", "--keys", tmp_path / "keys.json").stdout.strip()
+    assert len(key) > 30
+    assert key not in (tmp_path / "keys.json").read_text()

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from helpers import make_affine
+from sammed3d.core.geometry import Grid
+from sammed3d.evaluation.metrics import dice
+from sammed3d.simulation.clicks import next_click
+
+GRID = Grid((20, 20, 20), make_affine((1, 1, 3), (0.1, 0.2, 0.3), (5, 6, 7)))
+
+
+def block(*slices):
+    mask = np.zeros(GRID.shape, np.uint8)
+    mask[slices] = 1
+    return mask
+
+
+def voxel(click):
+    return np.rint(GRID.to_index(click.world)).astype(int).tolist()
+
+
+def test_the_first_click_is_the_middle_of_the_largest_part():
+    truth = block(slice(2, 9), slice(2, 9), slice(2, 9)) | block(slice(15, 17), slice(15, 17), slice(15, 17))
+    click = next_click(np.zeros_like(truth), truth, GRID)
+    assert click.positive
+    assert voxel(click) == [5, 5, 5]
+
+
+def test_depth_is_in_mm():
+    """A slab 5 voxels (5 mm) deep along I and 3 voxels (9 mm) along K: I decides."""
+    truth = block(slice(5, 10), slice(0, 20), slice(4, 7))
+    assert voxel(next_click(np.zeros_like(truth), truth, GRID))[0] == 7
+
+
+def test_surplus_is_clicked_away_where_it_is_the_largest_error():
+    truth = block(slice(2, 6), slice(2, 6), slice(2, 6))
+    mask = block(slice(3, 6), slice(2, 6), slice(2, 6)) | block(slice(10, 17), slice(10, 17), slice(10, 17))
+    click = next_click(mask, truth, GRID)
+    assert not click.positive
+    assert voxel(click) == [13, 13, 13]
+
+
+def test_diagonal_neighbours_belong_together():
+    truth = block(slice(0, 2), slice(0, 2), slice(0, 2)) | block(slice(2, 4), slice(2, 4), slice(2, 4))
+    other = block(slice(10, 13), slice(10, 12), slice(10, 12))  # 12 voxels against 8 + 8
+    assert voxel(next_click(np.zeros_like(truth), truth | other, GRID))[0] < 5
+
+
+def test_no_error_no_click():
+    truth = block(slice(2, 6), slice(2, 6), slice(2, 6))
+    assert next_click(truth, truth, GRID) is None
+
+
+def test_dice():
+    a, b = block(slice(0, 4), slice(0, 1), slice(0, 1)), block(slice(2, 6), slice(0, 1), slice(0, 1))
+    assert dice(a, b) == pytest.approx(0.5)
+    assert dice(a * 7, a) == 1
+    assert dice(a * 0, a * 0) == 1

@@ -1,0 +1,231 @@
+"""Protocols, scores and reports, on phantoms and with the bundled CT."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import torchio
+from typer.testing import CliRunner
+
+from helpers import AXIS_MAPS, ThresholdPredictor, make_affine, phantom, small_volume, stored_as, write_image
+from networks import TINY_PRESET
+from sammed3d.cli.app import app
+from sammed3d.core.geometry import Grid
+from sammed3d.core.prompts import Click
+from sammed3d.evaluation import metrics
+from sammed3d.evaluation.baselines import BASELINES
+from sammed3d.evaluation.protocols import PROTOCOLS, steps_of
+from sammed3d.evaluation.run import evaluate
+from sammed3d.files.datasets import Case, find_cases
+from sammed3d.files.volume import Volume
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import cut_patch
+from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.simulation.clicks import random_click, ritm_click
+
+SHAPE = (40, 50, 30)
+
+
+def ball(centre, radius, shape=SHAPE):
+    axes = np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")
+    return sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) <= radius**2
+
+
+def test_scores_of_known_masks():
+    truth, mask = np.zeros((20, 20, 20), bool), np.zeros((20, 20, 20), bool)
+    truth[4:12, 4:12, 4:12] = True
+    mask[4:12, 4:12, 5:13] = True
+    assert metrics.dice(mask, truth) == pytest.approx(7 / 8)
+    assert metrics.iou(mask, truth) == pytest.approx(7 / 9)
+    assert metrics.volume_error(mask, truth) == 0
+    assert metrics.volume_error(truth & mask, truth) == pytest.approx(-1 / 8)
+    assert metrics.nsd(mask, truth, (1, 1, 1), 1.0) == 1
+    assert metrics.nsd(mask, truth, (1, 1, 3), 2.0) == pytest.approx(0.87, abs=0.02), (
+        "two of the six faces are 3 mm away"
+    )
+    assert metrics.nsd(0 * mask, truth, (1, 1, 1), 1.0) == 0
+    assert metrics.nsd(0 * mask, 0 * truth, (1, 1, 1), 1.0) == 1
+    assert metrics.area_under([1, 1, 1, 1, 1]) == 4
+    assert metrics.area_under([0.0, 0.5, 1.0]) == 1
+
+
+def test_published_clicks_fall_where_they_should_and_repeat_with_a_seed():
+    truth, predicted = ball((12, 12, 12), 8), ball((15, 12, 12), 8)
+    errors = truth != predicted
+    for draw in (random_click, ritm_click):
+        clicks = [draw(predicted, truth, np.random.RandomState(seed)) for seed in range(30)]
+        assert clicks == [draw(predicted, truth, np.random.RandomState(seed)) for seed in range(30)]
+        assert len(set(clicks)) > 5
+        for voxel, positive in clicks:
+            assert errors[voxel]
+            assert positive == truth[voxel]
+        assert draw(truth, truth, np.random.RandomState(0)) is None
+    radii = [
+        np.linalg.norm(np.array(ritm_click(0 * truth, truth, np.random.RandomState(s))[0]) - 12) for s in range(20)
+    ]
+    assert max(radii) < 5, "in the inner half"
+
+
+@pytest.mark.parametrize("axes", AXIS_MAPS[::7])
+def test_masks_come_back_to_the_volumes_grid_as_torchio_brings_them(axes):
+    array, affine = phantom((20, 24, 18)), make_affine((2.1, 1.3, 2.7), (0, 0, 0), (5, 6, 7))
+    stored, grid = stored_as(array, affine, axes)
+    lattice = Lattice(grid, (1.5, 1.5, 1.5))
+    window = lattice.window_at(grid.corners().mean(axis=0), (16, 16, 16))
+    labels = np.random.default_rng(0).integers(1, 5, (16, 16, 16)).astype(np.uint8)
+    mine = lattice.spread_nearest(window, labels)
+    small = torchio.LabelMap(
+        tensor=torch.from_numpy(labels)[None], affine=lattice.grid.window(window.begin, window.shape).index_to_world
+    )
+    target = torchio.ScalarImage(tensor=torch.from_numpy(stored.copy())[None], affine=grid.index_to_world)
+    theirs = torchio.Resample(target, image_interpolation="nearest")(small).numpy()[0]
+    assert mine.shape == stored.shape
+    assert (mine != theirs).mean() < 0.02, "but for samples that lie exactly between two"
+    assert (mine > 0).mean() > 0.05
+
+
+def test_the_classic_protocol_is_the_published_loop(tiny_network):
+    """Against a plain transcription: patch round the reference, newest click alone, logits fed back."""
+    volume, truth = small_volume((40, 50, 30)), ball((20, 25, 15), 7)
+    predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", all_clicks=False)
+    protocol = PROTOCOLS["classic"]
+    steps = list(protocol.steps(predictor, volume, truth, 4, np.random.RandomState(5)))
+
+    lattice = Lattice(volume.grid, TINY_PRESET.spacing)
+    window = lattice.window_around(lattice.box_of(truth), TINY_PRESET.patch_shape)
+    patch = torch.tensor(cut_patch(volume, lattice, window, TINY_PRESET).voxels)[None, None]
+    inside = np.zeros(window.shape, bool)
+    begin = [max(0, -b) for b in window.begin]
+    inside[tuple(slice(b, b + n) for b, n in zip(begin, SHAPE, strict=True))] = truth
+    rng = np.random.RandomState(5)
+    low, logits = torch.zeros(1, 1, 16, 16, 16), np.zeros(inside.shape)
+    with torch.no_grad():
+        embedding = tiny_network.encode(patch)
+        for n, step in enumerate(steps):
+            voxel, positive = (ritm_click if n < 2 else random_click)(logits > 0.5, inside, rng)
+            coords = torch.tensor([[voxel]], dtype=torch.float32)
+            low = tiny_network.decode(embedding, coords, torch.tensor([[int(positive)]]), low)[0]
+            logits = torch.nn.functional.interpolate(low, size=inside.shape, mode="trilinear")[0, 0].numpy()
+            assert np.array_equal(step.truth, inside)
+            assert (step.mask != (logits > 0)).mean() < 1e-4
+    assert len({step.mask.tobytes() for step in steps}) > 1
+
+
+def test_the_current_protocol_shows_all_clicks_and_scores_on_the_volume(tiny_network):
+    seen = []
+
+    class Counting(TorchPredictor):
+        def _decode(self, embedding, clicks, low_res):
+            seen.append(len(clicks))
+            return super()._decode(embedding, clicks, low_res)
+
+    protocol = PROTOCOLS["current"]
+    predictor = Counting(tiny_network, TINY_PRESET, device="cpu", all_clicks=protocol.all_clicks)
+    truth = ball((20, 25, 15), 7)
+    steps = list(protocol.steps(predictor, small_volume(SHAPE), truth, 3, np.random.RandomState(0)))
+    assert seen == [1, 2, 3]
+    assert all(step.mask.shape == SHAPE for step in steps)
+
+
+def test_the_honest_protocol_is_the_product(tiny_network):
+    volume, truth = small_volume(SHAPE), ball((20, 25, 15), 7)
+    predictor = ThresholdPredictor(threshold=0.2)
+    steps = list(PROTOCOLS["honest"].steps(predictor, volume, truth, 3, np.random.RandomState(0)))
+    assert [len(step.clicks) for step in steps] == [1, 2, 3]
+    assert np.allclose(steps[0].clicks[0].world, volume.grid.to_world((20, 25, 15)))
+    assert steps[0].mask.shape == SHAPE
+
+
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_baselines_follow_their_clicks(name):
+    shape = (40, 44, 30)
+    inside = ball((18, 20, 14), 8, shape)
+    array = np.where(inside, 100, 0) + np.random.default_rng(0).normal(0, 5, shape)
+    volume = Volume(array.astype(np.float32), Grid(shape, make_affine((3.0, 3.0, 4.0))))
+    steps = list(steps_of(BASELINES[name](volume).click, volume, inside, 3))
+    assert metrics.dice(steps[0].mask, inside) > 0.8
+    method = BASELINES[name](volume)
+    whole = method.click(Click(tuple(volume.grid.to_world((18, 20, 14))), True))
+    less = method.click(Click(tuple(volume.grid.to_world((24, 20, 14))), False))
+    assert less[24, 20, 14] == 0
+    assert less.sum() < whole.sum()
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    for n in range(2):
+        folder = tmp_path / "data" / f"case{n}"
+        folder.mkdir(parents=True)
+        write_image(folder / "image.nii.gz", phantom(SHAPE, n), make_affine((3.0, 3.0, 3.0)))
+        labels = ball((20, 25, 15), 7).astype(np.uint8) + 2 * ball((10, 10, 8), 3 - 2 * n)
+        write_image(folder / "label.nii.gz", labels, make_affine((3.0, 3.0, 3.0)))
+        (folder / "labels.json").write_text('{"1": "liver <b>", "2": "spleen"}')
+    return tmp_path / "data"
+
+
+def test_an_evaluation_scores_every_structure_and_keeps_going(dataset, tmp_path):
+    (dataset / "case1" / "image.nii.gz").write_bytes(b"damaged")
+    done = evaluate(
+        ThresholdPredictor(0.2), find_cases(dataset), PROTOCOLS["honest"], clicks=3, baselines=["region growing"]
+    )
+    assert done.structures == [("case0", "liver <b>"), ("case0", "spleen")]
+    assert done.methods == ["threshold", "region growing"]
+    assert len(done.scores) == 2 * 2 * 3
+    [failure] = done.failures
+    assert "case1" in failure or "image.nii.gz" in failure
+    assert done.curve("threshold")[2] == pytest.approx(
+        np.mean([s.dice for s in done.scores if s.click == 3 and s.method == "threshold"])
+    )
+    done.write(tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert len(rows) == 12
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "liver &lt;b&gt;" in page
+    assert "href" not in page
+    assert page.count("src=") == page.count("src='data:"), "it needs nothing else"
+    assert "<polyline" in page
+
+
+def test_evaluations_repeat_bit_for_bit_with_a_seed(tiny_network, dataset):
+    cases = find_cases(dataset)
+    for name in ("classic", "current"):
+        runs = []
+        for seed in (1, 1, 2):
+            predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", all_clicks=PROTOCOLS[name].all_clicks)
+            runs.append(evaluate(predictor, cases, PROTOCOLS[name], clicks=3, seed=seed).scores)
+        assert runs[0] == runs[1]
+        assert runs[0] != runs[2]
+
+
+def test_the_command_writes_scores_and_a_report(tiny_checkpoint, dataset, tmp_path):
+    runner = CliRunner()
+    out = tmp_path / "out"
+    common = ["evaluate", str(tiny_checkpoint), str(dataset), "-o", str(out), "--device", "cpu", "--smallest", "0"]
+    done = runner.invoke(app, [*common, "--protocol", "cvpr25", "--json"])
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert summary["protocol"] == "cvpr25"
+    assert set(summary["methods"]["Tiny"]["dice"]) == {"1", "2", "3", "4", "5"}
+    assert 0 <= summary["methods"]["Tiny"]["dice_area"] <= 4
+    assert (out / "report.html").is_file()
+    for wrong, message in ((["--protocol", "x"], "no protocol 'x'"), (["--baseline", "x"], "no baseline 'x'")):
+        refused = runner.invoke(app, [*common, *wrong])
+        assert refused.exit_code == 1
+        assert message in refused.output
+    assert runner.invoke(app, [*common, "--smallest", "9999"]).exit_code == 1
+
+
+def test_a_structure_that_vanishes_on_the_lattice_is_named(tiny_network, tmp_path):
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[20, 25, 15] = 1
+    affine = make_affine((0.5, 0.5, 0.5))
+    write_image(tmp_path / "image.nii.gz", phantom(SHAPE), affine)
+    write_image(tmp_path / "label.nii.gz", truth, affine)
+    case = Case("c", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")
+    predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", all_clicks=False)
+    done = evaluate(predictor, [case], PROTOCOLS["classic"], clicks=1)
+    assert done.scores == []
+    assert "vanishes" in done.failures[0]

@@ -1,0 +1,144 @@
+"""Datasets: the layouts that are understood, and what a check finds wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from helpers import make_affine, phantom, write_image
+from sammed3d.cli.app import app
+from sammed3d.errors import VolumeError
+from sammed3d.files.datasets import check, find_cases, split
+
+AFFINE = make_affine((2.0, 2.0, 3.0), (0.1, 0.0, 0.2), (5.0, 6.0, 7.0))
+SHAPE = (20, 22, 18)
+
+
+def labels(values=(1, 2)):
+    array = np.zeros(SHAPE, np.uint8)
+    for n, value in enumerate(values):
+        array[3 + 8 * n : 8 + 8 * n, 4:12, 5:10] = value
+    return array
+
+
+def write_case(folder, image, label, seed=0, affine=AFFINE, array=None):
+    for name in (image, label):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    write_image(folder / image, phantom(SHAPE, seed), AFFINE)
+    write_image(folder / label, labels() if array is None else array, affine)
+
+
+@pytest.fixture
+def nnunet(tmp_path):
+    for n in range(3):
+        write_case(tmp_path, f"imagesTr/case{n}_0000.nii.gz", f"labelsTr/case{n}.nii.gz", n)
+        write_image(tmp_path / f"imagesTr/case{n}_0001.nii.gz", phantom(SHAPE, 9), AFFINE)
+    about = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "liver": 1, "spleen": 2},
+        "file_ending": ".nii.gz",
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    return tmp_path
+
+
+def test_nnunet_folders_of_both_versions_are_understood(nnunet):
+    second = find_cases(nnunet)
+    assert [case.name for case in second] == ["case0", "case1", "case2"]
+    assert second[0].image.name == "case0_0000.nii.gz", "the first channel"
+    assert second[0].names == {1: "liver", 2: "spleen"}
+    about = {"labels": {"0": "background", "1": "liver", "2": "spleen"}, "modality": {"0": "CT"}, "training": []}
+    (nnunet / "dataset.json").write_text(json.dumps(about))
+    assert find_cases(nnunet)[0].names == {1: "liver", 2: "spleen"}
+    for image in (nnunet / "imagesTr").glob("*_0000.nii.gz"):
+        image.rename(image.with_name(image.name.replace("_0000", "")))
+    assert find_cases(nnunet)[2].image.name == "case2.nii.gz"
+
+
+def test_pairs_and_case_folders_are_understood(tmp_path):
+    write_case(tmp_path / "a", "images/x.nrrd", "labels/x.nii.gz")
+    write_image(tmp_path / "a" / "images" / "y.nii.gz", phantom(SHAPE), AFFINE)
+    cases = find_cases(tmp_path / "a")
+    assert [(case.name, case.label is not None) for case in cases] == [("x", True), ("y", False)]
+    assert cases[0].name_of(7) == "label 7"
+    write_case(tmp_path / "b", "one/image.nii.gz", "one/label.nii.gz")
+    (tmp_path / "b" / "one" / "labels.json").write_text('{"1": {"name": "liver", "ml": 3}}')
+    [case] = find_cases(tmp_path / "b")
+    assert case.name_of(1) == "liver"
+
+
+def test_what_is_no_dataset_is_refused(tmp_path, nnunet):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VolumeError, match="holds no cases"):
+        find_cases(tmp_path / "empty")
+    (nnunet / "imagesTr" / "case1_0000.nii.gz").unlink()
+    (nnunet / "imagesTr" / "case1_0001.nii.gz").unlink()
+    with pytest.raises(VolumeError, match=r"no image for case1\.nii\.gz"):
+        find_cases(nnunet)
+    (nnunet / "dataset.json").write_text("{")
+    with pytest.raises(VolumeError, match="damaged"):
+        find_cases(nnunet)
+
+
+def test_a_check_reports_volumes_and_what_is_wrong(tmp_path, monkeypatch):
+    moved = AFFINE.copy()
+    moved[0, 3] += 4
+    tiny = labels((1,))
+    tiny[0, 0, 0] = 2  # 12 mm³
+    write_case(tmp_path, "good/image.nii.gz", "good/label.nii.gz")
+    write_case(tmp_path, "elsewhere/image.nii.gz", "elsewhere/label.nii.gz", affine=moved)
+    write_case(tmp_path, "empty/image.nii.gz", "empty/label.nii.gz", array=labels(()))
+    write_case(tmp_path, "shape/image.nii.gz", "shape/label.nii.gz", array=labels()[:-1])
+    write_case(tmp_path, "fractions/image.nii.gz", "fractions/label.nii.gz", array=labels() * np.float32(0.3))
+    write_case(tmp_path, "flat/image.nii.gz", "flat/label.nii.gz")
+    write_image(tmp_path / "flat/image.nii.gz", np.full(SHAPE, 3, np.int16), AFFINE)
+    write_case(tmp_path, "tiny/image.nii.gz", "tiny/label.nii.gz", array=tiny)
+    monkeypatch.setattr("sammed3d.files.datasets.TINY_MM3", 13.0)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "image.nii.gz").write_bytes(b"no image")
+    reports = {report.name: report for report in map(check, find_cases(tmp_path))}
+    assert reports["good"].problems == []
+    assert reports["good"].shape == SHAPE
+    assert reports["good"].spacing == (2.0, 2.0, 3.0)
+    assert reports["good"].volumes_ml == pytest.approx(
+        {"label 1": 5 * 8 * 5 * 12 / 1000, "label 2": 5 * 8 * 5 * 12 / 1000}
+    )
+    for name, words in {
+        "elsewhere": "lies elsewhere",
+        "empty": "is empty",
+        "shape": "voxels, the image",
+        "fractions": "holds fractions",
+        "flat": "same value",
+        "damaged": "cannot be read",
+    }.items():
+        [problem] = reports[name].problems
+        assert words in problem
+    assert reports["tiny"].problems == []
+    assert reports["tiny"].remarks == ["label 2: 12.0 mm³ is less than 13 mm³ and is left out of training."]
+
+
+def test_the_command_prints_a_table_or_json_and_fails_where_there_are_problems(nnunet):
+    runner = CliRunner()
+    done = runner.invoke(app, ["data", "check", str(nnunet)])
+    assert done.exit_code == 0, done.output
+    assert "3 cases, 0 with problems." in done.output
+    assert "spleen" in done.output
+    write_image(nnunet / "labelsTr" / "case1.nii.gz", labels(()), AFFINE)
+    done = runner.invoke(app, ["data", "check", str(nnunet), "--json"])
+    assert done.exit_code == 1
+    reports = json.loads(done.stdout)
+    assert reports[1]["problems"] == ["the label map is empty."]
+    assert reports[1]["remarks"] == ["liver: not in this case.", "spleen: not in this case."]
+
+
+def test_splits_are_by_case_and_repeatable():
+    names = [f"case{n}" for n in range(20)]
+    train, validation = split(names, 0.2, seed=5)
+    assert len(validation) == 4
+    assert sorted([*train, *validation]) == sorted(names)
+    assert split(names[::-1], 0.2, seed=5) == (train, validation), "whatever the order of the folder"
+    assert split(names, 0.2, seed=6) != (train, validation)
+    assert [len(part) for part in split(["a", "b"], 0.01, 0)] == [1, 1], "somebody validates"
+    assert split(["a"], 0.5, 0) == (["a"], [])
+    assert split(names, 0.0, 0)[1] == []

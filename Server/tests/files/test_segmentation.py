@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicerio
+
+from helpers import make_affine
+from sammed3d.core.geometry import Grid
+from sammed3d.errors import VolumeError
+from sammed3d.files.segmentation import Segment, read_mask, write_segments
+from sammed3d.files.volume import Volume
+from sammed3d.inference.compositing import BoxedMask
+
+GRID = Grid((20, 22, 24), make_affine((-0.8, 1.1, 2.5), (0.2, -0.1, 0.3), (10, 20, 30)))
+
+
+def ball(centre, radius=5):
+    distance = np.linalg.norm(np.stack(np.indices(GRID.shape), -1) - np.array(centre), axis=-1)
+    return (distance < radius).astype(np.uint8)
+
+
+def segment(name, mask, color=(1.0, 0.5, 0.0)):
+    return Segment(name, BoxedMask.of(mask), color)
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.nrrd", "m.mha", "m.mhd", "m.nhdr"])
+def test_label_maps_keep_voxels_and_geometry(tmp_path, name):
+    one, two = ball((6, 7, 8)), ball((14, 14, 16), 4)
+    write_segments(tmp_path / name, [segment("a", one), segment("b", two)], GRID)
+    volume = Volume.read(tmp_path / name)
+    assert volume.array.dtype == np.uint8
+    assert np.array_equal(volume.array, one + 2 * two)
+    assert volume.grid.matches(GRID)
+    assert not [p for p in tmp_path.iterdir() if "writing" in p.name]
+
+
+def test_seg_nrrd_is_what_slicer_tools_expect(tmp_path):
+    liver, spleen, overlapping = ball((6, 7, 8)), ball((14, 14, 16), 4), ball((8, 7, 8))
+    segments = [
+        segment("Liver", liver, (0.8, 0.4, 0.3)),
+        segment("Spleen", spleen),
+        segment("Lesion", overlapping),
+        Segment("Empty", None),
+    ]
+    write_segments(tmp_path / "x.seg.nrrd", segments, GRID)
+    read = slicerio.read_segmentation(str(tmp_path / "x.seg.nrrd"))
+    assert [s["name"] for s in read["segments"]] == ["Liver", "Spleen", "Lesion", "Empty"]
+    assert np.allclose(read["segments"][0]["color"], (0.8, 0.4, 0.3))
+    assert read["segments"][0]["terminology"]["type"][2] == "Tissue"
+    voxels = read["voxels"]
+    assert voxels.ndim == 4, "overlapping segments need a second layer"
+    for s, mask in zip(read["segments"], (liver, spleen, overlapping, np.zeros_like(liver)), strict=True):
+        assert np.array_equal(voxels[s["layer"]] == s["labelValue"], mask > 0), s["name"]
+    lps = np.diag([-1, -1, 1, 1]) @ GRID.index_to_world
+    assert np.abs(read["ijkToLPS"] - lps).max() < 1e-6
+
+
+def test_names_are_stored_as_utf8(tmp_path):
+    write_segments(tmp_path / "x.seg.nrrd", [segment("Lésion 肝", ball((6, 7, 8)))], GRID)
+    assert "Segment0_Name:=Lésion 肝\n".encode() in (tmp_path / "x.seg.nrrd").read_bytes()
+
+
+def test_segments_that_do_not_overlap_share_one_layer(tmp_path):
+    write_segments(tmp_path / "x.seg.nrrd", [segment("a", ball((6, 7, 8))), segment("b", ball((14, 14, 16), 4))], GRID)
+    assert slicerio.read_segmentation(str(tmp_path / "x.seg.nrrd"))["voxels"].shape == GRID.shape
+
+
+def test_overlap_in_a_label_map_is_refused_and_nothing_is_written(tmp_path):
+    (tmp_path / "x.nii.gz").write_bytes(b"precious")
+    with pytest.raises(VolumeError, match=r"x\.nii\.gz: some objects overlap.*Save as \.seg\.nrrd"):
+        write_segments(tmp_path / "x.nii.gz", [segment("a", ball((6, 7, 8))), segment("b", ball((8, 7, 8)))], GRID)
+    assert (tmp_path / "x.nii.gz").read_bytes() == b"precious"
+
+
+def test_bad_places_and_suffixes_are_named(tmp_path):
+    with pytest.raises(VolumeError, match=r"x\.png: unknown format. Use .seg.nrrd"):
+        write_segments(tmp_path / "x.png", [], GRID)
+    with pytest.raises(VolumeError, match="the folder does not exist"):
+        write_segments(tmp_path / "no" / "x.nrrd", [], GRID)
+    (tmp_path / "taken.nrrd").mkdir()
+    with pytest.raises(VolumeError, match=r"taken\.nrrd: cannot be written"):
+        write_segments(tmp_path / "taken.nrrd", [], GRID)
+    assert [p.name for p in tmp_path.iterdir()] == ["taken.nrrd"]
+
+
+def test_sheared_grids_cannot_be_written_as_images(tmp_path):
+    affine = np.eye(4)
+    affine[0, 1] = 0.5
+    with pytest.raises(VolumeError, match="sheared"):
+        write_segments(tmp_path / "x.nrrd", [], Grid((4, 4, 4), affine))
+
+
+def test_masks_are_read_on_their_grid_only(tmp_path):
+    mask = ball((6, 7, 8)) * 3
+    write_segments(tmp_path / "m.nrrd", [segment("a", mask)], GRID)
+    assert np.array_equal(read_mask(tmp_path / "m.nrrd", GRID), mask > 0)
+    other = Grid((20, 22, 25), GRID.index_to_world)
+    with pytest.raises(
+        VolumeError, match=r"m\.nrrd: this mask's grid \(20 x 22 x 24 .*is not the volume's \(20 x 22 x 25"
+    ):
+        read_mask(tmp_path / "m.nrrd", other)
+
+
+def test_empty_masks_are_masks(tmp_path):
+    write_segments(tmp_path / "m.nrrd", [Segment("a", None)], GRID)
+    assert not read_mask(tmp_path / "m.nrrd", GRID).any()
+
+
+def test_many_segments_need_wider_labels(tmp_path):
+    segments = [segment(f"s{n}", (np.arange(np.prod(GRID.shape)) == n).reshape(GRID.shape)) for n in range(300)]
+    write_segments(tmp_path / "m.nrrd", segments, GRID)
+    image = sitk.ReadImage(str(tmp_path / "m.nrrd"))
+    assert sitk.GetArrayViewFromImage(image).max() == 300
+    write_segments(tmp_path / "m.seg.nrrd", segments, GRID)
+    assert len(slicerio.read_segmentation(str(tmp_path / "m.seg.nrrd"))["segments"]) == 300

@@ -1,0 +1,191 @@
+"""Objects found without clicks: counted in phantoms, and on a real CT."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from typer.testing import CliRunner
+
+from helpers import RegionPredictor, make_affine, write_image
+from sammed3d import samples
+from sammed3d.cli.app import app
+from sammed3d.core.geometry import Grid
+from sammed3d.errors import ModelError, PredictionCancelled, PromptError, VolumeError
+from sammed3d.files.volume import Volume
+from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings
+from sammed3d.inference.predictor import Cancellation
+from sammed3d.inference.preset import Preset
+from sammed3d.zoo import load_predictor
+
+PRESET = Preset(spacing=(1.5, 1.5, 1.5), patch_shape=(64, 64, 64), low_res_shape=(32, 32, 32), normalisation="none")
+CENTRES = [(30, 30, 30), (30, 90, 40), (90, 30, 90), (64, 64, 64), (95, 95, 35), (40, 70, 100)]
+RADII = [4.7, 3.8, 3.1, 3.0, 4.5, 4.6]  # voxels of 1.5 mm
+
+
+def nodules(shape=(128, 128, 128)):
+    """Spheres in air with a soft edge, and noise: intensities, and a label for each."""
+    places = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+    image = np.full(shape, 174.0)
+    labels = np.zeros(shape, np.uint8)
+    for n, (centre, radius) in enumerate(zip(CENTRES, RADII, strict=True), start=1):
+        far = np.linalg.norm(places - centre, axis=-1)
+        image += 900 / (1 + np.exp(2 * (far - radius)))
+        labels[far <= radius] = n
+    image += np.random.default_rng(0).normal(0, 20, shape)
+    return Volume(image.astype(np.int16), Grid(shape, make_affine((1.5, 1.5, 1.5))), "nodules"), labels
+
+
+class RegionsIn3d:
+    """Stands in for a network: the connected bright region of each click, with an edge as soft as it is told."""
+
+    name = "regions"
+    preset = PRESET
+
+    def __init__(self, steepness=8.0):
+        self.steepness = steepness
+        self.asked = []
+
+    def predict_each(self, patch, clicks, passes, cancellation):
+        if cancellation is not None:
+            cancellation.check()
+        self.asked.append(len(clicks))
+        coarse = patch.voxels.reshape(32, 2, 32, 2, 32, 2).mean(axis=(1, 3, 5))
+        regions, _ = ndimage.label(coarse > 600)
+        answers = []
+        for click in clicks:
+            label = regions[tuple(int(v) // 2 for v in click.voxel)]
+            if label == 0:
+                answers.append(np.full((32, 32, 32), -9.0))
+            else:
+                inside = regions == label
+                edge = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+                answers.append(self.steepness * edge)
+        return np.stack(answers).astype(np.float32)
+
+
+def test_nodules_are_counted_once_wherever_patches_meet():
+    """Patches of 96 mm on a volume of 192 mm: several nodules lie where patches overlap."""
+    volume, labels = nodules()
+    generator = AutomaticMaskGenerator(RegionsIn3d(), AutomaticSettings(distance=6, smallest=0.1))
+    found = generator.generate(volume)
+    assert len(found) == len(CENTRES)
+    seen = set()
+    for instance in found:
+        mask = instance.mask.full(volume.grid.shape) > 0
+        label = int(np.bincount(labels[mask]).argmax())
+        seen.add(label)
+        dice = 2 * (mask & (labels == label)).sum() / (mask.sum() + (labels == label).sum())
+        assert dice > 0.75
+        assert mask[tuple(np.rint(volume.grid.to_index(instance.click.world)).astype(int))]
+        assert instance.volume_ml == pytest.approx(mask.sum() * 1.5**3 / 1000)
+    assert seen == {1, 2, 3, 4, 5, 6}
+    assert [i.stability for i in found] == sorted((i.stability for i in found), reverse=True)
+
+
+def test_an_object_larger_than_a_patch_is_one_object():
+    shape = (48, 48, 160)
+    array = np.full(shape, 100, np.int16)
+    array[16:30, 18:32, 6:154] = 1000
+    volume = Volume(array, Grid(shape, make_affine((1.5, 1.5, 1.5))), "rod")
+    [rod] = AutomaticMaskGenerator(RegionsIn3d(), AutomaticSettings(distance=9)).generate(volume)
+    mask = rod.mask.full(shape) > 0
+    assert 2 * (mask & (array > 500)).sum() / (mask.sum() + (array > 500).sum()) > 0.9
+    assert np.flatnonzero(mask[22, 24]).tolist() == list(range(6, 154))
+
+
+def test_what_is_unstable_too_small_or_too_large_is_left_out():
+    volume, labels = nodules()
+
+    def count(steepness=8.0, **settings):
+        settings = AutomaticSettings(**({"distance": 3, "smallest": 0.1} | settings))
+        return len(AutomaticMaskGenerator(RegionsIn3d(steepness), settings).generate(volume, labels))
+
+    assert count(steepness=0.1) == 0
+    assert count(steepness=0.1, stability=0.0) == 6
+    sizes = sorted(4 / 3 * np.pi * (r * 1.5) ** 3 / 1000 for r in RADII)
+    assert count(smallest=(sizes[1] + sizes[2]) / 2) == 4
+    assert count(largest=(sizes[1] + sizes[2]) / 2) == 2
+
+
+def test_points_are_set_in_the_region_only_and_covered_ones_not_asked_again():
+    volume, labels = nodules()
+    predictor = RegionsIn3d()
+    progress = []
+    generator = AutomaticMaskGenerator(predictor, AutomaticSettings(distance=3, smallest=0.1, batch=4))
+    found = generator.generate(volume, labels == 1, lambda *numbers: progress.append(numbers))
+    assert len(found) == 1
+    points = progress[-1][1]
+    assert progress[-1][0] == points > 20
+    assert sum(predictor.asked) < points / 2
+    with pytest.raises(VolumeError, match="region's shape"):
+        generator.generate(volume, labels[:-1])
+    with pytest.raises(VolumeError, match="No point of the grid"):
+        generator.generate(volume, np.zeros_like(labels))
+
+
+def test_a_search_can_be_stopped():
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(PredictionCancelled):
+        AutomaticMaskGenerator(RegionsIn3d()).generate(nodules()[0], cancellation=cancellation)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"distance": 0}, {"offset": -1}, {"batch": 0}, {"passes": 0}, {"stability": 2}, {"overlap": 1}, {"largest": 0.01}],
+)
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(PromptError):
+        AutomaticSettings(**settings)
+
+
+def test_models_that_work_slice_by_slice_are_refused():
+    with pytest.raises(ModelError, match="slice by slice"):
+        AutomaticMaskGenerator(RegionPredictor())
+
+
+def test_the_default_model_counts_nodules_from_the_command_line(tmp_path):
+    volume, labels = nodules()
+    image = write_image(tmp_path / "ct.nii.gz", volume.array, volume.grid.index_to_world)
+    region = write_image(tmp_path / "region.nii.gz", (volume.array > 574).astype(np.uint8), volume.grid.index_to_world)
+    options = ["--region", region, "--distance", "6", "--smallest", "0.15", "--largest", "30", "--device", "cpu"]
+    arguments = ["find", image, "-o", tmp_path / "found.seg.nrrd", "--json", *options]
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    where = [tuple(np.rint(np.array(o["click"]) / 1.5).astype(int)) for o in report["objects"]]
+    hits = [int(ndimage.grey_dilation(labels, 3)[place]) for place in where]
+    assert 0 not in hits, "nothing but nodules"
+    assert len(set(hits)) >= 5
+    assert len(hits) == len(set(hits)) == report["found"], "each of them once"
+
+
+def test_many_clicks_at_once_are_answered_as_each_alone(tiny_checkpoint):
+    from sammed3d.inference.lattice import Lattice
+    from sammed3d.inference.patch import cut_patch
+    from sammed3d.inference.predictor import PatchClick
+
+    predictor = load_predictor(tiny_checkpoint, "cpu")
+    volume = nodules()[0]
+    lattice = Lattice(volume.grid, predictor.preset.spacing)
+    patch = cut_patch(volume, lattice, lattice.window_at((90, 90, 90), (64, 64, 64)), predictor.preset)
+    clicks = [PatchClick((10.0 * n, 20.0, 30.0), n % 2 == 0) for n in range(5)]
+    together = predictor.predict_each(patch, clicks)
+    twice = predictor.predict_each(patch, clicks, 2)
+    for click, answer, second in zip(clicks, together, twice, strict=True):
+        alone = predictor.predict(patch, [click]).low_res
+        assert np.abs(answer - alone).max() < 1e-4
+        assert np.abs(second - predictor.predict(patch, [click], alone).low_res).max() < 1e-4
+
+
+def test_an_organ_of_a_real_ct_is_found():
+    ct = Volume.read(samples.CT_ABDOMEN)
+    labels = Volume.read(samples.CT_ABDOMEN_LABELS).array
+    names = json.loads((samples.FOLDER / "ct_abdomen_labels.json").read_text())
+    [number] = [int(n) for n, name in names.items() if name == "gallbladder"]
+    organ = labels == number
+    around = ndimage.binary_dilation(organ, iterations=3)
+    generator = AutomaticMaskGenerator(load_predictor("default", "cpu"), AutomaticSettings(distance=15, smallest=5))
+    masks = [i.mask.full(ct.grid.shape) > 0 for i in generator.generate(ct, around)]
+    assert max(2 * (m & organ).sum() / (m.sum() + organ.sum()) for m in masks) > 0.5

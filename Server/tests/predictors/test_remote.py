@@ -1,0 +1,236 @@
+"""The remote predictor against a live server: same numbers, and nothing lost when things go wrong."""
+
+import logging
+import threading
+import time
+
+import numpy as np
+import pytest
+import requests
+import trustme
+
+from helpers import ThresholdPredictor, small_volume
+from networks import TINY_PRESET
+from sammed3d import wire
+from sammed3d.errors import ModelError, PredictionCancelled
+from sammed3d.inference.predictor import Cancellation
+from sammed3d.inference.session import Session
+from sammed3d.predictors.remote import RemotePredictor, diagnose
+from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.server.http.keys import Keys, add_key
+from servers import serving
+
+CLICKS = [((60.0, 75.0, 45.0), True), ((30.0, 100.0, 40.0), False), ((80.0, 60.0, 50.0), True)]
+
+
+@pytest.fixture
+def keys(tmp_path):
+    file = tmp_path / "keys.json"
+    return file, {name: add_key(file, name) for name in ("anna", "ben")}
+
+
+def masks(predictor):
+    session = Session(small_volume((70, 80, 60)), predictor)
+    results = []
+    for world, positive in CLICKS:
+        session.click(world, positive)
+        results.append(session.mask())
+    return results
+
+
+def test_the_answers_are_those_of_this_process_bit_for_bit(tiny_network):
+    local = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
+        remote = RemotePredictor(server.url)
+        assert remote.preset == TINY_PRESET
+        for mine, theirs in zip(masks(local), masks(remote), strict=True):
+            assert mine.any()
+            assert np.array_equal(mine, theirs)
+
+
+def test_a_patch_travels_once(tiny_network):
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
+        remote = RemotePredictor(server.url)
+        sent = []
+        original = remote._session.request
+        remote._session.request = lambda method, url, **k: (
+            sent.append((method, len(k.get("data") or b""))),
+            original(method, url, **k),
+        )[1]
+        masks(remote)
+        puts = [size for method, size in sent if method == "PUT"]
+        posts = [size for method, size in sent if method == "POST"]
+        assert len(puts) == 1
+        assert len(posts) == len(CLICKS)
+        assert max(posts) < 1000, "a click is a few bytes"
+
+
+def test_a_server_that_restarts_in_the_middle_is_not_noticed(tiny_network):
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
+        remote = RemotePredictor(server.url, patience=30)
+        session = Session(small_volume((70, 80, 60)), remote)
+        session.click(*CLICKS[0])
+        server.stop()
+        threading.Timer(0.5, server.start).start()
+        session.click(*CLICKS[1])
+        session.click(*CLICKS[2])
+        expected = masks(TorchPredictor(tiny_network, TINY_PRESET, device="cpu"))[-1]
+        assert np.array_equal(session.mask(), expected)
+
+
+def test_a_forgotten_patch_is_uploaded_again(tiny_network):
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
+        remote = RemotePredictor(server.url)
+        session = Session(small_volume((70, 80, 60)), remote)
+        session.click(*CLICKS[0])
+        server.engine._patches._entries.clear()
+        session.click(*CLICKS[1])
+        assert len(session.current.clicks) == 2
+
+
+class Waiting(ThresholdPredictor):
+    """Waits until it is cancelled or let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.started, self.go, self.cancelled = threading.Event(), threading.Event(), threading.Event()
+
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
+        self.started.set()
+        while not self.go.wait(0.01):
+            try:
+                cancellation.check()
+            except PredictionCancelled:
+                self.cancelled.set()
+                raise
+        return super().predict(patch, clicks, initial, cancellation)
+
+
+def test_cancelling_stops_the_server_within_a_second():
+    waiting = Waiting()
+    with serving(waiting) as server:
+        session = Session(small_volume(), RemotePredictor(server.url))
+        cancellation = Cancellation()
+        threading.Thread(target=lambda: (waiting.started.wait(), cancellation.cancel()), daemon=True).start()
+        begin = time.monotonic()
+        with pytest.raises(PredictionCancelled):
+            session.click((60.0, 75.0, 45.0), cancellation=cancellation)
+        assert time.monotonic() - begin < 3
+        assert waiting.cancelled.wait(1)
+        assert session.objects == []
+
+
+def test_the_work_of_a_client_that_went_away_is_dropped():
+    waiting = Waiting()
+    with serving(waiting) as server:
+        remote = RemotePredictor(server.url)
+        session = Session(small_volume(), remote)
+        patch = session._replay._patch(session._replay._lattice.window_at((60, 75, 45), (128, 128, 128)))
+        remote._upload(patch, Cancellation())
+        head = {"model": "default", "request": "a1", "clicks": [[1, 2, 3, True]]}
+        url = server.url + wire.PREDICTIONS.format(digest=patch.digest)
+        with pytest.raises(requests.Timeout):
+            requests.post(url, data=wire.join(head), timeout=0.5)
+        assert waiting.cancelled.wait(3)
+
+
+def test_a_busy_server_is_waited_for():
+    waiting = Waiting()
+    with serving(waiting, queue=1) as server:
+        first, second = (Session(small_volume(), RemotePredictor(server.url)) for _ in range(2))
+        threads = [threading.Thread(target=s.click, args=((60.0, 75.0, 45.0),)) for s in (first, second)]
+        threads[0].start()
+        waiting.started.wait()
+        threads[1].start()
+        time.sleep(0.5)
+        waiting.go.set()
+        for thread in threads:
+            thread.join(10)
+        assert np.array_equal(first.mask(), second.mask())
+        assert first.mask().any()
+
+
+def test_what_is_wrong_is_said_in_words(tiny_network, keys):
+    file, by_name = keys
+    predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
+    with serving(predictor, Keys.read(file)) as server:
+        for key in ("", "wrong"):
+            with pytest.raises(ModelError, match="the key was refused"):
+                RemotePredictor(server.url, key=key)
+        with pytest.raises(ModelError, match=r"does not serve the model 'absent' \(served: default\)"):
+            RemotePredictor(server.url, "absent", key=by_name["anna"])
+        assert RemotePredictor(server.url, key=by_name["anna"]).name.startswith("Test model on 127.0.0.1")
+    with pytest.raises(ModelError, match="cannot be reached"):
+        RemotePredictor("http://127.0.0.1:9", patience=0.2)
+    for url in ("gpu.example.org", "ftp://gpu.example.org", "http://user:pass@host/", ""):
+        with pytest.raises(ModelError, match="no address of a server"):
+            RemotePredictor(url)
+
+
+def test_another_protocol_is_said_in_words(tiny_network, monkeypatch):
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
+        import sammed3d.predictors.remote as client
+
+        monkeypatch.setattr(client.wire, "PROTOCOL", 2)
+        with pytest.raises(ModelError, match=r"different protocols\. Update the older"):
+            RemotePredictor(server.url)
+
+
+def test_the_connection_test_reports_step_by_step(tiny_network, keys):
+    file, by_name = keys
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu"), Keys.read(file)) as server:
+        report = diagnose(server.url, by_name["anna"])
+        assert [line[0] for line in report] == ["✓"] * 4
+        assert "NOT encrypted" in report[1]
+        assert report[-1] == "✓ Models: Test model (cpu)"
+        assert diagnose(server.url, "wrong")[-1].startswith("✗ the key was refused")
+    assert diagnose("nonsense") == [
+        "✗ 'nonsense' is no address of a server. It looks like https://gpu.hospital.example:8443"
+    ]
+    assert diagnose("http://127.0.0.1:9")[-1].startswith("✗ Nothing answers there")
+
+
+def test_a_hospitals_own_authority_is_trusted_when_it_is_named(tiny_network, tmp_path, monkeypatch):
+    authority = trustme.CA()
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "other.pem"))
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    tls = (str(tmp_path / "server.pem"), None)
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu"), tls=tls) as server:
+        with pytest.raises(ModelError, match="cannot be trusted"):
+            RemotePredictor(server.url)
+        assert "cannot be trusted" in diagnose(server.url)[-1]
+        ca = str(tmp_path / "ca.pem")
+        assert RemotePredictor(server.url, verify=ca).preset == TINY_PRESET
+        assert diagnose(server.url, verify=ca)[1].endswith("the connection is encrypted")
+        with pytest.raises(ModelError, match="no such file of certificates"):
+            RemotePredictor(server.url, verify=str(tmp_path / "absent.pem"))
+
+
+def test_proxies_can_be_left_out(tiny_network, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
+        with pytest.raises(ModelError, match="cannot be reached"):
+            RemotePredictor(server.url)
+        assert RemotePredictor(server.url, proxies=False).preset == TINY_PRESET
+        assert diagnose(server.url, proxies=False)[-1].startswith("✓ Models")
+
+
+def test_logs_hold_nothing_of_the_patient(tiny_network, caplog, keys):
+    file, by_name = keys
+    caplog.set_level(logging.DEBUG)
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu"), Keys.read(file)) as server:
+        volume = small_volume((70, 80, 60))
+        object.__setattr__(volume, "name", "DOE^JANE-19700101")
+        session = Session(volume, RemotePredictor(server.url, key=by_name["anna"]))
+        session.add_object("MARKER-OBJECT")
+        session.click(*CLICKS[0])
+    text = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("sammed3d"))
+    assert "anna" in text, "who used it is logged"
+    for secret in ("DOE", "JANE", "MARKER", by_name["anna"], "60.0", "voxel"):
+        assert secret not in text

@@ -1,0 +1,195 @@
+"""The in-process predictor, with a small network of the real class."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import small_volume
+from networks import TINY_PRESET
+from sammed3d.errors import ModelError, PredictionCancelled, PromptError
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import cut_patch
+from sammed3d.inference.predictor import Cancellation, PatchClick
+from sammed3d.inference.session import Session
+from sammed3d.predictors.torch_predictor import TorchPredictor, choose_device, choose_precision
+
+CLICKS = [
+    PatchClick((30.0, 31.0, 32.0), True),
+    PatchClick((10.0, 40.0, 20.0), False),
+    PatchClick((50.0, 9.0, 33.0), True),
+]
+
+
+class Counting:
+    """Counts the passes of a network; can call back between them."""
+
+    def __init__(self, network):
+        self.network = network
+        self.sees_all_clicks = network.sees_all_clicks
+        self.starts_without_mask = network.starts_without_mask
+        self.scores_are_trained = network.scores_are_trained
+        self.encodes = self.decodes = self.layers = 0
+        self.on_layer = lambda: None
+
+    def eval(self):
+        return self
+
+    def requires_grad_(self, _):
+        return self
+
+    def to(self, _):
+        return self
+
+    def encode(self, patch, between_layers=None):
+        self.encodes += 1
+
+        def between():
+            self.layers += 1
+            self.on_layer()
+            between_layers()
+
+        return self.network.encode(patch, between)
+
+    def decode(self, *arguments, **boxes):
+        self.decodes += 1
+        return self.network.decode(*arguments, **boxes)
+
+
+@pytest.fixture
+def network(tiny_network):
+    return Counting(tiny_network)
+
+
+@pytest.fixture
+def predictor(network):
+    return TorchPredictor(network, TINY_PRESET, device="cpu")
+
+
+def patch_at(world=(60.0, 75.0, 45.0)):
+    volume = small_volume((70, 80, 60))
+    lattice = Lattice(volume.grid, TINY_PRESET.spacing)
+    return cut_patch(volume, lattice, lattice.window_at(world, TINY_PRESET.patch_shape), TINY_PRESET)
+
+
+def test_clicks_are_applied_one_by_one_with_the_logits_fed_back(predictor, tiny_network):
+    patch = patch_at()
+    with torch.inference_mode():
+        embedding = tiny_network.encode(torch.tensor(patch.voxels)[None, None])
+        low_res = torch.zeros(1, 1, 16, 16, 16)
+        for click in CLICKS:
+            coords, labels = torch.tensor([[click.voxel]]), torch.tensor([[int(click.positive)]])
+            low_res, _ = tiny_network.decode(embedding, coords, labels, low_res)
+    prediction = predictor.predict(patch, CLICKS)
+    assert np.array_equal(prediction.low_res, low_res[0, 0].numpy())
+    assert prediction.score is None, "SAM-Med3D's scores are untrained"
+
+
+def test_a_further_click_costs_one_decoder_pass_and_a_known_one_none(predictor, network):
+    patch = patch_at()
+    for count, decodes in ((1, 1), (2, 2), (3, 3), (2, 3), (3, 3)):
+        predictor.predict(patch, CLICKS[:count])
+        assert (network.encodes, network.decodes) == (1, decodes)
+    predictor.predict(patch, CLICKS[1:])
+    assert (network.encodes, network.decodes) == (1, 5)
+    predictor.predict(patch_at((100.0, 120.0, 90.0)), CLICKS[:1])
+    assert network.encodes == 2
+
+
+def test_an_initial_mask_is_the_first_mask_prompt(predictor):
+    patch = patch_at()
+    mask = np.random.default_rng(0).standard_normal((16, 16, 16)).astype(np.float32)
+    plain = predictor.predict(patch, CLICKS[:1]).low_res
+    refined = predictor.predict(patch, CLICKS[:1], mask).low_res
+    zeros = predictor.predict(patch, CLICKS[:1], np.zeros_like(mask)).low_res
+    assert not np.array_equal(plain, refined)
+    assert np.array_equal(plain, zeros)
+
+
+def test_a_cache_too_small_changes_nothing_but_the_work(tiny_network):
+    network = Counting(tiny_network)
+    forgetful = TorchPredictor(network, TINY_PRESET, device="cpu", cache_mib=0)
+    patch = patch_at()
+    first = forgetful.predict(patch, CLICKS).low_res
+    assert np.array_equal(forgetful.predict(patch, CLICKS).low_res, first)
+    assert network.encodes == 2
+
+
+def test_cancelling_stops_between_layers(predictor, network):
+    cancellation = Cancellation()
+    network.on_layer = cancellation.cancel
+    with pytest.raises(PredictionCancelled):
+        predictor.predict(patch_at(), CLICKS, None, cancellation)
+    assert (network.layers, network.decodes) == (1, 0)
+    network.on_layer = lambda: None
+    predictor.predict(patch_at(), CLICKS)
+    assert network.decodes == 3
+
+
+def test_a_cancelled_click_leaves_the_session_as_it_was(predictor, network):
+    session = Session(small_volume((70, 80, 60)), predictor)
+    session.click((60.0, 75.0, 45.0))
+    mask = session.mask()
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(PredictionCancelled):
+        session.click((70.0, 75.0, 45.0), cancellation=cancellation)
+    assert np.array_equal(session.mask(), mask)
+    assert len(session.current.clicks) == 1
+
+
+def test_threads_get_the_answers_they_would_get_alone(predictor, tiny_network):
+    patches = [patch_at(w) for w in ((60.0, 75.0, 45.0), (100.0, 120.0, 90.0), (30.0, 30.0, 30.0))]
+    alone = [TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(p, CLICKS).low_res for p in patches]
+    answers = {}
+
+    def work(n):
+        answers[n] = predictor.predict(patches[n % 3], CLICKS).low_res
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(answers[n], alone[n % 3]) for n in range(9))
+
+
+def test_no_click_is_an_error(predictor):
+    with pytest.raises(PromptError, match="at least one click"):
+        predictor.predict(patch_at(), [])
+
+
+def test_devices_are_chosen_and_refused_in_words():
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert choose_device("auto").type == expected
+    for bad in ("gpu", "cuda:99", "toaster:1"):
+        with pytest.raises(ModelError, match=f"'{bad}' cannot be used here"):
+            choose_device(bad)
+
+
+def test_precisions_are_chosen_and_refused_in_words():
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu) is None
+    assert choose_precision("bfloat16", cpu) is torch.bfloat16
+    with pytest.raises(ModelError, match="float16 is not supported on the CPU"):
+        choose_precision("float16", cpu)
+    with pytest.raises(ModelError, match="Unknown precision 'int3'"):
+        choose_precision("int3", cpu)
+
+
+def test_bfloat16_gives_nearly_the_same_mask(tiny_network):
+    patch = patch_at()
+    exact = TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(patch, CLICKS).low_res > 0
+    mixed = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", precision="bfloat16")
+    assert mixed.precision == "mixed bfloat16"
+    rough = mixed.predict(patch, CLICKS).low_res > 0
+    assert 2 * (exact & rough).sum() / (exact.sum() + rough.sum()) > 0.95
+
+
+def test_the_result_belongs_to_the_caller(predictor):
+    patch = patch_at()
+    first = predictor.predict(patch, CLICKS).low_res
+    kept = first.copy()
+    first[:] = 0
+    assert np.array_equal(predictor.predict(patch, CLICKS).low_res, kept)

@@ -1,0 +1,166 @@
+"""In which order a device works, and that it loses nothing."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from helpers import ThresholdPredictor, small_volume
+from networks import TINY_PRESET
+from sammed3d.errors import PredictionCancelled
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import cut_patch
+from sammed3d.inference.predictor import PatchClick
+from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.server.compute.scheduler import Job, Scheduler
+from workers import SMALL, job
+
+
+class Gated(ThresholdPredictor):
+    """Knows which patches are encoded, waits at a gate, and writes down what it does."""
+
+    def __init__(self):
+        super().__init__(preset=SMALL)
+        self.encoded, self.log = set(), []
+        self.gate, self.encode_gate = threading.Event(), threading.Event()
+        self.arrived, self.encoding = threading.Event(), threading.Event()
+        self.encode_gate.set()
+        self.error = None
+
+    def is_encoded(self, digest):
+        return digest in self.encoded
+
+    def encode(self, patches, cancellation=None):
+        self.encoding.set()
+        self.encode_gate.wait(10)
+        cancellation.check()
+        if self.error is not None:
+            raise self.error
+        self.log.append(("encode", [int(p.digest, 16) for p in patches]))
+        self.encoded |= {p.digest for p in patches}
+        return 1.5
+
+    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
+        self.arrived.set()
+        self.gate.wait(10)
+        self.log.append(("decode", int(patch.digest, 16)))
+        return super().predict(patch, clicks, initial, cancellation)
+
+
+@pytest.fixture
+def gated():
+    return Gated()
+
+
+def scheduler_with(gated, batch=1):
+    """A scheduler that is held up by a first job, so that others queue behind it."""
+    scheduler = Scheduler({"default": gated}, batch)
+    gated.encoded.add(job(99).patch.digest)
+    first = scheduler.submit(job(99))
+    gated.arrived.wait(5)
+    return scheduler, first
+
+
+def test_clicks_on_known_patches_overtake_new_patches(gated):
+    scheduler, first = scheduler_with(gated)
+    new = [scheduler.submit(job(1)), scheduler.submit(job(2))]
+    gated.encoded.add(job(3).patch.digest)
+    known = scheduler.submit(job(3))
+    gated.gate.set()
+    for future in (first, *new, known):
+        future.result(5)
+    assert gated.log[1] == ("decode", 3)
+    assert gated.log[2:] == [("encode", [1]), ("decode", 1), ("encode", [2]), ("decode", 2)]
+    scheduler.close()
+
+
+def test_new_patches_are_encoded_together_and_each_once(gated):
+    scheduler, _ = scheduler_with(gated, batch=3)
+    futures = [scheduler.submit(job(seed)) for seed in (1, 1, 2, 3, 4)]
+    gated.gate.set()
+    results = [future.result(5) for future in futures]
+    encodes = [patches for kind, patches in gated.log if kind == "encode"]
+    assert encodes == [[1, 2, 3], [4]]
+    assert results[0].seconds["encode"] == 1.5
+    assert all("queue" in result.seconds for result in results)
+    scheduler.close()
+
+
+def test_jobs_that_failed_before_are_encoded_alone(gated):
+    scheduler, _ = scheduler_with(gated, batch=3)
+    alone = Job("default", job(1).patch, job(1).clicks, alone=True)
+    futures = [scheduler.submit(each) for each in (alone, job(2), job(3))]
+    gated.gate.set()
+    for future in futures:
+        future.result(5)
+    assert [patches for kind, patches in gated.log if kind == "encode"] == [[1], [2, 3]]
+    scheduler.close()
+
+
+def test_a_waiting_job_can_be_cancelled_and_the_others_are_not(gated):
+    scheduler, _ = scheduler_with(gated, batch=3)
+    jobs = [job(seed) for seed in (1, 2)]
+    futures = [scheduler.submit(each) for each in jobs]
+    scheduler.cancel(jobs[0])
+    gated.gate.set()
+    with pytest.raises(PredictionCancelled):
+        futures[0].result(5)
+    assert futures[1].result(5) is not None
+    scheduler.close()
+
+
+def test_an_encoding_stops_only_when_all_who_wait_for_it_are_gone(gated):
+    scheduler, _ = scheduler_with(gated, batch=2)
+    gated.encode_gate.clear()
+    jobs = [job(1), job(2)]
+    futures = [scheduler.submit(each) for each in jobs]
+    gated.gate.set()
+    gated.encoding.wait(5)
+    scheduler.cancel(jobs[0])
+    gated.encode_gate.set()
+    assert futures[1].result(5) is not None
+    with pytest.raises(PredictionCancelled):
+        futures[0].result(5)
+    assert ("encode", [1, 2]) in gated.log
+    scheduler.close()
+
+
+def test_an_error_of_the_encoder_reaches_all_who_wait_for_it(gated):
+    scheduler, _ = scheduler_with(gated, batch=2)
+    gated.error = RuntimeError("out of memory")
+    futures = [scheduler.submit(job(seed)) for seed in (1, 2)]
+    gated.gate.set()
+    for future in futures:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            future.result(5)
+    gated.error = None
+    assert scheduler.submit(job(5)).result(5) is not None
+    scheduler.close()
+
+
+def test_the_end_finishes_what_runs_and_cancels_what_waits(gated):
+    scheduler, running = scheduler_with(gated)
+    waiting = scheduler.submit(job(1))
+    threading.Timer(0.1, gated.gate.set).start()
+    scheduler.close()
+    assert running.result(0) is not None
+    assert isinstance(waiting.exception(0), PredictionCancelled)
+    assert not scheduler.is_ready
+
+
+def test_patches_encoded_together_give_the_answers_of_each_alone(tiny_network):
+    volume = small_volume((70, 80, 60))
+    lattice = Lattice(volume.grid, TINY_PRESET.spacing)
+    places = [(60, 75, 45), (100, 75, 45), (60, 120, 90)]
+    windows = [lattice.window_at(place, TINY_PRESET.patch_shape) for place in places]
+    patches = [cut_patch(volume, lattice, window, TINY_PRESET) for window in windows]
+    click = (PatchClick((30.0, 31.0, 32.0), True),)
+    alone = [TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(p, click).low_res for p in patches]
+    together = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
+    assert not together.is_encoded(patches[0].digest)
+    together.encode(patches)
+    for patch, one in zip(patches, alone, strict=True):
+        assert together.is_encoded(patch.digest)
+        done = together.predict(patch, click)
+        assert "encode" not in done.seconds
+        np.testing.assert_allclose(done.low_res, one, atol=1e-4)

@@ -1,0 +1,210 @@
+"""`sammed3d serve` as an administrator runs it, in processes of its own."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+import requests
+
+from helpers import small_volume
+from networks import TINY_PRESET
+from sammed3d import wire
+from sammed3d.errors import ModelError
+from sammed3d.inference.session import Session
+from sammed3d.predictors.remote import RemotePredictor
+from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.server.compute.worker import Worker
+from sammed3d.server.http.keys import add_key
+from sammed3d.server.settings import read_settings
+from sammed3d.zoo.store import ModelStore
+from servers import serving
+from workers import Troubled, job, troubled
+
+CLICKS = [((60.0, 75.0, 45.0), True), ((30.0, 100.0, 40.0), False), ((80.0, 60.0, 50.0), True)]
+
+
+class Command:
+    """A running `sammed3d serve`."""
+
+    def __init__(self, *arguments, **environment):
+        command = [sys.executable, "-m", "sammed3d", "serve", *map(str, arguments)]
+        env = os.environ | environment
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        self.url = re.search(r"https?://\S+", self.process.stdout.readline() or "").group(0)
+        while True:
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(self.url + "/livez", timeout=5).text == "alive":
+                    return
+            time.sleep(0.05)
+
+    def stop(self):
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=60)
+        return errors
+
+
+def is_alive(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@pytest.fixture
+def store(tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    ModelStore().add(tiny_checkpoint, "tiny")
+    return tmp_path
+
+
+@pytest.mark.timeout(180)
+def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_may(store, free_port, tiny_network):
+    key = add_key(store / "keys.json", "anna")
+    config = store / "serve.toml"
+    config.write_text(f'model = ["tiny"]\nkeys = "{store / "keys.json"}"\nport = 1\nlog = "json"\n')
+    admin_port = free_port + 1 if free_port < 65535 else free_port - 1
+    server = Command(
+        "--config", config, "--device", "cpu,cpu", "--admin-port", admin_port, SAMMED3D_PORT=str(free_port)
+    )
+    try:
+        assert server.url == f"http://127.0.0.1:{free_port}", "the environment wins over the file"
+        volume = small_volume((70, 80, 60))
+        object.__setattr__(volume, "name", "DOE^JANE-19700101")
+        remote = RemotePredictor(server.url, "tiny", key=key)
+        session = Session(volume, remote)
+        session.add_object("MARKER-OBJECT")
+        local = Session(volume, TorchPredictor(tiny_network, TINY_PRESET, device="cpu"))
+        for world, positive in CLICKS:
+            session.click(world, positive)
+            local.click(world, positive)
+        assert np.array_equal(session.mask(), local.mask())
+        requests.get(server.url + "/MARKER-PATH?name=MARKER-QUERY", headers={"X-Name": "MARKER-HEADER"}, timeout=5)
+        metrics = requests.get(f"http://127.0.0.1:{admin_port}/metrics", timeout=5).text
+        assert 'sammed3d_prediction_seconds_count{stage="encode"} 1.0' in metrics
+        assert 'sammed3d_prediction_seconds_count{stage="decode"} 3.0' in metrics
+        assert "anna" not in metrics
+        assert requests.get(server.url + "/metrics", timeout=5).status_code == 401, "not where others can read it"
+    finally:
+        workers = psutil.Process(server.process.pid).children(recursive=True)
+        errors = server.stop()
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 10
+    while any(is_alive(worker) for worker in workers):
+        assert time.monotonic() < deadline, "a worker was left behind"
+        time.sleep(0.05)
+    assert server.process.returncode == -signal.SIGTERM, "it ended of what it was told, after it had cleaned up"
+    lines = [json.loads(line) for line in errors.splitlines()]
+    asked = [line for line in lines if line.get("route") == wire.PREDICTIONS]
+    assert [line["status"] for line in asked] == [200] * 3
+    assert asked[0]["user"] == "anna"
+    assert set(asked[0]) == {"time", "level", "logger", "request", "method", "route", "status", "user", "milliseconds"}
+    for secret in ("DOE", "JANE", "MARKER", key):
+        assert secret not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "absent"], "absent"),
+        (["--host", "0.0.0.0"], "a file of keys is needed"),  # noqa: S104 - that is the point
+        (["--port", "99999"], "'port' is wrong"),
+        (["--log", "xml"], "'log.*' is wrong"),
+        (["--device", "cuda:9"], "cannot be used here"),
+        (["--nninteractive-axes", "XYZ"], "three letters are needed"),
+        (["--config", "absent.toml"], "no such configuration file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence_and_nothing_is_started(arguments, message):
+    command = [sys.executable, "-m", "sammed3d", "serve", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert re.search(message, done.stdout + done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path, monkeypatch):
+    file = tmp_path / "serve.toml"
+    file.write_text('port = 1\nqueue = 2\ncache_mib = 3\nhost_name = ["a", "b"]\n')
+    monkeypatch.setenv("SAMMED3D_PORT", "10")
+    monkeypatch.setenv("SAMMED3D_QUEUE", "20")
+    settings = read_settings(file, port=100, queue=None)
+    assert (settings.port, settings.queue, settings.cache_mib) == (100, 20, 3)
+    assert settings.host_name == ["a", "b"]
+    file.write_text("prot = 1\n")
+    with pytest.raises(ModelError, match="'prot' is wrong"):
+        read_settings(file)
+    file.write_text("port = \n")
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_settings(file)
+
+
+@pytest.fixture
+def click(tmp_path):
+    """A server whose worker process can be troubled, and a request to it."""
+    worker = Worker(troubled(tmp_path))
+    asked = job()
+    digest = hashlib.sha256(asked.patch.voxels.data).hexdigest()
+    with serving(Troubled(tmp_path), devices=[worker]) as server:
+        path = wire.PATCH.format(digest=digest)
+        requests.put(server.url + path, data=wire.pack(asked.patch.voxels), timeout=5).raise_for_status()
+        message = wire.join({"model": "default", "request": "r", "clicks": [[1, 2, 3, True]]})
+
+        def ask():
+            return requests.post(server.url + wire.PREDICTIONS.format(digest=digest), data=message, timeout=60)
+
+        yield server, worker, ask
+        (tmp_path / "slow").unlink(missing_ok=True)
+
+
+def in_background(ask):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(ask()))
+    thread.start()
+    return thread, answers
+
+
+def test_a_worker_killed_in_the_middle_of_a_click_is_not_noticed(click, tmp_path):
+    server, worker, ask = click
+    expected = ask().content
+    (tmp_path / "slow").touch()
+    (tmp_path / "calls").unlink()
+    thread, answers = in_background(ask)
+    while not (tmp_path / "calls").exists():
+        time.sleep(0.01)
+    (tmp_path / "slow").unlink()
+    psutil.Process(worker.pid).kill()
+    thread.join(30)
+    assert answers[0].status_code == 200
+    assert wire.split(answers[0].content)[1] == wire.split(expected)[1]
+    assert requests.get(server.url + "/readyz", timeout=5).status_code == 200
+
+
+def test_work_that_fails_twice_is_an_error_and_the_server_stays_up(click, tmp_path):
+    _, _, ask = click
+    (tmp_path / "fail").touch()
+    response = ask()
+    assert response.status_code == 500, "not 503: clients would try it again and again"
+    assert response.json()["detail"] == "The prediction failed twice on the server's device."
+    (tmp_path / "fail").unlink()
+    assert ask().status_code == 200
+
+
+def test_the_end_of_the_server_waits_for_what_runs(click, tmp_path):
+    server, _, ask = click
+    (tmp_path / "slow").touch()
+    thread, answers = in_background(ask)
+    while not (tmp_path / "calls").exists():
+        time.sleep(0.01)
+    threading.Timer(0.5, (tmp_path / "slow").unlink).start()
+    server.stop()
+    thread.join(10)
+    assert answers[0].status_code == 200

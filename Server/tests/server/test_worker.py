@@ -1,0 +1,180 @@
+"""Worker processes: what dies is replaced, what was asked is answered, and a bad job harms no other."""
+
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from helpers import small_volume
+from networks import TINY_PRESET
+from sammed3d.errors import ModelError, PredictionCancelled
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import cut_patch
+from sammed3d.inference.predictor import PatchClick
+from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.server.compute import worker as worker_module
+from sammed3d.server.compute.scheduler import Job
+from sammed3d.server.compute.worker import UnavailableError, Worker, WorkerError, start_workers
+from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings, patch_of
+from workers import Troubled, job, troubled
+
+
+@pytest.fixture
+def restarts():
+    return []
+
+
+@pytest.fixture
+def worker(tmp_path, restarts):
+    worker = Worker(troubled(tmp_path), lambda: restarts.append(1))
+    yield worker
+    (tmp_path / "slow").unlink(missing_ok=True)
+    worker.close()
+
+
+def expected(asked):
+    from helpers import ThresholdPredictor
+    from workers import SMALL
+
+    return ThresholdPredictor(preset=SMALL).predict(asked.patch, asked.clicks).low_res
+
+
+def calls(folder):
+    file = folder / "calls"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def wait_for(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_it_loads_a_checkpoint_and_answers_as_this_process_does(tiny_checkpoint, tiny_network):
+    volume = small_volume((70, 80, 60))
+    lattice = Lattice(volume.grid, TINY_PRESET.spacing)
+    patch = cut_patch(volume, lattice, lattice.window_at((60, 75, 45), TINY_PRESET.patch_shape), TINY_PRESET)
+    clicks = (PatchClick((30.0, 31.0, 32.0), True), PatchClick((40.0, 31.0, 32.0), False))
+    worker = Worker(WorkerSettings((ModelSpec("tiny", "Tiny", "", "", tiny_checkpoint),), "cpu"))
+    try:
+        assert worker.started.device == "cpu"
+        assert worker.started.presets == {"tiny": TINY_PRESET}
+        mine = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
+        for count in (1, 2):
+            theirs = worker.submit(Job("tiny", patch, clicks[:count])).result(30)
+            assert np.array_equal(theirs.low_res, mine.predict(patch, clicks[:count]).low_res)
+            assert ("encode" in theirs.seconds) == (count == 1)
+    finally:
+        worker.close()
+
+
+def test_a_killed_process_is_replaced_and_the_click_answered(worker, tmp_path, restarts):
+    (tmp_path / "slow").touch()
+    asked = job()
+    future = worker.submit(asked)
+    wait_for(lambda: calls(tmp_path))
+    psutil.Process(worker.pid).kill()
+    (tmp_path / "slow").unlink()
+    assert np.array_equal(future.result(30).low_res, expected(asked))
+    assert len(restarts) == 1
+    assert len({line.split()[0] for line in calls(tmp_path)}) == 2, "two processes worked on it"
+
+
+def test_an_error_of_the_device_is_tried_once_more_in_a_new_process(worker, tmp_path, restarts):
+    (tmp_path / "fail").touch()
+    (tmp_path / "once").touch()
+    asked = job()
+    assert np.array_equal(worker.submit(asked).result(30).low_res, expected(asked))
+    assert len(restarts) == 1
+
+
+def test_a_job_that_always_fails_is_given_up_and_harms_no_other(worker, tmp_path, restarts):
+    (tmp_path / "fail").touch()
+    (tmp_path / "hurt").write_text("10")
+    bad, good = job(1, first=12.0), job(2)
+    futures = [worker.submit(bad), worker.submit(good)]
+    with pytest.raises(WorkerError, match="failed twice"):
+        futures[0].result(30)
+    assert np.array_equal(futures[1].result(30).low_res, expected(good))
+    assert len(restarts) == 2
+
+
+def test_a_job_that_kills_the_process_is_given_up_too(worker, tmp_path):
+    (tmp_path / "die").touch()
+    with pytest.raises(WorkerError, match="failed twice"):
+        worker.submit(job()).result(30)
+    (tmp_path / "die").unlink()
+    assert worker.submit(job()).result(30) is not None
+
+
+def test_a_process_that_hangs_is_replaced(worker, tmp_path, restarts, monkeypatch):
+    monkeypatch.setattr(worker_module, "DEADLINE", 0.3)
+    (tmp_path / "slow").touch()
+    future = worker.submit(job())
+    wait_for(lambda: restarts)
+    (tmp_path / "slow").unlink()
+    assert future.result(30) is not None
+
+
+def test_a_process_that_cannot_be_started_again_says_so_and_comes_back(worker, tmp_path):
+    (tmp_path / "broken").touch()
+    (tmp_path / "slow").touch()
+    future = worker.submit(job())
+    wait_for(lambda: calls(tmp_path))
+    psutil.Process(worker.pid).kill()
+    with pytest.raises(UnavailableError, match="cannot be used at the moment"):
+        future.result(30)
+    assert not worker.is_ready
+    (tmp_path / "slow").unlink()
+    (tmp_path / "broken").unlink()
+    wait_for(lambda: worker.is_ready)
+    assert worker.submit(job()).result(30) is not None
+
+
+def test_a_patch_travels_once_to_the_process_and_again_when_it_was_lost(worker, tmp_path, monkeypatch):
+    sent = []
+    original = worker._connection.send
+    monkeypatch.setattr(worker._connection, "send", lambda message: (sent.append(message), original(message))[1])
+    monkeypatch.setattr(Troubled, "is_encoded", lambda *_: True)
+    first = job(clicks=1)
+    assert worker.submit(first).result(30) is not None
+    again = Job("default", first.patch, job(clicks=2).clicks)
+    assert np.array_equal(worker.submit(again).result(30).low_res, expected(again))
+    assert [message[4] is not None for message in sent] == [True, False, True], "asked for again: it keeps no patches"
+
+
+def test_a_job_can_be_cancelled_while_it_runs(worker, tmp_path):
+    (tmp_path / "slow").touch()
+    asked = job()
+    future = worker.submit(asked)
+    wait_for(lambda: calls(tmp_path))
+    worker.cancel(asked)
+    with pytest.raises(PredictionCancelled):
+        future.result(10)
+
+
+def test_closing_finishes_what_runs(tmp_path):
+    (tmp_path / "slow").touch()
+    worker = Worker(troubled(tmp_path))
+    future = worker.submit(job())
+    wait_for(lambda: calls(tmp_path))
+    (tmp_path / "slow").unlink()
+    worker.close()
+    assert future.result(0) is not None
+    assert not worker._process.is_alive()
+
+
+def test_what_cannot_be_loaded_is_said_at_the_start(tmp_path):
+    missing = ModelSpec("m", "M", "", "", tmp_path / "absent.safetensors")
+    with pytest.raises(ModelError, match=r"absent\.safetensors"):
+        start_workers([WorkerSettings((missing,), "cpu")])
+    with pytest.raises(ModelError, match="cannot be used here"):
+        start_workers([troubled(tmp_path), WorkerSettings((missing,), "cuda:7")])
+
+
+def test_a_patch_without_a_place_keeps_the_digest_it_is_given():
+    voxels = np.ones((2, 3, 4), np.float32)
+    assert patch_of(voxels, "abc").digest == "abc"
+    assert patch_of(voxels, "abc").grid.shape == (2, 3, 4)

@@ -1,0 +1,154 @@
+"""Training of the default model, in small: data, crops, simulated clicks, learning, resuming."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import make_affine, phantom, write_image
+from sammed3d import Session, Volume, load_predictor
+from sammed3d.errors import VolumeError
+from sammed3d.files.datasets import find_cases
+from sammed3d.simulation.training_clicks import first_clicks, next_clicks
+from sammed3d.training.default_model.cases import cached
+from sammed3d.training.default_model.crops import CropSettings, CropStream
+from sammed3d.training.default_model.synthetic import random_shapes, structure_at
+from sammed3d.training.default_model.train import Trainer, case_weights, mask_loss
+
+SIZES = {"patch_size": 32, "widths": [8, 16, 16, 24], "depths": [0, 1, 1, 1], "decoder_widths": [8, 16, 16, 24]}
+SETTINGS = CropSettings(edges={32: 1.0}, batch_edge=24, objects=2)
+SPACING = (1.5, 1.5, 1.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three cases; the third has no labels."""
+    folder = tmp_path_factory.mktemp("data")
+    for n, name in enumerate(("ct_abdomen_1", "ct_abdomen_2", "mr_brain_1")):
+        image = phantom((30, 34, 28), seed=n)
+        affine = make_affine((2.0, 2.0, 2.5), (0, 0, 0), (5, 5, 5))
+        (folder / name).mkdir()
+        write_image(folder / name / "image.nii.gz", image, affine)
+        if n < 2:
+            labels = (image > 300).astype(np.uint8) + (image > 600)
+            write_image(folder / name / "label.nii.gz", labels.astype(np.uint8), affine)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cases(folder, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return [cached(case, cache, SPACING) for case in find_cases(folder)]
+
+
+def stream(cases, seed=0):
+    return iter(CropStream(cases, case_weights(cases), SETTINGS, seed))
+
+
+def test_cases_are_found_and_cached_on_the_lattice(folder, cases, tmp_path):
+    assert [case.name for case in cases] == ["ct_abdomen_1", "ct_abdomen_2", "mr_brain_1"]
+    assert cases[0].image.shape == cases[0].label.shape == (40, 46, 47)
+    assert set(np.unique(cases[0].label)) == {0, 1, 2}
+    assert not cases[2].label.any()
+    volume = Volume.read(folder / "ct_abdomen_1" / "image.nii.gz")
+    middle = np.asarray(cases[0].image[10:30, 10:30, 10:30], np.float32)
+    assert abs(middle.mean() - volume.array[7:22, 7:22, 6:18].mean()) < 40
+    again = cached(find_cases(folder)[0], tmp_path, SPACING)
+    stamp = (tmp_path / "ct_abdomen_1" / "image.npy").stat().st_mtime_ns
+    assert np.array_equal(again.image, cases[0].image)
+    cached(find_cases(folder)[0], tmp_path, SPACING)
+    assert (tmp_path / "ct_abdomen_1" / "image.npy").stat().st_mtime_ns == stamp, "made once"
+
+
+def test_a_folder_without_cases_is_named(tmp_path):
+    with pytest.raises(VolumeError, match="holds no cases"):
+        find_cases(tmp_path)
+
+
+def test_every_group_of_cases_counts_by_its_labels(cases):
+    first, second, third = case_weights(cases)
+    assert first == second == pytest.approx(2 / 2)
+    assert third == pytest.approx(2), "an image without labels counts like four"
+
+
+def test_crops_hold_objects_and_repeat_with_the_seed(cases):
+    some, same, other = (next(stream(cases, seed)) for seed in (1, 1, 2))
+    count, edge = some.images.shape[0], some.images.shape[-1]
+    assert (count, edge) == (4 * 24**3 // 32**3, 32)
+    assert some.masks.shape[1:] == (1, 32, 32, 32)
+    assert some.masks.flatten(1).sum(1).min() >= 40
+    assert some.owners.tolist() == sorted(some.owners.tolist())
+    assert some.owners.max() == count - 1
+    assert torch.isfinite(some.images).all()
+    assert torch.equal(some.images, same.images)
+    assert torch.equal(some.masks, same.masks)
+    assert not torch.equal(some.images, other.images)
+
+
+def test_random_shapes_and_found_structures():
+    rng = np.random.default_rng(0)
+    image, labels = random_shapes(48, rng)
+    assert image.shape == labels.shape == (48, 48, 48)
+    assert len(np.unique(labels)) > 3
+    ball = np.linalg.norm(np.indices((40, 40, 40)) - 20, axis=0) < 9
+    noisy = (100 * ball + rng.normal(0, 5, ball.shape)).astype(np.float32)
+    found = [structure_at(noisy, (20, 20, 20), rng) for _ in range(10)]
+    masks = [mask for mask in found if mask is not None]
+    assert masks
+    overlap = max(2 * (m & ball).sum() / (m.sum() + ball.sum()) for m in masks)
+    assert overlap > 0.8
+
+
+def test_first_clicks_lie_inside_and_next_clicks_in_errors():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.zeros(2, 1, 16, 16, 16)
+    targets[0, 0, 2:9, 3:10, 4:11] = 1
+    targets[1, 0, 12:14, 12:14, 12:14] = 1
+    for _ in range(20):
+        for n, (r, a, s) in enumerate(first_clicks(targets, generator).tolist()):
+            assert targets[n, 0, r, a, s] == 1
+    logits = torch.full_like(targets, -1.0)
+    logits[1] = 1  # everything, where there is little
+    for _ in range(20):
+        voxels, labels = next_clicks(logits, targets, generator)
+        assert labels.tolist() == [1, 0]
+        assert targets[0, 0, *voxels[0]] == 1
+        assert targets[1, 0, *voxels[1]] == 0
+    voxels, labels = next_clicks(2 * targets - 1, targets, generator)
+    assert labels.tolist() == [1, 1], "without an error, inside"
+
+
+def test_the_loss_is_low_for_the_right_mask_and_counts_small_objects():
+    targets = torch.zeros(1, 1, 16, 16, 16)
+    targets[0, 0, 4:8, 4:8, 4:8] = 1
+    right, wrong, nothing = 10 * (2 * targets - 1), -10 * (2 * targets - 1), torch.full_like(targets, -10.0)
+    assert mask_loss(right, targets) < 0.02
+    assert mask_loss(nothing, targets) > 1
+    assert mask_loss(wrong, targets) > mask_loss(nothing, targets)
+
+
+def test_it_learns_saves_resumes_and_ships(cases, tmp_path):
+    trainer = Trainer(tmp_path, torch.device("cpu"), 3e-3, SIZES)
+    crops = next(stream(cases))
+    losses = [trainer.learn(crops, 0.0)["loss"] for _ in range(30)]
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+    trainer.save()
+    again = Trainer(tmp_path, torch.device("cpu"), 3e-3, SIZES)
+    assert again.resume()
+    assert again.step == 30
+    trainer.generator.manual_seed(30)
+    assert trainer.learn(crops, 0.1) == pytest.approx(again.learn(crops, 0.1), nan_ok=True), "as if never stopped"
+    trainer.export(tmp_path / "small.safetensors")
+    predictor = load_predictor(tmp_path / "small.safetensors", device="cpu")
+    assert predictor.name == "default"
+    assert not Trainer(tmp_path / "elsewhere", torch.device("cpu"), 3e-3, SIZES).resume()
+
+
+def test_a_trained_file_runs_in_a_session(cases, tmp_path):
+    from helpers import small_volume
+
+    trainer = Trainer(tmp_path, torch.device("cpu"), 1e-3)
+    trainer.export(tmp_path / "untrained.safetensors")
+    session = Session(small_volume(), load_predictor(tmp_path / "untrained.safetensors", device="cpu"))
+    session.click((60.0, 75.0, 45.0))
+    session.click((30.0, 30.0, 30.0), positive=False)
+    assert len(session.current.clicks) == 2

@@ -1,0 +1,167 @@
+"""Downloads from a server that drops connections, lies about sizes and sends other bytes than it should."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from sammed3d.errors import ModelError, PredictionCancelled
+from sammed3d.inference.predictor import Cancellation
+from sammed3d.zoo.download import download
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server:
+    """Serves one file, with faults: each request takes the next one from the list."""
+
+    def __init__(self):
+        self.content, self.faults, self.ranges, self.etag = CONTENT, [], [], '"v1"'
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                owner.answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/model.pth"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def answer(self, request):
+        fault = self.faults.pop(0) if self.faults else None
+        wanted = request.headers.get("Range")
+        self.ranges.append(wanted)
+        begin = 0
+        if wanted and request.headers.get("If-Range") == self.etag and fault != "ignores ranges":
+            begin = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if isinstance(fault, int):
+            request.send_error(fault)
+            return
+        body = self.content[begin:]
+        request.send_response(206 if begin else 200)
+        request.send_header("ETag", self.etag)
+        length = len(body) + (1000 if fault == "lies about the size" else 0)
+        request.send_header("Content-Length", str(length))
+        request.end_headers()
+        if fault == "drops":
+            body = body[: len(body) // 2]
+        if fault == "corrupts":
+            body = body[:1000] + b"?" + body[1001:]
+        request.wfile.write(body)
+        request.wfile.flush()
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "models" / "model.pth"
+
+
+def fetch(server, target, **options):
+    return download(server.url, target, pause=0.01, **options)
+
+
+def left(target):
+    return sorted(file.name for file in target.parent.iterdir())
+
+
+def test_a_file_arrives_whole_with_progress(server, target):
+    seen = []
+    assert fetch(server, target, sha256=DIGEST, progress=lambda done, total: seen.append((done, total))) == DIGEST
+    assert target.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [d for d, _ in seen] == sorted(d for d, _ in seen)
+    assert left(target) == ["model.pth"]
+
+
+def test_dropped_connections_are_resumed(server, target):
+    server.faults = ["drops", "drops", 503]
+    fetch(server, target, sha256=DIGEST)
+    assert target.read_bytes() == CONTENT
+    first, *later = server.ranges
+    begins = [int(wanted.removeprefix("bytes=").removesuffix("-")) for wanted in later]
+    assert first is None
+    assert len(later) == 3
+    assert 1_000_000 < begins[0] < begins[1] == begins[2], "each goes on where the last one ended"
+
+
+def test_a_file_that_changed_meanwhile_starts_anew(server, target):
+    server.faults = ["drops"]
+    cancellation = Cancellation()
+
+    def change(done, total):
+        if done >= 1_000_000:
+            server.etag, server.content = '"v2"', CONTENT[::-1]
+
+    fetch(server, target, progress=change, cancellation=cancellation)
+    assert target.read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_without_ranges_starts_anew(server, target):
+    server.faults = ["drops", "ignores ranges"]
+    fetch(server, target, sha256=DIGEST)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_size_that_is_not_true_is_never_accepted(server, target):
+    server.faults = ["lies about the size"] * 10
+    with pytest.raises(ModelError, match=r"model\.pth: the download broke off 5 times"):
+        fetch(server, target)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("faults", [["corrupts"], ["drops", "corrupts"]])
+def test_other_bytes_than_published_are_deleted(server, target, faults):
+    server.faults = faults
+    with pytest.raises(ModelError, match="what arrived is not the published file"):
+        fetch(server, target, sha256=DIGEST)
+    assert left(target) == []
+    fetch(server, target, sha256=DIGEST)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_refusal_is_not_tried_again(server, target):
+    server.faults = [404]
+    with pytest.raises(ModelError, match=r"refused it \(HTTP 404\)"):
+        fetch(server, target)
+    assert len(server.ranges) == 1
+
+
+def test_no_network_is_said_in_words(target):
+    with pytest.raises(ModelError, match="Check the network or proxy"):
+        download("http://127.0.0.1:9/model.pth", target, pause=0.01)
+
+
+def test_cancelling_keeps_the_part_for_the_next_time(server, target):
+    cancellation = Cancellation()
+    with pytest.raises(PredictionCancelled):
+        fetch(server, target, progress=lambda done, total: cancellation.cancel(), cancellation=cancellation)
+    assert not target.exists()
+    part = target.with_name("model.pth.part").stat().st_size
+    assert 0 < part < len(CONTENT)
+    fetch(server, target, sha256=DIGEST)
+    assert server.ranges == [None, f"bytes={part}-"]
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_disk_too_small_is_said_before_it_is_full(server, target, monkeypatch):
+    import shutil
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(ModelError, match="needs 2 MiB and the disk has less"):
+        fetch(server, target)

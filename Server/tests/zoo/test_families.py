@@ -1,0 +1,128 @@
+"""Files of the family that are not whole, not cubic, or not ours: completed, run, or refused by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import small_volume
+from networks import filled
+from sammed3d.errors import AmbiguousFamilyError, CheckpointError, ModelError
+from sammed3d.inference.preset import Preset
+from sammed3d.inference.session import Session
+from sammed3d.nets import build
+from sammed3d.zoo import load_predictor
+from sammed3d.zoo.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from sammed3d.zoo.families import recognise, tell
+from sammed3d.zoo.load import family_of, load_network
+
+SIZES = {"encoder": {"width": 24, "depth": 3, "heads": 2, "out_channels": 48, "mlp_only_blocks": 1}, "decoder_mlp": 64}
+WHOLE = {"encoder": {**SIZES["encoder"], "mlp_only_blocks": 0}, "decoder_mlp": 64}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A distilled encoder alone, with bare keys, and the 12-layer checkpoint that it came from, both small."""
+    student = filled(build("fastsam3d", SIZES)).state_dict()
+    encoder = {k.removeprefix("image_encoder."): v for k, v in student.items() if k.startswith("image_encoder.")}
+    torch.save({"model_state_dict": encoder}, tmp_path / "tiny.pth")
+    teacher = {k: v + 0.01 for k, v in filled(build("fastsam3d_teacher", WHOLE)).state_dict().items()}
+    torch.save({"model_state_dict": teacher}, tmp_path / "teacher.pth")
+    return tmp_path / "tiny.pth", tmp_path / "teacher.pth", student, teacher
+
+
+def test_an_encoder_alone_is_completed_by_its_base(files, monkeypatch):
+    tiny, base, student, teacher = files
+    with pytest.raises(CheckpointError, match=r"tiny\.pth: holds an image encoder alone.*--base"):
+        load_predictor(tiny, "cpu", family="fastsam3d")
+    from sammed3d.zoo.adapters.fastsam3d_encoder import with_decoder
+
+    whole = with_decoder(read_checkpoint(tiny), read_checkpoint(base))
+    assert whole.weights.keys() == student.keys()
+    for key, value in whole.weights.items():
+        assert torch.equal(value, (student if key.startswith("image_encoder.") else teacher)[key])
+    assert whole.notes == ("prompt encoder and mask decoder are those of teacher.pth",)
+    with pytest.raises(CheckpointError, match=r"tiny\.pth: holds no prompt encoder and mask decoder"):
+        load_predictor(tiny, "cpu", base=tiny)
+    assert family_of(tiny) is None, "its base has to tell"
+
+
+def test_a_whole_model_needs_no_base(files, tiny_checkpoint):
+    with pytest.raises(ModelError, match="is a whole model"):
+        load_predictor(tiny_checkpoint, "cpu", base=files[1])
+
+
+def test_the_students_of_fastsam3d_are_told_apart_by_their_tables():
+    with torch.device("meta"):
+        states = {name: build(name).state_dict() for name in ("fastsam3d", "fastsam3d_windowed")}
+    assert {tuple(states["fastsam3d"][f"image_encoder.blocks.{n}.attn.rel_pos_d"].shape) for n in (2, 3, 4, 5)} == {
+        (15, 128)
+    }
+    windowed = [
+        tuple(states["fastsam3d_windowed"][f"image_encoder.blocks.{n}.attn.rel_pos_d"].shape) for n in (2, 3, 4, 5)
+    ]
+    assert windowed == [(15, 128), (27, 128), (27, 128), (15, 128)]
+    for name, state in states.items():
+        family, how = tell(Checkpoint(state))
+        assert family == name
+        assert how == "no other network is as near to its 216 weights"
+
+
+def test_which_blocks_of_a_student_have_windows_is_read_from_its_tables(tmp_path):
+    sizes = {"encoder": {"depth": 6, "heads": 6, "window": 14, "global_blocks": [5], "mlp_only_blocks": 2}}
+    state = filled(build("fastsam3d_windowed", sizes)).state_dict()
+    torch.save({"model_state_dict": state}, tmp_path / "student.pth")
+    network, preset, _, notes = load_network(tmp_path / "student.pth")
+    assert network.config.encoder.global_blocks == (5,)
+    assert preset == Preset()
+    assert notes == ("taken for fastsam3d_windowed: no other network is as near to its 216 weights",)
+
+
+def test_32_slices_run_in_patches_that_are_no_cubes(tmp_path):
+    sizes = {"encoder": {"width": 24, "depth": 1, "heads": 2, "out_channels": 48}, "decoder_mlp": 64}
+    network = filled(build("sam_med3d_32_slices", sizes))
+    assert network.image_encoder.patch_embed.proj.weight.shape == (24, 1, 4, 16, 16)
+    assert network.prompt_encoder.mask_downscaling[0].weight.shape == (4, 1, 1, 2, 2)
+    with torch.inference_mode():
+        embedding = network.encode(torch.randn(1, 1, 32, 128, 128))
+        assert embedding.shape == (1, 48, 8, 8, 8)
+        low_res = torch.zeros(1, 1, 8, 32, 32)
+        logits, _ = network.decode(embedding, torch.tensor([[[16.0, 60, 60]]]), torch.tensor([[1]]), low_res)
+        assert logits.shape == low_res.shape
+    write_checkpoint(tmp_path / "m.safetensors", network.state_dict(), sizes=sizes)
+    predictor = load_predictor(tmp_path / "m.safetensors", "cpu", family="ct_lidc_32_slices")
+    assert predictor.preset.patch_shape == (32, 128, 128)
+    session = Session(small_volume((60, 70, 50)), predictor)
+    session.click((90.0, 105.0, 75.0))
+    session.click((20.0, 100.0, 70.0))
+    assert session.mask().shape == (60, 70, 50)
+    assert len(session._replay._stages(session.current._history.now)) == 2, "the second click is beyond the patch"
+
+
+def test_upsampling_is_torchs_transposed_convolution():
+    from sammed3d.nets.common import Upsample
+
+    for factors in ((2, 2), (2, 2, 2), (1, 2, 2)):
+        ours = Upsample(5, 3, factors).double()
+        convolution = (
+            torch.nn.functional.conv_transpose2d if len(factors) == 2 else torch.nn.functional.conv_transpose3d
+        )
+        x = torch.randn(2, 5, *range(3, 3 + len(factors)), dtype=torch.float64)
+        expected = convolution(x, ours.weight, ours.bias, stride=factors)
+        assert (ours(x) - expected).abs().max() < 1e-12
+
+
+def test_plain_sam_is_refused_by_name(tmp_path):
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, tmp_path / "sam_vit_b_01ec64.pth")
+    with pytest.raises(CheckpointError, match=r"sam_vit_b_01ec64\.pth: a checkpoint of plain SAM for images of 1024"):
+        load_predictor(tmp_path / "sam_vit_b_01ec64.pth", "cpu")
+
+
+def test_what_a_file_does_not_tell_is_asked(tmp_path):
+    with torch.device("meta"):
+        state = build("sam_med3d").state_dict()
+    with pytest.raises(AmbiguousFamilyError, match="fit several families") as caught:
+        tell(Checkpoint(state, path=tmp_path / "model.pth"))
+    assert caught.value.names == recognise(Checkpoint(state))
+    assert tell(Checkpoint(state, path=tmp_path / "sam_med3d.pth"))[0] == "sam_med3d"
+    assert tell(Checkpoint(state, {"family": "ct_lidc"}, tmp_path / "m.pth"))[0] == "ct_lidc"
+    assert np.array_equal(caught.value.names, ["sam_med3d", "fastsam3d_teacher", "ct_lidc"])

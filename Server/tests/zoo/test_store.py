@@ -1,0 +1,184 @@
+"""The registry of published models, and the models on this computer."""
+
+import hashlib
+import re
+import shutil
+
+import pytest
+import torch
+from test_download import CONTENT, DIGEST, Server
+from typer.testing import CliRunner
+
+from sammed3d.cli.app import app
+from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.nets import build
+from sammed3d.zoo import load_predictor, registry
+from sammed3d.zoo.checkpoint import read_checkpoint
+from sammed3d.zoo.families import FAMILIES
+from sammed3d.zoo.load import convert
+from sammed3d.zoo.store import BUNDLED, ModelStore, default_folder
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    return ModelStore()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    monkeypatch.setenv("HF_ENDPOINT", server.url.removesuffix("/model.pth"))
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def test_the_registry_holds_what_users_need_to_know():
+    assert [e.name for e in registry.entries()[:2]] == ["default", "sam_med3d_turbo"], "the recommended ones come first"
+    for entry in registry.entries():
+        assert re.fullmatch(r"[a-z0-9_]+", entry.name)
+        assert entry.family in FAMILIES or entry.name == "default"
+        assert all((entry.title, entry.purpose, entry.licence, entry.licence_source, entry.citation))
+        assert entry.page.startswith("https://")
+        assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+
+
+def test_every_published_family_has_an_entry():
+    without_weights = {name for name in FAMILIES if name.startswith("sam_med3d_vit_")}
+    variants = {"fastsam3d_windowed", "ct_lidc_96", "ct_lidc_32_slices"}  # of the same publications
+    expected = {n for n, f in FAMILIES.items() if not f.on_request} - without_weights - variants
+    assert {entry.family for entry in registry.entries()} - {None} == expected
+
+
+def test_a_mirror_of_the_hub_can_be_named(monkeypatch):
+    entry = registry.entry("sam_med3d_turbo")
+    assert entry.address().startswith("https://huggingface.co/blueyo0/SAM-Med3D/resolve/main/")
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example.org/")
+    assert entry.address() == "https://mirror.example.org/blueyo0/SAM-Med3D/resolve/main/sam_med3d_turbo.pth"
+
+
+def test_models_without_an_address_say_where_people_get_them(store):
+    with pytest.raises(ModelError, match=r"Get the file from https://.*; import it"):
+        store.fetch("fastsam3d")
+
+
+@pytest.mark.parametrize("change", [{"size": ...}, {"colour": "red"}])
+def test_a_malformed_registry_is_refused(change):
+    data = [vars(registry.entries()[0]) | change]
+    if change.get("size") is ...:
+        del data[0]["size"]
+    with pytest.raises(ModelError, match=r"missing or unknown: (size|colour)"):
+        registry.parse(data)
+
+
+def test_a_download_is_recorded_and_checked_the_next_time(store, server):
+    model = store.fetch("sam_med3d_turbo")
+    assert model.path.read_bytes() == CONTENT
+    assert (model.sha256, model.size, model.family) == (DIGEST, len(CONTENT), "sam_med3d")
+    assert store.fetch("sam_med3d_turbo") == model
+    assert len(server.ranges) == 1, "what is there is not downloaded again"
+    assert store.model("sam_med3d_turbo") == model
+    store.remove("sam_med3d_turbo")
+    server.content = CONTENT[::-1]
+    with pytest.raises(ModelError, match="not the published file"):
+        store.fetch("sam_med3d_turbo")
+    assert [m.name for m in store.models() if not m.is_bundled] == []
+
+
+def test_an_import_under_a_published_name_is_that_model(store, tmp_path):
+    file = tmp_path / "downloaded.pth"
+    torch.save({"model_state_dict": build("sam_med3d").state_dict()}, file)
+    done = CliRunner().invoke(app, ["models", "import", str(file), "--name", "ct_lidc"])
+    assert done.exit_code == 0, done.output
+    model, entry = store.model("ct_lidc"), registry.entry("ct_lidc")
+    assert (model.family, model.title, model.licence) == ("ct_lidc", entry.title, entry.licence)
+    assert load_predictor("ct_lidc", "cpu").preset.clamp == (-1024, 300)
+    done = CliRunner().invoke(app, ["models", "import", str(file), "--name", "sam_med2d"])
+    assert done.exit_code == 1, "it does not fit"
+    assert [m.name for m in store.models() if not m.is_bundled] == ["ct_lidc"]
+
+
+def test_the_command_says_where_a_checksum_comes_from(store, server):
+    done = CliRunner().invoke(app, ["models", "download", "sam_med3d_turbo"])
+    assert done.exit_code == 0, done.output
+    assert DIGEST in done.output
+    assert "later downloads have to match" in " ".join(done.output.split())
+
+
+def test_a_changed_file_is_noticed(store, server):
+    model = store.fetch("sam_med3d_turbo")
+    store.verify("sam_med3d_turbo")
+    model.path.write_bytes(CONTENT[:-1])
+    with pytest.raises(ModelError, match="was changed since it was installed"):
+        store.verify("sam_med3d_turbo")
+
+
+def test_a_checkpoint_is_imported_and_loaded_by_name(store, tiny_checkpoint, tmp_path):
+    mine = tmp_path / "Mine-1.safetensors"
+    shutil.copyfile(tiny_checkpoint, mine)
+    model = store.add(mine, title="Mine", purpose="Testing.")
+    assert model.name == "mine_1"
+    assert model.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest()
+    mine.unlink()
+    assert load_predictor(model.name, device="cpu").preset is not None
+    assert store.model(model.name).title == "Mine"
+    store.remove(model.name)
+    with pytest.raises(ModelError, match="There is no model named"):
+        load_predictor(model.name)
+
+
+def test_a_model_is_exported_with_its_preprocessing(store, tiny_checkpoint, tmp_path):
+    old = tmp_path / "published.pth"
+    torch.save({"model_state_dict": build("fastsam3d").state_dict()}, old)
+    done = CliRunner().invoke(app, ["models", "export", str(old), str(tmp_path / "new.safetensors")])
+    assert done.exit_code == 0, done.output
+    found = read_checkpoint(tmp_path / "new.safetensors")
+    assert found.metadata["network"] == "fastsam3d"
+    assert all(torch.equal(found.weights[k], v) for k, v in read_checkpoint(old).weights.items())
+    convert(tiny_checkpoint, tmp_path / "tiny.safetensors")
+    predictor = load_predictor(tmp_path / "tiny.safetensors", device="cpu")
+    assert predictor.preset == load_predictor(tiny_checkpoint, device="cpu").preset
+    with pytest.raises(ModelError, match=r"exported as \.safetensors"):
+        convert("default", tmp_path / "x.pth")
+    torch.save({"model_state_dict": {}}, old)
+    with pytest.raises(CheckpointError):
+        convert(old, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_imports_that_cannot_be_are_refused(store, tiny_checkpoint, tmp_path):
+    store.add(tiny_checkpoint, name="mine")
+    with pytest.raises(ModelError, match="a model named 'mine' already"):
+        store.add(tiny_checkpoint, name="mine")
+    with pytest.raises(ModelError, match="cannot be a model's name"):
+        store.add(tiny_checkpoint, name="../../etc")
+    with pytest.raises(ModelError, match="there is no such file"):
+        store.add(tmp_path / "absent.pth")
+    (tmp_path / "image.nii.gz").write_bytes(b"")
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        store.add(tmp_path / "image.nii.gz")
+
+
+def test_a_published_model_that_is_not_here_says_how_to_get_it(store):
+    with pytest.raises(ModelError, match="sammed3d models download sam_med3d_turbo"):
+        load_predictor("sam_med3d_turbo")
+    with pytest.raises(ModelError, match=r"Get the file from https://.*sammed3d models import FILE --name bosam"):
+        load_predictor("bosam")
+
+
+def test_the_bundled_model_cannot_be_removed(store):
+    if not BUNDLED.is_file():
+        pytest.skip("this source tree has no default model")
+    with pytest.raises(ModelError, match="part of the installation"):
+        store.remove("default")
+
+
+def test_models_are_kept_in_the_platforms_data_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("SAMMED3D_MODELS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert default_folder() == tmp_path / "sammed3d" / "models"
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert default_folder() == tmp_path / "local" / "sammed3d" / "models"
