@@ -8,7 +8,10 @@ MODEL ?= default
 # Programs of others that have to get along with our server, each in a folder of its own
 CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0.8.5
 
-.PHONY: demo test lint types unit benchmark constraints clean help
+# Two tests at a time; each pool worker's torch takes its share of the cores (Server/tests/conftest.py)
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+.PHONY: demo test quick lint types unit benchmark constraints clean help
 
 help:  ## list the rules
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -25,8 +28,12 @@ lint: $(VENV)/test-ready
 types: $(VENV)/test-ready
 	cd Server && ../$(BIN)/mypy sammed3d
 
+quick: $(VENV)/test-ready  ## lint and the tests that take seconds, while you work
+	$(BIN)/ruff check
+	$(PYTEST) -m "not slow"
+
 unit: $(VENV)/test-ready
-	$(BIN)/python -m pytest
+	$(PYTEST) --durations 10
 
 benchmark: $(VENV)/test-ready  ## compare with baselines on this machine
 	for script in encoder around_the_network precision runtimes slicer_click server; do $(BIN)/python benchmarks/$$script.py || exit 1; done

@@ -1,0 +1,48 @@
+"""The map in docs/architecture.md names every file that there is, in its room, and none that there is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+OF_NO_INTEREST = {"__init__.py", "__main__.py"}
+
+
+def mapped(first_line):
+    """Files by the indented list of the map that begins with a line, as paths below that line's folder."""
+    lines = MAP.splitlines()
+    found, rooms = set(), []
+    for line in lines[lines.index(first_line) + 1 :]:
+        if not line.startswith(" "):
+            break
+        indent = len(line) - len(line.lstrip())
+        names = re.split(r" {2,}", line.strip())[0]
+        while rooms and rooms[-1][0] >= indent:
+            rooms.pop()
+        if names.endswith("/"):
+            rooms.append((indent, names))
+        found |= {"".join(room for _, room in rooms) + name for name in re.findall(r"[\w]+\.py", names)}
+    return found
+
+
+def in_tree(folder):
+    paths = {p.relative_to(folder) for p in folder.rglob("*.py")}
+    return {p.as_posix() for p in paths if p.name not in OF_NO_INTEREST}
+
+
+@pytest.mark.parametrize(
+    ("first_line", "folder"),
+    [
+        ("    sammed3d/", ROOT / "Server" / "sammed3d"),
+        ("    server/", ROOT / "Server" / "sammed3d" / "server"),
+        ("    SAMMed3DSegmentLib/", ROOT / "SAMMed3DSegment" / "SAMMed3DSegmentLib"),
+    ],
+    ids=["package", "server", "module"],
+)
+def test_the_map_is_the_tree(first_line, folder):
+    there = in_tree(folder)
+    if folder.name == "sammed3d":
+        there = {name for name in there if not name.startswith("server/")}
+    assert mapped(first_line) == there
