@@ -24,11 +24,18 @@ class PromptState:
         clicks: in order.
         base: the mask it started from, or None.
         box: drawn round it before all clicks, or None.
+        model: name of the model that evaluates them; "" where none was chosen yet.
     """
 
     clicks: tuple[Click, ...] = ()
     base: BoxedMask | None = None
     box: BoxPrompt | None = None
+    model: str = ""
+
+    @property
+    def is_start(self) -> bool:
+        """Whether there is no prompt yet: the mask is the one it starts from, whatever the model."""
+        return not self.clicks and self.box is None
 
 
 AnyClick = TypeVar("AnyClick", Click, PatchClick)

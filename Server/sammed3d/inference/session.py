@@ -21,8 +21,8 @@ from sammed3d.errors import PromptError, VolumeError
 from sammed3d.files.segmentation import PALETTE, RGB, Segment, write_segments
 from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import BoxedMask, Mask, changed_box
-from sammed3d.inference.history import PromptHistory
 from sammed3d.inference.inferer import Inferer, PromptState
+from sammed3d.inference.object_timeline import ObjectTimeline, check_box, check_click
 from sammed3d.inference.patch_inferer import PatchInferer
 from sammed3d.inference.predictor import Cancellation, Predictor
 from sammed3d.inference.slice_inferer import SliceInferer
@@ -67,43 +67,43 @@ class SessionObject:
 
     name: str
     color: RGB
-    _history: PromptHistory = field(default_factory=PromptHistory)
-    _mask: BoxedMask | None = None
+    _timeline: ObjectTimeline = field(default_factory=ObjectTimeline)
+
+    @property
+    def state(self) -> PromptState:
+        """The prompts in force, with the mask that the object started from."""
+        return self._timeline.now
 
     @property
     def clicks(self) -> tuple[Click, ...]:
         """The clicks in force, in order."""
-        return self._now.clicks
+        return self.state.clicks
 
     @property
     def box(self) -> BoxPrompt | None:
         """The box drawn round it, or None."""
-        return self._now.box
+        return self.state.box
 
     @property
     def mask(self) -> BoxedMask | None:
         """The mask that they make; None while it is empty."""
-        return self._mask
+        return self._timeline.mask
 
     @property
     def can_undo(self) -> bool:
         """Whether there is something to undo."""
-        return self._history.can_undo
+        return self._timeline.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether there is something to redo."""
-        return self._history.can_redo
+        return self._timeline.can_redo
 
     @property
     def prompts(self) -> ObjectPrompts:
         """The prompts in force, for saving."""
-        now = self._now
+        now = self.state
         return ObjectPrompts(self.name, now.clicks, None if now.base is None else now.base.digest, now.box)
-
-    @property
-    def _now(self) -> PromptState:
-        return self._history.now
 
 
 class Session:
@@ -295,7 +295,7 @@ class Session:
         return SessionObject(name, color or PALETTE[len(self.objects) % len(PALETTE)])
 
     def _now(self) -> PromptState:
-        return PromptState() if self.current is None else self.current._now
+        return PromptState() if self.current is None else self.current.state
 
     def _clicks_with(self, index: int) -> list[Click]:
         clicks = list(self.current.clicks) if self.current is not None else []
@@ -304,54 +304,40 @@ class Session:
         return clicks
 
     def _checked(self, click: Click) -> Click:
-        if not self.volume.grid.contains(click.world):
-            corners = self.volume.grid.corners()
-            low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-            raise PromptError(
-                f"The click at {_mm(click.world)} lies outside {self.volume.name}, which reaches from {_mm(low)} to "
-                f"{_mm(high)} (R, A, S in mm). Click inside it."
-            )
+        check_click(click, self.volume.grid, self.volume.name)
         return click
 
     def _checked_box(self, box: BoxPrompt) -> BoxPrompt:
         if not self.predictor.preset.boxes:
             raise PromptError(f"{self.predictor.name} does not know boxes. Use clicks, or a model trained with boxes.")
-        if not self.volume.grid.contains(box.middle):
-            raise PromptError(f"The middle of the box, {_mm(box.middle)}, lies outside {self.volume.name}.")
+        check_box(box, self.volume.grid, self.volume.name)
         return box
 
     def _change(self, prompts_after: PromptState, cancellation: Cancellation | None = None) -> Update:
-        """Evaluate new prompts of the current object; only if that succeeds do they enter its history."""
+        """Evaluate new prompts of the current object; only if that succeeds do they enter its timeline."""
         target = self.current or self._new_object()
-        update, mask = self._evaluate(target, prompts_after, cancellation)
+        state = replace(prompts_after, model=self.predictor.name)
+        mask, seconds = self._replay.mask_of(state, cancellation)
         if target not in self.objects:
             self.objects.append(target)
             self.current = target
-        target._history.push(prompts_after)
-        target._mask = mask
-        return update
+        before = target.mask
+        target._timeline.push(state)
+        target._timeline.evaluated(state, mask)
+        return Update.between(target.name, before, mask, seconds)
 
     def _step(self, direction: int) -> Update | None:
+        """Undo or redo; all masks of a session's timeline are known."""
         target = self.current
-        state = None if target is None else target._history.at(direction)
-        if target is None or state is None:
+        if target is None:
             return None
-        update, mask = self._evaluate(target, state, None)
-        target._history.step(direction)
-        target._mask = mask
-        return update
-
-    def _evaluate(
-        self, target: SessionObject, state: PromptState, cancellation: Cancellation | None
-    ) -> tuple[Update, BoxedMask | None]:
-        mask, seconds = self._replay.mask_of(state, cancellation)
-        return Update.between(target.name, target.mask, mask, seconds), mask
+        before, timeline = target.mask, target._timeline
+        if not (timeline.undo() if direction < 0 else timeline.redo()):
+            return None
+        timeline.recall()
+        return Update.between(target.name, before, target.mask, {})
 
 
 def replay_for(volume: Volume, predictor: Predictor) -> Inferer:
     """Return what turns prompts on a volume into masks: patch by patch, or slice by slice, as the model needs it."""
     return SliceInferer(volume, predictor) if predictor.preset.by_slice else PatchInferer(volume, predictor)
-
-
-def _mm(world: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{v:.1f}" for v in world) + ")"

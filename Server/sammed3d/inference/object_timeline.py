@@ -1,0 +1,308 @@
+"""The timeline of an object: its prompts as they changed, the masks that they made, and what of it is shown.
+
+A session's objects and the segments of the Slicer module stand on it. The rules:
+
+- A new state follows the one in force; what was undone before it is forgotten. Undo and redo move without limit.
+- Each state names the model that evaluates it. A click that another model is to evaluate starts from the mask that is
+  shown, so what the first model made stays; moving or deleting an old click is left to the model that it was made with.
+- The mask of a state, once made, is kept (compressed), so undo and redo of evaluated states cost nothing.
+- Masks may arrive late and out of order. One is shown if its state is nearer to the one in force than what is shown.
+- Where an evaluation fails or is cancelled, the state that is shown is in force again, and redo brings back the others.
+- A mask that somebody edited by hand is a state like any other, with the edited mask to start from. Prompts that were
+  not evaluated by then apply to it.
+- Another image ends everything that was before it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sammed3d.core.geometry import Box, Grid
+from sammed3d.core.prompts import BoxPrompt, Click
+from sammed3d.errors import PromptError
+from sammed3d.inference.compositing import BoxedMask
+from sammed3d.inference.inferer import PromptState
+
+SAME_PLACE = 1e-2
+"""In mm: clicks nearer than this are the same; it is rounding on the way through transforms and files."""
+
+
+class ObjectTimeline:
+    """States of one object's prompts, which of them is in force, and which one is shown.
+
+    Args:
+        start: the first state.
+        image: names the image that the prompts are about.
+
+    Attributes:
+        image: see above.
+
+    Example:
+        >>> timeline = ObjectTimeline()
+        >>> timeline.put_clicks((Click((0, 0, 0)),), "default")
+        >>> timeline.evaluated(timeline.now, mask)   # True: show it
+        >>> timeline.undo() and timeline.recall()    # True: the mask of the state before is known, show it
+    """
+
+    def __init__(self, start: PromptState | None = None, image: str = "") -> None:
+        self.image = image
+        self._moments = [_Moment(start or PromptState())]
+        self._position = 0
+        self._shown = self._moments[0]
+        self._mask = self._shown.state.base
+
+    @classmethod
+    def restored(
+        cls, states: Sequence[PromptState], position: int, mask: BoxedMask | None, image: str
+    ) -> ObjectTimeline:
+        """Return a timeline from saved states (at least one), of which one is in force and shown with its mask."""
+        timeline = cls(states[0], image)
+        timeline._moments = [_Moment(state) for state in states]
+        timeline._position = position
+        timeline._show(timeline._moments[position], mask)
+        return timeline
+
+    # What it holds
+
+    @property
+    def states(self) -> tuple[PromptState, ...]:
+        """All states, the oldest first, with those that were undone."""
+        return tuple(moment.state for moment in self._moments)
+
+    @property
+    def position(self) -> int:
+        """Index in `states` of the state in force."""
+        return self._position
+
+    @property
+    def now(self) -> PromptState:
+        """The state in force: what the user asked for last."""
+        return self._moments[self._position].state
+
+    @property
+    def shown(self) -> PromptState:
+        """The state whose mask is shown; another one than `now` while `now` is evaluated."""
+        return self._shown.state
+
+    @property
+    def mask(self) -> BoxedMask | None:
+        """The mask that is shown; None while it is empty."""
+        return self._mask
+
+    @property
+    def pending(self) -> bool:
+        """Whether the state in force is still to be evaluated."""
+        return self._shown is not self._moments[self._position]
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an earlier state."""
+        return self._position > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a later state, which was undone or taken back."""
+        return self._position < len(self._moments) - 1
+
+    @property
+    def kept(self) -> object:
+        """What the front end keeps with the state that is shown, for example how it was written; None at first."""
+        return self._shown.kept
+
+    @kept.setter
+    def kept(self, kept: object) -> None:
+        self._shown.kept = kept
+
+    # What the user does
+
+    def push(self, state: PromptState) -> None:
+        """Put a new state in force; what was undone before it is forgotten."""
+        self._moments[self._position + 1 :] = [_Moment(state)]
+        self._position += 1
+
+    def put_clicks(self, clicks: Sequence[Click], model: str) -> None:
+        """Put other clicks in force, as `model` evaluates them; see the rule about models."""
+        clicks, now = tuple(clicks), self.now
+        added = same_clicks(clicks[: len(now.clicks)], now.clicks)
+        if now.is_start or (added and self._mask is None):
+            self.push(replace(now, clicks=clicks, model=model))
+        elif added and model != now.model:
+            self.push(PromptState(self.fresh(clicks), self._mask, self._waiting_box(), model))
+        else:
+            self.push(replace(now, clicks=clicks))
+
+    def put_box(self, box: BoxPrompt, model: str) -> None:
+        """Put a box in force, which applies before all clicks, as `model` evaluates it."""
+        now = self.now
+        if model == now.model or now.is_start or self._mask is None:
+            self.push(replace(now, box=box, model=model))
+        else:
+            self.push(PromptState(self.fresh(now.clicks), self._mask, box, model))
+
+    def fresh(self, clicks: Sequence[Click]) -> tuple[Click, ...]:
+        """Return those of some clicks that the mask that is shown was not made with."""
+        rest = list(clicks)
+        for old in self._shown.state.clicks:
+            match = next((n for n, click in enumerate(rest) if same_click(click, old)), None)
+            if match is not None:
+                del rest[match]
+        return tuple(rest)
+
+    def undo(self) -> bool:
+        """Put the state before in force; tells whether there is one."""
+        if not self.can_undo:
+            return False
+        self._position -= 1
+        return True
+
+    def redo(self) -> bool:
+        """Put the state after in force; tells whether there is one."""
+        if not self.can_redo:
+            return False
+        self._position += 1
+        return True
+
+    def recall(self) -> bool:
+        """Show the state in force if its mask is known; tells whether it is."""
+        moment = self._moments[self._position]
+        if moment.result is None:
+            return False
+        self._shown, self._mask = moment, moment.result.mask()
+        return True
+
+    # What the network does
+
+    def evaluated(self, state: PromptState, mask: BoxedMask | None) -> bool:
+        """Keep the mask of a state; tells whether it is to be shown (then it is `mask` from now on)."""
+        moment = next((m for m in self._moments if m.state is state), None)
+        if moment is None:  # forgotten meanwhile
+            return False
+        if self._distance(moment) >= self._distance(self._shown):
+            moment.result = moment.result or PackedMask.of(mask)
+            return False
+        self._show(moment, mask)
+        return True
+
+    def failed(self) -> PromptState:
+        """Put the state that is shown in force again, after a failure or a cancellation; returns the one before.
+
+        Where what is shown was forgotten meanwhile, it is the newest earlier state whose mask is known: `recall` it.
+        """
+        abandoned = self.now
+        if self._shown in self._moments:
+            self._position = self._moments.index(self._shown)
+        else:
+            while self._moments[self._position].result is None:
+                self._position -= 1
+        return abandoned
+
+    # What others do
+
+    def take_over(self, mask: BoxedMask | None) -> None:
+        """Start from what somebody made of the mask that is shown; prompts that wait apply to it."""
+        waiting = PromptState(self.fresh(self.now.clicks) if self.pending else (), mask, None, self.now.model)
+        if self.pending:
+            waiting = replace(waiting, box=self._waiting_box())
+        self.push(PromptState((), mask, None, self.now.model))
+        self.recall()
+        if not waiting.is_start:
+            self.push(waiting)
+
+    def other_image(self, image: str, mask: BoxedMask | None) -> None:
+        """Start from a mask on another image; all earlier states are forgotten."""
+        self.image = image
+        self._moments, self._position = [_Moment(PromptState((), mask))], 0
+        self.recall()
+
+    # How it works
+
+    def _show(self, moment: _Moment, mask: BoxedMask | None) -> None:
+        moment.result = moment.result or PackedMask.of(mask)
+        self._shown, self._mask = moment, mask
+
+    def _waiting_box(self) -> BoxPrompt | None:
+        return None if self.now.box == self._shown.state.box else self.now.box
+
+    def _distance(self, moment: _Moment) -> float:
+        found = moment in self._moments
+        return abs(self._moments.index(moment) - self._position) if found else float("inf")
+
+
+@dataclass(frozen=True)
+class PackedMask:
+    """A mask compressed to about a hundredth of its size.
+
+    Attributes:
+        box: of its voxels (I, J, K); None for an empty mask.
+        data: zlib of one bit for each voxel of the box, first axis fastest.
+    """
+
+    box: Box | None
+    data: bytes
+
+    @classmethod
+    def of(cls, mask: BoxedMask | None) -> PackedMask:
+        """Compress a mask; None is the empty one."""
+        if mask is None:
+            return cls(None, b"")
+        return cls(mask.box, zlib.compress(np.packbits(mask.voxels.ravel("F")).tobytes(), 1))
+
+    def mask(self) -> BoxedMask | None:
+        """Return the mask."""
+        if self.box is None:
+            return None
+        count = int(np.prod(self.box.shape))
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(self.data), np.uint8), count=count)
+        return BoxedMask(self.box, bits.reshape(self.box.shape, order="F"))
+
+
+class _Moment:
+    """A state, the mask that it makes if that is known, and what the front end keeps with it."""
+
+    def __init__(self, state: PromptState) -> None:
+        self.state = state
+        self.result = PackedMask.of(state.base) if state.is_start else None
+        self.kept: object = None
+
+
+def same_clicks(some: Sequence[Click], others: Sequence[Click]) -> bool:
+    """Tell whether two lists of clicks are the same but for rounding."""
+    return len(some) == len(others) and all(same_click(a, b) for a, b in zip(some, others, strict=True))
+
+
+def same_click(a: Click, b: Click) -> bool:
+    """Tell whether two clicks are the same but for rounding."""
+    return a.positive == b.positive and max(abs(p - q) for p, q in zip(a.world, b.world, strict=True)) < SAME_PLACE
+
+
+def check_click(click: Click, grid: Grid, name: str) -> None:
+    """Refuse a click outside a grid; old clicks are not checked again, so an image may be exchanged under them.
+
+    Raises:
+        PromptError: it lies outside; says where `name` lies.
+    """
+    if not grid.contains(click.world):
+        corners = grid.corners()
+        low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        raise PromptError(
+            f"The click at {_mm(click.world)} lies outside {name}, which reaches from {_mm(low)} to {_mm(high)} "
+            "(R, A, S in mm). Click inside it."
+        )
+
+
+def check_box(box: BoxPrompt, grid: Grid, name: str) -> None:
+    """Refuse a box whose middle lies outside a grid.
+
+    Raises:
+        PromptError: it does.
+    """
+    if not grid.contains(box.middle):
+        raise PromptError(f"The middle of the box, {_mm(box.middle)}, lies outside {name}. Draw it inside.")
+
+
+def _mm(world: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{v:.1f}" for v in world) + ")"
