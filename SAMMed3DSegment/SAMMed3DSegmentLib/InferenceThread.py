@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError, Volume
-from sammed3d.inference.compositing import BoxedMask
+from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.inferer import Inferer, PromptState
 from sammed3d.inference.session import replay_for
 

@@ -11,7 +11,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from sammed3d import Box
-from sammed3d.inference.compositing import BoxedMask
+from sammed3d.core.mask import BoxedMask
 
 
 def maskOfSegment(

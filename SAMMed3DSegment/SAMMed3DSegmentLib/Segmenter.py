@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import slicer
 
 from sammed3d import Click, ObjectPrompts, SAMMed3DError, Update, VolumeError
-from sammed3d.inference.compositing import BoxedMask
+from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.history import PromptHistory
 from sammed3d.inference.inferer import PromptState
 from SAMMed3DSegmentLib import PointList, Surface

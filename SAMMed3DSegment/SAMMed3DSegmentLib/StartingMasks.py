@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import slicer
 
-from sammed3d.inference.compositing import BoxedMask
+from sammed3d.core.mask import BoxedMask
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import labelmapOf
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from sammed3d.core.geometry import AxisMap, Grid
+from sammed3d.core.interpolation import mean_pool
 from sammed3d.errors import PredictionCancelled
 from sammed3d.files.volume import Volume, image_on
-from sammed3d.inference.compositing import _mean_pool
 from sammed3d.inference.predictor import Cancellation, PatchClick, Prediction, check_prompts
 from sammed3d.inference.preset import Preset
 
@@ -132,7 +132,7 @@ class ThresholdPredictor:
             cancellation.check()
         if self.fail is not None:
             raise self.fail
-        logits = 4 * (_mean_pool(patch.voxels, self.preset.low_res_shape) - np.float32(self.threshold))
+        logits = 4 * (mean_pool(patch.voxels, self.preset.low_res_shape) - np.float32(self.threshold))
         if initial is not None:
             logits = logits + 0.25 * initial
         centres = np.stack(np.meshgrid(*[np.arange(n) * 4 + 1.5 for n in logits.shape], indexing="ij"), axis=-1)

@@ -7,8 +7,8 @@ import vtk
 from helpers import make_affine
 from mrmlNodes import voxels
 from sammed3d import Grid
+from sammed3d.core.mask import BoxedMask
 from sammed3d.files.segmentation import Segment, write_segments
-from sammed3d.inference.compositing import BoxedMask
 from SAMMed3DSegmentLib.VolumeBridge import arrayFromMatrix
 
 

@@ -120,8 +120,8 @@ class AxisMap:
     """How the axes of one array become the axes of another by permutation and flips alone.
 
     Attributes:
-        source: for each target axis, the source axis it is taken from.
-        flipped: for each target axis, whether it runs against that source axis.
+        source: Source axis of each target axis.
+        flipped: Whether each target axis runs against its source axis.
     """
 
     source: Index3

@@ -129,3 +129,11 @@ def resize(array: Array, shape: tuple[int, int, int]) -> Float32:
         for source, target in zip(array.shape, shape, strict=True)
     )
     return interpolate(array, (i, j, k))
+
+
+def mean_pool(field: Float32, shape: tuple[int, int, int]) -> Float32:
+    """Return the means of equal blocks of a 3-D field; `shape` is the number of blocks along each axis."""
+    a, b, c = (n // m for n, m in zip(field.shape, shape, strict=True))
+    blocks = np.ascontiguousarray(field).reshape(shape[0], a, shape[1], b, shape[2], c)
+    result: Float32 = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    return result

@@ -14,9 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from sammed3d.core.geometry import Box, Grid
+from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import array_of, image_on, read_image
-from sammed3d.inference.compositing import BoxedMask, Mask
 
 RGB = tuple[float, float, float]
 TISSUE = (

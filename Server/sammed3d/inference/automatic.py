@@ -22,10 +22,11 @@ import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32, resize
+from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click
 from sammed3d.errors import ModelError, PromptError, VolumeError
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import MARGIN, BoxedMask, Layer, paint
+from sammed3d.inference.compositing import MARGIN, Layer, paint
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.predictor import Cancellation, PatchClick

@@ -13,19 +13,16 @@ mask that the object started from, taken at the volume's own resolution. The mas
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Index3
-from sammed3d.core.interpolation import Float32, interpolate, interpolate_slabs, resize
+from sammed3d.core.interpolation import Float32, interpolate, interpolate_slabs, mean_pool, resize
+from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.lattice import Lattice
 
-Mask = npt.NDArray[np.uint8]
 MARGIN = 16
 """Lattice samples (24 mm at 1.5 mm) at each face of a window where a layer fades, and where a click opens a new one."""
 MASK_LOGIT = 6.9
@@ -33,68 +30,18 @@ MASK_LOGIT = 6.9
 
 
 @dataclass(frozen=True, eq=False)
-class BoxedMask:
-    """A binary mask of which only a box is stored; all voxels outside the box are 0.
-
-    Attributes:
-        box: box of volume voxels (I, J, K).
-        voxels: uint8 0/1, shape of the box.
-    """
-
-    box: Box
-    voxels: Mask
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 (hex) of box and voxels."""
-        head = repr((self.box.begin, self.box.end)).encode()
-        return hashlib.sha256(head + self.voxels.tobytes("F")).hexdigest()
-
-    @classmethod
-    def of(cls, mask: npt.NDArray[np.generic]) -> BoxedMask | None:
-        """Store the bounding box of a whole mask; None for an empty one."""
-        box = Box.around(mask)
-        return None if box is None else cls(box, np.asfortranarray(mask[box.slices] != 0).astype(np.uint8))
-
-    def full(self, shape: Index3) -> Mask:
-        """Return the mask of the whole grid, uint8 (I, J, K)."""
-        result = np.zeros(shape, np.uint8, order="F")
-        result[self.box.slices] = self.voxels
-        return result
-
-    def cut(self, box: Box) -> Mask:
-        """Return the mask in any box."""
-        result = np.zeros(box.shape, np.uint8, order="F")
-        common = box.intersection(self.box)
-        if common is not None:
-            result[common.within(box)] = self.voxels[common.within(self.box)]
-        return result
-
-
-@dataclass(frozen=True, eq=False)
 class Layer:
-    """What the network said in one window.
+    """The network's answer in one window.
 
     Attributes:
-        window: the patch's lattice box.
-        low_res: its newest low-res logits, axes R, A, S.
-        soft: whether it fades towards its faces.
+        window: Lattice box of the patch.
+        low_res: Low-res logits after the patch's last click, float32, axes R, A, S.
+        soft: Whether the layer fades towards its faces.
     """
 
     window: Box
     low_res: Float32
     soft: bool
-
-
-def changed_box(before: BoxedMask | None, after: BoxedMask | None) -> Box | None:
-    """Return the smallest box of voxels in which two masks differ; None where they are equal."""
-    boxes = [m.box for m in (before, after) if m is not None]
-    if not boxes:
-        return None
-    union = boxes[0].union(boxes[-1])
-    old, new = (m.cut(union) if m is not None else np.zeros(union.shape, np.uint8) for m in (before, after))
-    found = Box.around(old != new)
-    return None if found is None else found.shifted(union.begin)
 
 
 def mask_prompt(
@@ -104,7 +51,7 @@ def mask_prompt(
     logits, cover = _composite(lattice, window, layers)
     occupied: Float32 | float = 0.0 if base is None else _occupancy(lattice, window, base)
     seen = logits + (1 - cover) * np.float32(MASK_LOGIT) * (2 * occupied - 1)
-    return _mean_pool(seen, low_res_shape)
+    return mean_pool(seen, low_res_shape)
 
 
 def paint(
@@ -113,10 +60,10 @@ def paint(
     """Return the mask after the last of `layers`.
 
     Args:
-        lattice: of the volume.
-        layers: all layers of the object, in order.
-        base: the mask that the object started from.
-        before: the mask that results without the last layer; it stays as it is outside the last layer's window.
+        lattice: The volume's lattice.
+        layers: All layers of the object, in order.
+        base: The mask that the object started from; None if it started from nothing.
+        before: The mask that results without the last layer; it stays as it is outside the last layer's window.
     """
     window = layers[-1].window
     region = lattice.covered(window)
@@ -181,7 +128,7 @@ def _threshold(
         for (k, slab), (_, covered) in zip(slabs, covers, strict=True):
             here = np.s_[:, :, k : k + slab.shape[2]]
             mask[here] = slab + (1 - covered) * start[here] > 0
-    return cropped(BoxedMask(target, mask))
+    return BoxedMask(target, mask).cropped()
 
 
 def _occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:
@@ -190,13 +137,6 @@ def _occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:
     used = Box((i.begin, j.begin, k.begin), (i.end, j.end, k.end))
     weights = (i.after(used.begin[0]), j.after(used.begin[1]), k.after(used.begin[2]))
     return lattice.to_canonical(interpolate(mask.cut(used), weights))
-
-
-def _mean_pool(field: Float32, shape: Index3) -> Float32:
-    a, b, c = (n // m for n, m in zip(field.shape, shape, strict=True))
-    blocks = np.ascontiguousarray(field).reshape(shape[0], a, shape[1], b, shape[2], c)
-    result: Float32 = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
-    return result
 
 
 def _replace(before: BoxedMask | None, region: Box, painted: BoxedMask | None) -> BoxedMask | None:
@@ -210,10 +150,4 @@ def _replace(before: BoxedMask | None, region: Box, painted: BoxedMask | None) -
         voxels[stale.within(box)] = 0
     if painted is not None:
         voxels[painted.box.within(box)] = painted.voxels
-    return cropped(BoxedMask(box, voxels))
-
-
-def cropped(mask: BoxedMask) -> BoxedMask | None:
-    """Return a mask with the smallest box that holds it; None for an empty one."""
-    inner = Box.around(mask.voxels)
-    return None if inner is None else BoxedMask(inner.shifted(mask.box.begin), mask.voxels[inner.slices])
+    return BoxedMask(box, voxels).cropped()

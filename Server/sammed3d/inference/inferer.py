@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
-from sammed3d.inference.compositing import BoxedMask
 from sammed3d.inference.predictor import Cancellation, PatchClick
 
 

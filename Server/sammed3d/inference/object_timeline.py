@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sammed3d.core.geometry import Box, Grid
+from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
 from sammed3d.errors import PromptError
-from sammed3d.inference.compositing import BoxedMask
 from sammed3d.inference.inferer import PromptState
 
 SAME_PLACE = 1e-2

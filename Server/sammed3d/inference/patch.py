@@ -22,9 +22,9 @@ class Patch:
     """One window of a volume as the network sees it.
 
     Attributes:
-        voxels: preset.patch_shape float32, axes R, A, S, normalised; read-only.
-        window: the lattice box it covers; parts outside the volume were padded with 0 before normalisation.
-        grid: where its voxels lie, RAS mm.
+        voxels: Shape preset.patch_shape, float32, axes R, A, S, normalised; read-only.
+        window: Lattice box that it covers; parts outside the volume were padded with 0 before normalisation.
+        grid: Grid of its voxels, RAS mm.
     """
 
     voxels: Float32

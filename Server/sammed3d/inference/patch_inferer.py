@@ -24,9 +24,10 @@ import numpy as np
 from sammed3d.core.cache import LRUCache
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32
+from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import MARGIN, BoxedMask, Layer, mask_prompt, paint
+from sammed3d.inference.compositing import MARGIN, Layer, mask_prompt, paint
 from sammed3d.inference.inferer import PromptState, in_effect, timed
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from sammed3d.core import prompts
 from sammed3d.core.geometry import Box
+from sammed3d.core.mask import BoxedMask, Mask, changed_box
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import PromptError, VolumeError
 from sammed3d.files.segmentation import PALETTE, RGB, Segment, write_segments
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import BoxedMask, Mask, changed_box
 from sammed3d.inference.inferer import Inferer, PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline, check_box, check_click
 from sammed3d.inference.patch_inferer import PatchInferer

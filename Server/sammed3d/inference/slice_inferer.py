@@ -25,9 +25,10 @@ import numpy as np
 from sammed3d.core.cache import LRUCache
 from sammed3d.core.geometry import Box
 from sammed3d.core.interpolation import Float32
+from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import MASK_LOGIT, BoxedMask, Mask, cropped
+from sammed3d.inference.compositing import MASK_LOGIT
 from sammed3d.inference.inferer import PromptState, in_effect, positive_first, timed
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Predictor
@@ -214,7 +215,7 @@ class SliceInferer:
             if common is not None:
                 across = np.expand_dims(mask, self._slices.axis)
                 voxels[common.within(whole)] = across[common.within(here)]
-        return cropped(BoxedMask(whole, voxels))
+        return BoxedMask(whole, voxels).cropped()
 
     def _paint(self, number: int, answer: Answer) -> Mask:
         mask = self._painted.get((number, answer.digest))

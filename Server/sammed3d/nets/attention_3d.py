@@ -122,9 +122,9 @@ class EqualWindows:
     """Windows of one extent that lie side by side in a grid.
 
     Attributes:
-        slices: where they lie in a (B, D, H, W, C) tensor.
-        counts: how many there are along D, H, W.
-        extent: tokens of each along D, H, W (its padding not counted).
+        slices: Index of the windows' tokens in a (B, D, H, W, C) tensor.
+        counts: Numbers of windows along D, H, W.
+        extent: Tokens of each window along D, H, W, padding not counted.
     """
 
     slices: tuple[slice, ...]

@@ -45,8 +45,8 @@ class Upsample(nn.Module):
     those of `ConvTranspose2d` and `ConvTranspose3d`; on a CPU it is several times faster than their general kernel.
 
     Args:
-        channels_in, channels_out: of the convolution.
-        factors: how many times more voxels come out along each of the two or three axes.
+        channels_in, channels_out: Channels before and after.
+        factors: How many times more voxels come out along each of the two or three axes.
     """
 
     def __init__(self, channels_in: int, channels_out: int, factors: Sequence[int]) -> None:

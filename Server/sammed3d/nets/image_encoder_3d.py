@@ -62,8 +62,8 @@ class Block3d(nn.Module):
     """Transformer block: attention, then MLP, both on normalised input with a residual.
 
     Args:
-        config: of the encoder.
-        window: edge length of attention windows; 0 for the whole grid.
+        config: Sizes of the encoder.
+        window: Edge length of attention windows; 0 for the whole grid.
         attends: False for a block that is an MLP alone.
     """
 

@@ -19,8 +19,8 @@ class MaskDecoder(nn.Module):
     """Predict masks from an image embedding and encoded prompts.
 
     Args:
-        channels: of tokens and embedding (C).
-        factors: of each of the two upscaling steps, along each of the two or three axes.
+        channels: Width of tokens and embedding (C).
+        factors: Upscaling of each of the two steps, along each of the two or three axes.
         multimask_outputs: masks for ambiguous prompts, beside the single mask 0.
         depth: layers of the two-way transformer.
         heads: attention heads.

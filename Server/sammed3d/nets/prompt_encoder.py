@@ -51,10 +51,10 @@ class PromptEncoder(nn.Module):
     """Encode clicks, boxes and mask prompts for the mask decoder.
 
     Args:
-        channels: of tokens and embedding (C).
-        image_shape: of the input, along n = 2 or 3 axes; coordinates are divided by it.
+        channels: Width of tokens and embedding (C).
+        image_shape: Voxels of the network's input along n = 2 or 3 axes; coordinates are divided by it.
         grid: edge length of the image embedding (g).
-        factors: by which each of the two steps makes a mask prompt smaller, along each axis.
+        factors: Downscaling of a mask prompt in each of the two steps, along each axis.
         boxes: whether there are embeddings for the corners of boxes.
     """
 

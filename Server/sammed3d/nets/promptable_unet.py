@@ -87,7 +87,7 @@ class PromptableUNet(nn.Module):
         """Predict low-res logits for clicks on an encoded patch.
 
         Args:
-            embedding: from `encode`, batch B or 1.
+            embedding: What `encode` returned, batch B or 1.
             coords: (B, N, 3) voxel indices of the patch: all clicks of the object.
             labels: (B, N) 1 positive, 0 negative, -1 not a point.
             low_res: (B, 1, S/2, S/2, S/2) previous low-res logits; None or zeros before the first click.

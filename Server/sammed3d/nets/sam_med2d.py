@@ -58,7 +58,7 @@ class SamMed2d(nn.Module):
         """Predict low-res logits for clicks and boxes on an encoded image.
 
         Args:
-            embedding: from `encode`, batch B or 1.
+            embedding: What `encode` returned, batch B or 1.
             coords: (B, N, 2) pixel indices x, y of the 256 x 256 image; N may be 0 with a box.
             labels: (B, N) 1 positive, 0 negative, -1 not a point.
             low_res: (B, 1, 64, 64) the sigmoid of previous low-res logits, as in training; None without a mask.

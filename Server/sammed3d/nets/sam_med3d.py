@@ -23,9 +23,9 @@ class SamMed3dConfig:
     """Sizes of the whole network.
 
     Attributes:
-        encoder: of the image encoder; its `out_channels` are those of prompt encoder and decoder too.
-        decoder_mlp: hidden width of the decoder's transformer MLPs.
-        boxes: whether the prompt encoder knows boxes (the CVPR 2025 checkpoints).
+        encoder: Sizes of the image encoder; its `out_channels` are those of prompt encoder and decoder too.
+        decoder_mlp: Hidden width of the decoder's transformer MLPs.
+        boxes: Whether the prompt encoder knows boxes (the CVPR 2025 checkpoints).
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -124,7 +124,7 @@ class SamMed3d(nn.Module):
         """Predict low-res logits for clicks on an encoded patch.
 
         Args:
-            embedding: from `encode`, batch B or 1.
+            embedding: What `encode` returned, batch B or 1.
             coords: (B, N, 3) voxel indices of the patch, any real dtype. SAM-Med3D was trained with the newest click
                 only (N = 1); N = 0 decodes from the mask prompt alone.
             labels: (B, N) 1 positive, 0 negative, -1 not a point.

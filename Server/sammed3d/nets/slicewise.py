@@ -70,7 +70,7 @@ class Slicewise(nn.Module):
         """Predict low-res logits for all prompts of a slice so far.
 
         Args:
-            embedding: from `encode`, batch B or 1.
+            embedding: What `encode` returned, batch B or 1.
             coords: (B, N, 3) column, row and 0.
             labels: (B, N) 1 positive, 0 negative, -1 not a point.
             low_res: (B, 1, S/4, S/4, 1) previous low-res logits, or None.

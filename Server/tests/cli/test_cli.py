@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.core import prompts
+from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.files.segmentation import Segment, write_segments
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import BoxedMask
 from sammed3d.inference.session import Session
 from sammed3d.zoo import load_predictor
 from servers import serving

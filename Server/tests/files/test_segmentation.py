@@ -5,10 +5,10 @@ import slicerio
 
 from helpers import make_affine
 from sammed3d.core.geometry import Grid
+from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
 from sammed3d.files.segmentation import Segment, read_mask, write_segments
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import BoxedMask
 
 GRID = Grid((20, 22, 24), make_affine((-0.8, 1.1, 2.5), (0.2, -0.1, 0.3), (10, 20, 30)))
 

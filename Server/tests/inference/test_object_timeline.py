@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from sammed3d.core.geometry import Box, Grid
+from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
 from sammed3d.errors import PromptError
-from sammed3d.inference.compositing import BoxedMask
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline, PackedMask, check_box, check_click, same_click
 
