@@ -13,7 +13,7 @@ import SimpleITK as sitk
 import torch
 from common import seconds
 
-from sammed3d import Grid, Prediction, Preset, Session, Volume
+from sammed3d import Capabilities, Grid, Prediction, Preset, Session, Volume
 from sammed3d.files.volume import image_on
 
 
@@ -22,12 +22,13 @@ class Instant:
 
     name = "instant"
     preset = Preset()
+    capabilities = Capabilities()
 
-    def predict(self, _patch, clicks, _initial=None, _cancellation=None, _box=None):
+    def predict(self, _patch, prompts, _cancellation=None):
         """Return logits of a ball of 20 to 120 voxels radius."""
         axes = np.meshgrid(*[np.arange(32) * 4 + 1.5] * 3, indexing="ij")
-        distance = np.sqrt(sum((a - c) ** 2 for a, c in zip(axes, clicks[0].voxel, strict=True)))
-        return Prediction((min(120, 10 + 10 * len(clicks)) - distance).astype(np.float32))
+        distance = np.sqrt(sum((a - c) ** 2 for a, c in zip(axes, prompts.clicks[0].voxel, strict=True)))
+        return Prediction((min(120, 10 + 10 * len(prompts.clicks)) - distance).astype(np.float32))
 
 
 def synthetic_ct() -> Volume:

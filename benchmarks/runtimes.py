@@ -17,7 +17,7 @@ import torch
 from common import filled_network, patch, seconds
 
 from sammed3d import Preset, demo, load_predictor, nets
-from sammed3d.inference.predictor import PatchClick
+from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute.worker_process import patch_of
 from sammed3d.zoo.families import SAM_MED2D
@@ -81,7 +81,7 @@ def compare_masks(title: str, network: torch.nn.Module, preset: Preset, image: t
 def _masks_of(predictor: TorchPredictor, image: torch.Tensor) -> list[np.ndarray]:
     cut = patch_of(image[0, 0].numpy(), "benchmark")
     clicks = [PatchClick((30.0 + 15 * n, 64.0, 90.0 - 10 * n), n % 2 == 0) for n in range(5)]
-    return [predictor.predict(cut, clicks[: n + 1]).low_res > 0 for n in range(5)]
+    return [predictor.predict(cut, PatchPrompts(clicks[: n + 1])).low_res > 0 for n in range(5)]
 
 
 def default_model() -> None:

@@ -25,7 +25,7 @@ from sammed3d import samples
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
-from sammed3d.inference.predictor import PatchClick, Prediction
+from sammed3d.inference.predictor import Capabilities, PatchClick, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.server.compute.worker_process import Loaded, ModelSpec, WorkerSettings, patch_of
@@ -39,6 +39,7 @@ class Instant:
 
     name = "instant"
     preset = Preset()
+    capabilities = Capabilities()
 
     def __init__(self) -> None:
         axis = np.arange(32, dtype=np.float32) * 4 + 1.5
@@ -52,11 +53,11 @@ class Instant:
         self._encoded |= {patch.digest for patch in patches if patch.voxels.any()}
         return 0.0
 
-    def predict(self, patch, clicks, initial=None, cancellation=None, box=None) -> Prediction:
+    def predict(self, patch, prompts, cancellation=None) -> Prediction:
         if patch.digest not in self._encoded:
             self.encode([patch])
-        squared = sum((a - c) ** 2 for a, c in zip(self._axes, clicks[0].voxel, strict=True))
-        return Prediction((20 - len(clicks) - np.sqrt(squared) / 2).astype(np.float32), None, {"decode": 0.0})
+        squared = sum((a - c) ** 2 for a, c in zip(self._axes, prompts.clicks[0].voxel, strict=True))
+        return Prediction((20 - len(prompts.clicks) - np.sqrt(squared) / 2).astype(np.float32), None, {"decode": 0.0})
 
 
 def load_instant(settings: WorkerSettings) -> Loaded:
@@ -106,8 +107,8 @@ def ct_patches(count: int) -> list[Patch]:
     return made
 
 
-def clicks(count: int) -> tuple[PatchClick, ...]:
-    return tuple(PatchClick((60.0 + n, 64.0, 64.0), n % 2 == 0) for n in range(count))
+def clicks(count: int, *more: PatchClick) -> PatchPrompts:
+    return PatchPrompts([*(PatchClick((60.0 + n, 64.0, 64.0), n % 2 == 0) for n in range(count)), *more])
 
 
 def overhead() -> None:
@@ -148,7 +149,7 @@ def throughput(numbers: Sequence[int] = (1, 4, 16), each: int = 24) -> None:
     here.predict(patch, clicks(1))
     begin = time.perf_counter()
     for n in range(6):
-        here.predict(patch, (*clicks(1), PatchClick((50.0 + n, 60.0, 60.0), False)))
+        here.predict(patch, clicks(1, PatchClick((50.0 + n, 60.0, 60.0), False)))
     alone = 6 / (time.perf_counter() - begin)
     print(f"default model, known patch, in this process: {alone:.1f} clicks/s")
     try:
@@ -162,7 +163,7 @@ def throughput(numbers: Sequence[int] = (1, 4, 16), each: int = 24) -> None:
                 for _ in range(each // number or 1):
                     with lock:
                         place = next(places)
-                    remote.predict(patch, (*clicks(1), PatchClick(tuple(place), True)))
+                    remote.predict(patch, clicks(1, PatchClick(tuple(place), True)))
 
             with ThreadPoolExecutor(number) as pool:
                 begin = time.perf_counter()

@@ -22,7 +22,7 @@ import slicer  # noqa: E402
 
 import slicerHarness  # noqa: F401, E402 - fills `slicer`
 from mrmlNodes import addVolume  # noqa: E402
-from sammed3d import Prediction, Preset  # noqa: E402
+from sammed3d import Capabilities, Prediction, Preset  # noqa: E402
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread  # noqa: E402
 from SAMMed3DSegmentLib.Segmenter import Segmenter  # noqa: E402
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode  # noqa: E402
@@ -35,15 +35,16 @@ class BallPredictor:
 
     name = "ball"
     preset = Preset()
+    capabilities = Capabilities()
 
     def __init__(self) -> None:
         axis = np.arange(32, dtype=np.float32) * 4 + 1.5
         self._axes = axis[:, None, None], axis[None, :, None], axis[None, None, :]
 
-    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
-        centre = clicks[0].voxel
+    def predict(self, patch, prompts, cancellation=None):
+        centre = prompts.clicks[0].voxel
         squared = sum((a - c) ** 2 for a, c in zip(self._axes, centre, strict=True))
-        return Prediction((20 - len(clicks) - np.sqrt(squared) / 2).astype(np.float32))
+        return Prediction((20 - len(prompts.clicks) - np.sqrt(squared) / 2).astype(np.float32))
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import (
@@ -30,7 +31,7 @@ from sammed3d.errors import (
     VolumeWarning,
 )
 from sammed3d.files.volume import Volume
-from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Prediction, Predictor
+from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Predictor
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session, SessionObject, Update
 
@@ -45,6 +46,7 @@ __all__ = [
     "Box",
     "BoxPrompt",
     "Cancellation",
+    "Capabilities",
     "CheckpointError",
     "Click",
     "Grid",
@@ -52,6 +54,7 @@ __all__ = [
     "ObjectPrompts",
     "PatchBox",
     "PatchClick",
+    "PatchPrompts",
     "Prediction",
     "PredictionCancelled",
     "Predictor",

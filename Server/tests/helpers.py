@@ -15,7 +15,7 @@ from sammed3d.core.geometry import AxisMap, Grid
 from sammed3d.core.interpolation import mean_pool
 from sammed3d.errors import PredictionCancelled
 from sammed3d.files.volume import Volume, image_on
-from sammed3d.inference.predictor import Cancellation, PatchClick, Prediction, check_prompts
+from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 
 AXIS_MAPS = [
@@ -108,6 +108,7 @@ class ThresholdPredictor:
 
     def __init__(self, threshold: float = 0.437, preset: Preset | None = None) -> None:
         self.preset = preset or Preset()
+        self.capabilities = Capabilities(self.preset.boxes)
         self.threshold = threshold
         self.calls: list[tuple] = []
         self.fail: Exception | None = None
@@ -115,19 +116,13 @@ class ThresholdPredictor:
     def is_encoded(self, digest: str) -> bool:
         return True
 
-    def encode(self, patches, cancellation: Cancellation | None = None) -> float:
+    def encode(self, patches, cancellation=None) -> float:
         raise AssertionError("everything is encoded")
 
-    def predict(
-        self,
-        patch,
-        clicks: Sequence[PatchClick],
-        initial: np.ndarray | None = None,
-        cancellation: Cancellation | None = None,
-        box=None,
-    ) -> Prediction:
-        check_prompts(self.preset, clicks, box)
-        self.calls.append((patch.window, tuple(clicks), initial))
+    def predict(self, patch, prompts: PatchPrompts, cancellation=None) -> Prediction:
+        prompts.check(self.preset)
+        clicks, initial = prompts.clicks, prompts.mask_prompt
+        self.calls.append((patch.window, clicks, initial))
         if cancellation is not None:
             cancellation.check()
         if self.fail is not None:
@@ -145,7 +140,7 @@ class ThresholdPredictor:
 class CancelledPredictor(ThresholdPredictor):
     """Cancels the prediction that it is asked for."""
 
-    def predict(self, patch, clicks, initial=None, cancellation=None, box=None) -> Prediction:
+    def predict(self, patch, prompts, cancellation=None) -> Prediction:
         raise PredictionCancelled("cancelled")
 
 
@@ -157,12 +152,14 @@ class RegionPredictor:
 
     name = "regions"
     preset = Preset(patch_shape=(64, 64, 1), low_res_shape=(16, 16, 1), normalisation="grey", fit="resize", boxes=True)
+    capabilities = Capabilities(boxes=True)
 
     def __init__(self) -> None:
         self.calls: list[tuple] = []
 
-    def predict(self, patch, clicks, initial=None, cancellation=None, box=None) -> Prediction:
-        self.calls.append((patch.window.begin, tuple(clicks), None if initial is None else initial.copy(), box))
+    def predict(self, patch, prompts: PatchPrompts, cancellation=None) -> Prediction:
+        clicks, initial, box = prompts.clicks, prompts.mask_prompt, prompts.box
+        self.calls.append((patch.window.begin, clicks, None if initial is None else initial.copy(), box))
         if cancellation is not None:
             cancellation.check()
         regions, _ = ndimage.label(patch.voxels[..., 0] > 127)

@@ -9,9 +9,10 @@ import time
 import uvicorn
 
 from sammed3d.server.app import create_app
-from sammed3d.server.compute.engine import Engine, ServedModel
+from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.scheduler import Scheduler
 from sammed3d.server.http.protocol import ImpatientProtocol
+from sammed3d.wire.messages import ModelInfo
 
 
 class LiveServer:
@@ -27,10 +28,11 @@ class LiveServer:
         return f"{'https' if 'tls' in self._options else 'http'}://127.0.0.1:{self._port}"
 
     def start(self):
-        model = ServedModel("default", "Test model", "0" * 64, "Apache-2.0", self._predictor.preset)
+        preset, capabilities = self._predictor.preset, self._predictor.capabilities
+        model = ModelInfo("default", "Test model", "0" * 64, "Apache-2.0", preset, capabilities, "cpu")
         devices = self._devices or [Scheduler({"default": self._predictor}, self._options.get("batch", 1))]
         of_engine = {k: v for k, v in self._options.items() if k in ("cache_mib", "queue", "quotas")}
-        self.engine = Engine([model], devices, "cpu", **of_engine)
+        self.engine = Engine([model], devices, **of_engine)
         rest = {k: v for k, v in self._options.items() if k in ("hosts", "max_body", "facades", "origins")}
         self.app = app = create_app(self.engine, self._keys, **rest)
         config = uvicorn.Config(

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers import ThresholdPredictor
-from sammed3d.inference.predictor import Cancellation, Prediction
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker_process import Loaded, ModelSpec, WorkerSettings, patch_of
@@ -27,14 +28,14 @@ class Troubled(ThresholdPredictor):
         super().__init__(preset=SMALL)
         self.folder = folder
 
-    def predict(self, patch, clicks, initial=None, cancellation: Cancellation | None = None, box=None) -> Prediction:
+    def predict(self, patch, prompts, cancellation: Cancellation | None = None) -> Prediction:
         _ = patch.voxels
         with (self.folder / "calls").open("a") as file:
-            file.write(f"{os.getpid()} {patch.digest[:8]} {len(clicks)}\n")
+            file.write(f"{os.getpid()} {patch.digest[:8]} {len(prompts.clicks)}\n")
         hurt = self.folder / "hurt"
-        if not hurt.exists() or clicks[0].voxel[0] > float(hurt.read_text()):
+        if not hurt.exists() or prompts.clicks[0].voxel[0] > float(hurt.read_text()):
             self._trouble(cancellation or Cancellation())
-        return super().predict(patch, clicks, initial, cancellation)
+        return super().predict(patch, prompts, cancellation)
 
     def _trouble(self, cancellation: Cancellation) -> None:
         has = {name: (self.folder / name).exists() for name in ("die", "fail", "slow")}
@@ -48,6 +49,38 @@ class Troubled(ThresholdPredictor):
         while (self.folder / "slow").exists():
             cancellation.check()
             time.sleep(0.01)
+
+
+class Echo:
+    """Answers with what it was asked, written into the logits: see `echoed`."""
+
+    name = "echo"
+    preset = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4), boxes=True)
+    capabilities = Capabilities(boxes=True, all_clicks=True, scores=True)
+
+    def is_encoded(self, digest: str) -> bool:
+        return True
+
+    def encode(self, patches, cancellation=None) -> float:
+        return 0.0
+
+    def predict(self, patch, prompts: PatchPrompts, cancellation=None) -> Prediction:
+        _ = patch.voxels
+        return Prediction(echoed(prompts), 0.5, {"decode": 0.0})
+
+
+def echoed(prompts: PatchPrompts) -> np.ndarray:
+    """What `Echo` answers: box, number of clicks, all clicks, and the sum of the mask prompt."""
+    box = [0.0] * 6 if prompts.box is None else [*prompts.box.begin, *prompts.box.end]
+    clicks = [v for click in prompts.clicks for v in (*click.voxel, float(click.positive))]
+    mask = 0.0 if prompts.mask_prompt is None else float(prompts.mask_prompt.sum())
+    numbers = [*box, float(len(prompts.clicks)), mask, *clicks]
+    return np.array(numbers + [0.0] * (64 - len(numbers)), np.float32).reshape(4, 4, 4)
+
+
+def load_echo(settings: WorkerSettings) -> Loaded:
+    """Load `Echo`."""
+    return Loaded("cpu", 1, {spec.name: Echo() for spec in settings.models})
 
 
 def load_troubled(settings: WorkerSettings) -> Loaded:
@@ -69,4 +102,4 @@ def job(seed: int = 0, first: float = 1.0, clicks: int = 1) -> Job:
 
     voxels = np.random.default_rng(seed).standard_normal((16, 16, 16)).astype(np.float32)
     patch = patch_of(voxels, f"{seed:064x}")
-    return Job("default", patch, tuple(PatchClick((first, 2.0, 3.0 + n), True) for n in range(clicks)))
+    return Job("default", patch, PatchPrompts([PatchClick((first, 2.0, 3.0 + n), True) for n in range(clicks)]))

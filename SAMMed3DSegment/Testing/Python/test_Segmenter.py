@@ -376,10 +376,10 @@ class SlowPredictor(ThresholdPredictor):
         super().__init__()
         self.go = threading.Event()
 
-    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
+    def predict(self, patch, prompts, cancellation=None):
         while not self.go.wait(0.01):
             cancellation.check()
-        return super().predict(patch, clicks, initial, cancellation)
+        return super().predict(patch, prompts, cancellation)
 
 
 @pytest.fixture

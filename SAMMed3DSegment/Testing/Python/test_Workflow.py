@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 
-from sammed3d import Prediction, Preset
+from sammed3d import Capabilities, Prediction, Preset
 
 
 class BallPredictor:
@@ -18,11 +18,13 @@ class BallPredictor:
 
     name = "ball"
     preset = Preset()
+    capabilities = Capabilities()
 
-    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
+    def predict(self, patch, prompts, cancellation=None):
+        initial = prompts.mask_prompt
         centres = np.stack(np.meshgrid(*[np.arange(32) * 4 + 1.5] * 3, indexing="ij"), axis=-1)
         logits = np.full((32, 32, 32), -1.0, np.float32) if initial is None else initial.astype(np.float32)
-        for click in clicks:
+        for click in prompts.clicks:
             inside = np.linalg.norm(centres - np.array(click.voxel), axis=-1) < 20
             logits = np.where(inside, 1.0 if click.positive else -1.0, logits)
         return Prediction(logits.astype(np.float32))

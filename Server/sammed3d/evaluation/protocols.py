@@ -32,7 +32,7 @@ from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
-from sammed3d.inference.predictor import PatchClick, Predictor
+from sammed3d.inference.predictor import PatchClick, PatchPrompts, Predictor
 from sammed3d.inference.session import Session
 from sammed3d.simulation.clicks import next_click, random_click, ritm_click
 
@@ -147,7 +147,7 @@ class _Crop:
     def click(self, voxel: Index3, positive: bool) -> Float32:
         """Click; returns logits of the patch's shape."""
         self._clicks.append(PatchClick((float(voxel[0]), float(voxel[1]), float(voxel[2])), positive))
-        low_res = self._predictor.predict(self._patch, self._clicks).low_res
+        low_res = self._predictor.predict(self._patch, PatchPrompts(self._clicks)).low_res
         weights = [
             AxisWeights.at((np.arange(n) + 0.5) * m / n - 0.5, m)
             for n, m in zip(self.window.shape, low_res.shape, strict=True)

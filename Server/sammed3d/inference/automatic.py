@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32, resize
 from sammed3d.core.mask import BoxedMask
@@ -29,7 +30,7 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import MARGIN, Layer, paint
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
-from sammed3d.inference.predictor import Cancellation, PatchClick
+from sammed3d.inference.predictor import PatchClick
 from sammed3d.inference.preset import Preset
 
 Progress = Callable[[int, int], None]

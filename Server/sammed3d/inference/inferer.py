@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
-from sammed3d.inference.predictor import Cancellation, PatchClick
+from sammed3d.inference.predictor import PatchClick
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sammed3d.core.cache import LRUCache
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32
 from sammed3d.core.mask import BoxedMask
@@ -31,7 +32,7 @@ from sammed3d.inference.compositing import MARGIN, Layer, mask_prompt, paint
 from sammed3d.inference.inferer import PromptState, in_effect, timed
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
-from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Predictor
+from sammed3d.inference.predictor import PatchBox, PatchClick, PatchPrompts, Predictor
 
 MIB = 2**20
 
@@ -94,7 +95,8 @@ class PatchInferer:
                     patch = self._patch(stage.window)
                     shape = self._predictor.preset.low_res_shape
                     initial = mask_prompt(self._lattice, stage.window, shape, layers, state.base) if soft else None
-                prediction = self._predictor.predict(patch, stage.clicks, initial, cancellation, stage.box)
+                prompts = PatchPrompts(stage.clicks, stage.box, initial)
+                prediction = self._predictor.predict(patch, prompts, cancellation)
                 for name, value in prediction.seconds.items():
                     seconds[name] = seconds.get(name, 0.0) + value
                 low_res = self._low_res[chain] = prediction.low_res

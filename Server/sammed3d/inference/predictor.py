@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
+import numpy as np
+
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Point3
 from sammed3d.core.interpolation import Float32
-from sammed3d.errors import PredictionCancelled, PromptError
+from sammed3d.errors import PromptError
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.preset import Preset
 
@@ -58,52 +62,69 @@ class Prediction:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-class Cancellation:
-    """A switch that stops a prediction from another thread, and a sign that says what the prediction is doing.
+@dataclass(frozen=True, eq=False)
+class PatchPrompts:
+    """All that a predictor is told about an object in a patch; it goes unchanged from a session to a network.
 
     Attributes:
-        stage: "" before it starts, then "cut", "encode", "decode" or "paint".
+        clicks: in the order in which they were made; any sequence is taken, a tuple is kept.
+        box: round the object, applied before the clicks; or None.
+        mask_prompt: logits fed to the first pass, shape preset.low_res_shape, float32; None for a new object.
+
+    What a further kind of prompt needs becomes a field here, and a key of `wire.messages.prompts_to_json`.
 
     Example:
-        >>> cancellation = Cancellation()
-        >>> cancellation.cancel()   # from the GUI's thread; the prediction raises PredictionCancelled
+        >>> PatchPrompts([PatchClick((64.0, 64.0, 64.0), True)])
     """
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.stage = ""
+    clicks: Sequence[PatchClick] = ()
+    box: PatchBox | None = None
+    mask_prompt: Float32 | None = None
 
-    def cancel(self) -> None:
-        """Ask the prediction to stop at the next opportunity."""
-        self._event.set()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clicks", tuple(self.clicks))
 
-    def wait(self, seconds: float) -> None:
-        """Wait, but not after `cancel` was called."""
-        self._event.wait(seconds)
+    @property
+    def in_order(self) -> tuple[Prompt, ...]:
+        """The prompts in the order of their passes: the box, then the clicks."""
+        return tuple(self.clicks) if self.box is None else (self.box, *self.clicks)
 
-    def enter(self, stage: str) -> None:
-        """Say what comes next; raises PredictionCancelled if `cancel` was called."""
-        self.check()
-        self.stage = stage
+    @cached_property
+    def mask_digest(self) -> str:
+        """SHA-256 (hex) of the mask prompt; "" where there is none."""
+        if self.mask_prompt is None:
+            return ""
+        return hashlib.sha256(np.ascontiguousarray(self.mask_prompt, np.float32).data).hexdigest()
 
-    def check(self) -> None:
-        """Raise PredictionCancelled if `cancel` was called."""
-        if self._event.is_set():
-            raise PredictionCancelled("The prediction was cancelled; nothing was changed.")
+    def check(self, preset: Preset) -> None:
+        """Refuse what a model cannot answer.
+
+        Raises:
+            PromptError: there is no prompt, or a box and the model knows none, or the mask prompt has another shape.
+        """
+        if self.box is not None and not preset.boxes:
+            raise PromptError(
+                "This model does not know boxes. Use clicks, or choose a model that was trained with boxes."
+            )
+        if not self.in_order:
+            raise PromptError("A prediction needs at least one click, or a box.")
+        if self.mask_prompt is not None and self.mask_prompt.shape != preset.low_res_shape:
+            raise PromptError(f"The mask prompt's shape {self.mask_prompt.shape} is not {preset.low_res_shape}.")
 
 
-def check_prompts(preset: Preset, clicks: Sequence[PatchClick], box: PatchBox | None) -> tuple[Prompt, ...]:
-    """Return the prompts of a prediction in the order of their passes.
+@dataclass(frozen=True)
+class Capabilities:
+    """What a model can do beyond clicks.
 
-    Raises:
-        PromptError: there is none, or a box and the model knows none.
+    Attributes:
+        boxes: whether it knows boxes as prompts.
+        all_clicks: whether a decoder pass takes all prompts so far, or the newest alone.
+        scores: whether the scores that it gives with its logits were trained.
     """
-    if box is not None and not preset.boxes:
-        raise PromptError("This model does not know boxes. Use clicks, or choose a model that was trained with boxes.")
-    prompts: tuple[Prompt, ...] = tuple(clicks) if box is None else (box, *clicks)
-    if not prompts:
-        raise PromptError("A prediction needs at least one click, or a box.")
-    return prompts
+
+    boxes: bool = False
+    all_clicks: bool = False
+    scores: bool = False
 
 
 class Predictor(Protocol):
@@ -123,25 +144,21 @@ class Predictor(Protocol):
         """The preprocessing that the model needs."""
         ...
 
-    def predict(
-        self,
-        patch: Patch,
-        clicks: Sequence[PatchClick],
-        initial: Float32 | None = None,
-        cancellation: Cancellation | None = None,
-        box: PatchBox | None = None,
-    ) -> Prediction:
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can do beyond clicks."""
+        ...
+
+    def predict(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None) -> Prediction:
         """Apply a box, then clicks in order, one decoder pass each, with the previous low-res logits fed back.
 
         Args:
             patch: made with this predictor's preset.
-            clicks: at least one, unless there is a box.
-            initial: mask prompt of the first pass, shape preset.low_res_shape; None for a new object.
+            prompts: at least a click or a box; in voxels of the patch.
             cancellation: stops the prediction between layers.
-            box: round the object; for presets with `boxes`.
 
         Raises:
             PredictionCancelled: `cancellation` was used.
-            PromptError: there is no prompt, or a box and the model knows none.
+            PromptError: see `PatchPrompts.check`.
         """
         ...

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sammed3d.core import prompts
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box
 from sammed3d.core.mask import BoxedMask, Mask, changed_box
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
@@ -24,7 +25,7 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.inferer import Inferer, PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline, check_box, check_click
 from sammed3d.inference.patch_inferer import PatchInferer
-from sammed3d.inference.predictor import Cancellation, Predictor
+from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.slice_inferer import SliceInferer
 
 

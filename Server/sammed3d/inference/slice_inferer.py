@@ -23,6 +23,7 @@ from functools import cached_property, reduce
 import numpy as np
 
 from sammed3d.core.cache import LRUCache
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box
 from sammed3d.core.interpolation import Float32
 from sammed3d.core.mask import BoxedMask, Mask
@@ -31,7 +32,7 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import MASK_LOGIT
 from sammed3d.inference.inferer import PromptState, in_effect, positive_first, timed
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Predictor
+from sammed3d.inference.predictor import PatchBox, PatchClick, PatchPrompts, Predictor
 from sammed3d.inference.slices import Slices
 
 MIB = 2**20
@@ -184,8 +185,8 @@ class SliceInferer:
             cancellation.enter("cut")
             with timed(seconds, "cut"):
                 patch = self._patch(number)
-            initial = None if own.start is None else own.start.low_res
-            said = self._predictor.predict(patch, clicks, initial, cancellation, own.box)
+            prompts = PatchPrompts(clicks, own.box, None if own.start is None else own.start.low_res)
+            said = self._predictor.predict(patch, prompts, cancellation)
             for name, value in said.seconds.items():
                 seconds[name] = seconds.get(name, 0.0) + value
             answer = Answer(said.low_res)

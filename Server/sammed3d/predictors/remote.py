@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,13 +16,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import requests
 
-from sammed3d import wire
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import ModelError, PredictionCancelled
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Prediction, check_prompts
-from sammed3d.inference.preset import Preset
-from sammed3d.wire import WireError
+from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction
+from sammed3d.wire import arrays, messages
+from sammed3d.wire.arrays import WireError
+from sammed3d.wire.messages import ModelInfo, Question, Turn
 
 PATIENCE = 60.0
 """Seconds during which a server that restarts or is busy is asked again."""
@@ -63,35 +66,29 @@ class RemotePredictor:
         self._lock = threading.Lock()
         self._turns = threading.local()
         info = self._info()
-        described = next((m for m in info["models"] if m["name"] == model), None)
+        described = next((m for m in info if m.name == model), None)
         if described is None:
-            served = ", ".join(m["name"] for m in info["models"]) or "none"
+            served = ", ".join(m.name for m in info) or "none"
             raise ModelError(f"{self.url}: does not serve the model {model!r} (served: {served}). Choose another one.")
         self._model = model
-        self.name = f"{described['title']} on {urlsplit(self.url).netloc}"
-        self.preset = Preset.from_json(described["preset"])
+        self.name = f"{described.title} on {urlsplit(self.url).netloc}"
+        self.preset = described.preset
+        self.capabilities = described.capabilities
 
-    def predict(
-        self,
-        patch: Patch,
-        clicks: Sequence[PatchClick],
-        initial: Float32 | None = None,
-        cancellation: Cancellation | None = None,
-        box: PatchBox | None = None,
-    ) -> Prediction:
+    def predict(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None) -> Prediction:
         """Apply a box and clicks in order; see `Predictor.predict`.
 
         Raises:
             ModelError: the server cannot be reached within the patience, or refuses.
         """
-        check_prompts(self.preset, clicks, box)
+        prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
         begin = time.perf_counter()
         for _ in range(3):  # a patch may be forgotten between its upload and its use
             self._upload(patch, cancellation)
             cancellation.enter("decode")
-            response = self._post(patch, clicks, initial, cancellation, box)
-            if response.status_code == 404 and response.headers.get("X-SAMMed3D-Missing") == "patch":
+            response = self._post(patch, prompts, cancellation)
+            if response.status_code == 404 and response.headers.get(messages.MISSING_HEADER) == messages.MISSING_PATCH:
                 with self._lock:
                     self._uploaded.pop(patch.digest, None)
                 continue
@@ -115,7 +112,7 @@ class RemotePredictor:
         for click in clicks:
             low_res: Float32 | None = None
             for _ in range(passes):
-                low_res = self.predict(patch, [click], low_res, cancellation).low_res
+                low_res = self.predict(patch, PatchPrompts([click], mask_prompt=low_res), cancellation).low_res
             answers.append(low_res)
         return np.stack([answer for answer in answers if answer is not None])
 
@@ -125,9 +122,9 @@ class RemotePredictor:
         if known:
             return
         cancellation.enter("send")
-        path = wire.PATCH.format(digest=patch.digest)
+        path = messages.PATCH.format(digest=patch.digest)
         if self._ask("HEAD", path, cancellation, digest=patch.digest).status_code != 200:
-            response = self._ask("PUT", path, cancellation, wire.pack(patch.voxels), digest=patch.digest)
+            response = self._ask("PUT", path, cancellation, arrays.pack(patch.voxels), digest=patch.digest)
             if response.status_code != 201:
                 raise ModelError(self._explain(response))
         with self._lock:
@@ -135,54 +132,26 @@ class RemotePredictor:
             while len(self._uploaded) > REMEMBERED:
                 self._uploaded.popitem(last=False)
 
-    def _post(
-        self,
-        patch: Patch,
-        clicks: Sequence[PatchClick],
-        initial: Float32 | None,
-        cancellation: Cancellation,
-        box: PatchBox | None,
-    ) -> requests.Response:
+    def _post(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation) -> requests.Response:
         request = secrets.token_hex(16)
-        head = {
-            "model": self._model,
-            "request": request,
-            "clicks": [[*click.voxel, click.positive] for click in clicks],
-            **({} if box is None else {"box": [*box.begin, *box.end]}),
-            **self._turn(),
-        }
-        body = wire.join(head, b"" if initial is None else wire.pack(initial))
-        done = threading.Event()
-        watcher = threading.Thread(
-            target=self._cancel_with, args=(cancellation, done, request, patch.digest), daemon=True
-        )
-        watcher.start()
-        try:
-            path = wire.PREDICTIONS.format(digest=patch.digest)
+        body = Question(self._model, request, prompts, self._turn()).to_bytes()
+        stop = threading.Thread(target=self._stop, args=(request, patch.digest), daemon=True)
+        with cancellation.calling(stop.start):
+            path = messages.PREDICTIONS.format(digest=patch.digest)
             return self._ask("POST", path, cancellation, body, digest=patch.digest)
-        finally:
-            done.set()
 
-    def _turn(self) -> dict[str, Any]:
+    def _turn(self) -> Turn:
         """Number the requests of a thread: it waits for one at a time, so a newer one makes an older one void."""
         if not hasattr(self._turns, "session"):
             self._turns.session, self._turns.number = secrets.token_hex(16), 0
         self._turns.number += 1
-        return {"session": self._turns.session, "turn": self._turns.number}
+        return Turn(self._turns.session, self._turns.number)
 
-    def _cancel_with(self, cancellation: Cancellation, done: threading.Event, request: str, digest: str) -> None:
-        """Tell the server when the user cancels."""
-        while not done.wait(0.05):
-            try:
-                cancellation.check()
-            except PredictionCancelled:
-                try:
-                    url = self.url + wire.PREDICTION.format(request_id=request)
-                    self._session.delete(url, headers={wire.ROUTING_HEADER: digest}, timeout=TIMEOUTS)
-                except requests.RequestException:
-                    return
-                if done.wait(0.2):
-                    return
+    def _stop(self, request: str, digest: str) -> None:
+        """Tell the server that the user cancelled."""
+        with contextlib.suppress(requests.RequestException):
+            url = self.url + messages.PREDICTION.format(request_id=request)
+            self._session.delete(url, headers={messages.ROUTING_HEADER: digest}, timeout=TIMEOUTS)
 
     def _ask(
         self,
@@ -195,7 +164,7 @@ class RemotePredictor:
     ) -> requests.Response:
         """Send a request that can be repeated; waits out restarts and overload, with growing pauses."""
         deadline = time.monotonic() + (self._patience if patience is None else patience)
-        headers = {} if digest is None else {wire.ROUTING_HEADER: digest}
+        headers = {} if digest is None else {messages.ROUTING_HEADER: digest}
         pause = 0.1
         while True:
             cancellation.check()
@@ -216,22 +185,20 @@ class RemotePredictor:
             pause = min(2 * pause, 2.0)
 
     def _read(self, response: requests.Response, elapsed: float) -> Prediction:
-        if response.status_code == wire.CANCELLED:
+        if response.status_code == messages.CANCELLED:
             raise PredictionCancelled("The prediction was cancelled; nothing was changed.")
         if response.status_code != 200:
             raise ModelError(self._explain(response))
         try:
-            head, body = wire.split(response.content)
-            low_res = wire.unpack(body, self.preset.low_res_shape).copy()
-            seconds = {str(k): float(v) for k, v in head["seconds"].items()}
-        except (WireError, KeyError, AttributeError, TypeError, ValueError) as error:
+            found = messages.answer_from_bytes(response.content, self.preset.low_res_shape)
+        except WireError as error:
             raise ModelError(f"{self.url}: answered something that is no prediction ({error}).") from error
-        seconds["network"] = max(0.0, elapsed - sum(seconds.values()))
-        return Prediction(low_res, head.get("score"), seconds)
+        network = max(0.0, elapsed - sum(found.seconds.values()))
+        return replace(found, seconds={**found.seconds, "network": network})
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self) -> list[ModelInfo]:
         # The first contact is not repeated: a wrong address should be known at once, and nobody can cancel this.
-        response = self._ask("GET", wire.INFO, Cancellation(), patience=0)
+        response = self._ask("GET", messages.INFO, Cancellation(), patience=0)
         if response.status_code != 200:
             raise ModelError(self._explain(response))
         try:
@@ -239,11 +206,12 @@ class RemotePredictor:
             protocol = info["protocol"]
         except (requests.JSONDecodeError, KeyError, TypeError) as error:
             raise ModelError(f"{self.url}: is no SAMMed3DSegment server. Check the address.") from error
-        if protocol != wire.PROTOCOL:
-            raise ModelError(
-                f"{self.url}: speaks protocol {protocol}, this program {wire.PROTOCOL}. Update the older of the two."
-            )
-        return info
+        if protocol != messages.PROTOCOL:
+            raise ModelError(f"{self.url}: {_versions(protocol)}")
+        try:
+            return [ModelInfo.from_json(model) for model in info["models"]]
+        except (WireError, KeyError, TypeError) as error:
+            raise ModelError(f"{self.url}: says something of its models that cannot be read ({error}).") from error
 
     def _explain(self, response: requests.Response) -> str:
         return f"{self.url}: {explain(response)}"
@@ -251,7 +219,7 @@ class RemotePredictor:
 
 def _is_passing(response: requests.Response) -> bool:
     """Tell whether the answer may be another one in a moment: overload, a restart, or a proxy that lost its server."""
-    from_server = "X-Request-Id" in response.headers
+    from_server = messages.REQUEST_ID_HEADER in response.headers
     return response.status_code in RETRIED or (response.status_code == 500 and not from_server)
 
 
@@ -282,7 +250,7 @@ def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool =
         return [f"✗ {error}"]
     report = [f"✓ The address is well-formed: {address}"]
     try:
-        response = session.get(f"{address}/livez", timeout=TIMEOUTS)
+        response = session.get(address + messages.LIVE, timeout=TIMEOUTS)
     except requests.exceptions.SSLError:
         return [*report, f"✗ {_tls_words(address)}"]
     except requests.RequestException as error:
@@ -291,7 +259,7 @@ def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool =
     report.append(f"✓ Something answers; the connection is {encrypted}")
     if response.status_code != 200:
         return [*report, f"✗ {explain(response)}"]
-    response = session.get(address + wire.INFO, timeout=TIMEOUTS)
+    response = session.get(address + messages.INFO, timeout=TIMEOUTS)
     if response.status_code != 200:
         return [*report, f"✗ {explain(response)}"]
     report.append("✓ The key is accepted" if key else "✓ No key is needed")
@@ -301,9 +269,16 @@ def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool =
         protocol = info["protocol"]
     except (requests.JSONDecodeError, KeyError, TypeError):
         return [*report, "✗ This is no SAMMed3DSegment server."]
-    if protocol != wire.PROTOCOL:
-        return [*report, f"✗ It speaks protocol {protocol}, this program {wire.PROTOCOL}. Update the older of the two."]
+    if protocol != messages.PROTOCOL:
+        return [
+            *report,
+            f"✗ {_versions(protocol)}",
+        ]
     return [*report, f"✓ Models: {', '.join(models) or 'none'}"]
+
+
+def _versions(theirs: Any) -> str:
+    return f"The server speaks protocol {theirs}, this program {messages.PROTOCOL}. Update the older of the two."
 
 
 class _Session(requests.Session):
@@ -319,7 +294,7 @@ def _session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     session = _Session()
     session.trust_env = proxies
     session.verify = verify
-    session.headers[wire.PROTOCOL_HEADER] = str(wire.PROTOCOL)
+    session.headers[messages.PROTOCOL_HEADER] = str(messages.PROTOCOL)
     if key:
         session.headers["Authorization"] = f"Bearer {key}"
     return session

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sammed3d.core.cache import LRUCache
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
-from sammed3d.errors import ModelError
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Prediction, Prompt, check_prompts
+from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Prompt
 from sammed3d.inference.preset import Preset
+from sammed3d.predictors.device import Precision, choose_device, choose_precision
+from sammed3d.predictors.tensor_cache import TensorCache
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 MIB = 2**20
+Key = tuple[str, str, tuple[Prompt, ...]]
+"""Digests of the patch and of the mask prompt, and the prompts in order: what an answer depends on."""
 SCORES = 2**16
 """How many of a model's scores are kept."""
 
@@ -98,7 +99,8 @@ class TorchPredictor:
         self.device = choose_device(device)
         self._autocast_type = choose_precision(precision, self.device)
         self._network = network.eval().requires_grad_(False).to(self.device)
-        self._all_clicks = self._network.sees_all_clicks if all_clicks is None else all_clicks
+        sees_all = self._network.sees_all_clicks if all_clicks is None else all_clicks
+        self.capabilities = Capabilities(preset.boxes, sees_all, self._network.scores_are_trained)
         self._lock = threading.Lock()
         self._embeddings = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
         self._logits = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
@@ -132,37 +134,23 @@ class TorchPredictor:
                 self._embeddings.put(patch.digest, own if len(patches) == 1 else own.clone())
         return time.perf_counter() - begin
 
-    def predict(
-        self,
-        patch: Patch,
-        clicks: Sequence[PatchClick],
-        initial: Float32 | None = None,
-        cancellation: Cancellation | None = None,
-        box: PatchBox | None = None,
-    ) -> Prediction:
+    def predict(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None) -> Prediction:
         """Apply a box and clicks in order; see `Predictor.predict`."""
-        prompts = check_prompts(self.preset, clicks, box)
+        prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
-        start = "" if initial is None else hashlib.sha256(np.ascontiguousarray(initial, np.float32).data).hexdigest()
+        key = patch.digest, prompts.mask_digest, prompts.in_order
         with self._lock, torch.inference_mode(), self._autocast():
             seconds: dict[str, float] = {}
-            known, low_res = self._longest_known_prefix(patch.digest, start, prompts)
-            if known < len(prompts):
+            known, low_res = self._longest_known_prefix(*key)
+            if known < len(prompts.in_order):
                 embedding = self._embed(patch, cancellation, seconds)
                 begin = time.perf_counter()
-                fed_back = low_res if known else self._first_mask_prompt(initial)
-                for count in range(known + 1, len(prompts) + 1):
-                    cancellation.enter("decode")
-                    seen = prompts[:count] if self._all_clicks else prompts[count - 1 : count]
-                    low_res, scores = self._decode(embedding, seen, fed_back)
-                    fed_back = low_res
-                    self._logits.put((patch.digest, start, prompts[:count]), low_res)
-                    if self._network.scores_are_trained:
-                        self._scores.put((patch.digest, start, prompts[:count]), float(scores[0, 0]))
+                fed_back = low_res if known else self._first_mask_prompt(prompts.mask_prompt)
+                low_res = self._decode_each(embedding, key, known, fed_back, cancellation)
                 self._synchronise()
                 seconds["decode"] = time.perf_counter() - begin
             result = low_res[0, 0].cpu().numpy().copy()
-            score = self._scores.get((patch.digest, start, prompts))
+            score = self._scores.get(key)
         cancellation.check()
         return Prediction(result, score, seconds)
 
@@ -200,6 +188,22 @@ class TorchPredictor:
                 fed_back = logits.float()
             result: Float32 = logits[:, 0].float().cpu().numpy()
         return result
+
+    def _decode_each(
+        self, embedding: Tensor, key: Key, known: int, fed_back: Tensor | None, cancellation: Cancellation
+    ) -> Tensor:
+        """Run the decoder for each prompt whose answer is not known; returns the last logits."""
+        digest, start, prompts = key
+        low_res = torch.empty(0)
+        for count in range(known + 1, len(prompts) + 1):
+            cancellation.enter("decode")
+            seen = prompts[:count] if self.capabilities.all_clicks else prompts[count - 1 : count]
+            low_res, scores = self._decode(embedding, seen, fed_back)
+            fed_back = low_res
+            self._logits.put((digest, start, prompts[:count]), low_res)
+            if self.capabilities.scores:
+                self._scores.put((digest, start, prompts[:count]), float(scores[0, 0]))
+        return low_res
 
     def _longest_known_prefix(self, digest: str, start: str, prompts: tuple[Prompt, ...]) -> tuple[int, Tensor]:
         for count in range(len(prompts), 0, -1):
@@ -247,79 +251,3 @@ class TorchPredictor:
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
-
-
-class TensorCache:
-    """A cache of tensors on a device, with a second one in the computer's memory.
-
-    What the first has no room for any more moves to the second, and comes back from there when it is asked for.
-
-    Args:
-        device: where the tensors that it returns are.
-        max_bytes: bound of what is kept on the device.
-        host_bytes: bound of what is kept in the computer's memory; means nothing where that is the device.
-    """
-
-    def __init__(self, device: torch.device, max_bytes: int, host_bytes: int) -> None:
-        self._device = device
-        self._host: LRUCache[Tensor] = LRUCache(host_bytes if device.type != "cpu" else 0, _tensor_bytes)
-        self._near: LRUCache[Tensor] = LRUCache(max_bytes, _tensor_bytes, self._move_to_host)
-
-    def get(self, key: Hashable) -> Tensor | None:
-        """Return a tensor on the device and mark it as used, or None."""
-        tensor = self._near.get(key)
-        if tensor is None:
-            tensor = self._host.pop(key)
-            if tensor is not None:
-                tensor = tensor.to(self._device)
-                self._near.put(key, tensor)
-        return tensor
-
-    def put(self, key: Hashable, tensor: Tensor) -> None:
-        """Keep a tensor of the device."""
-        self._near.put(key, tensor)
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._near or key in self._host
-
-    def _move_to_host(self, key: Hashable, tensor: Tensor) -> None:
-        if self._host.max_bytes:
-            self._host.put(key, tensor.cpu())
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the torch device for a name; "auto" takes CUDA, else MPS, else the CPU.
-
-    Raises:
-        ModelError: the name is malformed, or this machine has no such device.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"Device {device!r} cannot be used here. Use auto, cpu, cuda, cuda:N or mps.") from error
-    return chosen
-
-
-def choose_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """Return the autocast dtype, or None for plain float32.
-
-    Raises:
-        ModelError: unknown, or not supported by the device.
-    """
-    if precision == "auto":
-        if device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    dtypes = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if precision not in dtypes:
-        raise ModelError(f"Unknown precision {precision!r}. Use auto, float32, bfloat16 or float16.")
-    if precision == "float16" and device.type == "cpu":
-        raise ModelError("float16 is not supported on the CPU. Use float32 or bfloat16.")
-    return dtypes[precision]
-
-
-def _tensor_bytes(tensor: Tensor) -> int:
-    return tensor.nelement() * tensor.element_size()

@@ -19,9 +19,10 @@ from sammed3d.server.http import native
 from sammed3d.server.http.guard import FAILED, Guard, Rules
 from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
+from sammed3d.wire import messages
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
-OPEN_PATHS = frozenset({"/livez", "/readyz"})
+OPEN_PATHS = frozenset({messages.LIVE, messages.READY})
 """Anybody may ask these: they say nothing but yes or no."""
 SMALL_BODY = 64 << 10
 
@@ -80,12 +81,12 @@ def create_app(
 
     app = FastAPI(title="SAMMed3DSegment", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
 
-    @app.get("/livez")
+    @app.get(messages.LIVE)
     async def livez() -> Response:
         """Tell that the process answers."""
         return Response("alive", media_type="text/plain")
 
-    @app.get("/readyz", responses={503: {"description": "No device works, or too many predictions wait."}})
+    @app.get(messages.READY, responses={503: {"description": "No device works, or too many predictions wait."}})
     async def readyz() -> Response:
         """Tell whether a prediction would be worked on now."""
         if engine.is_ready:

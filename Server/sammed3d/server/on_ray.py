@@ -1,7 +1,7 @@
 """The same application on Ray Serve: replicas on several GPUs and hosts, each with a worker of its own.
 
 Requests about a patch go to the replica that had it before, for as long as that one lives (consistent hashing over the
-header `wire.ROUTING_HEADER`). Nothing depends on it: a client uploads to another replica what that one lacks.
+header `messages.ROUTING_HEADER`). Nothing depends on it: a client uploads to another replica what that one lacks.
 
 Ray opens ports of its own on all addresses; the token that is set here keeps strangers from using them, a firewall or a
 private network has to keep them from trying. Ray's proxy in front of the replicas takes in a request before the replica

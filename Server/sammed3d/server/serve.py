@@ -11,7 +11,7 @@ from sammed3d.errors import ModelError
 from sammed3d.server import logs
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive import directions_of
-from sammed3d.server.compute.engine import Engine, ServedModel
+from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.worker import start_workers
 from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings
 from sammed3d.server.http.guard import Guard
@@ -19,6 +19,7 @@ from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.protocol import ImpatientProtocol
 from sammed3d.server.metrics import Metrics
 from sammed3d.server.settings import ServerSettings
+from sammed3d.wire.messages import ModelInfo
 from sammed3d.zoo.store import ModelStore
 
 CONNECTIONS = 512
@@ -77,11 +78,15 @@ def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
     metrics = Metrics()
     devices = start_workers(workers, metrics.restarted)
     started = devices[0].started
-    models = [ServedModel(m.name, m.title, m.sha256, m.licence, started.presets[m.name]) for m in workers[0].models]
+    names = ", ".join(sorted({device.started.device for device in devices}))
+    presets, capabilities = started.presets, started.capabilities
+    models = [
+        ModelInfo(m.name, m.title, m.sha256, m.licence, presets[m.name], capabilities[m.name], names)
+        for m in workers[0].models
+    ]
     engine = Engine(
         models,
         devices,
-        ", ".join(sorted({device.started.device for device in devices})),
         settings.cache_mib,
         settings.queue,
         None if keys is None else keys.quotas,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
-from sammed3d.inference.predictor import Cancellation
 
 if TYPE_CHECKING:
     import requests

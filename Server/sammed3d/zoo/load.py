@@ -16,7 +16,8 @@ import torch
 from sammed3d import nets
 from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.inference.preset import Preset
-from sammed3d.predictors.torch_predictor import Precision, TorchPredictor, choose_device
+from sammed3d.predictors.device import Precision, choose_device
+from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.zoo import families
 from sammed3d.zoo.adapters.bosam import is_lora, merge_lora
 from sammed3d.zoo.adapters.fastsam3d_encoder import is_encoder_alone, with_decoder

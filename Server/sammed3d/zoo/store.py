@@ -14,8 +14,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
-from sammed3d.inference.predictor import Cancellation
 from sammed3d.zoo import registry
 from sammed3d.zoo.download import Progress, download, file_digest
 

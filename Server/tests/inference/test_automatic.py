@@ -14,7 +14,7 @@ from sammed3d.core.geometry import Grid
 from sammed3d.errors import ModelError, PredictionCancelled, PromptError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings
-from sammed3d.inference.predictor import Cancellation
+from sammed3d.inference.predictor import Cancellation, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.zoo import load_predictor
 
@@ -174,9 +174,9 @@ def test_many_clicks_at_once_are_answered_as_each_alone(tiny_checkpoint):
     together = predictor.predict_each(patch, clicks)
     twice = predictor.predict_each(patch, clicks, 2)
     for click, answer, second in zip(clicks, together, twice, strict=True):
-        alone = predictor.predict(patch, [click]).low_res
+        alone = predictor.predict(patch, PatchPrompts([click])).low_res
         assert np.abs(answer - alone).max() < 1e-4
-        assert np.abs(second - predictor.predict(patch, [click], alone).low_res).max() < 1e-4
+        assert np.abs(second - predictor.predict(patch, PatchPrompts([click], mask_prompt=alone)).low_res).max() < 1e-4
 
 
 def test_an_organ_of_a_real_ct_is_found():

@@ -7,12 +7,12 @@ import pytest
 
 from helpers import small_volume
 from networks import TINY_PRESET, TINY_SIZES, filled
-from sammed3d import wire
 from sammed3d.errors import PromptError
 from sammed3d.inference.session import Session
 from sammed3d.nets import build
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.wire import messages
 from sammed3d.zoo import load_predictor
 from servers import serving
 
@@ -72,8 +72,8 @@ def test_2d_models_and_boxes_give_the_same_answers_as_here(tiny_checkpoint_2d):
 def test_boxes_that_are_none_are_refused(tiny_network, box):
     with serving(TorchPredictor(tiny_network, replace(TINY_PRESET, boxes=True), device="cpu")) as server:
         remote = RemotePredictor(server.url)
-        body = wire.join({"model": "default", "request": "a", "clicks": [], "box": box})
-        response = remote._session.post(server.url + wire.PREDICTIONS.format(digest="0" * 64), data=body)
+        body = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "box": box}})
+        response = remote._session.post(server.url + messages.PREDICTIONS.format(digest="0" * 64), data=body)
         assert response.status_code == 422
         assert "A box is" in response.json()["detail"]
 
@@ -81,7 +81,7 @@ def test_boxes_that_are_none_are_refused(tiny_network, box):
 def test_a_box_for_a_model_that_knows_none_is_refused_by_the_server(tiny_network):
     with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
         remote = RemotePredictor(server.url)
-        body = wire.join({"model": "default", "request": "a", "clicks": [], "box": [0, 0, 0, 9, 9, 9]})
-        response = remote._session.post(server.url + wire.PREDICTIONS.format(digest="0" * 64), data=body)
+        body = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "box": [0, 0, 0, 9, 9, 9]}})
+        response = remote._session.post(server.url + messages.PREDICTIONS.format(digest="0" * 64), data=body)
         assert response.status_code == 422
         assert "does not know boxes" in response.json()["detail"]

@@ -12,7 +12,7 @@ from sammed3d.core.geometry import Grid
 from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.files.volume import Volume
 from sammed3d.inference import slice_inferer
-from sammed3d.inference.predictor import Cancellation, PatchClick
+from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
 from sammed3d.nets import build
 from sammed3d.zoo import load_predictor
@@ -235,11 +235,11 @@ def test_the_session_gives_the_numbers_of_the_published_predictor(tiny_checkpoin
         PatchClick((float(coords[0, 0, 0]), float(coords[0, 0, 1]), 0.0), True),
         PatchClick((float(coords[0, 1, 0]), float(coords[0, 1, 1]), 0.0), False),
     ]
-    said = predictor.predict(replay._slices.cut(volume, 2), clicks)
+    said = predictor.predict(replay._slices.cut(volume, 2), PatchPrompts(clicks))
     assert np.abs(said.low_res[..., 0].T - expected).max() < 1e-4
     assert said.score == pytest.approx(float(scores.max()), abs=1e-4)
     assert replay._slices.place((20.0, 31.0, 8.0)) == (2, pytest.approx(clicks[0].voxel[:2]))
-    again = predictor.predict(replay._slices.cut(volume, 2), clicks)
+    again = predictor.predict(replay._slices.cut(volume, 2), PatchPrompts(clicks))
     assert again.score == said.score
     assert again.seconds == {}, "nothing was computed"
 
@@ -261,10 +261,10 @@ def test_adapters_can_be_left_out_and_padding_chosen(tmp_path):
     patch = Session(small_volume((60, 70, 5), (1.0, 1.0, 4.0)), without)._replay._patch(2)
     with_adapters = load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d")
     click = [PatchClick((30.0, 30.0, 0.0), True)]
-    answers = [p.predict(patch, click).low_res for p in (with_adapters, without)]
+    answers = [p.predict(patch, PatchPrompts(click)).low_res for p in (with_adapters, without)]
     assert np.abs(answers[0] - answers[1]).max() > 1e-3
     convert(tmp_path / "m.safetensors", tmp_path / "without.safetensors", family="sam_med2d_no_adapters")
     again = load_predictor(tmp_path / "without.safetensors", "cpu")
-    assert np.array_equal(again.predict(patch, click).low_res, answers[1]), "also after an export"
+    assert np.array_equal(again.predict(patch, PatchPrompts(click)).low_res, answers[1]), "also after an export"
     assert with_adapters.preset.fit == "resize"
     assert load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d_padded").preset.fit == "pad"

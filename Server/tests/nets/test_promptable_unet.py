@@ -9,7 +9,7 @@ from sammed3d import nets
 from sammed3d.errors import ModelError
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
-from sammed3d.inference.predictor import PatchClick
+from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.nets.promptable_unet import PromptableUNetConfig
 from sammed3d.predictors.torch_predictor import TorchPredictor
@@ -126,7 +126,7 @@ def test_every_pass_sees_all_clicks_so_far():
     lattice = Lattice(volume.grid, PRESET.spacing)
     patch = cut_patch(volume, lattice, lattice.window_at((60, 75, 45), PRESET.patch_shape), PRESET)
     predictor = TorchPredictor(Watched(PromptableUNetConfig().with_sizes(SIZES)), PRESET, device="cpu")
-    predictor.predict(patch, [PatchClick((3.0, 4.0, float(n)), True) for n in range(3)])
+    predictor.predict(patch, PatchPrompts([PatchClick((3.0, 4.0, float(n)), True) for n in range(3)]))
     assert seen == [1, 2, 3]
 
 

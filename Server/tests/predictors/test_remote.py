@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +13,18 @@ import trustme
 
 from helpers import ThresholdPredictor, small_volume
 from networks import TINY_PRESET
-from sammed3d import wire
 from sammed3d.errors import ModelError, PredictionCancelled
-from sammed3d.inference.predictor import Cancellation
+from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor, diagnose
 from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.server.compute.engine import EnginePredictor
+from sammed3d.server.compute.worker import Worker
+from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings
 from sammed3d.server.http.keys import Keys, add_key
+from sammed3d.wire import messages
 from servers import serving
+from workers import Echo, echoed, job, load_echo
 
 CLICKS = [((60.0, 75.0, 45.0), True), ((30.0, 100.0, 40.0), False), ((80.0, 60.0, 50.0), True)]
 
@@ -46,6 +52,26 @@ def test_the_answers_are_those_of_this_process_bit_for_bit(tiny_network):
         for mine, theirs in zip(masks(local), masks(remote), strict=True):
             assert mine.any()
             assert np.array_equal(mine, theirs)
+
+
+def test_every_prompt_reaches_the_network_as_it_was_given():
+    """From the client through HTTP, engine, pipe, process and scheduler."""
+    prompts = PatchPrompts(
+        [PatchClick((1.0, 2.0, 3.0), True), PatchClick((4.0, 5.0, 6.0), False)],
+        PatchBox((0.0, 1.0, 2.0), (8.0, 9.0, 10.0)),
+        np.full((4, 4, 4), 0.5, np.float32),
+    )
+    patch = replace(job(1).patch)  # with its own digest
+    worker = Worker(WorkerSettings((ModelSpec("default", "Echo", "", "", Path()),), "cpu", load=load_echo))
+    with serving(Echo(), devices=[worker]) as server:
+        remote = RemotePredictor(server.url)
+        assert remote.capabilities == worker.started.capabilities["default"] == Echo.capabilities
+        for asked in (prompts, replace(prompts, clicks=()), replace(prompts, box=None), PatchPrompts(prompts.clicks)):
+            answer = remote.predict(patch, asked)
+            assert np.array_equal(answer.low_res, echoed(asked))
+            assert answer.score == 0.5
+            inside = EnginePredictor(server.engine, "local", "default")
+            assert np.array_equal(inside.predict(patch, asked).low_res, echoed(asked))
 
 
 def test_a_patch_travels_once(tiny_network):
@@ -95,7 +121,7 @@ class Waiting(ThresholdPredictor):
         super().__init__()
         self.started, self.go, self.cancelled = threading.Event(), threading.Event(), threading.Event()
 
-    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
+    def predict(self, patch, prompts, cancellation=None):
         self.started.set()
         while not self.go.wait(0.01):
             try:
@@ -103,7 +129,7 @@ class Waiting(ThresholdPredictor):
             except PredictionCancelled:
                 self.cancelled.set()
                 raise
-        return super().predict(patch, clicks, initial, cancellation)
+        return super().predict(patch, prompts, cancellation)
 
 
 def test_cancelling_stops_the_server_within_a_second():
@@ -127,10 +153,10 @@ def test_the_work_of_a_client_that_went_away_is_dropped():
         session = Session(small_volume(), remote)
         patch = session._replay._patch(session._replay._lattice.window_at((60, 75, 45), (128, 128, 128)))
         remote._upload(patch, Cancellation())
-        head = {"model": "default", "request": "a1", "clicks": [[1, 2, 3, True]]}
-        url = server.url + wire.PREDICTIONS.format(digest=patch.digest)
+        head = {"model": "default", "request": "a1", "prompts": {"clicks": [[1, 2, 3, True]]}}
+        url = server.url + messages.PREDICTIONS.format(digest=patch.digest)
         with pytest.raises(requests.Timeout):
-            requests.post(url, data=wire.join(head), timeout=0.5)
+            requests.post(url, data=messages.join(head), timeout=0.5)
         assert waiting.cancelled.wait(3)
 
 
@@ -171,7 +197,7 @@ def test_another_protocol_is_said_in_words(tiny_network, monkeypatch):
     with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
         import sammed3d.predictors.remote as client
 
-        monkeypatch.setattr(client.wire, "PROTOCOL", 2)
+        monkeypatch.setattr(client.messages, "PROTOCOL", 99)
         with pytest.raises(ModelError, match=r"different protocols\. Update the older"):
             RemotePredictor(server.url)
 

@@ -11,7 +11,7 @@ from networks import TINY_PRESET
 from sammed3d.errors import ModelError, PredictionCancelled, PromptError
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
-from sammed3d.inference.predictor import Cancellation, PatchClick
+from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
 from sammed3d.predictors.torch_predictor import TorchPredictor, choose_device, choose_precision
 
@@ -81,7 +81,7 @@ def test_clicks_are_applied_one_by_one_with_the_logits_fed_back(predictor, tiny_
         for click in CLICKS:
             coords, labels = torch.tensor([[click.voxel]]), torch.tensor([[int(click.positive)]])
             low_res, _ = tiny_network.decode(embedding, coords, labels, low_res)
-    prediction = predictor.predict(patch, CLICKS)
+    prediction = predictor.predict(patch, PatchPrompts(CLICKS))
     assert np.array_equal(prediction.low_res, low_res[0, 0].numpy())
     assert prediction.score is None, "SAM-Med3D's scores are untrained"
 
@@ -89,20 +89,20 @@ def test_clicks_are_applied_one_by_one_with_the_logits_fed_back(predictor, tiny_
 def test_a_further_click_costs_one_decoder_pass_and_a_known_one_none(predictor, network):
     patch = patch_at()
     for count, decodes in ((1, 1), (2, 2), (3, 3), (2, 3), (3, 3)):
-        predictor.predict(patch, CLICKS[:count])
+        predictor.predict(patch, PatchPrompts(CLICKS[:count]))
         assert (network.encodes, network.decodes) == (1, decodes)
-    predictor.predict(patch, CLICKS[1:])
+    predictor.predict(patch, PatchPrompts(CLICKS[1:]))
     assert (network.encodes, network.decodes) == (1, 5)
-    predictor.predict(patch_at((100.0, 120.0, 90.0)), CLICKS[:1])
+    predictor.predict(patch_at((100.0, 120.0, 90.0)), PatchPrompts(CLICKS[:1]))
     assert network.encodes == 2
 
 
 def test_an_initial_mask_is_the_first_mask_prompt(predictor):
     patch = patch_at()
     mask = np.random.default_rng(0).standard_normal((16, 16, 16)).astype(np.float32)
-    plain = predictor.predict(patch, CLICKS[:1]).low_res
-    refined = predictor.predict(patch, CLICKS[:1], mask).low_res
-    zeros = predictor.predict(patch, CLICKS[:1], np.zeros_like(mask)).low_res
+    plain = predictor.predict(patch, PatchPrompts(CLICKS[:1])).low_res
+    refined = predictor.predict(patch, PatchPrompts(CLICKS[:1], mask_prompt=mask)).low_res
+    zeros = predictor.predict(patch, PatchPrompts(CLICKS[:1], mask_prompt=np.zeros_like(mask))).low_res
     assert not np.array_equal(plain, refined)
     assert np.array_equal(plain, zeros)
 
@@ -111,8 +111,8 @@ def test_a_cache_too_small_changes_nothing_but_the_work(tiny_network):
     network = Counting(tiny_network)
     forgetful = TorchPredictor(network, TINY_PRESET, device="cpu", cache_mib=0)
     patch = patch_at()
-    first = forgetful.predict(patch, CLICKS).low_res
-    assert np.array_equal(forgetful.predict(patch, CLICKS).low_res, first)
+    first = forgetful.predict(patch, PatchPrompts(CLICKS)).low_res
+    assert np.array_equal(forgetful.predict(patch, PatchPrompts(CLICKS)).low_res, first)
     assert network.encodes == 2
 
 
@@ -120,10 +120,10 @@ def test_cancelling_stops_between_layers(predictor, network):
     cancellation = Cancellation()
     network.on_layer = cancellation.cancel
     with pytest.raises(PredictionCancelled):
-        predictor.predict(patch_at(), CLICKS, None, cancellation)
+        predictor.predict(patch_at(), PatchPrompts(CLICKS), cancellation)
     assert (network.layers, network.decodes) == (1, 0)
     network.on_layer = lambda: None
-    predictor.predict(patch_at(), CLICKS)
+    predictor.predict(patch_at(), PatchPrompts(CLICKS))
     assert network.decodes == 3
 
 
@@ -141,11 +141,14 @@ def test_a_cancelled_click_leaves_the_session_as_it_was(predictor, network):
 
 def test_threads_get_the_answers_they_would_get_alone(predictor, tiny_network):
     patches = [patch_at(w) for w in ((60.0, 75.0, 45.0), (100.0, 120.0, 90.0), (30.0, 30.0, 30.0))]
-    alone = [TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(p, CLICKS).low_res for p in patches]
+    alone = [
+        TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(p, PatchPrompts(CLICKS)).low_res
+        for p in patches
+    ]
     answers = {}
 
     def work(n):
-        answers[n] = predictor.predict(patches[n % 3], CLICKS).low_res
+        answers[n] = predictor.predict(patches[n % 3], PatchPrompts(CLICKS)).low_res
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(9)]
     for thread in threads:
@@ -157,7 +160,7 @@ def test_threads_get_the_answers_they_would_get_alone(predictor, tiny_network):
 
 def test_no_click_is_an_error(predictor):
     with pytest.raises(PromptError, match="at least one click"):
-        predictor.predict(patch_at(), [])
+        predictor.predict(patch_at(), PatchPrompts([]))
 
 
 def test_devices_are_chosen_and_refused_in_words():
@@ -180,16 +183,16 @@ def test_precisions_are_chosen_and_refused_in_words():
 
 def test_bfloat16_gives_nearly_the_same_mask(tiny_network):
     patch = patch_at()
-    exact = TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(patch, CLICKS).low_res > 0
+    exact = TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(patch, PatchPrompts(CLICKS)).low_res > 0
     mixed = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", precision="bfloat16")
     assert mixed.precision == "mixed bfloat16"
-    rough = mixed.predict(patch, CLICKS).low_res > 0
+    rough = mixed.predict(patch, PatchPrompts(CLICKS)).low_res > 0
     assert 2 * (exact & rough).sum() / (exact.sum() + rough.sum()) > 0.95
 
 
 def test_the_result_belongs_to_the_caller(predictor):
     patch = patch_at()
-    first = predictor.predict(patch, CLICKS).low_res
+    first = predictor.predict(patch, PatchPrompts(CLICKS)).low_res
     kept = first.copy()
     first[:] = 0
-    assert np.array_equal(predictor.predict(patch, CLICKS).low_res, kept)
+    assert np.array_equal(predictor.predict(patch, PatchPrompts(CLICKS)).low_res, kept)

@@ -17,13 +17,13 @@ import schemathesis
 
 from helpers import ThresholdPredictor, small_volume
 from networks import TINY_PRESET
-from sammed3d import wire
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.app import Facades
 from sammed3d.server.http import protocol
 from sammed3d.server.http.keys import Keys, add_key
+from sammed3d.wire import arrays, messages
 from servers import LiveServer, serving
 from workers import SMALL
 
@@ -199,19 +199,21 @@ def test_errors_are_counted_and_say_nothing_of_the_inside(keyed, monkeypatch):
     voxels = np.random.default_rng(0).standard_normal((16, 16, 16)).astype(np.float32)
     digest = hashlib.sha256(voxels.data).hexdigest()
     key = {"Authorization": f"Bearer {by_name['anna']}"}
-    url = server.url + wire.PATCH.format(digest=digest)
-    assert requests.put(url, data=wire.pack(voxels), headers=key, timeout=5).status_code == 201
+    url = server.url + messages.PATCH.format(digest=digest)
+    assert requests.put(url, data=arrays.pack(voxels), headers=key, timeout=5).status_code == 201
 
     def broken(*_):
         raise RuntimeError("SECRET of /etc/sammed3d")
 
     monkeypatch.setattr(server.engine, "predict", broken)
-    message = wire.join({"model": "default", "request": "r", "clicks": [[1, 2, 3, True]]})
-    response = requests.post(server.url + wire.PREDICTIONS.format(digest=digest), data=message, headers=key, timeout=5)
+    message = messages.join({"model": "default", "request": "r", "prompts": {"clicks": [[1, 2, 3, True]]}})
+    response = requests.post(
+        server.url + messages.PREDICTIONS.format(digest=digest), data=message, headers=key, timeout=5
+    )
     assert response.status_code == 500
     assert "SECRET" not in response.text
     assert json.loads(response.text)["request_id"] == response.headers["X-Request-Id"]
     value = server.engine.metrics.registry.get_sample_value
     time.sleep(0.1)  # it is counted after it was answered
-    labels = {"method": "POST", "route": wire.PREDICTIONS, "status": "500"}
+    labels = {"method": "POST", "route": messages.PREDICTIONS, "status": "500"}
     assert value("sammed3d_requests_total", labels) == 1

@@ -9,15 +9,16 @@ import pytest
 
 from helpers import ThresholdPredictor
 from sammed3d.errors import PredictionCancelled
-from sammed3d.inference.predictor import Cancellation, PatchClick, Prediction
-from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor, ServedModel, Turn
+from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts, Prediction
+from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
 from sammed3d.server.compute.scheduler import Scheduler
 from sammed3d.server.compute.worker import UnavailableError
 from sammed3d.server.http.keys import Quota
+from sammed3d.wire.messages import ModelInfo, Question, Turn
 from workers import SMALL, job
 
-CLICKS = (PatchClick((1.0, 2.0, 3.0), True),)
-MODEL = ServedModel("default", "Test", "0" * 64, "", SMALL)
+PROMPTS = PatchPrompts([PatchClick((1.0, 2.0, 3.0), True)])
+MODEL = ModelInfo("default", "Test", "0" * 64, "", SMALL)
 
 
 class Held:
@@ -54,7 +55,7 @@ def digest(seed):
 
 
 def ask(engine, user="anna", seed=1, request="r", turn=None):
-    return engine.predict(user, digest(seed), "default", CLICKS, None, request, turn)
+    return engine.predict(user, digest(seed), Question("default", request, PROMPTS, turn))
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def device():
 
 
 def engine_with(device, **options):
-    engine = Engine([MODEL], [device], "cpu", **options)
+    engine = Engine([MODEL], [device], **options)
     for user in ("anna", "ben"):
         for seed in range(1, 5):
             engine.put_patch(user, digest(seed), voxels(seed))
@@ -147,7 +148,7 @@ def test_a_patch_always_goes_to_the_same_device_while_that_works():
     homes = {}
     for _ in range(2):
         for seed in range(30):
-            running = engine.predict("anna", f"{seed * 7919:08x}" + "0" * 56, "default", CLICKS, None, "r")
+            running = engine.predict("anna", f"{seed * 7919:08x}" + "0" * 56, Question("default", "r", PROMPTS))
             homes.setdefault(seed, set()).add(devices.index(running.device))
             for device in devices:
                 device.answer_all()
@@ -178,7 +179,7 @@ def test_what_is_counted(device):
 
 def test_sessions_on_the_server_can_be_cancelled():
     class Waiting(ThresholdPredictor):
-        def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
+        def predict(self, patch, prompts, cancellation=None):
             while True:
                 cancellation.check()
                 time.sleep(0.01)
@@ -188,5 +189,5 @@ def test_sessions_on_the_server_can_be_cancelled():
     cancellation = Cancellation()
     threading.Timer(0.2, cancellation.cancel).start()
     with pytest.raises(PredictionCancelled):
-        predictor.predict(job(1).patch, CLICKS, None, cancellation)
+        predictor.predict(job(1).patch, PROMPTS, cancellation)
     engine.close()

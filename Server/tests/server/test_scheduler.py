@@ -10,7 +10,7 @@ from networks import TINY_PRESET
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
-from sammed3d.inference.predictor import PatchClick
+from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute.scheduler import Job, Scheduler
 from workers import SMALL, job
@@ -40,11 +40,11 @@ class Gated(ThresholdPredictor):
         self.encoded |= {p.digest for p in patches}
         return 1.5
 
-    def predict(self, patch, clicks, initial=None, cancellation=None, box=None):
+    def predict(self, patch, prompts, cancellation=None):
         self.arrived.set()
         self.gate.wait(10)
         self.log.append(("decode", int(patch.digest, 16)))
-        return super().predict(patch, clicks, initial, cancellation)
+        return super().predict(patch, prompts, cancellation)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_new_patches_are_encoded_together_and_each_once(gated):
 
 def test_jobs_that_failed_before_are_encoded_alone(gated):
     scheduler, _ = scheduler_with(gated, batch=3)
-    alone = Job("default", job(1).patch, job(1).clicks, alone=True)
+    alone = Job("default", job(1).patch, job(1).prompts, alone=True)
     futures = [scheduler.submit(each) for each in (alone, job(2), job(3))]
     gated.gate.set()
     for future in futures:
@@ -155,12 +155,14 @@ def test_patches_encoded_together_give_the_answers_of_each_alone(tiny_network):
     windows = [lattice.window_at(place, TINY_PRESET.patch_shape) for place in places]
     patches = [cut_patch(volume, lattice, window, TINY_PRESET) for window in windows]
     click = (PatchClick((30.0, 31.0, 32.0), True),)
-    alone = [TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(p, click).low_res for p in patches]
+    alone = [
+        TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(p, PatchPrompts(click)).low_res for p in patches
+    ]
     together = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
     assert not together.is_encoded(patches[0].digest)
     together.encode(patches)
     for patch, one in zip(patches, alone, strict=True):
         assert together.is_encoded(patch.digest)
-        done = together.predict(patch, click)
+        done = together.predict(patch, PatchPrompts(click))
         assert "encode" not in done.seconds
         np.testing.assert_allclose(done.low_res, one, atol=1e-4)

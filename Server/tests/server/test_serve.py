@@ -18,7 +18,6 @@ import requests
 
 from helpers import small_volume
 from networks import TINY_PRESET
-from sammed3d import wire
 from sammed3d.errors import ModelError
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
@@ -26,6 +25,7 @@ from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.http.keys import add_key
 from sammed3d.server.settings import read_settings
+from sammed3d.wire import arrays, messages
 from sammed3d.zoo.store import ModelStore
 from servers import serving
 from workers import Troubled, job, troubled
@@ -103,7 +103,7 @@ def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_ma
         time.sleep(0.05)
     assert server.process.returncode == -signal.SIGTERM, "it ended of what it was told, after it had cleaned up"
     lines = [json.loads(line) for line in errors.splitlines()]
-    asked = [line for line in lines if line.get("route") == wire.PREDICTIONS]
+    asked = [line for line in lines if line.get("route") == messages.PREDICTIONS]
     assert [line["status"] for line in asked] == [200] * 3
     assert asked[0]["user"] == "anna"
     assert set(asked[0]) == {"time", "level", "logger", "request", "method", "route", "status", "user", "milliseconds"}
@@ -154,12 +154,12 @@ def click(tmp_path):
     asked = job()
     digest = hashlib.sha256(asked.patch.voxels.data).hexdigest()
     with serving(Troubled(tmp_path), devices=[worker]) as server:
-        path = wire.PATCH.format(digest=digest)
-        requests.put(server.url + path, data=wire.pack(asked.patch.voxels), timeout=5).raise_for_status()
-        message = wire.join({"model": "default", "request": "r", "clicks": [[1, 2, 3, True]]})
+        path = messages.PATCH.format(digest=digest)
+        requests.put(server.url + path, data=arrays.pack(asked.patch.voxels), timeout=5).raise_for_status()
+        message = messages.join({"model": "default", "request": "r", "prompts": {"clicks": [[1, 2, 3, True]]}})
 
         def ask():
-            return requests.post(server.url + wire.PREDICTIONS.format(digest=digest), data=message, timeout=60)
+            return requests.post(server.url + messages.PREDICTIONS.format(digest=digest), data=message, timeout=60)
 
         yield server, worker, ask
         (tmp_path / "slow").unlink(missing_ok=True)
@@ -184,7 +184,7 @@ def test_a_worker_killed_in_the_middle_of_a_click_is_not_noticed(click, tmp_path
     psutil.Process(worker.pid).kill()
     thread.join(30)
     assert answers[0].status_code == 200
-    assert wire.split(answers[0].content)[1] == wire.split(expected)[1]
+    assert messages.split(answers[0].content)[1] == messages.split(expected)[1]
     assert requests.get(server.url + "/readyz", timeout=5).status_code == 200
 
 

@@ -11,11 +11,11 @@ import pytest
 import requests
 
 from helpers import ThresholdPredictor
-from sammed3d import wire
 from sammed3d.errors import ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.server.http.keys import Keys, add_key
 from sammed3d.server.serve import check_exposure
+from sammed3d.wire import arrays, messages
 from servers import serving
 
 PRESET = Preset(patch_shape=(16, 16, 16), low_res_shape=(8, 8, 8))
@@ -53,20 +53,21 @@ def ask(server, keys):
 
 
 def put(ask, user="anna"):
-    return ask("PUT", wire.PATCH.format(digest=DIGEST), user, data=wire.pack(PATCH))
+    return ask("PUT", messages.PATCH.format(digest=DIGEST), user, data=arrays.pack(PATCH))
 
 
 def message(**changes):
-    head = {"model": "default", "request": "r1", "clicks": [[1, 2, 3, True]]} | changes
-    return wire.join({k: v for k, v in head.items() if v is not ...})
+    clicks = changes.pop("clicks", [[1, 2, 3, True]])
+    head = {"model": "default", "request": "r1", "prompts": {"clicks": clicks}} | changes
+    return messages.join({k: v for k, v in head.items() if v is not ...})
 
 
 ROUTES = [
-    ("GET", wire.INFO),
-    ("HEAD", wire.PATCH.format(digest=DIGEST)),
-    ("PUT", wire.PATCH.format(digest=DIGEST)),
-    ("POST", wire.PREDICTIONS.format(digest=DIGEST)),
-    ("DELETE", wire.PREDICTION.format(request_id="r1")),
+    ("GET", messages.INFO),
+    ("HEAD", messages.PATCH.format(digest=DIGEST)),
+    ("PUT", messages.PATCH.format(digest=DIGEST)),
+    ("POST", messages.PREDICTIONS.format(digest=DIGEST)),
+    ("DELETE", messages.PREDICTION.format(request_id="r1")),
 ]
 
 
@@ -82,9 +83,9 @@ def test_nothing_is_answered_without_a_key(ask, method, path, user):
 
 def test_another_users_patch_is_not_there(ask):
     assert put(ask).status_code == 201
-    assert ask("HEAD", wire.PATCH.format(digest=DIGEST)).status_code == 200
-    assert ask("HEAD", wire.PATCH.format(digest=DIGEST), "ben").status_code == 404
-    response = ask("POST", wire.PREDICTIONS.format(digest=DIGEST), "ben", data=message())
+    assert ask("HEAD", messages.PATCH.format(digest=DIGEST)).status_code == 200
+    assert ask("HEAD", messages.PATCH.format(digest=DIGEST), "ben").status_code == 404
+    response = ask("POST", messages.PREDICTIONS.format(digest=DIGEST), "ben", data=message())
     assert response.status_code == 404
     assert response.headers["X-SAMMed3D-Missing"] == "patch"
 
@@ -102,7 +103,7 @@ def test_there_is_nothing_else(ask, path):
 
 
 def test_every_answer_carries_security_headers_and_no_cors(ask):
-    for response in (ask("GET", wire.INFO), ask("GET", wire.INFO, None), ask("GET", "/absent")):
+    for response in (ask("GET", messages.INFO), ask("GET", messages.INFO, None), ask("GET", "/absent")):
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
@@ -112,30 +113,30 @@ def test_every_answer_carries_security_headers_and_no_cors(ask):
 
 
 def test_other_host_names_are_not_answered(ask):
-    response = ask("GET", wire.INFO, headers={"Host": "evil.example.org"})
+    response = ask("GET", messages.INFO, headers={"Host": "evil.example.org"})
     assert response.status_code == 421
 
 
 def test_another_protocol_and_encoded_bodies_are_refused(ask):
-    assert ask("GET", wire.INFO, headers={wire.PROTOCOL_HEADER: "99"}).status_code == 426
-    response = ask("PUT", wire.PATCH.format(digest=DIGEST), headers={"Content-Encoding": "gzip"}, data=b"x")
+    assert ask("GET", messages.INFO, headers={messages.PROTOCOL_HEADER: "99"}).status_code == 426
+    response = ask("PUT", messages.PATCH.format(digest=DIGEST), headers={"Content-Encoding": "gzip"}, data=b"x")
     assert response.status_code == 415
 
 
 def malformed_patches():
-    good = wire.pack(PATCH)
+    good = arrays.pack(PATCH)
     yield "cut off", DIGEST, good[:-5]
     yield "empty", DIGEST, b""
     yield "wrong digest", "0" * 64, good
     yield "no digest", "../../etc/passwd".replace("/", "%2F"), good
-    yield "other shape", DIGEST, wire.pack(np.zeros((16, 16, 15), np.float32))
-    yield "NaN", DIGEST, wire.pack(np.full((16, 16, 16), np.nan, np.float32))
+    yield "other shape", DIGEST, arrays.pack(np.zeros((16, 16, 15), np.float32))
+    yield "NaN", DIGEST, arrays.pack(np.full((16, 16, 16), np.nan, np.float32))
     yield "pickle", DIGEST, b"\x80\x04\x95\x1c\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
 
 
 @pytest.mark.parametrize(("name", "digest", "body"), list(malformed_patches()))
 def test_malformed_patches_end_in_a_4xx(ask, name, digest, body):
-    response = ask("PUT", wire.PATCH.format(digest=digest), data=body)
+    response = ask("PUT", messages.PATCH.format(digest=digest), data=body)
     assert 400 <= response.status_code < 500
     assert "Traceback" not in response.text
 
@@ -156,25 +157,27 @@ def malformed_predictions():
     yield "a request id with a path", message(request="../x")
     yield "no JSON", b"\x05\x00\x00\x00hello"
     yield "a head longer than the message", b"\xff\xff\xff\x7f{}"
-    yield "a mask of another shape", message() + wire.pack(np.zeros((4, 4, 4), np.float32))
-    yield "a mask of NaN", message() + wire.pack(np.full((8, 8, 8), np.nan, np.float32))
+    yield "a mask of another shape", message() + arrays.pack(np.zeros((4, 4, 4), np.float32))
+    yield "a mask of NaN", message() + arrays.pack(np.full((8, 8, 8), np.nan, np.float32))
     yield "nothing", b""
 
 
 @pytest.mark.parametrize(("name", "body"), list(malformed_predictions()))
 def test_malformed_predictions_end_in_a_4xx(ask, name, body):
     put(ask)
-    response = ask("POST", wire.PREDICTIONS.format(digest=DIGEST), data=body)
+    response = ask("POST", messages.PREDICTIONS.format(digest=DIGEST), data=body)
     assert 400 <= response.status_code < 500, response.text
     assert "Traceback" not in response.text
-    assert ask("POST", wire.PREDICTIONS.format(digest=DIGEST), data=message()).status_code == 200, "it is still well"
+    assert ask("POST", messages.PREDICTIONS.format(digest=DIGEST), data=message()).status_code == 200, (
+        "it is still well"
+    )
 
 
 def test_bodies_above_the_limit_are_refused(ask):
-    assert ask("PUT", wire.PATCH.format(digest=DIGEST), data=bytes(300_000)).status_code == 413
+    assert ask("PUT", messages.PATCH.format(digest=DIGEST), data=bytes(300_000)).status_code == 413
     chunks = (bytes(50_000) for _ in range(10))
     with contextlib.suppress(requests.ConnectionError):  # it may hang up in the middle, which is as good
-        assert ask("PUT", wire.PATCH.format(digest=DIGEST), data=chunks).status_code == 413
+        assert ask("PUT", messages.PATCH.format(digest=DIGEST), data=chunks).status_code == 413
 
 
 def raw(server, text, wait=2.0):

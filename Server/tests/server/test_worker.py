@@ -11,7 +11,7 @@ from networks import TINY_PRESET
 from sammed3d.errors import ModelError, PredictionCancelled
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
-from sammed3d.inference.predictor import PatchClick
+from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute import worker as worker_module
 from sammed3d.server.compute.scheduler import Job
@@ -37,7 +37,7 @@ def expected(asked):
     from helpers import ThresholdPredictor
     from workers import SMALL
 
-    return ThresholdPredictor(preset=SMALL).predict(asked.patch, asked.clicks).low_res
+    return ThresholdPredictor(preset=SMALL).predict(asked.patch, asked.prompts).low_res
 
 
 def calls(folder):
@@ -63,8 +63,8 @@ def test_it_loads_a_checkpoint_and_answers_as_this_process_does(tiny_checkpoint,
         assert worker.started.presets == {"tiny": TINY_PRESET}
         mine = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
         for count in (1, 2):
-            theirs = worker.submit(Job("tiny", patch, clicks[:count])).result(30)
-            assert np.array_equal(theirs.low_res, mine.predict(patch, clicks[:count]).low_res)
+            theirs = worker.submit(Job("tiny", patch, PatchPrompts(clicks[:count]))).result(30)
+            assert np.array_equal(theirs.low_res, mine.predict(patch, PatchPrompts(clicks[:count])).low_res)
             assert ("encode" in theirs.seconds) == (count == 1)
     finally:
         worker.close()
@@ -140,9 +140,11 @@ def test_a_patch_travels_once_to_the_process_and_again_when_it_was_lost(worker, 
     monkeypatch.setattr(Troubled, "is_encoded", lambda *_: True)
     first = job(clicks=1)
     assert worker.submit(first).result(30) is not None
-    again = Job("default", first.patch, job(clicks=2).clicks)
+    again = Job("default", first.patch, job(clicks=2).prompts)
     assert np.array_equal(worker.submit(again).result(30).low_res, expected(again))
-    assert [message[4] is not None for message in sent] == [True, False, True], "asked for again: it keeps no patches"
+    assert [message[1].voxels is not None for message in sent] == [True, False, True], (
+        "asked for again: it keeps no patches"
+    )
 
 
 def test_a_job_can_be_cancelled_while_it_runs(worker, tmp_path):

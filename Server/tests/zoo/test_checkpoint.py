@@ -15,7 +15,7 @@ from networks import TINY_PRESET, TINY_SIZES, filled
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import PatchClick
+from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import build
 from sammed3d.zoo import load_predictor
@@ -183,7 +183,7 @@ def test_the_family_can_be_named_where_keys_do_not_tell(tmp_path):
         Patch(golden_patch(0)[0], Box((0,) * 3, (128,) * 3), Grid((128,) * 3, np.eye(4))),
     )
     answers = [
-        load_predictor(tmp_path / "m.safetensors", "cpu", family=family).predict(patch, click).low_res
+        load_predictor(tmp_path / "m.safetensors", "cpu", family=family).predict(patch, PatchPrompts(click)).low_res
         for family in (None, "sam_med3d", "fastsam3d_teacher")
     ]
     assert np.array_equal(answers[0], answers[1])

@@ -5,43 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from sammed3d.core.cache import LRUCache
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Prediction, check_prompts
-from sammed3d.inference.preset import Preset
+from sammed3d.inference.predictor import PatchPrompts, Prediction
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError
 from sammed3d.server.compute.worker_process import patch_of
 from sammed3d.server.http.keys import NO_QUOTA, Quota
 from sammed3d.server.metrics import Metrics
+from sammed3d.wire.messages import ModelInfo, Question, Turn
 
 MIB = 2**20
 
 
 class BusyError(Exception):
     """Too many predictions wait already, or this user asked for too many; says which."""
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model that clients may name.
-
-    Attributes:
-        name, title, sha256, licence: see `StoredModel`.
-        preset: its preprocessing.
-    """
-
-    name: str
-    title: str
-    sha256: str
-    licence: str
-    preset: Preset
 
 
 class Device(Protocol):
@@ -55,19 +40,6 @@ class Device(Protocol):
     def cancel(self, job: Job) -> None: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Turn:
-    """The place of a request among those of one client.
-
-    Attributes:
-        session: the client's own word for itself.
-        number: grows with each request; a later one makes the earlier ones superfluous.
-    """
-
-    session: str
-    number: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +64,6 @@ class Engine:
     Args:
         models: what is served; the first is the default.
         devices: what they run on; a patch always goes to the same one, so that its embedding is made once.
-        device_name: what clients are told about them.
         cache_mib: bound of the patches that are kept, all users together.
         queue: predictions that may wait or run; more are refused.
         quotas: by user; who is not named has none.
@@ -103,9 +74,8 @@ class Engine:
 
     def __init__(
         self,
-        models: Sequence[ServedModel],
+        models: Sequence[ModelInfo],
         devices: Sequence[Device],
-        device_name: str = "",
         cache_mib: int = 1024,
         queue: int = 32,
         quotas: Mapping[str, Quota] | None = None,
@@ -113,7 +83,6 @@ class Engine:
     ) -> None:
         self.models = {model.name: model for model in models}
         self.devices = list(devices)
-        self.device_name = device_name
         self.queue = queue
         self.metrics = metrics or Metrics()
         self._quotas = dict(quotas or {})
@@ -153,17 +122,7 @@ class Engine:
 
     # Predictions
 
-    def predict(
-        self,
-        user: str,
-        digest: str,
-        model: str,
-        clicks: Sequence[PatchClick],
-        initial: Float32 | None,
-        request: str,
-        turn: Turn | None = None,
-        box: PatchBox | None = None,
-    ) -> Running | None:
+    def predict(self, user: str, digest: str, question: Question) -> Running | None:
         """Start a prediction on an uploaded patch; None where the patch is not there (any more).
 
         Raises:
@@ -177,7 +136,7 @@ class Engine:
         self.metrics.looked_up("patch", patch is not None)
         if patch is None:
             return None
-        return self.start(Job(model, patch, tuple(clicks), initial, box=box), user, request, turn)
+        return self.start(Job(question.model, patch, question.prompts), user, question.request, question.turn)
 
     def start(self, job: Job, user: str, request: str, turn: Turn | None = None) -> Running:
         """Start a prediction; see `predict`. An older one of the same session is cancelled."""
@@ -202,10 +161,6 @@ class Engine:
         for running in found:
             running.cancel()
         return bool(found)
-
-    def preset_of(self, model: str) -> Preset:
-        """Return a model's preset."""
-        return self.models[model].preset
 
     def _device_for(self, digest: str) -> Device:
         """Choose the device that has had this patch before, or the next one that works."""
@@ -270,31 +225,21 @@ class EnginePredictor:
         self._engine, self._user, self._model = engine, user, model
         self.name = engine.models[model].title
         self.preset = engine.models[model].preset
+        self.capabilities = engine.models[model].capabilities
 
-    def predict(
-        self,
-        patch: Patch,
-        clicks: Sequence[PatchClick],
-        initial: Float32 | None = None,
-        cancellation: Cancellation | None = None,
-        box: PatchBox | None = None,
-    ) -> Prediction:
+    def predict(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None) -> Prediction:
         """Apply a box and clicks in order; see `Predictor.predict`.
 
         Raises:
             BusyError, UnavailableError, WorkerError: see `Engine.predict`.
         """
-        check_prompts(self.preset, clicks, box)
+        prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
-        job = Job(self._model, patch, tuple(clicks), initial, box=box)
+        cancellation.check()
+        job = Job(self._model, patch, prompts)
         running = self._engine.start(job, self._user, f"internal{job.number}")
-        while not wait([running.future], timeout=0.1).done:
-            try:
-                cancellation.check()
-            except PredictionCancelled:
-                running.cancel()
-                raise
-        return running.future.result()
+        with cancellation.calling(running.cancel):
+            return running.future.result()
 
 
 def _patch_bytes(patch: Patch) -> int:

@@ -10,10 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from sammed3d.core.interpolation import Float32
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, Prediction, Predictor
+from sammed3d.inference.predictor import PatchPrompts, Prediction, Predictor
 
 _numbers = itertools.count()
 
@@ -32,18 +32,16 @@ class Job:
 
     Attributes:
         model: its name.
-        patch, clicks, initial, box: see `Predictor.predict`.
+        patch, prompts: see `Predictor.predict`.
         number: tells jobs of this process apart.
         alone: never encode its patch together with others, for it failed before.
     """
 
     model: str
     patch: Patch
-    clicks: tuple[PatchClick, ...]
-    initial: Float32 | None = None
+    prompts: PatchPrompts
     number: int = field(default_factory=_numbers.__next__)
     alone: bool = False
-    box: PatchBox | None = None
 
 
 @dataclass(eq=False)
@@ -96,11 +94,12 @@ class Scheduler:
         return entry.future
 
     def cancel(self, job: Job) -> None:
-        """Stop a job, whether it runs or waits; its future ends with PredictionCancelled."""
+        """Stop a job; its future ends with PredictionCancelled, at once where it waits for its turn."""
         with self._changed:
             for entry in [*self._waiting, *self._running]:
                 if entry.job.number == job.number:
                     entry.cancellation.cancel()
+            self._drop_cancelled()
             self._changed.notify()
 
     def close(self) -> None:
@@ -109,6 +108,7 @@ class Scheduler:
             self._closed = True
             for entry in self._waiting:
                 entry.cancellation.cancel()
+            self._drop_cancelled()
             self._changed.notify()
         self._thread.join()
 
@@ -128,7 +128,6 @@ class Scheduler:
         """Wait for work; returns what to do next and whether it only needs the decoder. None at the end."""
         with self._changed:
             while True:
-                self._drop_cancelled()
                 if self._waiting:
                     break
                 if self._closed:
@@ -153,12 +152,9 @@ class Scheduler:
         return list(chosen.values())
 
     def _drop_cancelled(self) -> None:
-        for entry in list(self._waiting):
-            try:
-                entry.cancellation.check()
-            except PredictionCancelled as error:
-                self._waiting.remove(entry)
-                entry.future.set_exception(error)
+        for entry in [entry for entry in self._waiting if entry.cancellation.is_cancelled]:
+            self._waiting.remove(entry)
+            entry.future.set_exception(PredictionCancelled("The prediction was cancelled; nothing was changed."))
 
     def _is_encoded(self, entry: _Waiting) -> bool:
         return entry.encoded or self._predictors[entry.job.model].is_encoded(entry.job.patch.digest)
@@ -173,7 +169,7 @@ class Scheduler:
             return
         except Exception as error:  # whoever waits has to know
             with self._changed:
-                for entry in entries:
+                for entry in [entry for entry in entries if entry in self._waiting]:
                     self._waiting.remove(entry)
                     entry.future.set_exception(error)
             return
@@ -186,7 +182,7 @@ class Scheduler:
         begin = time.perf_counter()
         try:
             predictor = self._predictors[job.model]
-            done = predictor.predict(job.patch, job.clicks, job.initial, entry.cancellation, job.box)
+            done = predictor.predict(job.patch, job.prompts, entry.cancellation)
         except BaseException as error:  # whoever waits has to know
             entry.future.set_exception(error)
             return
@@ -202,13 +198,7 @@ class _AllCancelled(Cancellation):
         super().__init__()
         self._members = members
 
-    def check(self) -> None:
-        """Raise PredictionCancelled if nobody waits any more."""
-        for member in self._members:
-            try:
-                member.check()
-            except PredictionCancelled as error:
-                last = error
-            else:
-                return
-        raise last
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits any more."""
+        return all(member.is_cancelled for member in self._members)

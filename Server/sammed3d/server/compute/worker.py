@@ -22,7 +22,7 @@ from sammed3d.errors import ModelError, PredictionCancelled, SAMMed3DError
 from sammed3d.inference.predictor import Prediction
 from sammed3d.server.compute import worker_process
 from sammed3d.server.compute.scheduler import Job
-from sammed3d.server.compute.worker_process import Started, WorkerSettings
+from sammed3d.server.compute.worker_process import Asked, Started, WorkerSettings
 
 log = logging.getLogger("sammed3d.server")
 
@@ -47,6 +47,7 @@ class _Sent:
     future: Future[Prediction] = field(default_factory=Future)
     failures: int = 0
     started: float | None = None
+    cancelled: bool = False
 
 
 class Worker:
@@ -94,7 +95,9 @@ class Worker:
     def cancel(self, job: Job) -> None:
         """Stop a job; its future ends with PredictionCancelled."""
         with self._lock:
-            self._send("cancel", job.number)
+            if (entry := self._sent.get(job.number)) is not None:
+                entry.cancelled = True
+                self._send("cancel", job.number)
 
     def close(self) -> None:
         """Let the process finish what runs, and end."""
@@ -153,7 +156,10 @@ class Worker:
             for entry in list(self._sent.values()):
                 entry.failures += entry.started is not None
                 entry.started = None
-                if entry.failures < ATTEMPTS:
+                if entry.cancelled:
+                    self._sent.pop(entry.job.number)
+                    entry.future.set_exception(PredictionCancelled("The prediction was cancelled."))
+                elif entry.failures < ATTEMPTS:
                     entry.job = replace(entry.job, alone=entry.failures > 0)
                     self._send_job(entry)
                 else:
@@ -174,7 +180,7 @@ class Worker:
         digest = job.patch.digest
         known = digest in self._known and not whole
         voxels = None if known else job.patch.voxels
-        self._send("predict", job.number, job.model, digest, voxels, job.clicks, job.initial, job.alone, job.box)
+        self._send("predict", Asked(job.number, job.model, digest, voxels, job.prompts, job.alone))
         self._known[digest] = None
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)

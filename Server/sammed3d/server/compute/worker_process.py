@@ -20,7 +20,7 @@ from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import Prediction
+from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.scheduler import EncodingPredictor, Job, Scheduler
 
@@ -80,10 +80,35 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Started:
-    """What a worker says of itself when it is ready: its device, and the models' presets by name."""
+    """What a worker says of itself when it is ready.
+
+    Attributes:
+        device: torch's name of it.
+        presets: preprocessing, by the model's name.
+        capabilities: what each model can do, by its name.
+    """
 
     device: str
     presets: dict[str, Preset]
+    capabilities: dict[str, Capabilities]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A job on its way through the pipe.
+
+    Attributes:
+        number, model, prompts, alone: see `Job`.
+        digest: of its patch.
+        voxels: of its patch; None where the process has had it before.
+    """
+
+    number: int
+    model: str
+    digest: str
+    voxels: Float32 | None
+    prompts: PatchPrompts
+    alone: bool
 
 
 class _PatchNeededError(Exception):
@@ -118,7 +143,9 @@ def main(connection: Connection, settings: WorkerSettings) -> None:
     except SAMMed3DError as error:
         connection.send(str(error))
         return
-    connection.send(Started(loaded.device, {name: p.preset for name, p in loaded.predictors.items()}))
+    models = loaded.predictors.items()
+    started = Started(loaded.device, {n: p.preset for n, p in models}, {n: p.capabilities for n, p in models})
+    connection.send(started)
     _Child(connection, loaded).run()
 
 
@@ -128,7 +155,7 @@ def load_models(settings: WorkerSettings) -> Loaded:
     Raises:
         ModelError: one of them, or the device, cannot be used.
     """
-    from sammed3d.predictors.torch_predictor import choose_device  # noqa: PLC0415 - torch is needed in workers alone
+    from sammed3d.predictors.device import choose_device  # noqa: PLC0415 - torch is needed in workers alone
     from sammed3d.zoo import load_predictor  # noqa: PLC0415
 
     device = choose_device(settings.device)
@@ -168,11 +195,12 @@ class _Child:
                 if (job := self._jobs.get(rest[0])) is not None:
                     self._scheduler.cancel(job)
                 continue
-            number, model, digest, voxels, clicks, initial, alone, box = rest
-            patch: Any = _SentBefore(digest) if voxels is None else patch_of(voxels, digest)
-            job = Job(model, patch, clicks, initial, number, alone, box)
-            self._jobs[number] = job
-            self._scheduler.submit(job).add_done_callback(partial(self._answer, number))
+            asked: Asked = rest[0]
+            voxels = asked.voxels
+            patch: Any = _SentBefore(asked.digest) if voxels is None else patch_of(voxels, asked.digest)
+            job = Job(asked.model, patch, asked.prompts, asked.number, asked.alone)
+            self._jobs[job.number] = job
+            self._scheduler.submit(job).add_done_callback(partial(self._answer, job.number))
         self._scheduler.close()
 
     def _say_started(self, job: Job) -> None:

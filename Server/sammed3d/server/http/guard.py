@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
 from sammed3d.server.metrics import Metrics
-from sammed3d.wire import PROTOCOL, PROTOCOL_HEADER
+from sammed3d.wire.messages import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -196,7 +196,11 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._answered = True
             self.status = message["status"]
-            extra = (*SECURITY_HEADERS, *self.cors_headers, (b"x-request-id", self._scope["request_id"].encode()))
+            extra = (
+                *SECURITY_HEADERS,
+                *self.cors_headers,
+                (REQUEST_ID_HEADER.lower().encode(), self._scope["request_id"].encode()),
+            )
             message["headers"] = [*message.get("headers", []), *extra]
         await self._send(message)
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import small_volume
-from sammed3d import Preset, wire
+from sammed3d import Preset
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
+from sammed3d.wire import arrays, messages
 
 SHAPE = (4, 5, 6)
 
@@ -23,20 +24,20 @@ def array(dtype=np.float32):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_arrays_survive_bit_for_bit(dtype):
-    assert np.array_equal(wire.unpack(wire.pack(array(dtype)), SHAPE), array(dtype).astype(np.float32))
+    assert np.array_equal(arrays.unpack(arrays.pack(array(dtype)), SHAPE), array(dtype).astype(np.float32))
 
 
 def test_a_patch_of_an_image_gets_smaller():
     volume = small_volume()
     lattice = Lattice(volume.grid, Preset().spacing)
     patch = cut_patch(volume, lattice, lattice.window_at((60, 75, 45), (128, 128, 128)), Preset())
-    packed = wire.pack(patch.voxels)
+    packed = arrays.pack(patch.voxels)
     assert len(packed) < 0.8 * patch.voxels.nbytes
-    assert np.array_equal(wire.unpack(packed, patch.voxels.shape), patch.voxels)
+    assert np.array_equal(arrays.unpack(packed, patch.voxels.shape), patch.voxels)
 
 
 def malformed():
-    good = wire.pack(array())
+    good = arrays.pack(array())
     head, rest = good[:20], good[20:]
     yield "empty", b""
     yield "cut in the head", good[:10]
@@ -45,48 +46,48 @@ def malformed():
     yield "other magic", b"NOPE" + good[4:]
     yield "other version", good[:4] + b"\x09" + good[5:]
     yield "object dtype", good[:5] + b"\x07" + good[6:]
-    yield "other shape", wire.pack(np.zeros((4, 5, 7), np.float32))
+    yield "other shape", arrays.pack(np.zeros((4, 5, 7), np.float32))
     yield "32 TiB", head[:8] + struct.pack("<III", 2**15, 2**15, 2**15) + rest
     yield "a plane longer than the message", head + struct.pack("<BxxxI", 0, 2**32 - 1) + rest[8:]
     yield "an unknown codec", head + struct.pack("<BxxxI", 9, 120) + rest[8:]
     bomb = zlib.compress(bytes(64 << 20), 9)
     yield "a bomb", head + struct.pack("<BxxxI", 1, len(bomb)) + bomb
     yield "broken deflate", head + struct.pack("<BxxxI", 1, 8) + b"\x78\x9c\xff\xff\xff\xff\xff\xff" + rest[128:]
-    yield "NaN", wire.pack(np.full(SHAPE, np.nan, np.float32))
-    yield "infinity", wire.pack(np.full(SHAPE, np.inf, np.float32))
+    yield "NaN", arrays.pack(np.full(SHAPE, np.nan, np.float32))
+    yield "infinity", arrays.pack(np.full(SHAPE, np.inf, np.float32))
 
 
 @pytest.mark.parametrize(("name", "data"), list(malformed()))
 def test_malformed_arrays_are_refused(name, data):
-    with pytest.raises(wire.WireError):
-        wire.unpack(data, SHAPE)
+    with pytest.raises(arrays.WireError):
+        arrays.unpack(data, SHAPE)
 
 
 @given(st.binary(max_size=400))
 def test_random_bytes_end_in_an_error_of_ours(data):
-    for read in (lambda: wire.unpack(data, SHAPE), lambda: wire.split(data)):
-        with contextlib.suppress(wire.WireError):
+    for read in (lambda: arrays.unpack(data, SHAPE), lambda: messages.split(data)):
+        with contextlib.suppress(arrays.WireError):
             read()
 
 
 @given(st.data())
 def test_mutated_arrays_end_in_an_error_or_an_array(data):
-    packed = bytearray(wire.pack(array()))
+    packed = bytearray(arrays.pack(array()))
     for _ in range(data.draw(st.integers(1, 4))):
         packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(wire.WireError):
-        assert wire.unpack(bytes(packed), SHAPE).shape == SHAPE
+    with contextlib.suppress(arrays.WireError):
+        assert arrays.unpack(bytes(packed), SHAPE).shape == SHAPE
 
 
 @pytest.mark.parametrize(
     "message", [b"", b"\xff\xff\xff\xff{}", b"\x02\x00\x00\x00[]", b"\x02\x00\x00\x00\xff\xff", struct.pack("<I", 9)]
 )
 def test_malformed_messages_are_refused(message):
-    with pytest.raises(wire.WireError):
-        wire.split(message)
+    with pytest.raises(arrays.WireError):
+        messages.split(message)
 
 
 def test_messages_survive():
-    head, body = wire.split(wire.join({"a": [1, True]}, b"xyz"))
+    head, body = messages.split(messages.join({"a": [1, True]}, b"xyz"))
     assert head == {"a": [1, True]}
     assert bytes(body) == b"xyz"

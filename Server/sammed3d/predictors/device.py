@@ -1,0 +1,45 @@
+"""Which device a network runs on, and in which precision."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from sammed3d.errors import ModelError
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the torch device for a name; "auto" takes CUDA, else MPS, else the CPU.
+
+    Raises:
+        ModelError: the name is malformed, or this machine has no such device.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"Device {device!r} cannot be used here. Use auto, cpu, cuda, cuda:N or mps.") from error
+    return chosen
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Return the autocast dtype, or None for plain float32.
+
+    Raises:
+        ModelError: unknown, or not supported by the device.
+    """
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    dtypes = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if precision not in dtypes:
+        raise ModelError(f"Unknown precision {precision!r}. Use auto, float32, bfloat16 or float16.")
+    if precision == "float16" and device.type == "cpu":
+        raise ModelError("float16 is not supported on the CPU. Use float32 or bfloat16.")
+    return dtypes[precision]

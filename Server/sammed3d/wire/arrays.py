@@ -1,0 +1,158 @@
+"""The packing of arrays, without loss, for the way between client and server.
+
+A packed array is a 20-byte head (magic, format, type, how, shape) and its bytes, split into planes: first all lowest
+bytes, then the next. Where it makes them smaller, the numbers are first replaced by their differences from what their
+neighbours along the three axes let one expect (the Lorenzo predictor), on their bits read as whole numbers in the order
+of the values: that is exact, as integers wrap round. The planes of sign, exponent and leading digits compress well, the
+others hardly, so each plane is stored or deflated on its own. Everything is lossless, little-endian, and checked
+against limits before memory is taken.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.errors import SAMMed3DError
+
+FORMAT = 1
+"""Version of the packing, in the head of each array."""
+_HEAD = struct.Struct("<4sBBBxIII")
+_PLANE = struct.Struct("<BxxxI")
+_MAGIC = b"SM3D"
+_TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
+_PLAIN, _DIFFERENCES = 0, 1
+_STORED, _DEFLATED = 0, 1
+_SAMPLE = 1 << 15
+_SAMPLE_EDGE = 24
+_WORTH = 0.98
+"""A plane is deflated if a sample of it shrinks to less than this."""
+
+
+class WireError(SAMMed3DError):
+    """Bytes that are not what they claim to be."""
+
+
+def pack(array: npt.NDArray[np.float32] | npt.NDArray[np.float16]) -> bytes:
+    """Pack a 3-D array of float32 or float16."""
+    code = next(code for code, dtype in _TYPES.items() if dtype == array.dtype)
+    bits = np.ascontiguousarray(array).view(f"<u{array.dtype.itemsize}")
+    middle = tuple(slice(max(0, (n - _SAMPLE_EDGE) // 2), (n + _SAMPLE_EDGE) // 2) for n in bits.shape)
+    sample = bits[middle]
+    differs = _crowding(_differences(sample)) < _crowding(sample)
+    head = _HEAD.pack(_MAGIC, FORMAT, code, _DIFFERENCES if differs else _PLAIN, *array.shape)
+    return head + _packed_planes(_differences(bits) if differs else bits)
+
+
+def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    """Unpack an array of a known shape, as float32; read-only.
+
+    Raises:
+        WireError: anything else than such an array, or one that holds NaN or infinity.
+    """
+    view = memoryview(data)
+    if len(view) < _HEAD.size:
+        raise WireError("The array is cut off in its head.")
+    magic, version, code, how, *found = _HEAD.unpack_from(view)
+    if magic != _MAGIC or version != FORMAT or code not in _TYPES or how not in (_PLAIN, _DIFFERENCES):
+        raise WireError("This is no packed array of this format.")
+    if tuple(found) != tuple(shape):
+        raise WireError(f"The array is {tuple(found)}, not {tuple(shape)}.")
+    dtype, count, offset = _TYPES[code], int(np.prod(shape)), _HEAD.size
+    planes = np.empty((count, dtype.itemsize), np.uint8)
+    for n in range(dtype.itemsize):
+        offset = _unpack_plane(view, offset, planes[:, n])
+    if offset != len(view):
+        raise WireError("Bytes follow the array.")
+    bits = planes.reshape(-1).view(f"<u{dtype.itemsize}").reshape(shape)
+    array = (_values(bits) if how == _DIFFERENCES else bits).view(dtype).astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise WireError("The array holds NaN or infinity.")
+    array.flags.writeable = False
+    return array
+
+
+def _differences(bits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Replace the bits of floats by their differences from what their neighbours predict, smallest numbers small."""
+    top, shift = bits.dtype.type(1 << (8 * bits.itemsize - 1)), 8 * bits.itemsize - 1
+    signed = f"<i{bits.itemsize}"
+    negative = (bits.view(signed) >> shift).view(bits.dtype)
+    numbers = bits ^ (negative | top)  # whole numbers in the order of the values
+    numbers[1:] -= numbers[:-1].copy()
+    numbers[:, 1:] -= numbers[:, :-1].copy()
+    numbers[:, :, 1:] -= numbers[:, :, :-1].copy()
+    folded: npt.NDArray[Any] = (numbers << bits.dtype.type(1)) ^ (numbers.view(signed) >> shift).view(bits.dtype)
+    return folded
+
+
+def _values(folded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Undo `_differences`."""
+    kind, shift = folded.dtype.type, 8 * folded.itemsize - 1
+    numbers = (folded >> kind(1)) ^ (kind(0) - (folded & kind(1)))
+    np.cumsum(numbers, axis=2, dtype=folded.dtype, out=numbers)
+    for j in range(1, numbers.shape[1]):  # much faster than cumsum, which goes along these axes in large steps
+        numbers[:, j] += numbers[:, j - 1]
+    for i in range(1, numbers.shape[0]):
+        numbers[i] += numbers[i - 1]
+    negative = ~(numbers.view(f"<i{folded.itemsize}") >> shift).view(folded.dtype)
+    values: npt.NDArray[Any] = numbers ^ (negative | kind(1 << shift))
+    return values
+
+
+def _packed_planes(bits: npt.NDArray[Any]) -> bytes:
+    """Pack the planes of whole numbers, each stored or deflated."""
+    planes = np.ascontiguousarray(bits).view(np.uint8).reshape(-1, bits.itemsize)
+    parts = []
+    for n in range(bits.itemsize):
+        plane = np.ascontiguousarray(planes[:, n]).tobytes()
+        middle = max(0, len(plane) // 2 - _SAMPLE // 2)
+        sample = plane[middle : middle + _SAMPLE]
+        # searching for matches pays where bytes repeat; where they merely crowd together, codes of different length do
+        tried = {s: _deflated(sample, s) for s in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)}
+        strategy = min(tried, key=lambda s: len(tried[s]))
+        if len(tried[strategy]) < _WORTH * len(sample):
+            deflated = tried[strategy] if len(sample) == len(plane) else _deflated(plane, strategy)
+            parts += [_PLANE.pack(_DEFLATED, len(deflated)), deflated]
+        else:
+            parts += [_PLANE.pack(_STORED, len(plane)), plane]
+    return b"".join(parts)
+
+
+def _crowding(bits: npt.NDArray[Any]) -> int:
+    """Estimate how many bytes it takes to store whole numbers."""
+    planes = np.ascontiguousarray(bits).view(np.uint8).reshape(-1, bits.itemsize)
+    return sum(len(_deflated(planes[:, n].tobytes(), zlib.Z_HUFFMAN_ONLY)) for n in range(bits.itemsize))
+
+
+def _deflated(data: bytes, strategy: int) -> bytes:
+    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
+    return deflate.compress(data) + deflate.flush()
+
+
+def _unpack_plane(view: memoryview, offset: int, plane: npt.NDArray[np.uint8]) -> int:
+    """Fill a plane from a message; returns where the next one begins."""
+    how: int
+    length: int
+    if len(view) < offset + _PLANE.size:
+        raise WireError("The array is cut off.")
+    how, length = _PLANE.unpack_from(view, offset)
+    offset += _PLANE.size
+    if how not in (_STORED, _DEFLATED) or length > len(view) - offset:
+        raise WireError("The array is cut off.")
+    body: bytes | memoryview = view[offset : offset + length]
+    if how == _DEFLATED:
+        inflate = zlib.decompressobj()
+        try:
+            body = inflate.decompress(body, plane.size + 1)  # never more than that, whatever it claims
+        except zlib.error as error:
+            raise WireError("The array cannot be inflated.") from error
+        if not inflate.eof or inflate.unused_data:
+            raise WireError("The array does not inflate to its size.")
+    if len(body) != plane.size:
+        raise WireError("The array has not got the size that it claims.")
+    plane[:] = np.frombuffer(body, np.uint8)
+    return offset + length

@@ -1,0 +1,275 @@
+"""Every path, header and message of the native protocol. Client and server write and read them here and nowhere else.
+
+A message is the length of its head (4 bytes, little-endian), a head of JSON, and bytes: of a question the mask prompt,
+of an answer the logits, both packed as `arrays.py` describes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from sammed3d.errors import SAMMed3DError
+from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction
+from sammed3d.inference.preset import Preset
+from sammed3d.wire.arrays import WireError, pack, unpack
+from sammed3d.wire.strict_json import JsonError, decode_object
+
+PROTOCOL = 2
+PROTOCOL_HEADER = "X-SAMMed3D-Protocol"
+MISSING_HEADER = "X-SAMMed3D-Missing"
+"""Says of a 404 what is not there: `MISSING_PATCH` or `MISSING_MODEL`."""
+MISSING_PATCH, MISSING_MODEL = "patch", "model"
+REQUEST_ID_HEADER = "X-Request-Id"
+"""On every answer of the server: its log says more under this id."""
+ROUTING_HEADER = "X-Session-Id"
+"""Names the patch that a request is about (its digest), so that a router between client and several servers can send
+all requests about a patch to the same one."""
+BINARY = "application/octet-stream"
+
+LIVE = "/livez"
+READY = "/readyz"
+INFO = "/v1/info"
+PATCH = "/v1/patches/{digest}"
+PREDICTIONS = "/v1/patches/{digest}/predictions"
+PREDICTION = "/v1/predictions/{request_id}"
+CANCELLED = 499
+"""Status of a prediction that its client cancelled."""
+
+MAX_CLICKS = 1024
+_LENGTH = struct.Struct("<I")
+_KINDS = frozenset({"clicks", "box"})
+_ANYWHERE = (4096, 4096, 4096)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The place of a question among those of one client.
+
+    Attributes:
+        session: the client's own word for itself.
+        number: grows with each question; a later one makes the earlier ones superfluous.
+    """
+
+    session: str
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a client wants to know about a patch that the server has.
+
+    Attributes:
+        model: name of the model.
+        request: id of the question, letters and digits, by which it can be cancelled.
+        prompts: in voxels of the patch.
+        turn: its place among the client's questions; None where all of them count.
+    """
+
+    model: str
+    request: str
+    prompts: PatchPrompts
+    turn: Turn | None = None
+
+    def to_bytes(self) -> bytes:
+        """Write the message."""
+        head: dict[str, Any] = {
+            "model": self.model,
+            "request": self.request,
+            "prompts": prompts_to_json(self.prompts),
+            **({} if self.turn is None else {"session": self.turn.session, "turn": self.turn.number}),
+        }
+        mask_prompt = self.prompts.mask_prompt
+        return join(head, b"" if mask_prompt is None else pack(mask_prompt))
+
+    @classmethod
+    def from_bytes(cls, message: bytes, presets: Mapping[str, Preset]) -> Question:
+        """Read and check the message; of a model without a preset, the mask prompt is not read.
+
+        Args:
+            message: what came.
+            presets: by the name of a model.
+
+        Raises:
+            WireError: it is no such message.
+            PromptError: the model does not know these prompts.
+        """
+        head, rest = split(message)
+        model, request = head.get("model"), head.get("request")
+        if (
+            not isinstance(model, str)
+            or not isinstance(request, str)
+            or not re.fullmatch(r"[A-Za-z0-9_]{1,64}", request)
+        ):
+            raise WireError("A prediction needs a model and a request id (letters and digits).")
+        preset = presets.get(model)
+        limits = _ANYWHERE if preset is None else preset.patch_shape
+        mask_prompt = unpack(rest, preset.low_res_shape) if len(rest) and preset is not None else None
+        prompts = prompts_from_json(head.get("prompts"), limits)
+        prompts = PatchPrompts(prompts.clicks, prompts.box, mask_prompt)
+        prompts.check(preset or Preset(boxes=True))
+        return cls(model, request, prompts, _turn_of(head))
+
+
+def prompts_to_json(prompts: PatchPrompts) -> dict[str, Any]:
+    """Write prompts, but for the mask prompt: kinds that are not there are left out."""
+    found: dict[str, Any] = {"clicks": [[*click.voxel, click.positive] for click in prompts.clicks]}
+    if prompts.box is not None:
+        found["box"] = [*prompts.box.begin, *prompts.box.end]
+    return found
+
+
+def prompts_from_json(found: Any, limits: tuple[int, int, int]) -> PatchPrompts:
+    """Read what `prompts_to_json` wrote.
+
+    Args:
+        found: decoded JSON.
+        limits: shape of the patch in which the prompts must lie.
+
+    Raises:
+        WireError: it is something else, or holds a kind of prompt that this version does not know.
+    """
+    if not isinstance(found, dict):
+        raise WireError("A prediction needs prompts: an object with a list of clicks.")
+    unknown = sorted(set(found) - _KINDS)
+    if unknown:
+        raise WireError(f"Prompts of the kind {unknown[0][:32]!r} are not known here. Update the older of the two.")
+    clicks = found.get("clicks", [])
+    if not isinstance(clicks, list) or len(clicks) > MAX_CLICKS:
+        raise WireError(f"A prediction needs a list of clicks, at most {MAX_CLICKS}.")
+    return PatchPrompts([_click(click, limits) for click in clicks], _box(found.get("box"), limits))
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a server says of a model.
+
+    Attributes:
+        name: by which clients ask for it.
+        title: shown to users.
+        sha256: of the file of weights, hex.
+        licence: its SPDX name or a sentence; "" where nobody knows.
+        preset: its preprocessing.
+        capabilities: what it can do beyond clicks.
+        device: what it runs on, for people.
+    """
+
+    name: str
+    title: str
+    sha256: str
+    licence: str
+    preset: Preset
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    device: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return plain | {"preset": self.preset.to_json(), "capabilities": asdict(self.capabilities)}
+
+    @classmethod
+    def from_json(cls, found: Any) -> ModelInfo:
+        """Read it; capabilities that this version does not know are left out.
+
+        Raises:
+            WireError: it is something else.
+        """
+        try:
+            known = {each.name for each in fields(Capabilities)}
+            capabilities = {str(k): bool(v) for k, v in found["capabilities"].items() if k in known}
+            texts = {name: str(found[name]) for name in ("name", "title", "sha256", "licence", "device")}
+            return cls(**texts, preset=Preset.from_json(found["preset"]), capabilities=Capabilities(**capabilities))
+        except (KeyError, TypeError, AttributeError, ValueError, SAMMed3DError) as error:
+            raise WireError("The description of a model cannot be read. Update the older of the two.") from error
+
+
+def info_to_json(models: list[ModelInfo], max_body: int) -> dict[str, Any]:
+    """Write what a server says of itself."""
+    limits = {"body": max_body, "clicks": MAX_CLICKS}
+    return {"protocol": PROTOCOL, "models": [model.to_json() for model in models], "limits": limits}
+
+
+def answer_to_bytes(prediction: Prediction) -> bytes:
+    """Write a prediction."""
+    return join({"score": prediction.score, "seconds": dict(prediction.seconds)}, pack(prediction.low_res))
+
+
+def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction:
+    """Read a prediction.
+
+    Args:
+        message: what came.
+        shape: of the logits.
+
+    Raises:
+        WireError: it is no such message.
+    """
+    head, body = split(message)
+    low_res = unpack(body, shape).copy()
+    try:
+        seconds = {str(name): float(value) for name, value in head["seconds"].items()}
+        score = None if head.get("score") is None else float(head["score"])
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise WireError("The answer's head is not that of a prediction.") from error
+    return Prediction(low_res, score, seconds)
+
+
+def join(head: dict[str, Any], body: bytes = b"") -> bytes:
+    """Join a JSON head and bytes to one message."""
+    text = json.dumps(head, separators=(",", ":")).encode()
+    return _LENGTH.pack(len(text)) + text + body
+
+
+def split(message: bytes, longest_head: int = 1 << 20) -> tuple[dict[str, Any], memoryview]:
+    """Split a message into its JSON head and its bytes.
+
+    Raises:
+        WireError: it is no such message.
+    """
+    if len(message) < _LENGTH.size:
+        raise WireError("The message is cut off.")
+    (length,) = _LENGTH.unpack_from(message)
+    if length > min(longest_head, len(message) - _LENGTH.size):
+        raise WireError("The message's head is cut off or too long.")
+    view = memoryview(message)
+    try:
+        head = decode_object(view[_LENGTH.size : _LENGTH.size + length])
+    except JsonError as error:
+        raise WireError(f"The message's head cannot be read. {error}") from error
+    return head, view[_LENGTH.size + length :]
+
+
+def _turn_of(head: dict[str, Any]) -> Turn | None:
+    session, number = head.get("session"), head.get("turn")
+    if session is None:
+        return None
+    if not isinstance(session, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", session) or type(number) is not int:
+        raise WireError("A session is letters and digits, its turn a whole number.")
+    return Turn(session, number)
+
+
+def _click(click: Any, limits: tuple[int, int, int]) -> PatchClick:
+    if not isinstance(click, list) or len(click) != 4 or not isinstance(click[3], bool):
+        raise WireError("A click is [r, a, s, positive].")
+    if not _all_within(click[:3], limits):
+        raise WireError("A click lies outside the patch.")
+    return PatchClick((float(click[0]), float(click[1]), float(click[2])), click[3])
+
+
+def _box(box: Any, limits: tuple[int, int, int]) -> PatchBox | None:
+    if box is None:
+        return None
+    ends = tuple(n + 1 for n in limits)  # its last corner may be one past the last voxel
+    if not isinstance(box, list) or len(box) != 6 or not _all_within(box[:3], limits) or not _all_within(box[3:], ends):
+        raise WireError("A box is [r, a, s, r, a, s], its first and last corner in the patch.")
+    a, b, c, d, e, f = (float(v) for v in box)
+    return PatchBox((a, b, c), (d, e, f))
+
+
+def _all_within(place: list[Any], limits: tuple[int, ...]) -> bool:
+    numbers = [v for v in place if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return len(numbers) == 3 and all(0 <= v < n for v, n in zip(numbers, limits, strict=True))

@@ -1,0 +1,92 @@
+"""Questions and answers survive the way there and back, and what is none is refused."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from sammed3d import Preset, PromptError
+from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction
+from sammed3d.wire import messages
+from sammed3d.wire.arrays import WireError
+from sammed3d.wire.messages import ModelInfo, Question, Turn
+from sammed3d.wire.strict_json import JsonError, decode
+
+PRESET = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4), boxes=True)
+MASK = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 4, 4)
+PROMPTS = PatchPrompts(
+    [PatchClick((1.0, 2.0, 3.0), True), PatchClick((4.0, 5.0, 6.0), False)],
+    PatchBox((0.0, 1.0, 2.0), (8.0, 9.0, 16.0)),
+    MASK,
+)
+
+
+def test_a_question_survives_with_all_its_prompts():
+    sent = Question("default", "a1", PROMPTS, Turn("s-1", 7))
+    found = Question.from_bytes(sent.to_bytes(), {"default": PRESET})
+    assert (found.model, found.request, found.turn) == ("default", "a1", Turn("s-1", 7))
+    assert found.prompts.in_order == PROMPTS.in_order
+    assert found.prompts.box == PROMPTS.box
+    assert np.array_equal(found.prompts.mask_prompt, MASK)
+    assert found.prompts.mask_digest == PROMPTS.mask_digest != PatchPrompts(PROMPTS.clicks).mask_digest
+
+
+def test_a_kind_of_prompt_that_is_not_known_is_refused_and_never_lost():
+    message = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "scribble": [[1, 2, 3]]}})
+    with pytest.raises(WireError, match=r"'scribble' are not known here\. Update"):
+        Question.from_bytes(message, {"default": PRESET})
+
+
+def test_a_box_for_a_model_that_knows_none_and_a_mask_of_another_shape_are_refused():
+    with pytest.raises(PromptError, match="does not know boxes"):
+        PROMPTS.check(Preset(low_res_shape=(4, 4, 4)))
+    with pytest.raises(PromptError, match="shape"):
+        PROMPTS.check(Preset(boxes=True))
+    with pytest.raises(PromptError, match="at least one click"):
+        PatchPrompts().check(PRESET)
+
+
+@pytest.mark.parametrize("score", [None, 0.25])
+def test_an_answer_survives(score):
+    sent = Prediction(MASK, score, {"decode": 0.5})
+    found = messages.answer_from_bytes(messages.answer_to_bytes(sent), (4, 4, 4))
+    assert np.array_equal(found.low_res, MASK)
+    assert (found.score, found.seconds) == (score, {"decode": 0.5})
+
+
+def test_what_a_server_says_of_a_model_survives_and_may_grow():
+    sent = ModelInfo("m", "M", "0" * 64, "MIT", PRESET, Capabilities(True, False, True), "cuda:0")
+    plain = json.loads(json.dumps(sent.to_json()))
+    plain["capabilities"]["telepathy"] = True
+    assert ModelInfo.from_json(plain) == sent
+    for broken in ({}, plain | {"preset": {"spacing": "wide"}}, plain | {"capabilities": []}, None):
+        with pytest.raises(WireError, match="Update the older"):
+            ModelInfo.from_json(broken)
+
+
+LIES = {
+    "a number of 5,000 digits": b'{"turn": ' + b"9" * 5000 + b"}",
+    "a negative number of 19 digits": b'{"turn": -' + b"9" * 19 + b"}",
+    "infinity": b'{"turn": Infinity}',
+    "a number that overflows": b'{"turn": 1e999}',
+    "not UTF-8": b'{"turn": "\xff"}',
+    "half of a surrogate pair": b'{"turn": "\\ud800"}',
+    "nested 17 times": b'{"turn": ' + b"[" * 17 + b"]" * 17 + b"}",
+    "nested 100,000 times": b"[" * 100_000,
+    "no JSON": b"{",
+    "too long": b'"' + b"a" * (1 << 20) + b'"',
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_json_that_would_break_something_is_refused(name):
+    with pytest.raises(JsonError):
+        decode(LIES[name])
+    with pytest.raises(WireError):
+        messages.split(struct.pack("<I", len(LIES[name])) + LIES[name])
+
+
+def test_other_json_is_taken():
+    text = b'{"a": [1, -2.5, true, null, "\xc3\xa4", "\\ud83d\\ude00", 999999999999999999]}'
+    assert decode(text) == {"a": [1, -2.5, True, None, "ä", "\U0001f600", 999999999999999999]}
