@@ -218,7 +218,7 @@ def test_show_clicks_and_show_3d(module, ui, volumeNode):
 def test_cancel_frees_the_panel_and_takes_the_click_back(module, ui, volumeNode, predictor):
     started = []
 
-    def wait(patch, clicks, initial=None, cancellation=None, box=None):
+    def wait(patch, prompts, cancellation=None):
         started.append(True)
         while True:
             cancellation.check()
