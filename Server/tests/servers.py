@@ -11,7 +11,8 @@ import uvicorn
 from sammed3d.server.app import create_app
 from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.scheduler import Scheduler
-from sammed3d.server.http.protocol import ImpatientProtocol
+from sammed3d.server.http.connections import Connections, Shares
+from sammed3d.server.http.protocol import protocol_with
 from sammed3d.wire.messages import ModelInfo
 
 
@@ -35,8 +36,15 @@ class LiveServer:
         self.engine = Engine([model], devices, **of_engine)
         rest = {k: v for k, v in self._options.items() if k in ("hosts", "max_body", "facades", "origins")}
         self.app = app = create_app(self.engine, self._keys, **rest)
+        self.connections = Connections(self._options.get("shares", Shares()))
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=self._port, http=ImpatientProtocol, log_level="warning", access_log=False
+            app,
+            host="127.0.0.1",
+            port=self._port,
+            http=protocol_with(self.connections),
+            ws="none",
+            log_level="warning",
+            access_log=False,
         )
         if "tls" in self._options:
             config.ssl_certfile, config.ssl_keyfile = self._options["tls"]

@@ -14,16 +14,17 @@ from sammed3d.server.compat.nninteractive import directions_of
 from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.worker import start_workers
 from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings
+from sammed3d.server.http.connections import Connections
 from sammed3d.server.http.guard import Guard
 from sammed3d.server.http.keys import Keys
-from sammed3d.server.http.protocol import ImpatientProtocol
+from sammed3d.server.http.protocol import protocol_with
 from sammed3d.server.metrics import Metrics
 from sammed3d.server.settings import ServerSettings
 from sammed3d.wire.messages import ModelInfo
 from sammed3d.zoo.store import ModelStore
 
-CONNECTIONS = 512
-"""Open at once; further ones are told to come back later."""
+FILES = 8192
+"""Open files that the server asks the system for: each connection is one."""
 
 
 def check_exposure(host: str, keys: Path | None, tls: bool, insecure_http: bool) -> None:
@@ -117,6 +118,7 @@ def run(settings: ServerSettings) -> None:
         ModelError: see `build`.
     """
     logs.set_up(settings.log)
+    allow_files()
     app = build(settings, worker_settings(settings, find_models(settings)))
     if settings.admin_port:
         app.metrics.serve(settings.admin_host, settings.admin_port)
@@ -129,14 +131,26 @@ def run(settings: ServerSettings) -> None:
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         log_config=None,
-        http=ImpatientProtocol,
+        http=protocol_with(Connections()),
+        ws="none",
         access_log=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=30,
         h11_max_incomplete_event_size=16 << 10,
     )
+
+
+def allow_files() -> None:
+    """Raise the limit of open files as far as the system lets an ordinary user; Windows has none."""
+    try:
+        import resource  # noqa: PLC0415 - there is none on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def is_loopback(host: str) -> bool:

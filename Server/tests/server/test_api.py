@@ -111,8 +111,9 @@ def test_heads_that_trickle_in_are_not_waited_for(keyed, monkeypatch):
             connection.sendall(b"GET /livez HTT")
         silent = stack.enter_context(connect(keyed[0]))
         second = stack.enter_context(connect(keyed[0]))
-        second.sendall(f"GET /livez HTTP/1.1\r\nHost: {keyed[0].url[7:]}\r\n\r\n".encode())
-        assert b"alive" in second.recv(4096)
+        key = f"Authorization: Bearer {keyed[1]['anna']}"
+        second.sendall(f"GET /v1/info HTTP/1.1\r\nHost: {keyed[0].url[7:]}\r\n{key}\r\n\r\n".encode())
+        assert b"200 OK" in second.recv(4096)
         second.sendall(b"GET /livez")
         assert requests.get(keyed[0].url + "/livez", timeout=5).text == "alive"
         for connection in (*slow, silent, second):

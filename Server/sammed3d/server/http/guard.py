@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
+from sammed3d.server.http.protocol import CONNECTION
 from sammed3d.server.metrics import Metrics
 from sammed3d.wire.messages import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 
@@ -23,6 +24,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ANYBODY = "local"
+"""The user of requests that need no key."""
 FAILED = "The server failed. Its log says more under the request id."
 BODY_PAUSE = 30.0
 """Seconds that a client may be silent in the middle of a body."""
@@ -71,9 +74,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # a WebSocket, which nothing here speaks: uvicorn makes 403 of this
+            await send({"type": "websocket.close", "code": 1008})
             return
         scope["request_id"] = secrets.token_hex(8)
         exchange = _Exchange(scope, receive, send, self._rules.limit(scope["path"]), self._cors_headers(scope))
@@ -100,7 +105,7 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin1")
         if _without_port(host) not in rules.hosts:
             return 421, "This server does not answer to that host name. The administrator can allow it (--host-name)."
-        scope["user"] = "local"
+        scope["user"] = ANYBODY
         preflight = scope["method"] == "OPTIONS" and bool(self._cors_headers(scope))
         if scope["path"] not in rules.open_paths and not preflight and rules.keys is not None:
             scheme, _, key = headers.get(b"authorization", b"").decode("latin1").partition(" ")
@@ -108,6 +113,10 @@ class Guard:
             if user is None:
                 return 401, "A valid key is needed (Authorization: Bearer ...)."
             scope["user"] = user
+        connection = scope.get(CONNECTION)
+        is_known = rules.keys is None or scope["user"] != ANYBODY
+        if connection is not None and is_known and not connection.shown_key(scope["user"]):
+            return 429, "Too many connections of this key are in use."
         spoken = headers.get(PROTOCOL_HEADER.lower().encode())
         if spoken is not None and spoken != str(PROTOCOL).encode():
             return 426, f"This server speaks protocol {PROTOCOL}. Update the older of the two."
@@ -196,6 +205,9 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._answered = True
             self.status = message["status"]
+            connection = self._scope.get(CONNECTION)
+            if connection is not None and connection.is_stranger:
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             extra = (
                 *SECURITY_HEADERS,
                 *self.cors_headers,
