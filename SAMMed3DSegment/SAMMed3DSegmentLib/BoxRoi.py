@@ -1,18 +1,15 @@
-"""A box prompt is copied from a Markups ROI that the user drew, and kept as text beside the points of its segment."""
+"""Box prompts from Markups ROIs that the user drew."""
 
 from __future__ import annotations
 
 import itertools
-import json
 
 import numpy as np
 import slicer
 
 from sammed3d import BoxPrompt, PromptError
-from SAMMed3DSegmentLib.VolumeBridge import arrayFromMatrix, worldToVolume
-
-BOX_ATTRIBUTE = "SAMMed3DSegment.Box"
-"""Attribute of a point list: the corners of the segment's box, in the volume's own frame."""
+from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix
+from SAMMed3DSegmentLib.VolumeBridge import worldToVolume
 
 
 def newestRoi() -> slicer.vtkMRMLMarkupsROINode | None:
@@ -38,21 +35,4 @@ def boxOf(roiNode: slicer.vtkMRMLMarkupsROINode, volumeNode: slicer.vtkMRMLScala
         world = toWorld @ [*(half * signs), 1]
         corners.append(worldToVolume(volumeNode, tuple(world[:3])))
     (a, b, c), (d, e, f) = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
-    return BoxPrompt((a, b, c), (d, e, f))
-
-
-def keepBox(points: slicer.vtkMRMLMarkupsFiducialNode, box: BoxPrompt | None) -> None:
-    """Write a segment's box into the scene, or take it out."""
-    if box is None:
-        points.RemoveAttribute(BOX_ATTRIBUTE)
-    else:
-        points.SetAttribute(BOX_ATTRIBUTE, json.dumps([*box.begin, *box.end]))
-
-
-def keptBox(points: slicer.vtkMRMLMarkupsFiducialNode) -> BoxPrompt | None:
-    """Return the box that `keepBox` wrote; None if there is none."""
-    text = points.GetAttribute(BOX_ATTRIBUTE)
-    if not text:
-        return None
-    a, b, c, d, e, f = json.loads(text)
     return BoxPrompt((a, b, c), (d, e, f))

@@ -125,6 +125,12 @@ class InferenceThread:
             self._predictor = None
             self._replays.clear()
 
+    def forgetImage(self, volumeDigest: str) -> None:
+        """Let go of an image that is not needed any more."""
+        with self._condition:
+            for name in [name for name in self._replays if name[0] == volumeDigest]:
+                self._retired.append(self._replays.pop(name))
+
     def stop(self, timeout: float = 5.0) -> None:
         """Cancel everything and end the thread."""
         self.cancel()

@@ -205,7 +205,6 @@ class Panel:
     def cancel(self) -> None:
         """Stop the running prediction."""
         self.segmenter.cancel()
-        self._say(_("Cancelled; the click was taken back."))
 
     # What the user sees
 
@@ -391,8 +390,9 @@ class Panel:
             name = _("{volume} segmentation").format(volume=node.volume.GetName())
             segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
             segmentation.CreateDefaultDisplayNodes()
-            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node.volume)
+            # In this order: the geometry is that of the volume in the segmentation's own frame.
             segmentation.SetAndObserveTransformNodeID(node.volume.GetTransformNodeID())
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node.volume)
             node.segmentation = segmentation
             self._updating = True
             self.ui.segmentationSelector.setCurrentNode(segmentation)

@@ -2,6 +2,7 @@
 
 A point's description says which kind it is. Its "selected" state follows, so that one list shows two colours. The list
 refers to its segmentation and volume by node references, which survive saving, and names its segment in an attribute.
+It is under the volume's transform: its points are in the volume's own frame and move with it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import slicer
 import vtk
 
 from sammed3d import Click
+from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib.VolumeBridge import volumeToWorld, worldToVolume
 
 POSITIVE, NEGATIVE = "positive", "negative"
@@ -19,8 +21,6 @@ POSITIVE, NEGATIVE = "positive", "negative"
 SEGMENTATION_ROLE, VOLUME_ROLE = "SAMMed3DSegment.Segmentation", "SAMMed3DSegment.Volume"
 SEGMENT_ATTRIBUTE = "SAMMed3DSegment.SegmentID"
 GREEN, RED = (0.1, 0.85, 0.2), (1.0, 0.15, 0.1)
-SAME_PLACE = 1e-2
-"""In mm: less than this is rounding on the way through transforms and files."""
 
 PointListNode = slicer.vtkMRMLMarkupsFiducialNode
 
@@ -30,10 +30,10 @@ def createPointList(
 ) -> PointListNode:
     """Add an empty point list for a segment to the scene."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"{segment.GetName()} clicks")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", listName(segment))
     node.SetAttribute(SEGMENT_ATTRIBUTE, segmentId)
     node.SetNodeReferenceID(SEGMENTATION_ROLE, segmentationNode.GetID())
-    node.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
+    followVolume(node, volumeNode)
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetSelectedColor(*GREEN)
@@ -67,6 +67,37 @@ def segmentationOf(pointListNode: PointListNode) -> slicer.vtkMRMLSegmentationNo
     return pointListNode.GetNodeReference(SEGMENTATION_ROLE)
 
 
+def followVolume(pointListNode: PointListNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Put a point list under the transform of its volume.
+
+    Where the volume was put under another transform, its points go with it. Where the list gets another volume, they
+    stay where they are in the world.
+    """
+    sameVolume = pointListNode.GetNodeReferenceID(VOLUME_ROLE) == volumeNode.GetID()
+    if not sameVolume:
+        pointListNode.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
+    if pointListNode.GetParentTransformNode() is volumeNode.GetParentTransformNode():
+        return
+    count = pointListNode.GetNumberOfControlPoints()
+    places = [tuple(pointListNode.GetNthControlPointPositionWorld(index)) for index in range(count)]
+    pointListNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    for index, place in enumerate(places if not sameVolume else ()):
+        if isPlaced(pointListNode, index):
+            pointListNode.SetNthControlPointPositionWorld(index, place)
+
+
+def followSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    """Name the point list of a segment after it; nothing where it has none."""
+    segment, points = segmentationNode.GetSegmentation().GetSegment(segmentId), pointListOf(segmentationNode, segmentId)
+    if segment is not None and points is not None and points.GetName() != listName(segment):
+        points.SetName(listName(segment))
+
+
+def listName(segment: slicer.vtkSegment) -> str:
+    """Return what the point list of a segment is called."""
+    return f"{segment.GetName()} clicks"
+
+
 def addClick(pointListNode: PointListNode, world: Sequence[float], positive: bool = True) -> int:
     """Append a click at a world position (RAS mm) to a point list; returns its index."""
     index = pointListNode.AddControlPointWorld(vtk.vtkVector3d(*world))
@@ -95,10 +126,7 @@ def isPlaced(pointListNode: PointListNode, index: int) -> bool:
 def clicksFromPointList(pointListNode: PointListNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[Click, ...]:
     """Return the placed points of a list, in order, as clicks in the volume node's own RAS frame."""
     return tuple(
-        Click(
-            worldToVolume(volumeNode, tuple(pointListNode.GetNthControlPointPositionWorld(index))),
-            isPositive(pointListNode, index),
-        )
+        Click(_place(pointListNode, index, volumeNode), isPositive(pointListNode, index))
         for index in range(pointListNode.GetNumberOfControlPoints())
         if isPlaced(pointListNode, index)
     )
@@ -108,22 +136,27 @@ def setClicks(
     pointListNode: PointListNode, clicks: Sequence[Click], volumeNode: slicer.vtkMRMLScalarVolumeNode
 ) -> None:
     """Make the points of a list those clicks; a point that follows the mouse stays."""
+    if same_clicks(clicksFromPointList(pointListNode, volumeNode), clicks):
+        return
     wasModifying = pointListNode.StartModify()
     for index in reversed(range(pointListNode.GetNumberOfControlPoints())):
         if isPlaced(pointListNode, index):
             pointListNode.RemoveNthControlPoint(index)
+    sameFrame = pointListNode.GetParentTransformNode() is volumeNode.GetParentTransformNode()
     for position, click in enumerate(clicks):
-        world = vtk.vtkVector3d(*volumeToWorld(volumeNode, click.world))
-        pointListNode.InsertControlPointWorld(position, world, "")
+        if sameFrame:
+            pointListNode.InsertControlPoint(position, vtk.vtkVector3d(*click.world), "")
+        else:
+            world = vtk.vtkVector3d(*volumeToWorld(volumeNode, click.world))
+            pointListNode.InsertControlPointWorld(position, world, "")
         setPolarity(pointListNode, position, click.positive)
     pointListNode.EndModify(wasModifying)
 
 
-def sameClicks(some: Sequence[Click], others: Sequence[Click]) -> bool:
-    """Tell whether two lists of clicks are the same but for rounding."""
-    return len(some) == len(others) and all(sameClick(a, b) for a, b in zip(some, others, strict=True))
-
-
-def sameClick(a: Click, b: Click) -> bool:
-    """Tell whether two clicks are the same but for rounding."""
-    return a.positive == b.positive and max(abs(p - q) for p, q in zip(a.world, b.world, strict=True)) < SAME_PLACE
+def _place(
+    pointListNode: PointListNode, index: int, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[float, float, float]:
+    """Return where a point is in the volume's own frame; without a way through the world where both share it."""
+    if pointListNode.GetParentTransformNode() is volumeNode.GetParentTransformNode():
+        return tuple(pointListNode.GetNthControlPointPosition(index))
+    return worldToVolume(volumeNode, tuple(pointListNode.GetNthControlPointPositionWorld(index)))

@@ -13,19 +13,30 @@ from SAMMed3DSegmentLib import PointList
 class PointObserver:
     """Call back when a point list has changed for good: not while a point follows the mouse, and once for each drag.
 
+    A point has its kind before anybody is called back: Slicer says that a point was modified before it says that it
+    was placed, so neither of both events is waited for.
+
     Args:
         onChanged: called with the point list.
-
-    Attributes:
-        positive: which kind the next placed point is.
     """
 
     def __init__(self, onChanged: Callable[[PointList.PointListNode], None]) -> None:
         self._onChanged = onChanged
-        self.positive = True
+        self._positive = True
         self._observations: list[tuple[PointList.PointListNode, int]] = []
         self._dragged: set[str] = set()
         self._quiet = 0
+
+    @property
+    def positive(self) -> bool:
+        """Which kind the next placed point is."""
+        return self._positive
+
+    @positive.setter
+    def positive(self, positive: bool) -> None:
+        self._positive = positive
+        for points, _ in self._observations:
+            self.settlePolarity(points)
 
     def observe(self, points: PointList.PointListNode) -> None:
         """Observe a point list; once is enough."""
@@ -33,7 +44,8 @@ class PointObserver:
             return
         markups = slicer.vtkMRMLMarkupsNode
         for event, handler in (
-            (markups.PointPositionDefinedEvent, self._onPlaced),
+            (markups.PointAddedEvent, self._onAdded),
+            (markups.PointPositionDefinedEvent, self._onEvent),
             (markups.PointRemovedEvent, self._onEvent),
             (markups.PointModifiedEvent, self._onEvent),
             (markups.PointStartInteractionEvent, self._onDragStart),
@@ -46,12 +58,13 @@ class PointObserver:
         for points in PointList.pointLists():
             self.observe(points)
 
-    def forget(self) -> None:
-        """Observe nothing any more."""
-        for points, tag in self._observations:
-            points.RemoveObserver(tag)
-        self._observations.clear()
-        self._dragged.clear()
+    def forget(self, points: PointList.PointListNode | None = None) -> None:
+        """Observe a point list no more, or none at all."""
+        for node, tag in self._observations:
+            if points is None or node is points:
+                node.RemoveObserver(tag)
+        self._observations = [] if points is None else [entry for entry in self._observations if entry[0] is not points]
+        self._dragged = set() if points is None else self._dragged - {points.GetID()}
 
     @contextmanager
     def quietly(self) -> Iterator[None]:
@@ -62,32 +75,31 @@ class PointObserver:
         finally:
             self._quiet -= 1
 
-    def _onPlaced(self, points: PointList.PointListNode, _event: str) -> None:
-        if self._quiet:
-            return
+    def settlePolarity(self, points: PointList.PointListNode) -> None:
+        """Give the kind that is switched on to points that have none, and to the one that follows the mouse."""
         with self.quietly():
             for index in range(points.GetNumberOfControlPoints()):
-                if PointList.isPlaced(points, index) and not points.GetNthControlPointDescription(index):
-                    PointList.setPolarity(points, index, self.positive)
-        self._onChanged(points)
+                status, kind = (
+                    points.GetNthControlPointPositionStatus(index),
+                    points.GetNthControlPointDescription(index),
+                )
+                if status == points.PositionPreview or (status == points.PositionDefined and not kind):
+                    PointList.setPolarity(points, index, self._positive)
+
+    def _onAdded(self, points: PointList.PointListNode, _event: str) -> None:
+        if not self._quiet:
+            self.settlePolarity(points)
 
     def _onEvent(self, points: PointList.PointListNode, _event: str) -> None:
-        if not self._quiet and points.GetID() not in self._dragged:
-            self._colourPreview(points)
-            self._onChanged(points)
-
-    def _colourPreview(self, points: PointList.PointListNode) -> None:
-        """Show the point that follows the mouse in the colour that it will have."""
-        last = points.GetNumberOfControlPoints() - 1
-        if last < 0 or PointList.isPlaced(points, last):
+        if self._quiet:
             return
-        if bool(points.GetNthControlPointSelected(last)) != self.positive:
-            with self.quietly():
-                points.SetNthControlPointSelected(last, self.positive)
+        self.settlePolarity(points)
+        if points.GetID() not in self._dragged:
+            self._onChanged(points)
 
     def _onDragStart(self, points: PointList.PointListNode, _event: str) -> None:
         self._dragged.add(points.GetID())
 
     def _onDragEnd(self, points: PointList.PointListNode, _event: str) -> None:
         self._dragged.discard(points.GetID())
-        self._onChanged(points)
+        self._onEvent(points, _event)

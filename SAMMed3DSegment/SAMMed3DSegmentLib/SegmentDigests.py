@@ -26,10 +26,10 @@ class SegmentDigests:
         known = segment.GetTag(WRITTEN_TAG, written)
         return not known or str(written) != self._digest(segmentationNode, segmentId)
 
-    def mark(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        """Remember that what a segment holds now was written by this module."""
+    def mark(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, digest: str | None = None) -> None:
+        """Remember that what a segment holds now, or what a digest says, was written by this module."""
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-        segment.SetTag(WRITTEN_TAG, self._digest(segmentationNode, segmentId))
+        segment.SetTag(WRITTEN_TAG, self._digest(segmentationNode, segmentId) if digest is None else digest)
 
     def forget(self) -> None:
         """Drop what refers to the scene."""

@@ -1,4 +1,4 @@
-"""Segments read back: their voxels on the volume's grid, and a digest of them."""
+"""Segments read back: the voxels that they hold, as they lie or on a volume's grid, and a digest of them."""
 
 from __future__ import annotations
 
@@ -7,80 +7,80 @@ import math
 
 import numpy as np
 import slicer
-import vtk
-from vtk.util.numpy_support import vtk_to_numpy
 
 from sammed3d import Box
 from sammed3d.core.mask import BoxedMask
+from SAMMed3DSegmentLib.MaskGrids import arrayOfImage, matrixOfImage, matrixOfVolume, onGrid, transformBetween
+
+
+def labelmapOfSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
+) -> slicer.vtkOrientedImageData | None:
+    """Return the labelmap that holds a segment, which others may share; None where there is none, or an empty one."""
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    labelmap = segmentationNode.GetSegmentation().GetSegment(segmentId).GetRepresentation(name)
+    if labelmap is None or labelmap.IsEmpty() or labelmap.GetPointData().GetScalars() is None:
+        return None
+    return labelmap
+
+
+def heldMask(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, within: Box | None = None
+) -> tuple[np.ndarray, BoxedMask | None]:
+    """Return what a segment holds, as it lies: the index-to-RAS matrix of its labelmap's grid, and its voxels there.
+
+    Args:
+        segmentationNode: before its parent transform.
+        segmentId: of the segment.
+        within: a box of that grid that is known to hold all of it; reading is faster then.
+    """
+    labelmap = labelmapOfSegment(segmentationNode, segmentId)
+    if labelmap is None:
+        return np.eye(4), None
+    box, array = arrayOfImage(labelmap)
+    part = box if within is None else within.intersection(box)
+    if part is None:
+        return matrixOfImage(labelmap), None
+    filled = array[part.within(box)] == segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue()
+    inner = Box.around(filled)
+    if inner is None:
+        return matrixOfImage(labelmap), None
+    voxels = np.asfortranarray(filled[inner.slices]).view(np.uint8)
+    return matrixOfImage(labelmap), BoxedMask(inner.shifted(part.begin), voxels)
 
 
 def maskOfSegment(
     segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, volumeNode: slicer.vtkMRMLScalarVolumeNode
 ) -> BoxedMask | None:
     """Return a segment on the grid (I, J, K) of a volume node, through any transforms; None if it is empty there."""
-    labelmap = _labelmap(segmentationNode, segmentId)
-    reference = slicer.vtkOrientedImageData()
-    ijkToRAS = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(ijkToRAS)
-    reference.SetGeometryFromImageToWorldMatrix(ijkToRAS)
-    i, j, k = volumeNode.GetImageData().GetDimensions()
-    reference.SetExtent(0, i - 1, 0, j - 1, 0, k - 1)
-    volumeParent, parent = volumeNode.GetParentTransformNode(), segmentationNode.GetParentTransformNode()
-    if volumeParent is not parent or not slicer.vtkOrientedImageDataResample.DoGeometriesMatchIgnoreOrigin(
-        labelmap, reference
-    ):
-        transform = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, volumeParent, transform)
-        resampled = slicer.vtkOrientedImageData()
-        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-            labelmap, reference, resampled, False, False, transform
-        )
-        labelmap = resampled
-    found = _filledBlock(labelmap)
-    if found is None:
-        return None
-    begin, block = found
-    whole = Box((0, 0, 0), (i, j, k))
-    box = Box(begin, tuple(b + n for b, n in zip(begin, block.shape, strict=True))).intersection(whole)
-    if box is None:
-        return None
-    inside = block[tuple(slice(b - o, e - o) for b, e, o in zip(box.begin, box.end, begin, strict=True))]
-    return BoxedMask(box, np.asfortranarray(inside)) if inside.any() else None
+    matrix, held = heldMask(segmentationNode, segmentId)
+    mask = onGrid(held, matrix, matrixOfVolume(volumeNode), transformBetween(segmentationNode, volumeNode))
+    return clipped(mask, volumeNode)
+
+
+def clipped(mask: BoxedMask | None, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> BoxedMask | None:
+    """Return the part of a mask that lies in a volume's image."""
+    whole = Box((0, 0, 0), tuple(volumeNode.GetImageData().GetDimensions()))
+    box = None if mask is None else mask.box.intersection(whole)
+    if box is None or box == mask.box:
+        return None if box is None else mask
+    voxels = mask.cut(box)
+    inner = Box.around(voxels)
+    return None if inner is None else BoxedMask(inner.shifted(box.begin), np.asfortranarray(voxels[inner.slices]))
 
 
 def digestOfSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
-    """Return a digest (hex) of a segment's voxels and place; "" for an empty segment.
+    """Return a digest (hex) of a segment's voxels and place; see `digestOf`."""
+    return digestOf(*heldMask(segmentationNode, segmentId))
+
+
+def digestOf(matrix: np.ndarray, held: BoxedMask | None) -> str:
+    """Return a digest (hex) of voxels and their place; "" for none.
 
     It is the same after saving and reopening, where the labelmap's extent may start elsewhere.
     """
-    labelmap = _labelmap(segmentationNode, segmentId)
-    found = _filledBlock(labelmap)
-    if found is None:
+    if held is None:
         return ""
-    begin, block = found
-    imageToWorld = vtk.vtkMatrix4x4()
-    labelmap.GetImageToWorldMatrix(imageToWorld)
-    corner = imageToWorld.MultiplyPoint([*begin, 1])[:3]
+    corner = matrix[:3, :3] @ held.box.begin + matrix[:3, 3]
     place = [math.floor(10 * value + 0.1234) for value in corner]  # 0.1 mm, with steps where no voxel grid has them
-    return hashlib.sha256(repr((place, block.shape)).encode() + block.tobytes("F")).hexdigest()
-
-
-def _labelmap(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkOrientedImageData:
-    labelmap = slicer.vtkOrientedImageData()
-    segmentationNode.GetBinaryLabelmapRepresentation(segmentId, labelmap)
-    return labelmap
-
-
-def _filledBlock(labelmap: slicer.vtkOrientedImageData) -> tuple[tuple[int, int, int], np.ndarray] | None:
-    """Return the first voxel (i, j, k) and the 0/1 voxels of the smallest block that holds all that is filled."""
-    scalars = labelmap.GetPointData().GetScalars()
-    if scalars is None or labelmap.IsEmpty():
-        return None
-    extent = labelmap.GetExtent()
-    shape = tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in range(3))
-    array = vtk_to_numpy(scalars).reshape(shape[::-1]).T
-    box = Box.around(array)
-    if box is None:
-        return None
-    begin = tuple(extent[2 * axis] + box.begin[axis] for axis in range(3))
-    return begin, (array[box.slices] != 0).astype(np.uint8)
+    return hashlib.sha256(repr((place, held.box.shape)).encode() + held.voxels.tobytes("F")).hexdigest()

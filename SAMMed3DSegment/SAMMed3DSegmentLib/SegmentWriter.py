@@ -1,112 +1,99 @@
-"""Changes of an object written into a segment, the way the Segment Editor does it."""
+"""Masks written into segments: what changed and no more, with the user's masking and overwrite mode.
+
+The way of the Segment Editor, with three differences: a segment's voxels are written as they lie, whatever grid their
+labelmap is on, so nothing else in it moves; taking voxels away never gives them to the mask segment; and what was
+overwritten is remembered, so that the neighbours get their voxels back when this segment lets go of them.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from sammed3d import Box, Update
-from SAMMed3DSegmentLib import Surface
+from sammed3d.core.geometry import voxel_offset
+from sammed3d.core.mask import BoxedMask
+from sammed3d.inference.object_timeline import PackedMask
+from SAMMed3DSegmentLib import MaskGrids, Surface
+from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, labelmapOfSegment
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 
 SEGMENT_EDITOR_TAG, OWN_TAG = "SegmentEditor", "SAMMed3DSegment"
 """Singleton tags of the editor nodes of the Segment Editor module and of this one."""
 OVERWRITE_ATTRIBUTE = "SAMMed3DSegment.Overwrite"
 """Attribute of this module's editor node: the overwrite mode that the user chose."""
 
+Taken = Mapping[str, tuple[np.ndarray, PackedMask]]
+"""By segment id: the grid's index-to-RAS matrix, and the voxels of that segment that were overwritten."""
 
-class SegmentWriter:
-    """Write updates through `vtkSlicerSegmentEditorLogic`, so that masking and overwrite mode hold and undo works.
 
-    Args:
-        segmentationNode: where the segments are.
-        volumeNode: the volume that is segmented; its grid is that of the updates.
-        editorNode: settings to use. Without one, those of this module: no other segment is overwritten unless the
-            user says so, and editable area and intensity range are the Segment Editor's, where it was used on the
-            same segmentation.
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """What a segment holds, as it lies.
 
-    Example:
-        >>> writer = SegmentWriter(segmentationNode, volumeNode)
-        >>> writer.write(segmentId, session.click((12.0, -30.5, 88.0)))
-        >>> writer.undo()
+    Attributes:
+        matrix: index-to-RAS matrix of its labelmap's grid, before the segmentation's parent transform.
+        voxels: the segment's, on that grid.
+        digest: of both, see `SegmentReader.digestOf`.
+        taken: what it took from others.
+        placement: where the volume lay that it was made of, see `VolumeBridge.placementOf`.
     """
 
-    def __init__(
-        self,
-        segmentationNode: slicer.vtkMRMLSegmentationNode,
-        volumeNode: slicer.vtkMRMLScalarVolumeNode,
-        editorNode: slicer.vtkMRMLSegmentEditorNode | None = None,
-    ) -> None:
-        self._volumeNode = volumeNode
-        self._segmentationNode = segmentationNode
-        self._followsSegmentEditor = editorNode is None
-        self.editorNode = editorNode or ownEditorNode()
-        self._logic = slicer.vtkSlicerSegmentEditorLogic()
-        self._logic.SetMRMLScene(slicer.mrmlScene)
-        self._logic.SetSegmentEditorNode(self.editorNode)
-        self._logic.SetSegmentationNode(segmentationNode)
-        self._logic.SetSourceVolumeNode(volumeNode)
+    matrix: np.ndarray
+    voxels: PackedMask
+    digest: str
+    taken: Taken = field(default_factory=dict)
+    placement: str = ""
 
-    def write(self, segmentId: str, update: Update) -> None:
-        """Add and remove the voxels that an update changed, and no others; an undo state is saved first."""
-        if update.box is None:
-            return
-        if self._followsSegmentEditor:
-            self._takeMaskingOver()
-            # Each time anew: closing a scene resets the node to Slicer's default, which overwrites all other segments.
-            self.editorNode.SetOverwriteMode(overwriteMode())
-        self.editorNode.SetAndObserveSegmentationNode(self._segmentationNode)
-        self.editorNode.SetAndObserveSourceVolumeNode(self._volumeNode)
-        self.editorNode.SetSelectedSegmentID(segmentId)
-        self._logic.SaveStateForUndo()
-        self._logic.UpdateMaskLabelmap()
-        mode = slicer.vtkSlicerSegmentEditorLogic
-        with Surface.heldBack(self._segmentationNode, segmentId):
-            # Not ModificationModeSet: it would clear the segment outside the box.
-            self._modify(segmentId, update.box, update.voxels & ~update.previous, mode.ModificationModeAdd)
-            self._modify(segmentId, update.box, update.previous & ~update.voxels, mode.ModificationModeRemove)
+    @classmethod
+    def of(cls, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, taken: Taken | None = None):
+        """Read what a segment holds."""
+        matrix, held = heldMask(segmentationNode, segmentId)
+        return cls(matrix, PackedMask.of(held), digestOf(matrix, held), taken or {})
 
-    def undo(self) -> None:
-        """Take the newest write back."""
-        self._logic.Undo()
+    def on(self, matrix: np.ndarray) -> BoxedMask | None:
+        """Return the voxels on another grid."""
+        return MaskGrids.onGrid(self.voxels.mask(), self.matrix, matrix)
 
-    def redo(self) -> None:
-        """Do again what was undone."""
-        self._logic.Redo()
 
-    def _takeMaskingOver(self) -> None:
-        theirs = slicer.mrmlScene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
-        if theirs is None or theirs is self.editorNode or theirs.GetSegmentationNode() is not self._segmentationNode:
-            return
-        self.editorNode.SetMaskMode(theirs.GetMaskMode())
-        self.editorNode.SetMaskSegmentID(theirs.GetMaskSegmentID())
-        self.editorNode.SetSourceVolumeIntensityMask(theirs.GetSourceVolumeIntensityMask())
-        self.editorNode.SetSourceVolumeIntensityMaskRange(theirs.GetSourceVolumeIntensityMaskRange())
+def write(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    mask: BoxedMask | None,
+    before: Holdings,
+    grid: np.ndarray | None = None,
+) -> Holdings:
+    """Make a segment a mask of a volume, as far as masking allows; returns what was written into it by then.
 
-    def _modify(self, segmentId: str, box: Box, voxels: np.ndarray, mode: int) -> None:
-        if voxels.any():
-            labelmap = self._labelmap(box, voxels)
-            extent = labelmap.GetExtent()
-            self._logic.ModifySegmentByLabelmap(self._segmentationNode, segmentId, labelmap, mode, extent, True, False)
+    Args:
+        segmentationNode: where the segment is.
+        segmentId: of the segment.
+        volumeNode: the mask's volume.
+        mask: on the volume's grid.
+        before: what was written last; what somebody changed since then stays as they left it.
+        grid: the mask's index-to-RAS matrix, where the volume may have got another one since.
+    """
+    matrix = _gridFor(segmentationNode, segmentId, volumeNode)
+    transform = MaskGrids.transformBetween(volumeNode, segmentationNode)
+    source = MaskGrids.matrixOfVolume(volumeNode) if grid is None else grid
+    added, removed = MaskGrids.difference(before.on(matrix), MaskGrids.onGrid(mask, source, matrix, transform))
+    added, removed = _editable(segmentationNode, segmentId, volumeNode, matrix, added, removed)
+    return _apply(segmentationNode, segmentId, matrix, added, removed, before, {})
 
-    def _labelmap(self, box: Box, mask: np.ndarray) -> slicer.vtkOrientedImageData:
-        """Return a mask in a box of the volume as an oriented image on the segmentation's own grid."""
-        labelmap = labelmapOf(box, mask, self._volumeNode)
-        self._logic.UpdateReferenceGeometryImage()
-        grid = self._logic.GetReferenceGeometryImage()
-        resample = slicer.vtkOrientedImageDataResample
-        volumeParent = self._volumeNode.GetParentTransformNode()
-        segmentationParent = self._segmentationNode.GetParentTransformNode()
-        if volumeParent is segmentationParent and (
-            grid is None or grid.IsEmpty() or resample.DoGeometriesMatchIgnoreOrigin(labelmap, grid)
-        ):
-            return labelmap
-        transform = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(volumeParent, segmentationParent, transform)
-        onGrid = slicer.vtkOrientedImageData()
-        resample.ResampleOrientedImageToReferenceOrientedImage(labelmap, grid, onGrid, False, False, transform)
-        return onGrid
+
+def restore(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, wanted: Holdings, before: Holdings
+) -> Holdings:
+    """Make a segment hold again what it held once, whatever masking there is now; its neighbours follow."""
+    matrix = wanted.matrix if wanted.voxels.box is not None else before.matrix
+    added, removed = MaskGrids.difference(before.on(matrix), wanted.on(matrix))
+    return _apply(segmentationNode, segmentId, matrix, added, removed, before, wanted.taken)
 
 
 def ownEditorNode() -> slicer.vtkMRMLSegmentEditorNode:
@@ -131,14 +118,142 @@ def setOverwriteMode(mode: int) -> None:
     ownEditorNode().SetAttribute(OVERWRITE_ATTRIBUTE, str(mode))
 
 
-def labelmapOf(box: Box, mask: np.ndarray, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkOrientedImageData:
-    """Return a mask in a box of a volume as an oriented image in the volume node's own RAS frame."""
-    labelmap = slicer.vtkOrientedImageData()
-    (i0, j0, k0), (i1, j1, k1) = box.begin, box.end
-    labelmap.SetExtent(i0, i1 - 1, j0, j1 - 1, k0, k1 - 1)
-    labelmap.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(box.shape[::-1])[:] = mask.T
-    ijkToRAS = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(ijkToRAS)
-    labelmap.SetGeometryFromImageToWorldMatrix(ijkToRAS)
-    return labelmap
+def setVoxels(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    matrix: np.ndarray,
+    voxels: BoxedMask | None,
+    filled: bool,
+) -> None:
+    """Fill or clear voxels of a segment; all others, and all other segments, stay as they are."""
+    if voxels is None:
+        return
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    mode = logic.MODE_MERGE_MASK if filled else logic.MODE_MERGE_MIN
+    values = voxels.voxels if filled else np.where(voxels.voxels, 0, 255).astype(np.uint8)
+    image = MaskGrids.imageOf(voxels.box, values, matrix)
+    logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, image.GetExtent(), False, ())
+
+
+def _apply(segmentationNode, segmentId, matrix, added, removed, before: Holdings, wantedTaken: Taken) -> Holdings:
+    """Add and remove voxels of a segment; give back to the neighbours what it took, and take what it overwrites."""
+    node, taken, left = segmentationNode, before.taken, {}
+    others = [other for other in node.GetSegmentation().GetSegmentIDs() if other != segmentId]
+    overwritten = {other for other in others if _overwrites(node, other)}
+    with ExitStack() as stack:
+        for changed in (segmentId, *(o for o in others if o in overwritten or o in taken or o in wantedTaken)):
+            stack.enter_context(Surface.heldBack(node, changed))
+        setVoxels(node, segmentId, matrix, removed, False)
+        for other in others:
+            if other in overwritten or other in taken or other in wantedTaken:
+                takes = added if other in overwritten else None
+                kept = _exchange(node, other, matrix, takes, removed, taken, wantedTaken)
+                left |= {} if kept is None else {other: kept}
+        setVoxels(node, segmentId, matrix, added, True)
+    logic, segment = slicer.vtkSlicerSegmentationsModuleLogic, node.GetSegmentation().GetSegment(segmentId)
+    if logic.GetSegmentStatus(segment) == logic.NotStarted:
+        logic.SetSegmentStatus(segment, logic.InProgress)
+    held = MaskGrids.together(MaskGrids.without(before.on(matrix), removed), added)
+    return Holdings(matrix, PackedMask.of(held), digestOf(matrix, held), left)
+
+
+def _exchange(node, other: str, matrix, added, removed, taken: Taken, wantedTaken: Taken):
+    """Give back to a neighbour what this segment let go of, take what it overwrites; returns what it has of it then."""
+    grid, held = heldMask(node, other)
+    if held is None:  # it holds nothing now: what was taken says on which grid it was
+        grid = (taken.get(other) or wantedTaken.get(other) or (matrix, None))[0]
+    ours, wanted = (_onNeighbour(some.get(other), grid) for some in (taken, wantedTaken))
+    back = MaskGrids.common(ours, MaskGrids.onGrid(removed, matrix, grid))
+    if overwriteMode() != slicer.vtkMRMLSegmentEditorNode.OverwriteNone:
+        for third in node.GetSegmentation().GetSegmentIDs():
+            if back is not None and third != other:
+                thirdGrid, thirdHeld = heldMask(node, third)
+                back = MaskGrids.without(back, MaskGrids.onGrid(thirdHeld, thirdGrid, grid))
+    wanted = MaskGrids.together(MaskGrids.onGrid(added, matrix, grid), wanted)
+    lost = MaskGrids.common(held, wanted)
+    setVoxels(node, other, grid, back, True)
+    setVoxels(node, other, grid, lost, False)
+    left = MaskGrids.together(MaskGrids.without(ours, MaskGrids.onGrid(removed, matrix, grid)), lost)
+    return None if left is None else (grid, PackedMask.of(left))
+
+
+def _onNeighbour(some: tuple[np.ndarray, PackedMask] | None, grid: np.ndarray) -> BoxedMask | None:
+    return None if some is None else MaskGrids.onGrid(some[1].mask(), some[0], grid)
+
+
+def _overwrites(node, other: str) -> bool:
+    mode, editor = overwriteMode(), slicer.vtkMRMLSegmentEditorNode
+    if mode == editor.OverwriteAllSegments:
+        return True
+    display = node.GetDisplayNode()
+    shown = display is None or display.GetSegmentVisibility(other)
+    return mode == editor.OverwriteVisibleSegments and bool(shown)
+
+
+def _gridFor(segmentationNode, segmentId: str, volumeNode) -> np.ndarray:
+    """Return the grid on which a segment is written: that of its labelmap, so that nothing else in it moves.
+
+    A segment that is still empty, in a labelmap whose voxels are not the segmentation's, gets a labelmap of its own.
+    """
+    reference = _referenceMatrix(segmentationNode)
+    if reference is None:
+        reference = MaskGrids.matrixOfVolume(volumeNode)
+    labelmap = labelmapOfSegment(segmentationNode, segmentId)
+    if labelmap is None:
+        return reference
+    matrix = MaskGrids.matrixOfImage(labelmap)
+    if voxel_offset(matrix, reference) is not None or heldMask(segmentationNode, segmentId)[1] is not None:
+        return matrix
+    segmentationNode.GetSegmentation().SeparateSegmentLabelmap(segmentId)
+    return reference
+
+
+def _referenceMatrix(segmentationNode) -> np.ndarray | None:
+    converter = slicer.vtkSegmentationConverter
+    name = converter.GetReferenceImageGeometryParameterName()
+    text = segmentationNode.GetSegmentation().GetConversionParameter(name)
+    image = slicer.vtkOrientedImageData()
+    if not text or not converter.DeserializeImageGeometry(text, image, False):
+        return None
+    return MaskGrids.matrixOfImage(image)
+
+
+def _editable(segmentationNode, segmentId: str, volumeNode, matrix, added, removed):
+    """Leave out what the Segment Editor's masking keeps from being changed."""
+    editor = slicer.mrmlScene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+    if editor is None or editor.GetSegmentationNode() is not segmentationNode:
+        return added, removed
+    everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
+    if added is not None and editor.GetMaskMode() != everywhere:
+        mask, area = slicer.vtkOrientedImageData(), MaskGrids.imageOf(added.box, None, matrix)
+        maskId = editor.GetMaskSegmentID() or ""
+        if segmentationNode.GenerateEditMask(mask, editor.GetMaskMode(), area, segmentId, maskId):
+            added = BoxedMask(added.box, added.voxels * (MaskGrids.arrayOfImage(mask)[1] == 0)).cropped()
+    if editor.GetSourceVolumeIntensityMask():
+        low, high = editor.GetSourceVolumeIntensityMaskRange()
+        added, removed = (_inRange(m, segmentationNode, volumeNode, matrix, low, high) for m in (added, removed))
+    return added, removed
+
+
+def _inRange(mask: BoxedMask | None, segmentationNode, volumeNode, matrix, low: float, high: float):
+    """Return the voxels of a mask where the volume's intensity is in a range."""
+    if mask is None:
+        return None
+    back = MaskGrids.transformBetween(segmentationNode, volumeNode)
+    volume = volumeFromNode(volumeNode)
+    filled = np.argwhere(mask.voxels) + mask.box.begin
+    ras = filled @ matrix[:3, :3].T + matrix[:3, 3]
+    if back is not None:
+        source, points = vtk.vtkPoints(), vtk.vtkPoints()
+        source.SetDataTypeToDouble()
+        points.SetDataTypeToDouble()
+        source.SetData(numpy_to_vtk(np.ascontiguousarray(ras), deep=True))
+        back.TransformPoints(source, points)
+        ras = vtk_to_numpy(points.GetData())
+    indices = np.rint(volume.grid.to_index(ras)).astype(int)
+    inside = np.all((indices >= 0) & (indices < volume.array.shape), axis=1)
+    values = volume.array[tuple(indices[inside].T)]
+    inside[inside] = (values >= low) & (values <= high)
+    kept = np.zeros_like(mask.voxels)
+    kept[tuple((filled[inside] - mask.box.begin).T)] = 1
+    return BoxedMask(mask.box, kept).cropped()

@@ -49,5 +49,31 @@ def refresh(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) ->
     segmentationNode.GetSegmentation().CreateRepresentation(_name())
 
 
+class SurfaceQueue:
+    """Segments whose surfaces are to be made anew when the clicks pause."""
+
+    def __init__(self) -> None:
+        self._waiting: set[tuple[str, str]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, segmentationId: str, segmentId: str) -> None:
+        """Remember a segment of the segmentation with a node id."""
+        self._waiting.add((segmentationId, segmentId))
+
+    def refresh(self) -> None:
+        """Make the surfaces of all remembered segments anew."""
+        waiting, self._waiting = self._waiting, set()
+        for segmentationId, segmentId in waiting:
+            node = slicer.mrmlScene.GetNodeByID(segmentationId)
+            if node is not None:
+                refresh(node, segmentId)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._waiting.clear()
+
+
 def _name() -> str:
     return slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()

@@ -7,6 +7,7 @@ parent transform, linear or not, is applied to clicks on their way in, so images
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 import slicer
@@ -14,6 +15,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from sammed3d import Grid, Volume, VolumeError
+from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix, transformBetween
 
 
 def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
@@ -24,9 +26,10 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         is a view of the node's image: use it while the node keeps that image.
 
     Raises:
-        VolumeError: the node holds no image, or one that cannot be segmented.
+        VolumeError: the node holds no image, one that cannot be segmented, or a transform that has no inverse.
     """
     name = volumeNode.GetName() or "The volume"
+    _checkTransform(volumeNode, name)
     imageData = volumeNode.GetImageData()
     scalars = imageData.GetPointData().GetScalars() if imageData is not None else None
     if scalars is None:
@@ -68,6 +71,73 @@ def volumeDigest(volume: Volume) -> str:
     return hashlib.sha256(head.encode() + sample.tobytes()).hexdigest()
 
 
-def arrayFromMatrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
-    """Return a vtkMatrix4x4 as a (4, 4) float64 array."""
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+def placementOf(volumeNode: slicer.vtkMRMLScalarVolumeNode, segmentationNode: slicer.vtkMRMLSegmentationNode) -> str:
+    """Return a digest of where a volume lies in a segmentation's frame; "" where both are under the same transform.
+
+    It tells whether one was moved against the other since a mask was written.
+    """
+    transform = transformBetween(volumeNode, segmentationNode)
+    if transform is None or volumeNode.GetImageData() is None:
+        return ""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    ends = [(0, (size - 1) / 2, size - 1) for size in volumeNode.GetImageData().GetDimensions()]
+    points = (
+        np.array(list(itertools.product(*ends))) @ arrayFromMatrix(matrix)[:3, :3].T + arrayFromMatrix(matrix)[:3, 3]
+    )
+    moved = np.array([transform.TransformPoint(point) for point in points])
+    if np.abs(moved - points).max() < 1e-3:
+        return ""
+    return hashlib.sha256(np.round(moved, 2).tobytes()).hexdigest()[:16]
+
+
+class VolumeImages:
+    """The images of volume nodes and their digests, read again only after a node changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[object, int, int], Volume, str]] = {}
+
+    def of(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[Volume, str]:
+        """Return a volume and the digest of its image.
+
+        Raises:
+            VolumeError: see `volumeFromNode`.
+        """
+        imageData = volumeNode.GetImageData()
+        stamp = imageData, 0 if imageData is None else imageData.GetMTime(), volumeNode.GetMTime()
+        known = self._known.get(volumeNode.GetID())
+        if known is None or known[0] != stamp:
+            volume = volumeFromNode(volumeNode)
+            known = self._known[volumeNode.GetID()] = stamp, volume, volumeDigest(volume)
+        _checkTransform(volumeNode, known[1].name)  # it may change without the node
+        return known[1], known[2]
+
+    def digest(self, volumeNode: slicer.vtkMRMLScalarVolumeNode | None) -> str:
+        """Return the digest of a volume's image; "" where there is none that could be segmented."""
+        try:
+            return "" if volumeNode is None else self.of(volumeNode)[1]
+        except VolumeError:
+            return ""
+
+    def forget(self, nodeId: str | None = None) -> str:
+        """Let go of the image of a node, or of all of them; returns its digest ("" if it was not known)."""
+        if nodeId is None:
+            self._known.clear()
+            return ""
+        return self._known.pop(nodeId, (None, None, ""))[2]
+
+
+def _checkTransform(volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> None:
+    """Refuse a volume under a linear transform that flattens it."""
+    parent = volumeNode.GetParentTransformNode()
+    if parent is None or not parent.IsTransformToWorldLinear():
+        return
+    matrix = vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(matrix)
+    linear = arrayFromMatrix(matrix)[:3, :3]
+    scale = np.prod(np.linalg.norm(linear, axis=0))
+    if not np.isfinite(linear).all() or scale == 0 or abs(np.linalg.det(linear)) < 1e-6 * scale:
+        raise VolumeError(
+            f"{name}: its transform {parent.GetName()} flattens the volume and has no inverse. Correct the transform, "
+            "or take the volume out of it."
+        )

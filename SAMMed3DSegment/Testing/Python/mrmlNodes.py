@@ -5,7 +5,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from SAMMed3DSegmentLib.SegmentWriter import labelmapOf
+from sammed3d import Box
+from SAMMed3DSegmentLib.MaskGrids import imageOf, matrixOfVolume
 
 
 def addVolume(scene, array, affine, name="CT"):
@@ -46,7 +47,7 @@ def voxels(segmentationNode, segmentId, shape=(40, 50, 30)):
 def drawByHand(segmentationNode, segmentId, volumeNode, box, value=1):
     """Fill (or clear) a box of voxels in a segment, as somebody would in the Segment Editor."""
     mask = np.ones(box.shape, np.uint8)
-    labelmap = labelmapOf(box, mask, volumeNode)
+    labelmap = imageOf(box, mask, matrixOfVolume(volumeNode))
     logic = slicer.vtkSlicerSegmentEditorLogic()
     editor = slicer.vtkMRMLSegmentEditorNode()
     editor.SetOverwriteMode(editor.OverwriteNone)
@@ -58,3 +59,20 @@ def drawByHand(segmentationNode, segmentId, volumeNode, box, value=1):
     mode = logic.ModificationModeAdd if value else logic.ModificationModeRemove
     logic.ModifySegmentByLabelmap(segmentationNode, segmentId, labelmap, mode, labelmap.GetExtent(), True, True)
     slicer.mrmlScene.RemoveNode(editor)
+
+
+def importedSegments(scene, affine, referenceVolume):
+    """A segmentation for a volume, whose two segments share a label map on another grid, as after an import."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "imported")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(referenceVolume)
+    labels = np.zeros((20, 20, 10), np.uint8)
+    labels[3:8, 3:8, 2:5], labels[3:8, 10:15, 2:5] = 1, 2
+    image = imageOf(Box((0, 0, 0), labels.shape), labels, affine)
+    for value, name in enumerate(("one", "two"), start=1):
+        segment = slicer.vtkSegment()
+        segment.SetName(name)
+        segment.SetLabelValue(value)
+        segment.AddRepresentation("Binary labelmap", image)
+        node.GetSegmentation().AddSegment(segment, name)
+    return node

@@ -71,7 +71,7 @@ def test_a_box_segments_as_in_a_session_and_can_be_undone(make, volumeNode, segm
     segmenter.undo(segmentId)
     settle(segmenter)
     assert not voxels(segmentationNode, segmentId).any()
-    assert BoxRoi.keptBox(segmenter.pointsFor(segmentId)) is None
+    assert segmenter.objectPrompts([segmentId])[0].box is None
     segmenter.redo(segmentId)
     settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, segmentId), boxed)
@@ -113,8 +113,8 @@ def test_what_cannot_be_is_said_and_changes_nothing(make, volumeNode, segmentati
     settle(segmenter)
     assert "does not know boxes" in segmenter.message
     assert not segmenter.canUndo(segmentId)
-    assert BoxRoi.keptBox(segmenter.pointsFor(segmentId)) is None
-    segmenter.setBox(segmentId, roiAt(volumeNode, (200, 25, 15), (30.0, 35.0, 20.0)))
-    assert "lies outside" in segmenter.message
+    assert segmenter.objectPrompts([segmentId])[0].box is None
+    with pytest.raises(PromptError, match="lies outside"):
+        segmenter.setBox(segmentId, roiAt(volumeNode, (200, 25, 15), (30.0, 35.0, 20.0)))
     with pytest.raises(PromptError, match="has no size yet"):
         segmenter.setBox(segmentId, slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "empty"))

@@ -577,6 +577,7 @@ def test_exports(module, ui, volumeNode, tmp_path, fileFormat):
     clickAt(module, (20, 25, 15))
     ui.folderButton.directory = str(tmp_path)
     ui.formatSelector.setCurrentIndex(ui.formatSelector.findData(fileFormat))
+    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)  # every scene of Slicer's has one
     before = slicer.mrmlScene.GetNumberOfNodes()
     ui.exportButton.click()
     assert ui.exportLabel.text.startswith("Wrote "), ui.exportLabel.text

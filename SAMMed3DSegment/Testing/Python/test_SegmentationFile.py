@@ -9,7 +9,7 @@ from mrmlNodes import voxels
 from sammed3d import Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.files.segmentation import Segment, write_segments
-from SAMMed3DSegmentLib.VolumeBridge import arrayFromMatrix
+from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix
 
 
 def test_slicer_reads_names_colours_layers_voxels_and_geometry(scene, tmp_path):

@@ -8,8 +8,6 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from sammed3d.server.http.bodies import StrictRequest
-
 Explain = Callable[[Request, Exception], Response | None]
 
 
@@ -22,7 +20,7 @@ def explaining(explain: Explain) -> type[APIRoute]:
 
             async def explained(request: Request) -> Response:
                 try:
-                    return await handle(StrictRequest(request.scope, request.receive))
+                    return await handle(request)
                 except Exception as error:
                     response = explain(request, error)
                     if response is None:

@@ -1,0 +1,73 @@
+"""What goes on in the background: predictions, and 3-D surfaces that wait for the clicks to pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job
+from SAMMed3DSegmentLib.Surface import SurfaceQueue
+
+
+class Background:
+    """Say what is under way, fetch results, cancel. A front end calls `poll` from a timer while `busy`.
+
+    Args:
+        thread: evaluates prompts.
+        onChanged: called on the main thread whenever there is something new to show.
+
+    Attributes:
+        onChanged: see above.
+        modelName: from a model's name to what the thread is told; asked at every click, since settings may change.
+        message: what the user should know about the last operation; "" if all is well.
+        seconds: time by stage of the last prediction.
+    """
+
+    def __init__(self, thread: InferenceThread, onChanged: Callable[[], None]) -> None:
+        self._thread = thread
+        self.onChanged = onChanged
+        self.modelName: Callable[[str], Hashable] = str
+        self.message = ""
+        self.seconds: dict[str, float] = {}
+        self._surfaces = SurfaceQueue()
+
+    @property
+    def busy(self) -> bool:
+        """Whether predictions are under way: call `poll` again soon."""
+        return self._thread.busy
+
+    @property
+    def stage(self) -> str:
+        """What the running prediction is doing; see `InferenceThread.stage`."""
+        return self._thread.stage
+
+    def poll(self) -> None:
+        """Write the results that are ready. Call it from the main thread."""
+        jobs = self._thread.finished()
+        if jobs:
+            said = [text for job in jobs if (text := self._finish(job))]
+            self.message = " ".join(dict.fromkeys(said)) or self.message
+            self.onChanged()
+
+    def cancel(self) -> None:
+        """Stop all predictions; segments stay as they are. Redo brings back the clicks that were not evaluated."""
+        self._thread.cancel()
+        self.poll()
+        self.onChanged()
+
+    def forgetPredictors(self) -> None:
+        """Load predictors anew at the next click: what they may do was changed."""
+        self._thread.cancel()
+        self._thread.forgetModel()
+
+    @property
+    def surfacesWait(self) -> bool:
+        """Whether there are surfaces to refresh."""
+        return bool(self._surfaces)
+
+    def refreshSurfaces(self) -> None:
+        """Make the 3-D surfaces anew of the segments that changed; call it when the clicks pause."""
+        self._surfaces.refresh()
+
+    def _finish(self, job: Job) -> str:
+        """Take a job that ended; returns what the user should know about it."""
+        raise NotImplementedError

@@ -1,0 +1,172 @@
+"""What a scene keeps of a segment's prompts, so that tomorrow goes on where today ended.
+
+- Its point list holds the clicks in force, and as an attribute (JSON) the whole timeline: all states with their clicks,
+  boxes and models, which one the segment shows, and of which image they are.
+- The masks that states started from are segments of a hidden segmentation beside the user's.
+
+The masks that states make are not kept, but for the one that the segment shows: they can be made again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import slicer
+
+from sammed3d import BoxPrompt, Click
+from sammed3d.core.mask import BoxedMask
+from sammed3d.inference.inferer import PromptState
+from sammed3d.inference.object_timeline import ObjectTimeline
+from SAMMed3DSegmentLib.MaskGrids import matrixOfVolume, onGrid
+from SAMMed3DSegmentLib.PointList import PointListNode
+from SAMMed3DSegmentLib.SegmentReader import clipped, heldMask
+from SAMMed3DSegmentLib.SegmentWriter import setVoxels
+
+TIMELINE_ATTRIBUTE = "SAMMed3DSegment.Timeline"
+"""Attribute of a point list: the states of its segment's prompts."""
+ROLE = "SAMMed3DSegment.StartingMasks"
+"""Reference from a segmentation to the one that holds the masks that its segments started from."""
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was kept of a segment's prompts.
+
+    Attributes:
+        states: of its timeline, at least one.
+        position: of the state that the segment showed.
+        image: digest of the volume's image.
+        placement: of the volume in the segmentation's frame, see `VolumeBridge.placementOf`.
+    """
+
+    states: tuple[PromptState, ...]
+    position: int
+    image: str
+    placement: str
+
+
+def keep(
+    points: PointListNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    timeline: ObjectTimeline,
+    placement: str,
+) -> None:
+    """Write a timeline into the scene."""
+    bases = {state.base.digest: state.base for state in timeline.states if state.base is not None}
+    _keepBases(segmentationNode, segmentId, volumeNode, bases)
+    states = timeline.states
+    shown = next((n for n, state in enumerate(states) if state is timeline.shown), timeline.position)
+    content = {
+        "version": VERSION,
+        "image": timeline.image,
+        "placement": placement,
+        "position": shown,
+        "states": [_written(state, before) for before, state in zip((PromptState(), *states), states, strict=False)],
+    }
+    text = json.dumps(content, separators=(",", ":"))
+    if points.GetAttribute(TIMELINE_ATTRIBUTE) != text:
+        points.SetAttribute(TIMELINE_ATTRIBUTE, text)
+
+
+def kept(
+    points: PointListNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> Record | None:
+    """Read what `keep` wrote; None where it is not there, or not whole (then the segment is like one drawn by hand)."""
+    try:
+        content = json.loads(points.GetAttribute(TIMELINE_ATTRIBUTE) or "{}")
+        if content.get("version") != VERSION:
+            return None
+        states: list[PromptState] = []
+        for written in content["states"]:
+            before = states[-1] if states else PromptState()
+            states.append(_read(written, before, segmentationNode, segmentId, volumeNode))
+        position = min(max(int(content["position"]), 0), len(states) - 1)
+        return Record(tuple(states), position, str(content["image"]), str(content["placement"]))
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+
+
+def forget(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    """Remove the masks that a segment started from; its point list goes with what it holds."""
+    store = segmentationNode.GetNodeReference(ROLE)
+    if store is not None:
+        for name in _names(store, segmentId):
+            store.GetSegmentation().RemoveSegment(name)
+
+
+def _written(state: PromptState, before: PromptState) -> list[object]:
+    """A state as a list: how many clicks it shares with the one before, its further clicks, base, box and model."""
+    shared = 0
+    for a, b in zip(state.clicks, before.clicks, strict=False):
+        if a != b:
+            break
+        shared += 1
+    clicks = [[*click.world, int(click.positive)] for click in state.clicks[shared:]]
+    box = None if state.box is None else [*state.box.begin, *state.box.end]
+    return [shared, clicks, None if state.base is None else state.base.digest, box, state.model]
+
+
+def _read(written, before: PromptState, segmentationNode, segmentId: str, volumeNode) -> PromptState:
+    shared, further, digest, corners, model = written
+    clicks = before.clicks[:shared] + tuple(Click((x, y, z), bool(kind)) for x, y, z, kind in further)
+    box = None if corners is None else BoxPrompt(tuple(corners[:3]), tuple(corners[3:]))
+    if digest is None or (before.base is not None and before.base.digest == digest):
+        return PromptState(clicks, None if digest is None else before.base, box, str(model))
+    return PromptState(clicks, _keptBase(segmentationNode, segmentId, volumeNode, digest), box, str(model))
+
+
+def _name(segmentId: str, digest: str) -> str:
+    return f"{segmentId}:{digest[:16]}"
+
+
+def _names(store: slicer.vtkMRMLSegmentationNode, segmentId: str) -> list[str]:
+    return [name for name in store.GetSegmentation().GetSegmentIDs() if name.startswith(f"{segmentId}:")]
+
+
+def _keepBases(segmentationNode, segmentId: str, volumeNode, bases: dict[str, BoxedMask]) -> None:
+    store = segmentationNode.GetNodeReference(ROLE)
+    if store is None:
+        if not bases:
+            return
+        store = _createStore(segmentationNode)
+    segmentation = store.GetSegmentation()
+    wanted = {_name(segmentId, digest): base for digest, base in bases.items()}
+    there = _names(store, segmentId)
+    for name in there:
+        if name not in wanted:
+            segmentation.RemoveSegment(name)
+    for name, base in wanted.items():
+        if name not in there:
+            segmentation.AddEmptySegment(name, name)
+            segmentation.SeparateSegmentLabelmap(name)  # masks of several volumes may lie in one store
+            setVoxels(store, name, matrixOfVolume(volumeNode), base, True)
+
+
+def _keptBase(segmentationNode, segmentId: str, volumeNode, digest: str) -> BoxedMask | None:
+    """Return the mask of a digest; whatever the transform of the volume is now, it lies in the volume's own frame.
+
+    Raises:
+        KeyError: it is not there.
+    """
+    store = segmentationNode.GetNodeReference(ROLE)
+    name = _name(segmentId, digest)
+    if store is None or store.GetSegmentation().GetSegment(name) is None:
+        raise KeyError(digest)
+    matrix, held = heldMask(store, name)
+    return clipped(onGrid(held, matrix, matrixOfVolume(volumeNode)), volumeNode)
+
+
+def _createStore(segmentationNode: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationNode:
+    store = slicer.vtkMRMLSegmentationNode()
+    store.SetName(f"{segmentationNode.GetName()} starting masks")
+    store.SetHideFromEditors(True)
+    slicer.mrmlScene.AddNode(store)
+    segmentationNode.SetNodeReferenceID(ROLE, store.GetID())
+    return store

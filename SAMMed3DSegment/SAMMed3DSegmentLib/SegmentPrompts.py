@@ -1,0 +1,163 @@
+"""One segment's prompts: its points, their timeline, and what the segment holds for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import slicer
+
+from sammed3d import Click
+from sammed3d.inference.inferer import PromptState
+from sammed3d.inference.object_timeline import ObjectTimeline
+from SAMMed3DSegmentLib import PointList, SceneRecord, SegmentWriter
+from SAMMed3DSegmentLib.InferenceThread import Job
+from SAMMed3DSegmentLib.PointObserver import PointObserver
+from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
+from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
+from SAMMed3DSegmentLib.SegmentWriter import Holdings
+from SAMMed3DSegmentLib.VolumeBridge import placementOf
+
+
+class SegmentPrompts:
+    """Keep points, timeline and voxels of one segment in step.
+
+    Args:
+        segmentationNode: where the segment is.
+        segmentId: of the segment.
+        volumeNode: the volume that is segmented.
+        image: digest of its image.
+        observer: of the points, which are changed without calling back.
+        digests: tell whether somebody else changed the segment.
+
+    Attributes:
+        segmentationNode, segmentId: see above.
+        points: the segment's point list, made if need be.
+        timeline: of its prompts, from the scene if it was saved there.
+        job: what is being evaluated, if anything.
+    """
+
+    def __init__(
+        self,
+        segmentationNode: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode,
+        image: str,
+        observer: PointObserver,
+        digests: SegmentDigests,
+    ) -> None:
+        self.segmentationNode, self.segmentId = segmentationNode, segmentId
+        self.job: Job | None = None
+        self._observer, self._digests = observer, digests
+        self._held = replace(
+            Holdings.of(segmentationNode, segmentId), placement=placementOf(volumeNode, segmentationNode)
+        )
+        shown = maskOfSegment(segmentationNode, segmentId, volumeNode)
+        points = PointList.pointListOf(segmentationNode, segmentId)
+        record = None if points is None else SceneRecord.kept(points, segmentationNode, segmentId, volumeNode)
+        if record is not None:
+            self.timeline = ObjectTimeline.restored(record.states, record.position, shown, record.image)
+            self._held = replace(self._held, placement=record.placement)
+        else:
+            self.timeline = ObjectTimeline(PromptState((), shown), image)
+            digests.mark(segmentationNode, segmentId)
+        self.timeline.kept = self._held
+        with observer.quietly():
+            self.points = points or PointList.createPointList(segmentationNode, segmentId, volumeNode)
+        observer.observe(self.points)
+        if record is None:
+            self._keep(volumeNode)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Segmentation node id and segment id."""
+        return self.segmentationNode.GetID(), self.segmentId
+
+    @property
+    def isThere(self) -> bool:
+        """Whether all that they refer to is still in the scene."""
+        scene = slicer.mrmlScene
+        return all(scene.GetNodeByID(node.GetID() or "") is node for node in (self.points, self.segmentationNode)) and (
+            self.segmentationNode.GetSegmentation().GetSegment(self.segmentId) is not None
+        )
+
+    @property
+    def edited(self) -> bool:
+        """Whether somebody else changed the segment since it was written."""
+        return self._digests.differs(self.segmentationNode, self.segmentId)
+
+    def isOurs(self, image: str) -> bool:
+        """Tell whether the segment holds what its prompts made of an image."""
+        return image == self.timeline.image and not self.edited
+
+    def isInPlace(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Tell whether the volume lies where it lay when the segment was written."""
+        return placementOf(volumeNode, self.segmentationNode) == self._held.placement
+
+    def takeOver(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, image: str) -> None:
+        """Start from what the segment holds: somebody edited it, or it is of another image or another place."""
+        mask = maskOfSegment(self.segmentationNode, self.segmentId, volumeNode)
+        if image == self.timeline.image:
+            self.timeline.take_over(mask)
+        else:  # earlier states are about another image, maybe on another grid
+            self.timeline.other_image(image, mask)
+        held = Holdings.of(self.segmentationNode, self.segmentId, self._held.taken)
+        self._hold(replace(held, placement=placementOf(volumeNode, self.segmentationNode)))
+
+    def newClicks(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[Click, ...] | None:
+        """Return the clicks that the points make, or None where they are those in force."""
+        clicks = PointList.clicksFromPointList(self.points, volumeNode)
+        return None if PointList.same_clicks(clicks, self.timeline.now.clicks) else clicks
+
+    def show(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Make the points those of the state in force, and keep the timeline in the scene."""
+        with self._observer.quietly():
+            PointList.setClicks(self.points, self.timeline.now.clicks, volumeNode)
+        self._keep(volumeNode)
+
+    def recall(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Write the mask of the state in force, if it is known; tells whether it is."""
+        wasShown = self.timeline.shown
+        if not self.timeline.recall():
+            return False
+        if self.timeline.shown is not wasShown:
+            held = self.timeline.kept
+            if isinstance(held, Holdings):
+                restored = SegmentWriter.restore(self.segmentationNode, self.segmentId, held, self._held)
+                self._hold(replace(restored, placement=held.placement))
+            else:
+                self._write(volumeNode)
+        return True
+
+    def evaluated(self, job: Job, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Take the mask of a job; tells whether the segment shows it now."""
+        if not self.timeline.evaluated(job.state, job.mask):
+            return False
+        self._write(volumeNode, job.volume.grid.index_to_world)
+        self._keep(volumeNode)
+        return True
+
+    def failed(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> int:
+        """Go back to the state that the segment shows; returns how many prompts were taken back."""
+        abandoned = self.timeline.failed()
+        self.recall(volumeNode)
+        self.show(volumeNode)
+        now = self.timeline.now
+        boxes = int(abandoned.box != now.box and abandoned.box is not None)
+        return max(0, len(abandoned.clicks) - len(now.clicks)) + boxes
+
+    def _write(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, grid: np.ndarray | None = None) -> None:
+        edited, mask = self.edited, self.timeline.mask
+        held = SegmentWriter.write(self.segmentationNode, self.segmentId, volumeNode, mask, self._held, grid)
+        held = replace(held, placement=placementOf(volumeNode, self.segmentationNode))
+        self._hold(held, mark=not edited)  # an edit made meanwhile is still to be taken over, at the next click
+
+    def _hold(self, held: Holdings, mark: bool = True) -> None:
+        self._held = self.timeline.kept = held
+        if mark:
+            self._digests.mark(self.segmentationNode, self.segmentId, held.digest)
+
+    def _keep(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        with self._observer.quietly():
+            node, placement = self.segmentationNode, self._held.placement
+            SceneRecord.keep(self.points, node, self.segmentId, volumeNode, self.timeline, placement)
