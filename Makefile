@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MODEL ?= default
+COUNT ?= 100000
+SEED ?= 0
 # Programs of others that have to get along with our server, each in a folder of its own
 CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0.8.5
 
 # Two tests at a time; each pool worker's torch takes its share of the cores (Server/tests/conftest.py)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test quick lint types unit benchmark constraints clean help
+.PHONY: demo test quick lint types unit fuzz benchmark constraints clean help
 
 help:  ## list the rules
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -34,6 +36,9 @@ quick: $(VENV)/test-ready  ## lint and the tests that take seconds, while you wo
 
 unit: $(VENV)/test-ready
 	$(PYTEST) --durations 10
+
+fuzz: $(VENV)/test-ready  ## send 100,000 mutated requests to a server in one process: make fuzz [SEED=7] [COUNT=100000]
+	PYTHONPATH=Server/tests $(BIN)/python Server/tests/fuzz.py --count $(COUNT) --seed $(SEED)
 
 benchmark: $(VENV)/test-ready  ## compare with baselines on this machine
 	for script in encoder around_the_network precision runtimes slicer_click server; do $(BIN)/python benchmarks/$$script.py || exit 1; done

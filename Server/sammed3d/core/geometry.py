@@ -25,6 +25,10 @@ LPS_TO_RAS: Float64 = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Multiplies a homogeneous LPS coordinate (ITK, DICOM) to give RAS; its own inverse."""
 
 
+LEAST_EDGE, LARGEST_EDGE, FARTHEST = 1e-7, 1e6, 1e9
+"""mm: what an image's voxels and place can be; beyond that, a header is damaged and computing with it overflows."""
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """A regular lattice of voxel centres in the world.
@@ -52,6 +56,11 @@ class Grid:
             raise VolumeError(f"A grid needs three axes with at least one voxel each, not {shape}.")
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], [0, 0, 0, 1]):
             raise VolumeError("The index-to-world matrix must be a finite 4x4 matrix with last row 0 0 0 1.")
+        edges = np.abs(affine[:3, :3]).max(axis=0)
+        if not LEAST_EDGE <= edges.min() <= edges.max() <= LARGEST_EDGE or np.abs(affine[:3, 3]).max() > FARTHEST:
+            raise VolumeError(
+                "The index-to-world matrix is singular or not in mm: its voxels are too small or too large."
+            )
         scale = np.prod(np.linalg.norm(affine[:3, :3], axis=0))
         if scale == 0 or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * scale:
             raise VolumeError("The index-to-world matrix is singular: two image axes point the same way.")

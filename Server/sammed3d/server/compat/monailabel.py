@@ -14,8 +14,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.datastructures import UploadFile
 
 from sammed3d import __version__
 from sammed3d.core.prompts import Click
@@ -25,9 +24,11 @@ from sammed3d.server.compat import image_files
 from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
 from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
+from sammed3d.server.http.bodies import BodyError, read_form
 from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.routes import explaining
+from sammed3d.wire.strict_json import decode_object
 
 OPEN_PATHS = frozenset({"/auth/", "/auth/token"})
 VOLUME_PATHS = frozenset({"/session/", "/infer/"})
@@ -36,12 +37,6 @@ IDLE = 3600.0
 MAX_CLICKS = 1024
 MAX_LABELS = 64
 Id = Annotated[str, Path(max_length=128)]
-
-
-class _InMemoryParser(MultiPartParser):
-    """Never puts an upload on disk."""
-
-    spool_max_size = 1 << 40
 
 
 class Facade:
@@ -69,10 +64,10 @@ class Facade:
         @routes.post("/auth/token", openapi_extra=_form("username", "password"))
         async def token(request: Request) -> dict[str, str]:
             """Take the name of a key and the key for user and password."""
-            form = await _fields(request)
+            form = await read_form(request)
             user, key = form.get("username"), form.get("password")
             if not isinstance(key, str) or self._keys is None or self._keys.user_of(key) != user:
-                raise _RefusedError("User and key do not belong together.", 401)
+                raise BodyError("User and key do not belong together.", 401)
             return {"access_token": key, "token_type": "bearer"}
 
         @routes.get("/auth/token/valid")
@@ -88,7 +83,7 @@ class Facade:
         @routes.put("/session/", openapi_extra=_form("files"))
         async def create(request: Request) -> dict[str, Any]:
             """Take an image."""
-            form = await _fields(request)
+            form = await read_form(request)
             data = await _file(form, "files")
             return await run_in_threadpool(self._create, request.scope["user"], data)
 
@@ -110,8 +105,8 @@ class Facade:
         ) -> Response:
             """Segment what is clicked."""
             if model not in self._engine.models:
-                raise _RefusedError("There is no such model. See /info/.", 404)
-            form = await _fields(request)
+                raise BodyError("There is no such model. See /info/.", 404)
+            form = await read_form(request)
             params = _json_object(form.get("params"))
             data = None if session_id else await _file(form, "file")
             return await run_in_threadpool(self._infer, request.scope["user"], model, session_id, data, params, output)
@@ -173,12 +168,6 @@ class Facade:
                 self._leases.release(token, user)
 
 
-class _RefusedError(Exception):
-    def __init__(self, detail: str, status: int) -> None:
-        super().__init__(detail)
-        self.status = status
-
-
 def _result(session: Session, params: dict[str, Any], output: str) -> Response:
     label = params.get("label")
     name = label if isinstance(label, str) and 0 < len(label) <= 128 else "object"
@@ -234,33 +223,17 @@ def _described(lease: Lease) -> dict[str, Any]:
     }
 
 
-async def _fields(request: Request) -> FormData:
-    """Read a form; uploads stay in memory."""
-    kind = request.headers.get("Content-Type", "")
-    if kind.startswith("multipart/form-data"):
-        return await _InMemoryParser(request.headers, request.stream(), max_files=1, max_fields=8).parse()
-    if kind.startswith("application/x-www-form-urlencoded"):
-        return await FormParser(request.headers, request.stream()).parse()
-    raise _RefusedError("A form is expected (multipart/form-data).", 415)
-
-
 async def _file(form: Mapping[str, Any], name: str) -> bytes:
     file = form.get(name)
     if not isinstance(file, UploadFile):
-        raise _RefusedError(
-            "There is no image. This server has no datastore: upload the image with a session first.", 404
-        )
+        raise BodyError("There is no image. This server has no datastore: upload the image with a session first.", 404)
     return await file.read()
 
 
 def _json_object(text: Any) -> dict[str, Any]:
-    try:
-        found = json.loads(text) if isinstance(text, str) else None
-    except (json.JSONDecodeError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise PromptError("'params' is no JSON object.")
-    return found
+    if not isinstance(text, str):
+        raise PromptError("'params' is missing: a JSON object.")
+    return decode_object(text)
 
 
 def _multipart(params: dict[str, Any], name: str, file: bytes) -> Response:
@@ -288,14 +261,13 @@ STATUS: list[tuple[type[Exception], int]] = [
     (BusyError, 429),
     (UnavailableError, 503),
     (WorkerError, 500),
-    (MultiPartException, 400),
     (SAMMed3DError, 400),
 ]
 
 
 def _refusal(request: Request, error: Exception) -> Response | None:
     """Answer an error that somebody foresaw; None for others."""
-    if isinstance(error, _RefusedError):
+    if isinstance(error, BodyError):
         return problem(request.scope, error.status, str(error))
     for kind, status in STATUS:
         if isinstance(error, kind):

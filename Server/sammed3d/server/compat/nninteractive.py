@@ -30,6 +30,7 @@ from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.routes import explaining
+from sammed3d.wire.strict_json import decode_object
 
 OPEN_PATHS = frozenset({"/healthz"})
 VOLUME_PATHS = frozenset({"/set_image", "/add_initial_seg_interaction", "/add_scribble_interaction", "/add_lasso_"})
@@ -162,7 +163,7 @@ class Facade:
             """Take the volume, (1, X, Y, Z)."""
             lease = self._leases.get(token, request.scope["user"])
             body = await request.body()
-            return await run_in_threadpool(self._set_image, lease, body, _json_object(meta))
+            return await run_in_threadpool(self._set_image, lease, body, decode_object(meta))
 
         @routes.post("/set_target_buffer")
         async def set_target_buffer(buffer: Buffer, request: Request, token: Token = "") -> dict[str, Any]:
@@ -378,16 +379,6 @@ def _answer(update: Update | None) -> Response:
 
 def _compact(**fields: Any) -> str:
     return json.dumps(fields, separators=(",", ":"))
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise BadRequestError("X-Meta is no JSON object.")
-    return found
 
 
 def _is_spacing(spacing: Any) -> bool:

@@ -36,7 +36,11 @@ class GuardedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Wait for the rest of a head, or not any more."""
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except UnicodeDecodeError:  # bytes in the address of the request that are no ASCII
+            self.send_400_response("The request's address holds bytes that have to be percent-encoded.")
+            return
         if self.conn.their_state is not h11.IDLE:
             self._stop_waiting()
         elif self._deadline is None:

@@ -8,6 +8,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from sammed3d.server.http.bodies import StrictRequest
+
 Explain = Callable[[Request, Exception], Response | None]
 
 
@@ -20,7 +22,7 @@ def explaining(explain: Explain) -> type[APIRoute]:
 
             async def explained(request: Request) -> Response:
                 try:
-                    return await handle(request)
+                    return await handle(StrictRequest(request.scope, request.receive))
                 except Exception as error:
                     response = explain(request, error)
                     if response is None:
