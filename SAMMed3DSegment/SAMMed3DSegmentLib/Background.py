@@ -44,12 +44,18 @@ class Background:
         """Write the results that are ready. Call it from the main thread."""
         jobs = self._thread.finished()
         if jobs:
-            said = [text for job in jobs if (text := self._finish(job))]
-            self.message = " ".join(dict.fromkeys(said)) or self.message
+            for job in jobs:
+                text = self._finish(job)
+                # Jobs that were cancelled together end one after the other: what each took back is said.
+                if text and job.cancelled and self.message:
+                    self.message += f" {text.removeprefix('Cancelled. ')}"
+                elif text:
+                    self.message = text
             self.onChanged()
 
     def cancel(self) -> None:
         """Stop all predictions; segments stay as they are. Redo brings back the clicks that were not evaluated."""
+        self.message = ""
         self._thread.cancel()
         self.poll()
         self.onChanged()

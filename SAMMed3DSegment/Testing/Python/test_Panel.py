@@ -11,17 +11,19 @@ import torch
 import qt
 import slicerHarness
 from helpers import ThresholdPredictor, make_affine, phantom
-from mrmlNodes import addVolume, drawByHand, voxels
+from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box
 from sammed3d.nets import build
 from sammed3d.zoo import registry
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import Exporter, PointList, Surface
+from SAMMed3DSegmentLib.MaskGrids import matrixOfImage, matrixOfVolume
 from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Settings import LOCAL, Settings
 from SAMMed3DSegmentLib.Shortcuts import SEGMENT_EDITOR_KEYS
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from segmenters import worldOf
 
 MODULE = Path(__file__).parents[2] / "SAMMed3DSegment.py"
 
@@ -624,3 +626,21 @@ def test_every_control_says_what_it_does(ui):
         if isinstance(item, (qt.QPushButton, qt.QComboBox, qt.QLineEdit, qt.QCheckBox)) and "_" not in name:
             assert item.toolTip, f"{name} has no tooltip"
             assert item.accessibleName or getattr(item, "text", ""), f"{name} has no name for screen readers"
+
+
+def test_a_segmentation_for_a_volume_under_a_transform_is_on_its_grid(module, ui, volumeNode):
+    """The geometry is the volume's in the frame that both share: the transform is not in it a second time."""
+    transform = linearTransform(slicer.mrmlScene, make_affine((1, 1, 1), (0.3, 0.0, 0.1), (50, 60, 70)))
+    volumeNode.SetAndObserveTransformNodeID(transform.GetID())
+    ui.positiveButton.click()
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    points = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
+    points.AddControlPointWorld(worldOf(module.panel.segmenter, (20, 25, 15)))
+    settle(module)
+    node = module.panel.segmenter.segmentationNode
+    image = slicer.vtkOrientedImageData()
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    text = node.GetSegmentation().GetConversionParameter(name)
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False)
+    assert np.allclose(matrixOfImage(image), matrixOfVolume(volumeNode), atol=1e-4)
+    assert mask(module)[20, 25, 15]

@@ -1,0 +1,97 @@
+"""Segmenters for tests: one way to make them, one way to wait for them, and what a user would check by eye."""
+
+import threading
+import time
+
+from helpers import ThresholdPredictor
+from sammed3d import ModelError, Session
+from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib.InferenceThread import InferenceThread
+from SAMMed3DSegmentLib.Segmenter import Segmenter
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
+
+SPOTS = [(20, 25, 15), (10, 12, 8), (30, 30, 20), (25, 40, 22)]
+"""Voxels (I, J, K) of the phantom inside something."""
+
+
+class PatientPredictor(ThresholdPredictor):
+    """Waits before it answers while its gate is closed; can be cancelled meanwhile."""
+
+    def __init__(self, threshold=0.437):
+        super().__init__(threshold)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = False
+
+    def predict(self, patch, prompts, cancellation=None):
+        self.waiting = True
+        while not self.gate.wait(0.005):
+            if cancellation is not None:
+                cancellation.check()
+        self.waiting = False
+        return super().predict(patch, prompts, cancellation)
+
+
+class Models:
+    """Predictors by name, loaded when asked for; their thresholds differ, and so do their masks."""
+
+    def __init__(self, **thresholds):
+        self.predictors = {name: PatientPredictor(t) for name, t in (thresholds or {"default": 0.437}).items()}
+        self.loaded = []
+
+    def __call__(self, name):
+        self.loaded.append(name)
+        if name not in self.predictors:
+            raise ModelError(f"There is no model {name!r}.")
+        return self.predictors[name]
+
+    def __getitem__(self, name):
+        return self.predictors[name]
+
+    @property
+    def calls(self):
+        """All patches that any of them was asked about."""
+        return [call for predictor in self.predictors.values() for call in predictor.calls]
+
+
+def makeSegmenter(volumeNode, segmentationNode, models):
+    """Return a segmenter and its thread."""
+    thread = InferenceThread(models)
+    segmenter = Segmenter(thread)
+    segmenter.setInput(volumeNode, segmentationNode)
+    return segmenter, thread
+
+
+def settle(segmenter, timeout=30.0):
+    """Wait for all predictions."""
+    end = time.monotonic() + timeout
+    while segmenter.busy:
+        assert time.monotonic() < end, "the predictions do not end"
+        segmenter.poll()
+        time.sleep(0.002)
+
+
+def worldOf(segmenter, ijk):
+    """Return where a voxel of the segmenter's volume is in the world."""
+    return volumeToWorld(segmenter.volumeNode, tuple(volumeFromNode(segmenter.volumeNode).grid.to_world(ijk)))
+
+
+def clicksOf(segmenter, segmentId):
+    """Return the clicks that a user sees."""
+    return PointList.clicksFromPointList(segmenter.pointsFor(segmentId), segmenter.volumeNode)
+
+
+def clickAt(segmenter, segmentId, *spots, positive=True):
+    """Click, and wait each time."""
+    for spot in spots:
+        segmenter.click(segmentId, worldOf(segmenter, spot), positive)
+        settle(segmenter)
+
+
+def sessionMask(volumeNode, predictor, clicks, base=None):
+    """Return what a session makes of the same clicks, uint8 (I, J, K)."""
+    session = Session(volumeFromNode(volumeNode), predictor)
+    if base is not None:
+        session.start_from(base)
+    session.set_clicks(clicks)
+    return session.mask()

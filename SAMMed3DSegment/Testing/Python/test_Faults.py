@@ -1,0 +1,515 @@
+"""What went wrong in use once, and must not again."""
+
+import contextlib
+import gc
+import time
+import weakref
+
+import numpy as np
+import pytest
+import slicer
+
+from helpers import make_affine, phantom
+from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
+from sammed3d import Box, VolumeError
+from sammed3d.inference.object_timeline import same_clicks
+from SAMMed3DSegmentLib import PointList, SceneRecord
+from SAMMed3DSegmentLib.PlaceMode import PlaceMode
+from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
+from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
+from segmenters import SPOTS, Models, clickAt, clicksOf, makeSegmenter, sessionMask, settle, worldOf
+from slicerHarness.views import SliceView
+
+AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
+
+
+@pytest.fixture
+def models():
+    return Models(default=0.437, other=0.6)
+
+
+@pytest.fixture
+def make(volumeNode, segmentationNode, models):
+    """Make segmenters that know nothing but the scene, and end them afterwards."""
+    made = []
+
+    def segmenterOn(volume=volumeNode, segmentation=segmentationNode):
+        made.append(makeSegmenter(volume, segmentation, models))
+        return made[-1][0]
+
+    yield segmenterOn
+    for predictor in models.predictors.values():
+        predictor.gate.set()
+    for segmenter, thread in made:
+        segmenter.forgetScene()
+        thread.stop()
+
+
+@pytest.fixture
+def segmenter(make):
+    return make()
+
+
+@pytest.fixture
+def liver(segmentationNode):
+    return segmentationNode.GetSegmentation().AddEmptySegment("liver", "liver")
+
+
+@pytest.fixture
+def spleen(segmentationNode):
+    return segmentationNode.GetSegmentation().AddEmptySegment("spleen", "spleen")
+
+
+def stepsBack(segmenter, segmentId):
+    """How often one can undo."""
+    count = 0
+    while segmenter.canUndo(segmentId):
+        segmenter.undo(segmentId)
+        settle(segmenter)
+        count += 1
+    return count
+
+
+# Kinds of points
+
+
+@pytest.mark.parametrize("changed", ["nothing", "a hand edit", "the next frame"])
+def test_a_negative_click_in_a_slice_view_is_negative(
+    segmenter, scene, volumeNode, segmentationNode, liver, models, changed
+):
+    """A point is modified before it is placed: its kind must be known by then, also where that starts anew."""
+    mode = PlaceMode()
+    mode.start(segmenter.pointsFor(liver))
+    centre = worldOf(segmenter, SPOTS[0])
+    view = SliceView(f"View{changed}")
+    view.show(volumeNode, through=centre)
+    start = view.pixelOf(centre)
+    view.click(*start)
+    settle(segmenter)
+    if changed == "a hand edit":
+        drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (4, 4, 4)))
+    elif changed == "the next frame":
+        volumeNode.SetAndObserveImageData(addVolume(scene, phantom((40, 50, 30), 3), AFFINE, "next").GetImageData())
+    segmenter.positive = False
+    calls = len(models.calls)
+    view.click(*np.add(start, (25, 15)))
+    settle(segmenter)
+    mode.close()
+    kinds = [click.positive for click in clicksOf(segmenter, liver)]
+    assert kinds == ([True, False] if changed == "nothing" else [False])
+    assert len(models.calls) == calls + 1, "one click, one prediction"
+    steps = {"nothing": 2, "a hand edit": 3, "the next frame": 1}
+    assert stepsBack(segmenter, liver) == steps[changed], "one click, one step"
+
+
+@pytest.mark.parametrize("event", ["PointAddedEvent", "PointModifiedEvent", "PointPositionDefinedEvent"])
+def test_nobody_sees_a_placed_point_without_its_kind(segmenter, liver, event):
+    points, seen = segmenter.pointsFor(liver), []
+    segmenter.positive = False
+
+    def look(*_):
+        count = points.GetNumberOfControlPoints()
+        seen.extend(PointList.isPositive(points, n) for n in range(count) if PointList.isPlaced(points, n))
+
+    tag = points.AddObserver(getattr(slicer.vtkMRMLMarkupsNode, event), look)
+    points.AddControlPointWorld(worldOf(segmenter, SPOTS[0]))
+    points.RemoveObserver(tag)
+    settle(segmenter)
+    assert seen
+    assert not any(seen)
+
+
+# Models
+
+
+def test_masks_stay_when_the_model_changes_and_undo_brings_all_back(
+    segmenter, segmentationNode, volumeNode, liver, models
+):
+    clickAt(segmenter, liver, SPOTS[0], SPOTS[2])
+    first, clicks = voxels(segmentationNode, liver), clicksOf(segmenter, liver)
+    segmenter.model = "other"
+    clickAt(segmenter, liver, SPOTS[1])
+    assert models.loaded == ["default", "other"]
+    second = voxels(segmentationNode, liver)
+    [click] = clicksOf(segmenter, liver)
+    assert np.array_equal(second, sessionMask(volumeNode, models["other"], [click], base=first)), (
+        "it starts from the mask"
+    )
+    assert "other goes on from the mask that default made" in segmenter.message
+    segmenter.undo(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), first), "at once"
+    assert same_clicks(clicksOf(segmenter, liver), clicks)
+    segmenter.redo(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), second)
+    assert models.loaded == ["default", "other"], "neither of both needs a model"
+
+
+def test_a_scene_whose_model_is_missing_keeps_its_mask(segmenter, make, segmentationNode, volumeNode, liver, models):
+    segmenter.model = "other"
+    clickAt(segmenter, liver, SPOTS[0], SPOTS[2])
+    before = voxels(segmentationNode, liver)
+    segmenter.forgetScene()
+    del models.predictors["other"]
+    later = make()
+    clickAt(later, liver, SPOTS[1])
+    [click] = clicksOf(later, liver)
+    assert np.array_equal(
+        voxels(segmentationNode, liver), sessionMask(volumeNode, models["default"], [click], base=before)
+    )
+    assert later.message == "default goes on from the mask that other made."
+    later.undo(liver)
+    settle(later)
+    assert np.array_equal(voxels(segmentationNode, liver), before)
+    later.undo(liver)
+    settle(later)
+    assert "no model 'other'" in later.message
+    assert np.array_equal(voxels(segmentationNode, liver), before), "what cannot be made again stays"
+
+
+# Neighbours
+
+
+def test_an_undo_gives_the_neighbour_its_voxels_back(segmenter, segmentationNode, volumeNode, liver, spleen):
+    drawByHand(segmentationNode, spleen, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    masks = [(voxels(segmentationNode, liver), voxels(segmentationNode, spleen))]
+    for spot in SPOTS[:3]:
+        clickAt(segmenter, liver, spot, positive=spot != SPOTS[1])
+        masks.append((voxels(segmentationNode, liver), voxels(segmentationNode, spleen)))
+        assert np.array_equal(masks[-1][0], 1 - masks[-1][1]), "each voxel belongs to one of both"
+    for mine, theirs in reversed(masks[:-1]):
+        segmenter.undo(liver)
+        assert np.array_equal(voxels(segmentationNode, liver), mine)
+        assert np.array_equal(voxels(segmentationNode, spleen), theirs)
+    for mine, theirs in masks[1:]:
+        segmenter.redo(liver)
+        assert np.array_equal(voxels(segmentationNode, liver), mine)
+        assert np.array_equal(voxels(segmentationNode, spleen), theirs)
+
+
+def test_a_dragged_point_leaves_no_voxel_to_nobody(segmenter, segmentationNode, volumeNode, liver, spleen):
+    drawByHand(segmentationNode, spleen, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    clickAt(segmenter, liver, SPOTS[0])
+    segmenter.pointsFor(liver).SetNthControlPointPositionWorld(0, worldOf(segmenter, SPOTS[3]))
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), 1 - voxels(segmentationNode, spleen))
+
+
+# Volumes and their place
+
+
+def test_clicks_inside_a_smaller_volume_are_taken_though_old_ones_lie_outside(
+    segmenter, scene, segmentationNode, liver, models
+):
+    clickAt(segmenter, liver, (5, 5, 5), SPOTS[0])
+    corner = AFFINE @ [10, 10, 8, 1]
+    affine = AFFINE.copy()
+    affine[:3, 3] = corner[:3]
+    crop = addVolume(scene, volumeFromNode(segmenter.volumeNode).array[10:, 10:, 8:], affine, "crop")
+    before = maskOfSegment(segmentationNode, liver, crop)
+    segmenter.setInput(crop, segmentationNode)
+    clickAt(segmenter, liver, (8, 9, 7))
+    assert segmenter.message == ""
+    [click] = clicksOf(segmenter, liver)
+    expected = sessionMask(crop, models["default"], [click], base=before.full((30, 40, 22)))
+    assert np.array_equal(maskOfSegment(segmentationNode, liver, crop).full((30, 40, 22)), expected)
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_a_volume_that_is_moved_between_clicks_leaves_no_stale_voxels(
+    segmenter, scene, segmentationNode, volumeNode, liver, models, pending
+):
+    clickAt(segmenter, liver, SPOTS[0])
+    if pending:
+        models["default"].gate.clear()
+        segmenter.click(liver, worldOf(segmenter, SPOTS[2]))
+    shift = np.eye(4)
+    shift[:3, 3] = AFFINE[:3, :3] @ [3, -2, 1]
+    before = maskOfSegment(segmentationNode, liver, volumeNode)
+    volumeNode.SetAndObserveTransformNodeID(linearTransform(scene, shift).GetID())
+    if not pending:
+        seen = maskOfSegment(segmentationNode, liver, volumeNode)
+        assert seen.box.begin == tuple(np.subtract(before.box.begin, (3, -2, 1))), "it stays where it is in the world"
+        clickAt(segmenter, liver, SPOTS[2])
+        [click] = clicksOf(segmenter, liver)
+        expected = sessionMask(volumeNode, models["default"], [click], base=seen.full((40, 50, 30)))
+    else:
+        models["default"].gate.set()
+        settle(segmenter)
+        expected = sessionMask(volumeNode, models["default"], clicksOf(segmenter, liver))
+        assert len(clicksOf(segmenter, liver)) == 2, "the clicks went with the volume"
+    assert np.array_equal(maskOfSegment(segmentationNode, liver, volumeNode).full((40, 50, 30)), expected)
+    while segmenter.canUndo(liver):
+        segmenter.undo(liver)
+        settle(segmenter)
+    assert not voxels(segmentationNode, liver, (60, 60, 60)).any(), "nothing is left over"
+
+
+def test_clicks_go_with_their_volume(segmenter, scene, volumeNode, segmentationNode, liver, models):
+    clickAt(segmenter, liver, SPOTS[0])
+    before, calls = clicksOf(segmenter, liver), len(models.calls)
+    transform = linearTransform(scene, make_affine((1, 1, 1), (0.3, 0.2, 0.1), (5, 6, 7)))
+    for node in (volumeNode, segmentationNode):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    assert same_clicks(clicksOf(segmenter, liver), before)
+    shown = PointList.pointListOf(segmentationNode, liver).GetNthControlPointPositionWorld(0)
+    assert np.allclose(shown, volumeToWorld(volumeNode, before[0].world)), "and are seen where it is seen"
+    clickAt(segmenter, liver, SPOTS[2])
+    assert len(clicksOf(segmenter, liver)) == 2
+    assert len(models.calls) == calls + 1
+    assert np.array_equal(
+        voxels(segmentationNode, liver), sessionMask(volumeNode, models["default"], clicksOf(segmenter, liver))
+    )
+
+
+def test_a_transform_that_flattens_the_volume_is_refused_by_name(segmenter, scene, volumeNode, liver):
+    transform = linearTransform(scene, np.diag([1.0, 0.0, 1.0, 1.0]))
+    transform.SetName("Flat")
+    volumeNode.SetAndObserveTransformNodeID(transform.GetID())
+    with pytest.raises(VolumeError, match="CT: its transform Flat flattens the volume"):
+        segmenter.pointsFor(liver)
+
+
+def test_what_needs_a_usable_volume_says_so(segmenter, scene, volumeNode, segmentationNode, liver):
+    clickAt(segmenter, liver, SPOTS[0])
+    before = voxels(segmentationNode, liver)
+    segmenter.setInput(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty"), segmentationNode)
+    for operation in (segmenter.reset, segmenter.undo, segmenter.redo):
+        segmenter.message = ""
+        operation(liver)
+        assert "Empty: this volume holds no image" in segmenter.message
+    assert not segmenter.canUndo(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), before)
+
+
+def test_a_deleted_volume_is_let_go(segmenter, scene, segmentationNode, liver):
+    images = []
+    for n in range(3):
+        volume = addVolume(scene, phantom((40, 50, 30), seed=n), AFFINE, f"CT {n}")
+        images.append(weakref.ref(volume.GetImageData()))
+        segmenter.setInput(volume, segmentationNode)
+        clickAt(segmenter, liver, SPOTS[n])
+        scene.RemoveNode(volume)
+        assert segmenter.volumeNode is None
+    del volume
+    segmenter.poll()
+    gc.collect()
+    assert [image() for image in images] == [None, None, None]
+
+
+# Quick clicks, failures, cancellation
+
+
+def test_results_are_shown_as_they_come(segmenter, segmentationNode, volumeNode, liver, models):
+    """Clicks come faster than the network: a mask is seen when it is there, not when the clicks pause."""
+    predictor, shown = models["default"], set()
+    segmenter.onChanged = lambda: shown.add(int(voxels(segmentationNode, liver).sum()))
+    predictor.gate.clear()
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    while not predictor.waiting:  # until it is under way
+        time.sleep(0.002)
+    for n in range(1, 6):
+        segmenter.click(liver, worldOf(segmenter, np.add(SPOTS[0], (n, -n, 0))))
+    predictor.gate.set()
+    settle(segmenter)
+    first, last = (sessionMask(volumeNode, predictor, clicksOf(segmenter, liver)[:count]) for count in (1, 6))
+    assert shown == {0, int(first.sum()), int(last.sum())}, "what was overtaken before it began is not made"
+    assert np.array_equal(voxels(segmentationNode, liver), last)
+
+
+def test_a_failure_takes_many_clicks_back_and_redo_brings_them_again(
+    segmenter, segmentationNode, volumeNode, liver, models
+):
+    predictor = models["default"]
+    clickAt(segmenter, liver, SPOTS[0])
+    first = voxels(segmentationNode, liver)
+    predictor.gate.clear()
+    for n in range(10):
+        segmenter.click(liver, worldOf(segmenter, np.add(SPOTS[0], (n, 0, 0))), positive=n % 3 != 2)
+    wanted = clicksOf(segmenter, liver)
+    predictor.fail = RuntimeError("the network is unreachable")
+    predictor.gate.set()
+    settle(segmenter)
+    assert "the network is unreachable 10 clicks of liver were taken back; Redo brings them again." in segmenter.message
+    assert len(clicksOf(segmenter, liver)) == 1
+    assert np.array_equal(voxels(segmentationNode, liver), first)
+    predictor.fail = None
+    for _ in range(10):
+        assert segmenter.canRedo(liver)
+        segmenter.redo(liver)
+    settle(segmenter)
+    assert same_clicks(clicksOf(segmenter, liver), wanted), "none was lost, and each has its kind"
+    assert np.array_equal(voxels(segmentationNode, liver), sessionMask(volumeNode, predictor, wanted))
+
+
+def test_cancel_loses_no_click_of_any_segment(segmenter, segmentationNode, volumeNode, liver, spleen, models):
+    predictor = models["default"]
+    predictor.gate.clear()
+    for spot in SPOTS[:3]:
+        segmenter.click(liver, worldOf(segmenter, spot))
+    segmenter.click(spleen, worldOf(segmenter, SPOTS[3]))
+    segmenter.cancel()
+    settle(segmenter)
+    assert "3 clicks of liver were taken back" in segmenter.message
+    assert "1 click of spleen was taken back; Redo brings it again." in segmenter.message
+    assert clicksOf(segmenter, liver) == clicksOf(segmenter, spleen) == ()
+    predictor.gate.set()
+    for segmentId, count in ((liver, 3), (spleen, 1)):
+        for _ in range(count):
+            segmenter.redo(segmentId)
+        settle(segmenter)
+        assert len(clicksOf(segmenter, segmentId)) == count
+        expected = sessionMask(volumeNode, predictor, clicksOf(segmenter, segmentId))
+        assert np.array_equal(voxels(segmentationNode, segmentId), expected)
+
+
+def test_a_negative_click_on_nothing_says_what_to_do(segmenter, segmentationNode, liver):
+    clickAt(segmenter, liver, SPOTS[0], positive=False)
+    assert "there is nothing yet" in segmenter.message
+    assert len(clicksOf(segmenter, liver)) == 1, "it counts as soon as there is something"
+
+
+# Scenes
+
+
+def reopened(scene, segmenter, tmp_path, names=("CT", "Segmentation")):
+    """Save the scene, close it, open it again, and go on in it."""
+    file = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(file)
+    scene.Clear(0)
+    assert scene.ReadFromMRB(file)
+    volumeNode, segmentationNode = (slicer.util.getNode(name) for name in names)
+    segmenter.setInput(volumeNode, segmentationNode)
+    return volumeNode, segmentationNode
+
+
+def test_a_reopened_scene_undoes_and_redoes_everything(segmenter, scene, segmentationNode, volumeNode, liver, tmp_path):
+    """Clicks, a moved point, a hand edit, a reset, and what was undone: all of it is there tomorrow."""
+    segmenter.model = "other"
+    masks = [voxels(segmentationNode, liver)]
+
+    def remember():
+        settle(segmenter)
+        masks.append(voxels(segmentationNode, liver))
+
+    clickAt(segmenter, liver, SPOTS[0])
+    remember()
+    segmenter.pointsFor(liver).SetNthControlPointPositionWorld(0, worldOf(segmenter, SPOTS[3]))
+    remember()
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    remember()
+    clickAt(segmenter, liver, SPOTS[2], positive=False)
+    remember()
+    segmenter.reset(liver)
+    remember()
+    segmenter.model = "default"
+    clickAt(segmenter, liver, SPOTS[1])
+    remember()
+    for _ in range(2):
+        segmenter.undo(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), masks[4])
+    volumeNode, segmentationNode = reopened(scene, segmenter, tmp_path)
+    assert segmenter.canUndo(liver), "before anything is pressed"
+    assert segmenter.canRedo(liver)
+    for expected in masks[5:]:
+        segmenter.redo(liver)
+        settle(segmenter)
+        assert np.array_equal(voxels(segmentationNode, liver), expected)
+    assert not segmenter.canRedo(liver)
+    for expected in reversed(masks[:-1]):
+        segmenter.undo(liver)
+        settle(segmenter)
+        assert np.array_equal(voxels(segmentationNode, liver), expected)
+    assert not segmenter.canUndo(liver)
+
+
+def test_a_scene_saved_while_clicks_wait_keeps_them(
+    segmenter, scene, segmentationNode, volumeNode, liver, models, tmp_path
+):
+    clickAt(segmenter, liver, SPOTS[0])
+    models["default"].gate.clear()
+    segmenter.click(liver, worldOf(segmenter, SPOTS[2]))
+    wanted = clicksOf(segmenter, liver)
+    volumeNode, segmentationNode = reopened(scene, segmenter, tmp_path)
+    models["default"].gate.set()
+    segmenter.redo(liver)
+    settle(segmenter)
+    assert same_clicks(clicksOf(segmenter, liver), wanted)
+    assert np.array_equal(voxels(segmentationNode, liver), sessionMask(volumeNode, models["default"], wanted))
+
+
+def test_a_scene_swapped_during_a_prediction_does_not_get_the_other_scenes_mask(
+    segmenter, scene, segmentationNode, volumeNode, liver, models
+):
+    """Nodes of the next scene have the same ids; no panel tells the segmenter that the scene was closed."""
+    models["default"].gate.clear()
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    scene.Clear(0)
+    volumeNode = addVolume(scene, phantom((40, 50, 30)), AFFINE)
+    segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    again = segmentationNode.GetSegmentation().AddEmptySegment("liver", "liver")
+    segmenter.setInput(volumeNode, segmentationNode)
+    segmenter.pointsFor(again)
+    models["default"].gate.set()
+    settle(segmenter)
+    assert not voxels(segmentationNode, again).any()
+    assert clicksOf(segmenter, again) == ()
+
+
+def test_a_damaged_record_is_like_a_segment_drawn_by_hand(segmenter, make, segmentationNode, volumeNode, liver, models):
+    clickAt(segmenter, liver, SPOTS[0])
+    before = voxels(segmentationNode, liver)
+    segmenter.forgetScene()
+    points = PointList.pointListOf(segmentationNode, liver)
+    for damaged in (
+        '{"version":1,"states":[]}',
+        '{"version":1}',
+        "{",
+        '{"version":7}',
+        '{"version":1,"states":[[9,[[1,2]],0]]}',
+    ):
+        points.SetAttribute(SceneRecord.TIMELINE_ATTRIBUTE, damaged)
+        later = make()
+        later.pointsFor(liver)
+        assert not later.canUndo(liver)
+        assert np.array_equal(voxels(segmentationNode, liver), before)
+        later.forgetScene()
+
+
+# What goes away
+
+
+def test_a_segment_removed_elsewhere_takes_its_points_and_starting_masks_along(
+    segmenter, segmentationNode, volumeNode, liver, spleen
+):
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    clickAt(segmenter, liver, SPOTS[0])
+    clickAt(segmenter, spleen, SPOTS[2])
+    segmentationNode.GetSegmentation().RemoveSegment(liver)
+    assert [points.GetAttribute(PointList.SEGMENT_ATTRIBUTE) for points in PointList.pointLists()] == [spleen]
+    store = segmentationNode.GetNodeReference(SceneRecord.ROLE)
+    assert store.GetSegmentation().GetNumberOfSegments() == 0
+
+
+def test_a_point_list_follows_the_name_of_its_segment(segmenter, segmentationNode, liver):
+    points = segmenter.pointsFor(liver)
+    assert points.GetName() == "liver clicks"
+    segmentationNode.GetSegmentation().GetSegment(liver).SetName("Left lobe")
+    assert points.GetName() == "Left lobe clicks"
+
+
+def test_nothing_is_observed_any_more_after_the_scene_was_left(segmenter, scene, segmentationNode, volumeNode, liver):
+    clickAt(segmenter, liver, SPOTS[0])
+    points = segmenter.pointsFor(liver)
+    segmenter.forgetScene()
+    told = []
+    segmenter.onChanged = lambda: told.append(1)
+    points.AddControlPointWorld((0, 0, 0))
+    segmentationNode.GetSegmentation().GetSegment(liver).SetName("other")
+    with contextlib.suppress(AttributeError):
+        scene.RemoveNode(volumeNode)
+    assert points.GetName() == "liver clicks"
+    assert not told
