@@ -8,7 +8,8 @@ Which patch a prompt goes to is decided by the prompts alone:
 - A click in the inner part of the current patch goes to it: at least `MARGIN` samples from those of its faces that lie
   inside the volume.
 - Any other click goes to an earlier patch that has it in its inner part, or opens a new one round it. The object as it
-  stands is carried in as mask prompt, and the new result is laid over the old one as `compositing.py` describes.
+  stands is carried in as mask prompt, and the new result is laid over the old one as `compositing.py` describes. A
+  model that takes all clicks is also told of the earlier ones that lie in this patch.
 
 Consecutive clicks of one patch are a stage. All results are kept by the chain of stages that led to them, so replaying
 known prompts asks the network nothing.
@@ -17,7 +18,7 @@ known prompts asks the network nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,11 +46,13 @@ class Stage:
         window: the patch's box of the lattice.
         clicks: in voxels of the patch.
         box: before the clicks, in voxels of the patch; or None.
+        earlier: clicks of earlier stages that lie in this patch too, for models that take all clicks.
     """
 
     window: Box
     clicks: tuple[PatchClick, ...]
     box: PatchBox | None = None
+    earlier: tuple[PatchClick, ...] = ()
 
 
 Chain = tuple[str | Stage | None, ...]
@@ -95,7 +98,7 @@ class PatchInferer:
                     patch = self._patch(stage.window)
                     shape = self._predictor.preset.low_res_shape
                     initial = mask_prompt(self._lattice, stage.window, shape, layers, state.base) if soft else None
-                prompts = PatchPrompts(stage.clicks, stage.box, initial)
+                prompts = PatchPrompts(stage.clicks, stage.box, initial, stage.earlier)
                 prediction = self._predictor.predict(patch, prompts, cancellation)
                 for name, value in prediction.seconds.items():
                     seconds[name] = seconds.get(name, 0.0) + value
@@ -107,21 +110,28 @@ class PatchInferer:
         return mask, seconds
 
     def _stages(self, state: PromptState) -> list[Stage]:
-        stages: list[tuple[Box, list[PatchClick]]] = []
+        stages: list[Stage] = []
         shape = self._predictor.preset.patch_shape
-        box = None
         if state.box is not None:
-            stages.append((self._lattice.window_at(state.box.middle, shape), []))
-            box = self._in_window(state.box, stages[0][0])
+            window = self._lattice.window_at(state.box.middle, shape)
+            stages.append(Stage(window, (), self._in_window(state.box, window)))
+        done: list[tuple[Index3, bool]] = []
         for click in in_effect(state):
             sample = self._lattice.nearest(click.world)
-            window = stages[-1][0] if stages else None
-            if window is None or not self._is_inner(window, sample):
-                earlier = (w for w, _ in stages if self._is_inner(w, sample))
-                stages.append((next(earlier, None) or self._lattice.window_at(click.world, shape), []))
-            x, y, z = (float(s - b) for s, b in zip(sample, stages[-1][0].begin, strict=True))
-            stages[-1][1].append(PatchClick((x, y, z), click.positive))
-        return [Stage(window, tuple(clicks), None if n else box) for n, (window, clicks) in enumerate(stages)]
+            if not stages or not self._is_inner(stages[-1].window, sample):
+                known = (stage.window for stage in stages if self._is_inner(stage.window, sample))
+                window = next(known, None) or self._lattice.window_at(click.world, shape)
+                stages.append(Stage(window, (), None, self._clicks_in(window, done)))
+            done.append((sample, click.positive))
+            stages[-1] = replace(stages[-1], clicks=(*stages[-1].clicks, _in_patch(stages[-1].window, *done[-1])))
+        return stages
+
+    def _clicks_in(self, window: Box, done: Sequence[tuple[Index3, bool]]) -> tuple[PatchClick, ...]:
+        """Clicks so far that lie in a window that another stage begins with, where the model wants to know."""
+        if not self._predictor.capabilities.all_clicks:
+            return ()
+        inside = (d for d in done if all(b <= s < e for s, b, e in zip(d[0], window.begin, window.end, strict=True)))
+        return tuple(_in_patch(window, sample, positive) for sample, positive in inside)
 
     def _in_window(self, box: BoxPrompt, window: Box) -> PatchBox:
         samples = np.rint(self._lattice.grid.to_index(box.corners)) - window.begin
@@ -152,3 +162,8 @@ class PatchInferer:
             if mask is not None:
                 self._masks.put(chain, mask)
         return mask
+
+
+def _in_patch(window: Box, sample: Index3, positive: bool) -> PatchClick:
+    x, y, z = (float(s - b) for s, b in zip(sample, window.begin, strict=True))
+    return PatchClick((x, y, z), positive)

@@ -70,6 +70,8 @@ class PatchPrompts:
         clicks: in the order in which they were made; any sequence is taken, a tuple is kept.
         box: round the object, applied before the clicks; or None.
         mask_prompt: logits fed to the first pass, shape preset.low_res_shape, float32; None for a new object.
+        earlier: clicks on the object that were answered in other patches and lie in this one too. Models that take all
+            clicks (`Capabilities.all_clicks`) see them at every pass, without a pass of their own; others never.
 
     What a further kind of prompt needs becomes a field here, and a key of `wire.messages.prompts_to_json`.
 
@@ -80,9 +82,11 @@ class PatchPrompts:
     clicks: Sequence[PatchClick] = ()
     box: PatchBox | None = None
     mask_prompt: Float32 | None = None
+    earlier: Sequence[PatchClick] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clicks", tuple(self.clicks))
+        object.__setattr__(self, "earlier", tuple(self.earlier))
 
     @property
     def in_order(self) -> tuple[Prompt, ...]:

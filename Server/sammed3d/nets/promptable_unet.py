@@ -60,6 +60,7 @@ class PromptableUNet(nn.Module):
     sees_all_clicks = True
     starts_without_mask = False
     scores_are_trained = False
+    first_passes = 2  # the second sees what the first found, and fills it
 
     def __init__(self, config: PromptableUNetConfig | None = None) -> None:
         super().__init__()
@@ -125,7 +126,7 @@ class _ImageEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(*[_Residual(w) for _ in range(d)]) for w, d in zip(widths, config.depths, strict=True)
         )
-        self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(_Pointwise(b, a) for a, b in pairwise(widths))
         self.merge = nn.ModuleList(_Residual(w, convolutions=1) for w in widths[:-1])
 
     def forward(self, patch: Tensor, between_layers: Callable[[], None] | None) -> list[Tensor]:
@@ -162,12 +163,12 @@ class _MaskDecoder(nn.Module):
             given = (2 + w + prompts + 6 if level == 0 else w + 2 if level == 1 else w) + (
                 inner[level - 1] if level else 0
             )
-            self.entry.append(nn.Conv3d(given, n, 1))
+            self.entry.append(_Pointwise(given, n))
         self.blocks = nn.ModuleList(_Residual(n) if level else nn.Identity() for level, n in enumerate(inner))
         self.down = nn.ModuleList(nn.Conv3d(n, n, 2, stride=2) for n in inner[:-1])
-        self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(inner))
+        self.up = nn.ModuleList(_Pointwise(b, a) for a, b in pairwise(inner))
         self.merge = nn.ModuleList(_Residual(n, convolutions=1) for n in inner[:-1])
-        self.logits = nn.Conv3d(inner[0], 1, 1)
+        self.logits = _Pointwise(inner[0], 1)
 
     def forward(self, levels: Sequence[Tensor], coords: Tensor, labels: Tensor, low_res: Tensor | None) -> Tensor:
         edge = levels[0].shape[-1]
@@ -197,6 +198,17 @@ class _MaskDecoder(nn.Module):
             x = self.merge[level](skips[level] + coarse)
         result: Tensor = self.logits(x)
         return result.contiguous()
+
+
+class _Pointwise(nn.Conv3d):
+    """A convolution of one voxel, as a matrix product: several times quicker than torch's own on a CPU."""
+
+    def __init__(self, given: int, made: int) -> None:
+        super().__init__(given, made, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = functional.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias)
+        return result.movedim(-1, 1)
 
 
 class _Residual(nn.Module):

@@ -35,6 +35,7 @@ class Slicewise(nn.Module):
     sees_all_clicks = True
     starts_without_mask = True
     scores_are_trained = True
+    first_passes = 1
 
     def __init__(self, network: Network2d) -> None:
         super().__init__()

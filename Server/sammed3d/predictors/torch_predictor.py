@@ -21,8 +21,8 @@ from sammed3d.predictors.device import Precision, choose_device, choose_precisio
 from sammed3d.predictors.tensor_cache import TensorCache
 
 MIB = 2**20
-Key = tuple[str, str, tuple[Prompt, ...]]
-"""Digests of the patch and of the mask prompt, and the prompts in order: what an answer depends on."""
+Key = tuple[str, str, tuple[PatchClick, ...], tuple[Prompt, ...]]
+"""Digests of the patch and of the mask prompt, earlier clicks, and the prompts in order: what an answer depends on."""
 SCORES = 2**16
 """How many of a model's scores are kept."""
 
@@ -34,11 +34,13 @@ class Network(Protocol):
         sees_all_clicks: whether a decoder pass takes all prompts so far, or the newest alone as SAM-Med3D was trained.
         starts_without_mask: whether the first pass takes no mask prompt, or one of zeros as SAM-Med3D was trained.
         scores_are_trained: whether the scores that it gives with its logits mean anything.
+        first_passes: how many passes answer the first prompt of a new object, each fed the logits of the one before.
     """
 
     sees_all_clicks: bool
     starts_without_mask: bool
     scores_are_trained: bool
+    first_passes: int
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor: ...
 
@@ -138,10 +140,11 @@ class TorchPredictor:
         """Apply a box and clicks in order; see `Predictor.predict`."""
         prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
-        key = patch.digest, prompts.mask_digest, prompts.in_order
+        earlier = tuple(prompts.earlier) if self.capabilities.all_clicks else ()
+        key = patch.digest, prompts.mask_digest, earlier, prompts.in_order
         with self._lock, torch.inference_mode(), self._autocast():
             seconds: dict[str, float] = {}
-            known, low_res = self._longest_known_prefix(*key)
+            known, low_res = self._longest_known_prefix(key)
             if known < len(prompts.in_order):
                 embedding = self._embed(patch, cancellation, seconds)
                 begin = time.perf_counter()
@@ -193,21 +196,23 @@ class TorchPredictor:
         self, embedding: Tensor, key: Key, known: int, fed_back: Tensor | None, cancellation: Cancellation
     ) -> Tensor:
         """Run the decoder for each prompt whose answer is not known; returns the last logits."""
-        digest, start, prompts = key
+        digest, start, earlier, prompts = key
         low_res = torch.empty(0)
         for count in range(known + 1, len(prompts) + 1):
-            cancellation.enter("decode")
-            seen = prompts[:count] if self.capabilities.all_clicks else prompts[count - 1 : count]
-            low_res, scores = self._decode(embedding, seen, fed_back)
-            fed_back = low_res
-            self._logits.put((digest, start, prompts[:count]), low_res)
+            seen = (*earlier, *prompts[:count]) if self.capabilities.all_clicks else prompts[count - 1 : count]
+            for _ in range(self._network.first_passes if count == 1 and not start else 1):
+                cancellation.enter("decode")
+                low_res, scores = self._decode(embedding, seen, fed_back)
+                fed_back = low_res
+            self._logits.put((digest, start, earlier, prompts[:count]), low_res)
             if self.capabilities.scores:
-                self._scores.put((digest, start, prompts[:count]), float(scores[0, 0]))
+                self._scores.put((digest, start, earlier, prompts[:count]), float(scores[0, 0]))
         return low_res
 
-    def _longest_known_prefix(self, digest: str, start: str, prompts: tuple[Prompt, ...]) -> tuple[int, Tensor]:
+    def _longest_known_prefix(self, key: Key) -> tuple[int, Tensor]:
+        digest, start, earlier, prompts = key
         for count in range(len(prompts), 0, -1):
-            low_res = self._logits.get((digest, start, prompts[:count]))
+            low_res = self._logits.get((digest, start, earlier, prompts[:count]))
             if low_res is not None:
                 return count, low_res
         return 0, torch.empty(0)

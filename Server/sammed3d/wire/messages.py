@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from sammed3d.errors import SAMMed3DError
@@ -42,7 +42,7 @@ CANCELLED = 499
 
 MAX_CLICKS = 1024
 _LENGTH = struct.Struct("<I")
-_KINDS = frozenset({"clicks", "box"})
+_KINDS = frozenset({"clicks", "box", "earlier"})
 _ANYWHERE = (4096, 4096, 4096)
 
 
@@ -110,16 +110,18 @@ class Question:
         limits = _ANYWHERE if preset is None else preset.patch_shape
         mask_prompt = unpack(rest, preset.low_res_shape) if len(rest) and preset is not None else None
         prompts = prompts_from_json(head.get("prompts"), limits)
-        prompts = PatchPrompts(prompts.clicks, prompts.box, mask_prompt)
+        prompts = replace(prompts, mask_prompt=mask_prompt)
         prompts.check(preset or Preset(boxes=True))
         return cls(model, request, prompts, _turn_of(head))
 
 
 def prompts_to_json(prompts: PatchPrompts) -> dict[str, Any]:
     """Write prompts, but for the mask prompt: kinds that are not there are left out."""
-    found: dict[str, Any] = {"clicks": [[*click.voxel, click.positive] for click in prompts.clicks]}
+    found: dict[str, Any] = {"clicks": _clicks_to_json(prompts.clicks)}
     if prompts.box is not None:
         found["box"] = [*prompts.box.begin, *prompts.box.end]
+    if prompts.earlier:
+        found["earlier"] = _clicks_to_json(prompts.earlier)
     return found
 
 
@@ -138,10 +140,8 @@ def prompts_from_json(found: Any, limits: tuple[int, int, int]) -> PatchPrompts:
     unknown = sorted(set(found) - _KINDS)
     if unknown:
         raise WireError(f"Prompts of the kind {unknown[0][:32]!r} are not known here. Update the older of the two.")
-    clicks = found.get("clicks", [])
-    if not isinstance(clicks, list) or len(clicks) > MAX_CLICKS:
-        raise WireError(f"A prediction needs a list of clicks, at most {MAX_CLICKS}.")
-    return PatchPrompts([_click(click, limits) for click in clicks], _box(found.get("box"), limits))
+    clicks, earlier = (_clicks(found.get(kind, []), limits) for kind in ("clicks", "earlier"))
+    return PatchPrompts(clicks, _box(found.get("box"), limits), earlier=earlier)
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,16 @@ def _turn_of(head: dict[str, Any]) -> Turn | None:
     if not isinstance(session, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", session) or type(number) is not int:
         raise WireError("A session is letters and digits, its turn a whole number.")
     return Turn(session, number)
+
+
+def _clicks_to_json(clicks: Sequence[PatchClick]) -> list[list[float | bool]]:
+    return [[*click.voxel, click.positive] for click in clicks]
+
+
+def _clicks(found: Any, limits: tuple[int, int, int]) -> list[PatchClick]:
+    if not isinstance(found, list) or len(found) > MAX_CLICKS:
+        raise WireError(f"A prediction needs a list of clicks, at most {MAX_CLICKS}.")
+    return [_click(click, limits) for click in found]
 
 
 def _click(click: Any, limits: tuple[int, int, int]) -> PatchClick:

@@ -19,7 +19,7 @@ from sammed3d.core.prompts import Click
 from sammed3d.errors import PredictionCancelled, PromptError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import MARGIN
-from sammed3d.inference.predictor import Cancellation
+from sammed3d.inference.predictor import Cancellation, Capabilities
 from sammed3d.inference.session import Session
 
 CENTRE = (60.0, 75.0, 45.0)  # of small_volume()
@@ -343,6 +343,31 @@ def test_a_click_in_the_inner_part_stays_and_one_near_the_face_opens_a_patch():
     session.click((90.0, 90.0, 250.0))
     assert predictor.calls[-1][0] == window
     assert predictor.calls[-1][2] is not None
+
+
+def test_a_model_that_takes_all_clicks_is_told_of_earlier_ones_that_lie_in_a_further_patch():
+    class Listening(ThresholdPredictor):
+        def __init__(self, all_clicks):
+            super().__init__()
+            self.capabilities = Capabilities(all_clicks=all_clicks)
+            self.told = []
+
+        def predict(self, patch, prompts, cancellation=None):
+            self.told.append([(c.voxel[2] + patch.window.begin[2], c.positive) for c in prompts.earlier])
+            return super().predict(patch, prompts, cancellation)
+
+    predictor, other = Listening(True), Listening(False)
+    for each in (predictor, other):
+        session = Session(long_volume(), each)
+        session.click((90.0, 90.0, 300.0))
+        session.click((90.0, 90.0, 240.0), positive=False)
+        session.click((90.0, 90.0, 385.0))  # a further patch, in which the first click lies and the second does not
+        session.click((90.0, 90.0, 250.0))  # back in the first patch
+        session.click((90.0, 90.0, 260.0))
+    lattice = session._replay._lattice
+    first, second, third = ((lattice.nearest((90.0, 90.0, s))[2], s != 240.0) for s in (300.0, 240.0, 385.0))
+    assert predictor.told == [[], [], [first], [first, second, third], [first, second, third]]
+    assert not any(other.told)
 
 
 def test_at_the_end_of_the_volume_no_further_patch_is_opened(predictor, session):

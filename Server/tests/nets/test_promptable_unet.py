@@ -1,5 +1,6 @@
 """The small convolutional network of the default model."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
-from sammed3d.nets.promptable_unet import PromptableUNetConfig
+from sammed3d.nets.promptable_unet import PromptableUNetConfig, _Pointwise
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
@@ -114,20 +115,67 @@ def test_it_travels_as_a_checkpoint_with_its_sizes_and_preset(network, tmp_path)
     assert predictor.preset == PRESET
 
 
-def test_every_pass_sees_all_clicks_so_far():
-    seen = []
+class Watched(nets.PromptableUNet):
+    """Notes for each pass how many clicks it sees, and whether logits are fed back."""
 
-    class Watched(nets.PromptableUNet):
-        def decode(self, embedding, coords, labels, low_res, *, boxes=None):
-            seen.append(coords.shape[1])
-            return super().decode(embedding, coords, labels, low_res)
+    def __init__(self):
+        super().__init__(PromptableUNetConfig().with_sizes(SIZES))
+        self.seen = []
 
+    def decode(self, embedding, coords, labels, low_res, *, boxes=None):
+        self.seen.append((coords.shape[1], bool(low_res.any())))
+        return super().decode(embedding, coords, labels, low_res)
+
+
+@pytest.fixture
+def watched():
+    return TorchPredictor(Watched(), PRESET, device="cpu")
+
+
+@pytest.fixture
+def patch():
     volume = small_volume()
     lattice = Lattice(volume.grid, PRESET.spacing)
-    patch = cut_patch(volume, lattice, lattice.window_at((60, 75, 45), PRESET.patch_shape), PRESET)
-    predictor = TorchPredictor(Watched(PromptableUNetConfig().with_sizes(SIZES)), PRESET, device="cpu")
-    predictor.predict(patch, PatchPrompts([PatchClick((3.0, 4.0, float(n)), True) for n in range(3)]))
-    assert seen == [1, 2, 3]
+    return cut_patch(volume, lattice, lattice.window_at((60, 75, 45), PRESET.patch_shape), PRESET)
+
+
+EARLIER = [PatchClick((20.0, 20.0, 20.0), False)]
+CLICKS = [PatchClick((3.0, 4.0, float(n)), True) for n in range(3)]
+
+
+def test_the_first_click_is_answered_twice_and_every_pass_sees_all_clicks_so_far(watched, patch):
+    watched.predict(patch, PatchPrompts(CLICKS))
+    assert watched._network.seen == [(1, False), (1, True), (2, True), (3, True)]
+
+
+def test_one_click_after_another_gives_what_all_at_once_give(watched, patch):
+    alone = TorchPredictor(watched._network, PRESET, device="cpu")
+    stepwise = [watched.predict(patch, PatchPrompts(CLICKS[:n])).low_res for n in (1, 2, 3)]
+    assert np.array_equal(alone.predict(patch, PatchPrompts(CLICKS)).low_res, stepwise[-1])
+    assert len(watched._network.seen) == 8
+
+
+def test_earlier_clicks_are_seen_at_every_pass_and_have_none_of_their_own(watched, patch):
+    mask = np.full(PRESET.low_res_shape, -6.9, np.float32)
+    told = watched.predict(patch, PatchPrompts(CLICKS[1:], mask_prompt=mask, earlier=EARLIER)).low_res
+    assert watched._network.seen == [(2, True), (3, True)], "a mask prompt is answered once"
+    untold = watched.predict(patch, PatchPrompts(CLICKS[1:], mask_prompt=mask)).low_res
+    assert watched._network.seen[2:] == [(1, True), (2, True)], "another question, so not from the cache"
+    assert not np.array_equal(told, untold)
+
+
+def test_a_model_that_takes_the_newest_click_alone_is_shown_no_earlier_ones(patch):
+    predictor = TorchPredictor(Watched(), PRESET, device="cpu", all_clicks=False)
+    plain = predictor.predict(patch, PatchPrompts(CLICKS[1:])).low_res
+    assert np.array_equal(predictor.predict(patch, PatchPrompts(CLICKS[1:], earlier=EARLIER)).low_res, plain)
+    assert predictor._network.seen == [(1, False), (1, True), (1, True)]
+
+
+def test_a_convolution_of_one_voxel_is_the_convolution_it_stands_for():
+    layer = _Pointwise(5, 3)
+    x = torch.randn(2, 5, 4, 6, 7)
+    plain = torch.nn.functional.conv3d(x, layer.weight, layer.bias)
+    assert torch.allclose(layer(x), plain, atol=1e-5)
 
 
 def test_unknown_sizes_are_refused():

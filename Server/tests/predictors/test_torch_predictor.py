@@ -30,6 +30,7 @@ class Counting:
         self.sees_all_clicks = network.sees_all_clicks
         self.starts_without_mask = network.starts_without_mask
         self.scores_are_trained = network.scores_are_trained
+        self.first_passes = network.first_passes
         self.encodes = self.decodes = self.layers = 0
         self.on_layer = lambda: None
 

@@ -19,6 +19,7 @@ PROMPTS = PatchPrompts(
     [PatchClick((1.0, 2.0, 3.0), True), PatchClick((4.0, 5.0, 6.0), False)],
     PatchBox((0.0, 1.0, 2.0), (8.0, 9.0, 16.0)),
     MASK,
+    [PatchClick((7.0, 8.0, 9.0), False)],
 )
 
 
@@ -28,6 +29,7 @@ def test_a_question_survives_with_all_its_prompts():
     assert (found.model, found.request, found.turn) == ("default", "a1", Turn("s-1", 7))
     assert found.prompts.in_order == PROMPTS.in_order
     assert found.prompts.box == PROMPTS.box
+    assert found.prompts.earlier == PROMPTS.earlier
     assert np.array_equal(found.prompts.mask_prompt, MASK)
     assert found.prompts.mask_digest == PROMPTS.mask_digest != PatchPrompts(PROMPTS.clicks).mask_digest
 

@@ -74,6 +74,7 @@ def export_onnx(
         "preset": preset.to_json(),
         "dimensions": 2 if isinstance(network, Slicewise) else 3,
         "sees_all_clicks": network.sees_all_clicks,
+        "first_passes": network.first_passes,
         "runnable": not (options.preprocess or options.single_mask),
     }
     try:

@@ -22,16 +22,16 @@ class OnnxNetwork(nn.Module):
 
     Args:
         encoder, decoder: sessions of onnxruntime.
-        sees_all_clicks: see `local.Network`.
+        sees_all_clicks, first_passes: see `torch_predictor.Network`.
     """
 
     starts_without_mask = False
     scores_are_trained = False
 
-    def __init__(self, encoder: Any, decoder: Any, sees_all_clicks: bool) -> None:
+    def __init__(self, encoder: Any, decoder: Any, sees_all_clicks: bool, first_passes: int) -> None:
         super().__init__()
         self._encoder, self._decoder = encoder, decoder
-        self.sees_all_clicks = sees_all_clicks
+        self.sees_all_clicks, self.first_passes = sees_all_clicks, first_passes
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding; `between_layers` can stop it before it starts only."""
@@ -123,9 +123,8 @@ def load_exported(folder: Path) -> tuple[OnnxNetwork | Slicewise, Preset, str]:
     try:
         about = json.loads((folder / MODEL).read_text(encoding="utf-8"))
         name, preset = str(about["name"]), Preset.from_json(about["preset"])
-        dimensions, all_clicks, runnable = (
-            about.get(key, usual) for key, usual in (("dimensions", 3), ("sees_all_clicks", False), ("runnable", True))
-        )
+        dimensions, runnable = about.get("dimensions", 3), about.get("runnable", True)
+        all_clicks, first_passes = bool(about.get("sees_all_clicks", False)), int(about.get("first_passes", 1))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         encoder, decoder = (
@@ -140,7 +139,7 @@ def load_exported(folder: Path) -> tuple[OnnxNetwork | Slicewise, Preset, str]:
         raise ModelError(f"{folder.name}: exported for other programs. Export it without preprocessing, all masks.")
     if dimensions == 2:
         return Slicewise(OnnxSamMed2d(encoder, decoder)), preset, name
-    return OnnxNetwork(encoder, decoder, bool(all_clicks)), preset, name
+    return OnnxNetwork(encoder, decoder, all_clicks, first_passes), preset, name
 
 
 def _run(session: Any, **inputs: Tensor) -> list[Tensor]:
