@@ -116,14 +116,14 @@ def overhead() -> None:
     server, here, patches = Server(worker), Instant(), ct_patches(8)
     remote = RemotePredictor(server.url)
     sent: list[int] = []
-    original = remote._session.request
+    original = remote._transport.session.request
 
     def counted(method, url, **options):
         response = original(method, url, **options)
         sent.append(len(options.get("data") or b"") + len(response.content))
         return response
 
-    remote._session.request = counted
+    remote._transport.session.request = counted
     try:
         fresh = iter(patches)
         new = seconds(lambda: remote.predict(next(fresh), clicks(1)), repeats=5)

@@ -40,6 +40,9 @@ PREDICTION = "/v1/predictions/{request_id}"
 CANCELLED = 499
 """Status of a prediction that its client cancelled."""
 
+SIGN = bytes(4)
+"""A sign of life before an answer: the length of a head that is not there."""
+SIGN_SECONDS = 5.0
 MAX_CLICKS = 1024
 _LENGTH = struct.Struct("<I")
 _KINDS = frozenset({"clicks", "box", "earlier"})
@@ -68,12 +71,14 @@ class Question:
         request: id of the question, letters and digits, by which it can be cancelled.
         prompts: in voxels of the patch.
         turn: its place among the client's questions; None where all of them count.
+        signs: whether the server shall send a sign of life (`SIGN`) every `SIGN_SECONDS` while it computes.
     """
 
     model: str
     request: str
     prompts: PatchPrompts
     turn: Turn | None = None
+    signs: bool = False
 
     def to_bytes(self) -> bytes:
         """Write the message."""
@@ -81,6 +86,7 @@ class Question:
             "model": self.model,
             "request": self.request,
             "prompts": prompts_to_json(self.prompts),
+            **({"signs": True} if self.signs else {}),
             **({} if self.turn is None else {"session": self.turn.session, "turn": self.turn.number}),
         }
         mask_prompt = self.prompts.mask_prompt
@@ -112,7 +118,7 @@ class Question:
         prompts = prompts_from_json(head.get("prompts"), limits)
         prompts = replace(prompts, mask_prompt=mask_prompt)
         prompts.check(preset or Preset(boxes=True))
-        return cls(model, request, prompts, _turn_of(head))
+        return cls(model, request, prompts, _turn_of(head), head.get("signs") is True)
 
 
 def prompts_to_json(prompts: PatchPrompts) -> dict[str, Any]:
@@ -193,13 +199,30 @@ def info_to_json(models: list[ModelInfo], max_body: int) -> dict[str, Any]:
     return {"protocol": PROTOCOL, "models": [model.to_json() for model in models], "limits": limits}
 
 
+class RefusalError(SAMMed3DError):
+    """What a server says after signs of life where there is no answer, since the status has been sent by then.
+
+    Attributes:
+        status: of HTTP, which it would have been.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+def refusal_to_bytes(status: int, detail: str) -> bytes:
+    """Write why there is no answer."""
+    return join({"refused": {"status": status, "detail": detail}})
+
+
 def answer_to_bytes(prediction: Prediction) -> bytes:
     """Write a prediction."""
     return join({"score": prediction.score, "seconds": dict(prediction.seconds)}, pack(prediction.low_res))
 
 
 def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction:
-    """Read a prediction.
+    """Read a prediction; signs of life before it are skipped.
 
     Args:
         message: what came.
@@ -207,8 +230,14 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction
 
     Raises:
         WireError: it is no such message.
+        RefusalError: it says why there is no prediction.
     """
-    head, body = split(message)
+    begin = 0
+    while message[begin : begin + len(SIGN)] == SIGN:
+        begin += len(SIGN)
+    head, body = split(message[begin:] if begin else message)
+    if isinstance(refused := head.get("refused"), dict):
+        raise RefusalError(int(refused.get("status", 500)), str(refused.get("detail", "")))
     low_res = unpack(body, shape).copy()
     try:
         seconds = {str(name): float(value) for name, value in head["seconds"].items()}

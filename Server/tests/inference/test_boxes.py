@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import requests
 
 from helpers import small_volume
 from networks import TINY_PRESET, TINY_SIZES, filled
@@ -71,17 +72,15 @@ def test_2d_models_and_boxes_give_the_same_answers_as_here(tiny_checkpoint_2d):
 @pytest.mark.parametrize("box", [[0, 0, 0, 9, 9], [0, 0, 0, 9, 9, 65], [-1, 0, 0, 9, 9, 9], [0, 0, 0, 9, 9, "9"], {}])
 def test_boxes_that_are_none_are_refused(tiny_network, box):
     with serving(TorchPredictor(tiny_network, replace(TINY_PRESET, boxes=True), device="cpu")) as server:
-        remote = RemotePredictor(server.url)
         body = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "box": box}})
-        response = remote._session.post(server.url + messages.PREDICTIONS.format(digest="0" * 64), data=body)
+        response = requests.post(server.url + messages.PREDICTIONS.format(digest="0" * 64), data=body, timeout=10)
         assert response.status_code == 422
         assert "A box is" in response.json()["detail"]
 
 
 def test_a_box_for_a_model_that_knows_none_is_refused_by_the_server(tiny_network):
     with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
-        remote = RemotePredictor(server.url)
         body = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "box": [0, 0, 0, 9, 9, 9]}})
-        response = remote._session.post(server.url + messages.PREDICTIONS.format(digest="0" * 64), data=body)
+        response = requests.post(server.url + messages.PREDICTIONS.format(digest="0" * 64), data=body, timeout=10)
         assert response.status_code == 422
         assert "does not know boxes" in response.json()["detail"]

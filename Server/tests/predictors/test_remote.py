@@ -78,8 +78,8 @@ def test_a_patch_travels_once(tiny_network):
     with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
         remote = RemotePredictor(server.url)
         sent = []
-        original = remote._session.request
-        remote._session.request = lambda method, url, **k: (
+        original = remote._transport.session.request
+        remote._transport.session.request = lambda method, url, **k: (
             sent.append((method, len(k.get("data") or b""))),
             original(method, url, **k),
         )[1]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
@@ -91,7 +93,28 @@ async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -
     running = await run_in_threadpool(engine.predict, request.scope["user"], digest, question)
     if running is None:
         return _missing(request, "This patch is not here (any more). Upload it again.", messages.MISSING_PATCH)
-    return Response(messages.answer_to_bytes(await _wait(running, request)), media_type=BINARY)
+    work = asyncio.ensure_future(_wait(running, request))
+    work.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also where nobody waits any more
+    if question.signs:
+        await asyncio.wait({work}, timeout=messages.SIGN_SECONDS)
+        if not work.done():
+            return StreamingResponse(_with_signs(work, request), media_type=BINARY)
+    return Response(await run_in_threadpool(messages.answer_to_bytes, await work), media_type=BINARY)
+
+
+async def _with_signs(work: asyncio.Future[Prediction], request: Request) -> AsyncIterator[bytes]:
+    """Yield signs of life, then the answer or why there is none."""
+    while not work.done():
+        yield messages.SIGN
+        await asyncio.wait({work}, timeout=messages.SIGN_SECONDS)
+    error = work.exception()
+    if error is None:
+        yield await run_in_threadpool(messages.answer_to_bytes, work.result())
+        return
+    refusal = _failure(request, error) if isinstance(error, Exception) else None
+    if refusal is None:
+        raise error
+    yield messages.refusal_to_bytes(refusal.status_code, str(error))
 
 
 async def _wait(running: Running, request: Request) -> Prediction:

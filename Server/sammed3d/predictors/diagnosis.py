@@ -1,0 +1,88 @@
+"""What is the matter with a server, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+from sammed3d.errors import ModelError
+from sammed3d.predictors.transport import TIMEOUTS, Reply, checked_url, session, tls_words
+from sammed3d.wire import messages
+from sammed3d.wire.arrays import WireError
+from sammed3d.wire.messages import ModelInfo
+from sammed3d.wire.strict_json import JsonError, decode_object
+
+_KNOWN = {
+    401: "the key was refused. Enter the key that the administrator gave you.",
+    413: "the patch is larger than the server accepts (--max-body).",
+    421: "the server does not answer to this host name; the administrator can allow it with --host-name.",
+    426: "server and program speak different protocols. Update the older of the two.",
+    429: "the server is busy. Try again in a moment.",
+}
+
+
+def explain(reply: Reply) -> str:
+    """Say in a sentence why a server refused."""
+    if reply.status in _KNOWN:
+        return _KNOWN[reply.status]
+    if 300 <= reply.status < 400:
+        return "it sends us to another address, where no image goes unasked. Enter the final address."
+    try:
+        return f"{decode_object(reply.content)['detail']} (HTTP {reply.status})"
+    except (JsonError, KeyError):
+        return f"HTTP {reply.status}, and no explanation: is this a SAMMed3DSegment server?"
+
+
+def models_of(reply: Reply) -> list[ModelInfo]:
+    """Read what a server says of itself.
+
+    Raises:
+        ModelError: it speaks another protocol, or is another kind of server.
+    """
+    try:
+        info = decode_object(reply.content)
+        protocol, models = info["protocol"], info["models"]
+    except (JsonError, KeyError) as error:
+        raise ModelError("This is no SAMMed3DSegment server. Check the address.") from error
+    if protocol != messages.PROTOCOL:
+        raise ModelError(_versions(protocol))
+    try:
+        return [ModelInfo.from_json(model) for model in models]
+    except (WireError, TypeError) as error:
+        raise ModelError(str(error)) from error
+
+
+def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool = True) -> list[str]:
+    """Test a server step by step; returns a line for each step, the last one says what to do if it failed."""
+    try:
+        address = checked_url(url)
+        asking = session(key, verify, proxies)
+    except ModelError as error:
+        return [f"✗ {error}"]
+    report = [f"✓ The address is well-formed: {address}"]
+    encrypted = "encrypted" if address.startswith("https") else "NOT encrypted"
+    steps = (
+        (messages.LIVE, f"✓ Something answers; the connection is {encrypted}"),
+        (messages.INFO, "✓ The key is accepted" if key else "✓ No key is needed"),
+    )
+    for path, success in steps:
+        try:
+            response = asking.get(address + path, timeout=TIMEOUTS, allow_redirects=False)
+        except requests.exceptions.SSLError:
+            return [*report, f"✗ {tls_words(address)}"]
+        except requests.RequestException as error:
+            return [*report, f"✗ Nothing answers there ({type(error).__name__}). Is the server running, the port open?"]
+        reply = Reply(response.status_code, response.headers, response.content)
+        if reply.status != 200:
+            return [*report, f"✗ {explain(reply)}"]
+        report.append(success)
+    try:
+        models = [f"{model.title} ({model.device})" for model in models_of(reply)]
+    except ModelError as error:
+        return [*report, f"✗ {error}"]
+    return [*report, f"✓ Models: {', '.join(models) or 'none'}"]
+
+
+def _versions(theirs: Any) -> str:
+    return f"The server speaks protocol {theirs}, this program {messages.PROTOCOL}. Update the older of the two."
