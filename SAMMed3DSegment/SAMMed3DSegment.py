@@ -19,6 +19,11 @@ from slicer.util import VTKObservationMixin
 
 import qt
 
+if hasattr(slicer.modules, "SAMMed3DSegmentWidget"):  # reloaded: Python would keep the old code of all but this file
+    for _name in [*sys.modules]:
+        if _name.partition(".")[0] in ("SAMMed3DSegmentLib", "sammed3d"):
+            del sys.modules[_name]
+
 # Installed, the package `sammed3d` lies beside this file; in a source tree it lies in Server/.
 if importlib.util.find_spec("sammed3d") is None:
     sys.path.append(str(Path(__file__).parents[1] / "Server"))
@@ -54,13 +59,14 @@ class SAMMed3DSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
+        self.panel = None
 
     def setup(self) -> None:
         """Build the panel."""
         from SAMMed3DSegmentLib.Panel import Panel
 
         ScriptedLoadableModuleWidget.setup(self)
-        widget = slicer.util.loadUI(self.resourcePath("UI/SAMMed3DSegment.ui"))
+        widget = self.root = slicer.util.loadUI(self.resourcePath("UI/SAMMed3DSegment.ui"))
         self.layout.addWidget(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(widget)
@@ -73,13 +79,16 @@ class SAMMed3DSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.segmenter,
             self.logic.settings,
             self.logic.store,
-            self.logic.predictors.diagnose,
+            self.logic.predictors,
             self.logic.getParameterNode,
         )
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, lambda *_: self.panel.sceneCloses())
-        self.addObserver(scene, scene.EndCloseEvent, lambda *_: self.panel.readScene())
-        self.addObserver(scene, scene.EndImportEvent, lambda *_: self.panel.readScene())
+        scene, first, last = slicer.mrmlScene, 100.0, -100.0  # before and after the selectors hear of it
+        self.addObserver(scene, scene.StartCloseEvent, lambda *_: self.panel.sceneCloses(), priority=first)
+        self.addObserver(scene, scene.StartImportEvent, lambda *_: self.panel.sceneChanges(), priority=first)
+        self.addObserver(scene, scene.EndCloseEvent, lambda *_: self.panel.readScene(), priority=last)
+        self.addObserver(scene, scene.EndImportEvent, lambda *_: self.panel.readScene(), priority=last)
+        if getattr(self.parent, "isEntered", False):  # reloaded: the application does not enter the module anew
+            self.enter()
 
     def enter(self) -> None:
         """The user opened the module."""
@@ -90,10 +99,14 @@ class SAMMed3DSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.exit()
 
     def cleanup(self) -> None:
-        """The application closes, or the module is reloaded."""
+        """The application closes, or the module is reloaded; Slicer hides the old widgets then and keeps them."""
+        if self.panel is None:
+            return
         self.removeObservers()
         self.panel.close()
         self.logic.close()
+        self.root.setMRMLScene(None)
+        self.panel = None
 
 
 class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
@@ -119,7 +132,7 @@ class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
         self.predictors = Predictors(self.settings)
         self._thread = InferenceThread(self.predictors.load)
         self.segmenter = Segmenter(self._thread)
-        self.segmenter.modelName = self.predictors.nameOf
+        self.segmenter.modelChoice = self.predictors.choiceOf
 
     def getParameterNode(self):
         """Return the scene's parameters."""

@@ -38,7 +38,6 @@ WIDTH = 430
 
 def main() -> None:
     _, module = slicerHarness.loadModule(ROOT / "SAMMed3DSegment" / "SAMMed3DSegment.py")
-    module.enter()
     shot(module, "panel-start.png", 640)
     module.ui.tryButton.click()
     display = module.logic.getParameterNode().volume.GetDisplayNode()
@@ -64,7 +63,7 @@ def main() -> None:
         shot(module, f"panel-{name.removesuffix('Section')}.png", 860)
         section.setCollapsed(True)
     module.panel.selectSegment(first)
-    module.cleanup()
+    slicerHarness.unloadModule("SAMMed3DSegment")
 
 
 def segment(module, name: str) -> str:
@@ -73,7 +72,7 @@ def segment(module, name: str) -> str:
         (module.ui.positiveButton if positive else module.ui.negativeButton).setChecked(True)
         module.panel.place(positive)
         module.panel.segmenter.pointsFor(module.panel.segmentId).AddControlPointWorld(world)
-        while module.panel.segmenter.busy or module.panel._poll.active:
+        while module.panel.segmenter.busy or module.panel.threadTime.active:
             qt.QApplication.processEvents()
             time.sleep(0.01)
     made = module.logic.getParameterNode().segmentation.GetSegmentation().GetSegment(module.panel.segmentId)

@@ -17,7 +17,7 @@ class Background:
 
     Attributes:
         onChanged: see above.
-        modelName: from a model's name to what the thread is told; asked at every click, since settings may change.
+        modelChoice: from a model's name to what the thread is told; asked at every click, since settings may change.
         message: what the user should know about the last operation; "" if all is well.
         seconds: time by stage of the last prediction.
     """
@@ -25,7 +25,7 @@ class Background:
     def __init__(self, thread: InferenceThread, onChanged: Callable[[], None]) -> None:
         self._thread = thread
         self.onChanged = onChanged
-        self.modelName: Callable[[str], Hashable] = str
+        self.modelChoice: Callable[[str], Hashable] = str
         self.message = ""
         self.seconds: dict[str, float] = {}
         self._surfaces = SurfaceQueue()
@@ -34,6 +34,15 @@ class Background:
     def busy(self) -> bool:
         """Whether predictions are under way: call `poll` again soon."""
         return self._thread.busy
+
+    @property
+    def working(self) -> bool:
+        """Whether the background needs time; also while it is on its way out of a prediction that was cancelled."""
+        return self._thread.working
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a result, that long at most; tells whether there is one."""
+        return self._thread.wait(seconds)
 
     @property
     def stage(self) -> str:

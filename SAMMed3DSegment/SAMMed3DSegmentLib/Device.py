@@ -1,29 +1,25 @@
-"""The device in words, and the installation of PyTorch."""
+"""The device in words, and the installation of what prediction in this Slicer needs."""
 
 from __future__ import annotations
 
+import importlib
 import shutil
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from SAMMed3DSegmentLib.Predictors import torchInstalled
-
-REQUIREMENT = ">=2.6"
+REQUIREMENTS = {"torch": "torch>=2.6", "safetensors": "safetensors"}
 
 
-def deviceInWords(device: str = "auto", torch: Any = None) -> str:
-    """Say where a model would run: "NVIDIA RTX 4090, 24 GB", "CPU, 8 threads", with a hint where more is possible.
+def deviceInWords(device: str) -> str:
+    """Say where a model runs: "NVIDIA RTX 4090, 24 GB", "CPU, 8 threads", with a hint where more is possible.
 
     Args:
-        device: as in `load_predictor`.
-        torch: the module, where it was imported already; it is not imported for this.
+        device: a torch device ("cpu", "cuda:1", "mps").
+
+    Imports torch: for the thread that has loaded a model, never for the main thread, which could meet a torch that
+    another thread is in the middle of importing.
     """
-    if not torchInstalled():
-        return "PyTorch is not installed"
-    if torch is None:
-        return "known when the model is first used"
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    import torch  # noqa: PLC0415
+
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(torch.device(device))
         return f"{properties.name}, {round(properties.total_memory / 2**30)} GB"
@@ -38,26 +34,37 @@ def deviceInWords(device: str = "auto", torch: Any = None) -> str:
     return words
 
 
-def installTorch(confirm: Callable[[str], bool], pipInstall: Callable[[str], None]) -> bool:
-    """Install PyTorch after asking: with the PyTorch extension where it is there, else with pip.
+def install(packages: Sequence[str], confirm: Callable[[str], bool], pipInstall: Callable[[str], object]) -> bool:
+    """Install packages after asking: PyTorch with the PyTorch extension where it is there, all else with pip.
+
+    Args:
+        packages: some of `REQUIREMENTS`.
+        confirm: asks the user.
+        pipInstall: installs a requirement.
 
     Returns:
-        Whether torch can be used now.
+        Whether it was done; False if the user did not want it.
     """
-    try:
-        import PyTorchUtils  # noqa: PLC0415 - another extension, where it is installed
-    except ImportError:
-        question = (
-            "The models need PyTorch (about 200 MB to 3 GB). The PyTorch extension finds the build for your GPU; "
-            "it is not installed. Install the standard build with pip now?"
-        )
-        if not confirm(question):
-            return False
-        pipInstall(f"torch{REQUIREMENT}")
-        pipInstall("safetensors")
-    else:
-        logic = PyTorchUtils.PyTorchUtilsLogic()
-        if logic.installTorch(askConfirmation=True, torchVersionRequirement=REQUIREMENT) is None:
-            return False
-        pipInstall("safetensors")
-    return torchInstalled()
+    rest = list(packages)
+    if "torch" in rest:
+        try:
+            import PyTorchUtils  # noqa: PLC0415 - another extension, where it is installed
+        except ImportError:
+            question = (
+                "The models need PyTorch (about 200 MB to 3 GB). The PyTorch extension finds the build for your GPU; "
+                "it is not installed. Install the standard build with pip now?"
+            )
+            if not confirm(question):
+                return False
+        else:
+            logic = PyTorchUtils.PyTorchUtilsLogic()
+            version = REQUIREMENTS["torch"].removeprefix("torch")
+            if logic.installTorch(askConfirmation=True, torchVersionRequirement=version) is None:
+                return False
+            rest.remove("torch")
+    elif not confirm(f"The models need {' and '.join(rest)} (less than 2 MB). Install with pip now?"):
+        return False
+    for name in rest:
+        pipInstall(REQUIREMENTS[name])
+    importlib.invalidate_caches()
+    return True

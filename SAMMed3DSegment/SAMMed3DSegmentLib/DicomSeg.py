@@ -1,51 +1,60 @@
-"""Segments as a DICOM Segmentation object, for volumes that came from DICOM. Needs highdicom, as Slicer 5.12 has it."""
+"""Segments as a DICOM Segmentation object, for volumes that came from DICOM. Needs highdicom, as Slicer 5.12 has it.
+
+In two parts, since reading the headers of a thousand slices takes its time: `gather` takes from the scene what is
+needed, on the main thread; `write` touches no scene any more and may run in the background.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import slicer
 
-from sammed3d import VolumeError
+from sammed3d import Cancellation, VolumeError
+from sammed3d.core.mask import BoxedMask
+from SAMMed3DSegmentLib.FileNames import fileNameFor
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 
 UIDS_ATTRIBUTE = "DICOM.instanceUIDs"
 
 
-def write(
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What the scene says.
+
+    Attributes:
+        title: of the segmentation.
+        names: of the segments.
+        masks: of the segments, on the volume's grid; None for an empty one.
+        files: of the volume's slices, in any order.
+        volumeName: for messages.
+        shape: of the volume, (I, J, K).
+        origin, normal: of its first voxel, and direction of its K axis; LPS, mm.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    masks: tuple[BoxedMask | None, ...]
+    files: tuple[str, ...]
+    volumeName: str
+    shape: tuple[int, int, int]
+    origin: np.ndarray
+    normal: np.ndarray
+
+
+def gather(
     segmentationNode: slicer.vtkMRMLSegmentationNode,
     segmentIds: Sequence[str],
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
-    folder: Path,
-) -> Path:
-    """Write a DICOM SEG that refers to the slices of the volume.
+) -> Segments:
+    """Take from the scene what a DICOM SEG needs.
 
     Raises:
-        VolumeError: highdicom is not there, the volume did not come from DICOM, or its files are gone.
+        VolumeError: the volume did not come from DICOM, or its files are gone.
     """
-    try:
-        import highdicom  # noqa: F401, PLC0415 - bundled with Slicer 5.12
-    except ImportError as error:
-        raise VolumeError(
-            "DICOM SEG needs the package highdicom, which Slicer 5.12 and later bundle. Export to .seg.nrrd here."
-        ) from error
-    slices = _slices(volumeNode)
-    masks = []
-    for segmentId in segmentIds:
-        mask = maskOfSegment(segmentationNode, segmentId, volumeNode)
-        shape = volumeNode.GetImageData().GetDimensions()
-        masks.append(np.zeros(shape, np.uint8) if mask is None else mask.full(shape))
-    file = folder / f"{segmentationNode.GetName()}.dcm"
-    _dataset(segmentationNode, segmentIds, slices, masks).save_as(file)
-    return file
-
-
-def _slices(volumeNode) -> list:
-    """Read the headers of the volume's slices, in the order of its K axis."""
-    import pydicom  # noqa: PLC0415 - bundled with Slicer
-
     uids = (volumeNode.GetAttribute(UIDS_ATTRIBUTE) or "").split()
     database = getattr(slicer, "dicomDatabase", None)
     files = [database.fileForInstance(uid) for uid in uids] if database is not None else []
@@ -54,12 +63,71 @@ def _slices(volumeNode) -> list:
             f"{volumeNode.GetName()}: this volume was not loaded from the DICOM database, so a DICOM SEG has nothing "
             "to refer to. Load it with the DICOM module, or export to .seg.nrrd."
         )
-    slices = [pydicom.dcmread(file) for file in files]
-    if len(slices) != volumeNode.GetImageData().GetDimensions()[2]:
-        raise VolumeError(f"{volumeNode.GetName()}: {len(slices)} DICOM slices do not match its voxels.")
-    origin, normal = np.array(volumeNode.GetOrigin()) * (-1, -1, 1), _normal(volumeNode)
-    along = [float(np.dot(np.array(s.ImagePositionPatient, float) - origin, normal)) for s in slices]
-    return [slices[index] for index in np.argsort(along)]
+    segmentation = segmentationNode.GetSegmentation()
+    return Segments(
+        segmentationNode.GetName(),
+        tuple(segmentation.GetSegment(segmentId).GetName() for segmentId in segmentIds),
+        tuple(maskOfSegment(segmentationNode, segmentId, volumeNode) for segmentId in segmentIds),
+        tuple(files),
+        volumeNode.GetName(),
+        volumeNode.GetImageData().GetDimensions(),
+        np.array(volumeNode.GetOrigin()) * (-1, -1, 1),
+        _normal(volumeNode),
+    )
+
+
+def write(
+    segments: Segments,
+    folder: Path,
+    report: Callable[[int, int | None], None] = lambda _done, _total: None,
+    cancellation: Cancellation | None = None,
+) -> Path:
+    """Write a DICOM SEG that refers to the slices of the volume.
+
+    Args:
+        segments: see `gather`.
+        folder: where it goes; the file appears whole or not at all.
+        report: told how many headers were read, and of how many.
+        cancellation: stops it.
+
+    Raises:
+        VolumeError: highdicom is not there, or the slices do not match the volume.
+        PredictionCancelled: `cancellation` was used.
+    """
+    try:
+        import highdicom  # noqa: F401, PLC0415 - bundled with Slicer 5.12
+    except ImportError as error:
+        raise VolumeError(
+            "DICOM SEG needs the package highdicom, which Slicer 5.12 and later bundle. Export to .seg.nrrd here."
+        ) from error
+    cancellation = cancellation or Cancellation()
+    slices = _slices(segments, report, cancellation)
+    masks = [np.zeros(segments.shape, np.uint8) if m is None else m.full(segments.shape) for m in segments.masks]
+    dataset = _dataset(segments, slices, masks)
+    cancellation.check()
+    file = folder / f"{fileNameFor(segments.title)}.dcm"
+    partial = file.with_name(file.name + ".part")
+    try:
+        dataset.save_as(partial)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    return file
+
+
+def _slices(segments: Segments, report: Callable[[int, int | None], None], cancellation: Cancellation) -> list:
+    """Read the headers of the volume's slices, in the order of its K axis."""
+    import pydicom  # noqa: PLC0415 - bundled with Slicer
+
+    slices = []
+    for file in segments.files:
+        cancellation.check()
+        slices.append(pydicom.dcmread(file, stop_before_pixels=True))
+        report(len(slices), len(segments.files))
+    if len(slices) != segments.shape[2]:
+        raise VolumeError(f"{segments.volumeName}: {len(slices)} DICOM slices do not match its voxels.")
+    positions = [np.array(s.ImagePositionPatient, float) - segments.origin for s in slices]
+    return [slices[index] for index in np.argsort([float(np.dot(p, segments.normal)) for p in positions])]
 
 
 def _normal(volumeNode) -> np.ndarray:
@@ -69,14 +137,14 @@ def _normal(volumeNode) -> np.ndarray:
     return np.array([row[2] for row in directions]) * (-1, -1, 1)
 
 
-def _dataset(segmentationNode, segmentIds: Sequence[str], slices: list, masks: list[np.ndarray]):
+def _dataset(segments: Segments, slices: list, masks: list[np.ndarray]):
     import highdicom  # noqa: PLC0415
     from pydicom.sr.codedict import codes  # noqa: PLC0415
 
     descriptions = [
         highdicom.seg.SegmentDescription(
             segment_number=number,
-            segment_label=segmentationNode.GetSegmentation().GetSegment(segmentId).GetName(),
+            segment_label=name,
             segmented_property_category=codes.SCT.Tissue,
             segmented_property_type=codes.SCT.Tissue,
             algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
@@ -84,7 +152,7 @@ def _dataset(segmentationNode, segmentIds: Sequence[str], slices: list, masks: l
                 name="SAMMed3DSegment", family=codes.DCM.ArtificialIntelligence, version="0.1.0"
             ),
         )
-        for number, segmentId in enumerate(segmentIds, 1)
+        for number, name in enumerate(segments.names, 1)
     ]
     # (I, J, K) to (slices, rows, columns, segments): rows are J, columns are I, as DICOM readers load them.
     frames = np.stack([mask.transpose(2, 1, 0) for mask in masks], axis=-1)
@@ -101,5 +169,5 @@ def _dataset(segmentationNode, segmentIds: Sequence[str], slices: list, masks: l
         manufacturer_model_name="SAMMed3DSegment",
         software_versions="0.1.0",
         device_serial_number="0",
-        series_description=segmentationNode.GetName(),
+        series_description=segments.title,
     )

@@ -8,9 +8,11 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from sammed3d import SAMMed3DError
-from SAMMed3DSegmentLib import Exporter
+from SAMMed3DSegmentLib import DicomSeg, Exporter
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.Settings import Settings
+from SAMMed3DSegmentLib.Task import Task
+from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
 
 class ExportPanel:
@@ -20,41 +22,98 @@ class ExportPanel:
         ui: the widgets.
         segmenter: knows volume, segmentation and clicks.
         settings: remembers the folder.
+        threadTime: for DICOM SEG, which is written in the background.
         selectedSegment: returns the id of the selected segment, "" for none.
     """
 
-    def __init__(self, ui, segmenter: Segmenter, settings: Settings, selectedSegment: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        ui,
+        segmenter: Segmenter,
+        settings: Settings,
+        threadTime: ThreadTime,
+        selectedSegment: Callable[[], str],
+    ) -> None:
         self.ui, self._segmenter, self._settings, self._selectedSegment = ui, segmenter, settings, selectedSegment
+        self._threadTime = threadTime
+        self._task: Task[Path] | None = None
         for fileFormat, title in Exporter.FORMATS.items():
             ui.formatSelector.addItem(title, fileFormat)
         ui.folderButton.directory = settings.exportFolder or str(Path.home())
         ui.folderButton.connect("directoryChanged(QString)", self._onFolder)
         ui.exportButton.connect("clicked(bool)", self.export)
         ui.exportPromptsButton.connect("clicked(bool)", self.exportClicks)
+        ui.cancelExportButton.connect("clicked(bool)", self.cancel)
 
     def update(self) -> None:
         """Offer only what can be done."""
         possible = self._segmenter.volumeNode is not None and bool(self._segmentIds())
-        self.ui.exportButton.enabled = self.ui.exportPromptsButton.enabled = possible
+        busy = self._task is not None
+        self.ui.exportButton.enabled = possible and not busy
+        self.ui.exportPromptsButton.enabled = possible
+        self.ui.exportBar.setVisible(busy)
+        self.ui.cancelExportButton.setVisible(busy)
 
     def export(self) -> None:
         """Write the segments in the chosen format."""
         fileFormat = self.ui.formatSelector.itemData(self.ui.formatSelector.currentIndex)
         node, volume = self._segmenter.segmentationNode, self._segmenter.volumeNode
-        self._report(lambda: Exporter.export(node, self._segmentIds(), volume, self._folder(), fileFormat))
+        if fileFormat == Exporter.DICOM:
+            self._report(lambda: self._startDicom(node, volume))
+        else:
+            self._report(lambda: Exporter.export(node, self._segmentIds(), volume, self._folder(), fileFormat))
 
     def exportClicks(self) -> None:
         """Write the clicks as JSON."""
         self._report(lambda: [Exporter.exportClicks(self._segmenter, self._segmentIds(), self._folder())])
 
+    def cancel(self) -> None:
+        """Stop an export that runs in the background."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        self.cancel()
+        self._task = None
+
+    def _startDicom(self, segmentationNode, volumeNode) -> list[Path]:
+        folder = self._folder()
+        Exporter.check(self._segmentIds(), folder)
+        segments = DicomSeg.gather(segmentationNode, self._segmentIds(), volumeNode)
+        self._task = task = Task(
+            lambda task: DicomSeg.write(segments, folder, task.report, task.cancellation), "SAMMed3DSegment export"
+        )
+        self._threadTime.follow(lambda: self._task is task, self._poll, task.wait)
+        self.update()
+        return []
+
+    def _poll(self) -> None:
+        task = self._task
+        if task is None:
+            return
+        if task.busy:
+            self.ui.exportBar.setMaximum(task.total or 0)
+            self.ui.exportBar.setValue(task.done)
+            return
+        self._task = None
+        if task.cancelled:
+            self.ui.exportLabel.setText(_("Stopped; nothing was written."))
+        elif task.error is not None:
+            self.ui.exportLabel.setText(str(task.error))
+        else:
+            self._say([task.result])
+        self.update()
+
     def _report(self, write: Callable[[], list[Path]]) -> None:
         try:
-            files = write()
+            self._say(write())
         except (SAMMed3DError, OSError) as error:
             self.ui.exportLabel.setText(str(error))
-            return
+
+    def _say(self, files: list[Path]) -> None:
         names = ", ".join(file.name for file in files)
-        self.ui.exportLabel.setText(_("Wrote {names}").format(names=names))
+        self.ui.exportLabel.setText(_("Wrote {names}").format(names=names) if files else _("Writing the file..."))
 
     def _segmentIds(self) -> list[str]:
         node = self._segmenter.segmentationNode

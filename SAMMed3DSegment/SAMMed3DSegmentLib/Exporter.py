@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import vtk
 from sammed3d import VolumeError
 from sammed3d.core import prompts
 from SAMMed3DSegmentLib import DicomSeg
+from SAMMed3DSegmentLib.FileNames import fileNameFor
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 
 NIFTI, NRRD, SEGMENTATION, STL, OBJ, DICOM = "NIfTI", "NRRD label map", "seg.nrrd", "STL", "OBJ", "DICOM SEG"
@@ -38,10 +38,7 @@ def export(
     Raises:
         VolumeError: nothing to write, the folder cannot be written, or the format needs what is not there.
     """
-    if not segmentIds:
-        raise VolumeError("There is no segment to export. Select one, or tick 'All segments'.")
-    if not folder.is_dir():
-        raise VolumeError(f"{folder}: there is no such folder. Choose another one.")
+    check(segmentIds, folder)
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     match fileFormat:
         case "seg.nrrd":
@@ -54,11 +51,23 @@ def export(
                 str(folder), segmentationNode, _stringArray(segmentIds), fileFormat, True, 1.0, False
             )
         case "DICOM SEG":
-            DicomSeg.write(segmentationNode, segmentIds, volumeNode, folder)
+            DicomSeg.write(DicomSeg.gather(segmentationNode, segmentIds, volumeNode), folder)
     written = [file for file in sorted(folder.iterdir()) if before.get(file) != file.stat().st_mtime_ns]
     if not written:
         raise VolumeError(f"{folder}: nothing could be written there. Check the folder's permissions and the disk.")
     return written
+
+
+def check(segmentIds: Sequence[str], folder: Path) -> None:
+    """Refuse what cannot be exported.
+
+    Raises:
+        VolumeError: there is no segment, or no such folder.
+    """
+    if not segmentIds:
+        raise VolumeError("There is no segment to export. Select one, or tick 'All segments'.")
+    if not folder.is_dir():
+        raise VolumeError(f"{folder}: there is no such folder. Choose another one.")
 
 
 def exportClicks(segmenter: Segmenter, segmentIds: Sequence[str], folder: Path) -> Path:
@@ -69,7 +78,7 @@ def exportClicks(segmenter: Segmenter, segmentIds: Sequence[str], folder: Path) 
     """
     if not segmentIds:
         raise VolumeError("There is no segment whose clicks could be exported. Select one, or tick 'All segments'.")
-    file = folder / f"{_fileName(segmenter.segmentationNode.GetName())} clicks.json"
+    file = folder / f"{fileNameFor(segmenter.segmentationNode.GetName())} clicks.json"
     prompts.write(file, segmenter.objectPrompts(segmentIds))
     return file
 
@@ -84,7 +93,7 @@ def _writeSegmentation(segmentationNode, segmentIds: Sequence[str], folder: Path
         copy.GetSegmentation().CopyConversionParameters(segmentationNode.GetSegmentation())
         for segmentId in segmentIds:
             copy.GetSegmentation().CopySegmentFromSegmentation(segmentationNode.GetSegmentation(), segmentId)
-        file = folder / f"{_fileName(segmentationNode.GetName())}.seg.nrrd"
+        file = folder / f"{fileNameFor(segmentationNode.GetName())}.seg.nrrd"
         copy.AddDefaultStorageNode()
         copy.GetStorageNode().SetFileName(str(file))
         if not copy.GetStorageNode().WriteData(copy):
@@ -101,7 +110,7 @@ def _writeLabelmap(segmentationNode, segmentIds: Sequence[str], volumeNode, fold
         if not logic.ExportSegmentsToLabelmapNode(segmentationNode, ids, labelmapNode, volumeNode):
             raise VolumeError("The segments cannot be turned into a label map.")
         ending = ".nii.gz" if fileFormat == NIFTI else ".nrrd"
-        file = folder / f"{_fileName(segmentationNode.GetName())}{ending}"
+        file = folder / f"{fileNameFor(segmentationNode.GetName())}{ending}"
         labelmapNode.AddDefaultStorageNode(str(file))
         labelmapNode.GetStorageNode().SetFileName(str(file))
         if not labelmapNode.GetStorageNode().WriteData(labelmapNode):
@@ -127,7 +136,3 @@ def _stringArray(texts: Sequence[str]) -> vtk.vtkStringArray:
     for text in texts:
         array.InsertNextValue(text)
     return array
-
-
-def _fileName(text: str) -> str:
-    return re.sub(r'[\\/:*?"<>|]+', "_", text).strip() or "Segmentation"

@@ -1,7 +1,8 @@
 """One persistent thread that evaluates prompts, while the main thread stays free.
 
 It touches neither MRML nor Qt: jobs go in, the same jobs come out with a mask or an error. A newer job for the same
-segment replaces one that still waits. One thread for everything keeps what torch has tuned for it.
+segment replaces one that still waits. One thread for everything keeps what torch has tuned for it. In Slicer it runs
+only while the main thread gives it time; see ThreadTime.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Job:
         key: of the segment; a newer job of the same key replaces a waiting one.
         volume: the image.
         volumeDigest: tells images apart.
-        model: name of the model.
+        model: names the model and all that decides how it runs; frozen, since it is read in the thread.
         state: the prompts.
         source: id of the volume's node; not used here, comes back with the result.
         cancellation: stops it, and says what it is doing.
@@ -43,7 +44,7 @@ class Job:
     key: Hashable
     volume: Volume
     volumeDigest: str
-    model: str
+    model: Hashable
     state: PromptState
     source: str = ""
     cancellation: Cancellation = field(default_factory=Cancellation)
@@ -57,7 +58,7 @@ class InferenceThread:
     """Evaluate jobs one after the other in the background.
 
     Args:
-        loadPredictor: from a model's name to a predictor; called in the thread, when a model is first used.
+        loadPredictor: from a job's `model` to a predictor; called in the thread, when a model is first used.
 
     Example:
         >>> thread = InferenceThread(lambda name: load_predictor(name))
@@ -65,16 +66,17 @@ class InferenceThread:
         >>> [job] = thread.finished()   # from a timer of the main thread; empty while it works
     """
 
-    def __init__(self, loadPredictor: Callable[[str], Predictor]) -> None:
+    def __init__(self, loadPredictor: Callable[[Hashable], Predictor]) -> None:
         self._loadPredictor = loadPredictor
         self._waiting: OrderedDict[Hashable, Job] = OrderedDict()
         self._running: Job | None = None
+        self._abandoned = False
         self._done: deque[Job] = deque()
         self._condition = threading.Condition()
         self._stopped = False
         self._thread: threading.Thread | None = None
-        self._predictor: tuple[str, Predictor] | None = None
-        self._replays: OrderedDict[tuple[str, str], Inferer] = OrderedDict()
+        self._predictor: tuple[Hashable, Predictor] | None = None
+        self._replays: OrderedDict[tuple[str, Hashable], Inferer] = OrderedDict()
         self._retired: list[object] = []  # kept until the main thread drops them, for the images that they hold
 
     def submit(self, job: Job) -> None:
@@ -87,17 +89,22 @@ class InferenceThread:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="SAMMed3DSegment", daemon=True)
                 self._thread.start()
-            self._condition.notify()
+            self._condition.notify_all()
 
     def cancel(self, key: Hashable | None = None) -> None:
-        """Stop the jobs of a key, or all of them; they come out as cancelled."""
+        """Stop the jobs of a key, or all of them; they come out as cancelled at once.
+
+        What the network is in the middle of goes on to the end of its layer; nobody waits for that but the next job.
+        """
         with self._condition:
-            for job in [*self._waiting.values(), *([self._running] if self._running is not None else [])]:
-                if key is None or job.key == key:
-                    job.cancelled = True
-                    job.cancellation.cancel()
-                    if self._waiting.pop(job.key, None) is not None:
-                        self._done.append(job)
+            for job in [job for job in self._waiting.values() if key is None or job.key == key]:
+                del self._waiting[job.key]
+                self._handOutCancelled(job)
+            running = self._running
+            if running is not None and not self._abandoned and (key is None or running.key == key):
+                self._abandoned = True
+                self._handOutCancelled(running)
+            self._condition.notify_all()
 
     def finished(self) -> list[Job]:
         """Return the jobs that ended since the last call, in order."""
@@ -111,13 +118,24 @@ class InferenceThread:
     def busy(self) -> bool:
         """Whether a job runs, waits, or was not fetched yet."""
         with self._condition:
-            return bool(self._waiting or self._running or self._done)
+            return bool(self._waiting or self._done or (self._running and not self._abandoned))
+
+    @property
+    def working(self) -> bool:
+        """Whether the thread needs time: it is busy, or on its way out of a job that was cancelled."""
+        with self._condition:
+            return bool(self._waiting or self._done or self._running)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until a job can be fetched, that long at most; tells whether one can. Gives up Python's lock."""
+        with self._condition:
+            return self._condition.wait_for(lambda: bool(self._done), seconds)
 
     @property
     def stage(self) -> str:
         """What the running job is doing: "load", "cut", "encode", "decode", "paint"; "" if none runs."""
         running = self._running
-        return "" if running is None else running.cancellation.stage
+        return "" if running is None or running.cancelled else running.cancellation.stage
 
     def forgetModel(self) -> None:
         """Load the model anew at the next job (the device was changed, or a file replaced)."""
@@ -136,7 +154,7 @@ class InferenceThread:
         self.cancel()
         with self._condition:
             self._stopped = True
-            self._condition.notify()
+            self._condition.notify_all()
         if self._thread is not None:
             self._thread.join(timeout)
 
@@ -152,8 +170,17 @@ class InferenceThread:
             with self._condition:
                 # The main thread gets the job back, and with it the last reference to the image: VTK objects must not
                 # be destroyed here.
-                self._done.append(self._running)
-                self._running = None
+                if self._abandoned:  # it has it already
+                    self._retired.append(self._running)
+                else:
+                    self._done.append(self._running)
+                self._running, self._abandoned = None, False
+                self._condition.notify_all()
+
+    def _handOutCancelled(self, job: Job) -> None:
+        job.cancelled = True
+        job.cancellation.cancel()
+        self._done.append(job)
 
     def _evaluate(self, job: Job) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +11,13 @@ from slicer.i18n import tr as _
 import qt
 from sammed3d import AmbiguousFamilyError, SAMMed3DError
 from sammed3d.zoo import registry
-from sammed3d.zoo.store import ModelStore
-from SAMMed3DSegmentLib.Device import deviceInWords, installTorch
-from SAMMed3DSegmentLib.ModelDownload import ModelDownload
-from SAMMed3DSegmentLib.Predictors import torchInstalled
+from sammed3d.zoo.store import ModelStore, StoredModel
+from SAMMed3DSegmentLib.Device import install
+from SAMMed3DSegmentLib.Predictors import PACKAGES, Predictors, inWords, missingPackages
 from SAMMed3DSegmentLib.Settings import SERVER, Settings
+from SAMMed3DSegmentLib.Task import Task
+from SAMMed3DSegmentLib.ThreadTime import ThreadTime
+from SAMMed3DSegmentLib.TorchLibraries import loadTorchLibraries
 
 MIB = 2**20
 
@@ -28,19 +29,27 @@ class ModelPanel:
         ui: the widgets.
         store: the models on this computer.
         settings: device, and whether models run here at all.
+        predictors: know the device once a model was loaded.
+        threadTime: for downloads and imports.
         onChosen: called with the name of the model that was chosen.
     """
 
-    def __init__(self, ui, store: ModelStore, settings: Settings, onChosen: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        ui,
+        store: ModelStore,
+        settings: Settings,
+        predictors: Predictors,
+        threadTime: ThreadTime,
+        onChosen: Callable[[str], None],
+    ) -> None:
         self.ui, self._store, self._settings, self._onChosen = ui, store, settings, onChosen
-        self._download: ModelDownload | None = None
+        self._predictors, self._threadTime = predictors, threadTime
+        self._task: Task[str] | None = None  # a download or an import, which returns the model's name
         self._message = ""
-        self._timer = qt.QTimer()
-        self._timer.setInterval(100)
-        self._timer.connect("timeout()", self._pollDownload)
         ui.modelSelector.connect("currentIndexChanged(int)", self._onSelected)
         ui.downloadButton.connect("clicked(bool)", self.download)
-        ui.cancelDownloadButton.connect("clicked(bool)", self.cancelDownload)
+        ui.cancelDownloadButton.connect("clicked(bool)", self.cancel)
         ui.importButton.connect("clicked(bool)", self.chooseFile)
         ui.removeModelButton.connect("clicked(bool)", self.remove)
         ui.installButton.connect("clicked(bool)", self.install)
@@ -52,6 +61,11 @@ class ModelPanel:
     def current(self) -> str:
         """Name of the chosen model."""
         return self.ui.modelSelector.itemData(self.ui.modelSelector.currentIndex) or "default"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a download or an import is under way."""
+        return self._task is not None
 
     def choose(self, name: str) -> None:
         """Show a model as the chosen one; one that is gone gives way to the first that is there."""
@@ -82,101 +96,56 @@ class ModelPanel:
         ui, name = self.ui, self.current
         installed = next((m for m in self._store.models() if m.name == name), None)
         entry = next((e for e in registry.entries() if e.name == name), None)
-        about = installed or entry
-        lines = []
-        if about is not None:
-            lines.append(about.purpose)
-            lines.append(_("Licence: {licence}").format(licence=about.licence or _("as stated by its source")))
-        if installed is not None:
-            lines.append(_("{size:.0f} MB on this computer").format(size=installed.size / MIB))
-        elif entry is not None and entry.url is None:
-            lines.append(_("Get the file from {page} and import it.").format(page=entry.page))
-        if self._message:
-            lines.append(self._message)
-        ui.modelLabel.setText("\n".join(lines))
-        downloading = self._download is not None
-        ui.downloadButton.enabled = (
-            not downloading and installed is None and entry is not None and entry.url is not None
-        )
-        ui.importButton.enabled = not downloading
-        ui.removeModelButton.enabled = not downloading and installed is not None and not installed.is_bundled
-        ui.downloadBar.setVisible(downloading)
-        ui.cancelDownloadButton.setVisible(downloading)
+        ui.modelLabel.setText("\n".join([*self._about(installed, entry), *filter(None, [self._message])]))
+        ui.downloadButton.enabled = not self.busy and installed is None and entry is not None and entry.url is not None
+        ui.importButton.enabled = not self.busy
+        ui.removeModelButton.enabled = not self.busy and installed is not None and not installed.is_bundled
+        ui.downloadBar.setVisible(self.busy)
+        ui.cancelDownloadButton.setVisible(self.busy)
         here = self._settings.place != SERVER
-        ui.installButton.setVisible(here and not torchInstalled())
-        words = deviceInWords(self._settings.device, sys.modules.get("torch")) if here else _("the server")
-        ui.deviceLabel.setText(words)
+        missing = missingPackages() if here else []
+        ui.installButton.setVisible(bool(missing))
+        if missing:
+            ui.installButton.setText(_("Install {name}...").format(name=PACKAGES[missing[0]]))
+            ui.deviceLabel.setText(_("{packages} not installed").format(packages=inWords(missing)))
+        elif here:
+            ui.deviceLabel.setText(self._predictors.device or _("known when the model is first used"))
+        else:
+            ui.deviceLabel.setText(_("the server"))
 
     def download(self) -> None:
         """Download the chosen model."""
-        self._message = ""
-        self._download = ModelDownload(self._store, self.current)
-        self._timer.start()
-        self._pollDownload()
+        name, store = self.current, self._store
+        self._start(lambda task: store.fetch(name, task.report, task.cancellation).name)
 
-    def cancelDownload(self) -> None:
-        """Stop the download."""
-        if self._download is not None:
-            self._download.cancel()
+    def cancel(self) -> None:
+        """Stop the download or import."""
+        if self._task is not None:
+            self._task.cancel()
 
     def chooseFile(self) -> None:
         """Ask for a checkpoint file and import it."""
         pattern = _("Checkpoints (*.pth *.pt *.safetensors)")
         path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Import a checkpoint"), "", pattern)
-        path = path[0] if isinstance(path, tuple) else path  # a tuple in Qt's own Python, a string in Slicer's
         if path:
             self.importFile(Path(path))
 
-    def importFile(self, path: Path) -> None:
-        """Copy a checkpoint into the store and choose it; it becomes the published model that is chosen, if it fits."""
-        self._message = ""
-        wanted = self._published()
-        try:
-            family = self._familyOf(path, wanted)
-            fits = wanted is not None and family == wanted.family
-            about = {} if family is None else {"family": family}
-            name = self._store.add(path, wanted.name if fits else None, **about).name
-        except (SAMMed3DError, OSError) as error:
-            self._message = str(error)
-            self.update()
-            return
-        self.refresh()
-        self.choose(name)
+    def importFile(self, path: Path, family: str | None = None) -> None:
+        """Copy a checkpoint into the store and choose it; it becomes the published model that is chosen, if it fits.
 
-    def _published(self) -> registry.ModelEntry | None:
-        """Return the chosen model if it is a published one that is not installed, and that people have to fetch."""
-        entries = {entry.name: entry for entry in registry.entries() if entry.url is None}
-        for model in self._store.models():
-            entries.pop(model.name, None)
-        return entries.get(self.current)
-
-    def _familyOf(self, path: Path, wanted: registry.ModelEntry | None) -> str | None:
-        """Return the family of a checkpoint; asks where the file does not tell it and the wanted model neither.
-
-        None if the file's metadata say it, or torch is not there to read it.
-
-        Raises:
-            SAMMed3DError: the file cannot be used, or nothing was chosen.
+        Args:
+            path: of the file.
+            family: how to read it, where the user has said so.
         """
-        if not torchInstalled() or not path.is_file():
-            return None
-        from sammed3d.zoo.families import FAMILIES  # noqa: PLC0415 - needs torch
-        from sammed3d.zoo.load import family_of  # noqa: PLC0415
+        store, wanted = self._store, self._published()
 
-        try:
-            return family_of(path)
-        except AmbiguousFamilyError as error:
-            if wanted is not None and wanted.family in error.names:
-                return wanted.family
-            choices = [f"{name}: {FAMILIES[name].about}" for name in error.names]
-            question = _("Several models have such files. Which one is this?")
-            chosen = qt.QInputDialog.getItem(
-                slicer.util.mainWindow(), _("Import a checkpoint"), question, choices, 0, False
-            )
-            text, accepted = chosen if isinstance(chosen, tuple) else (chosen, bool(chosen))
-            if not accepted:
-                raise
-            return error.names[choices.index(text)]
+        def work(task: Task[str]) -> str:
+            told = family if family is not None else _familyOf(path, wanted)
+            fits = wanted is not None and told == wanted.family
+            name = wanted.name if fits else None
+            return store.add(path, name, family=told, progress=task.report, cancellation=task.cancellation).name
+
+        self._start(work, lambda error: self._ask(path, error))
 
     def remove(self) -> None:
         """Ask, then delete the chosen model from this computer."""
@@ -191,19 +160,92 @@ class ModelPanel:
         self.refresh()
 
     def install(self) -> None:
-        """Ask, then install PyTorch."""
+        """Ask, then install what prediction in this Slicer lacks."""
+        missing = missingPackages()
         self._message = ""
         try:
-            if not installTorch(slicer.util.confirmOkCancelDisplay, slicer.util.pip_install):
-                self._message = _("PyTorch was not installed.")
+            install(missing, slicer.util.confirmOkCancelDisplay, slicer.util.pip_install)
+            if still := missingPackages():
+                self._message = _("{packages} still not installed.").format(packages=inWords(still))
         except Exception as error:
-            self._message = _("PyTorch could not be installed: {error}").format(error=error)
+            self._message = _("The installation failed: {error}").format(error=error)
         self.update()
 
     def close(self) -> None:
         """Stop what runs in the background."""
-        self.cancelDownload()
-        self._timer.stop()
+        self.cancel()
+        self._task = None
+
+    # How it works
+
+    def _about(self, installed: StoredModel | None, entry: registry.ModelEntry | None) -> list[str]:
+        about, lines = installed or entry, []
+        if about is not None:
+            lines.append(about.purpose)
+            lines.append(_("Licence: {licence}").format(licence=about.licence or _("as stated by its source")))
+        if installed is not None:
+            lines.append(_("{size:.0f} MB on this computer").format(size=installed.size / MIB))
+        elif entry is not None and entry.url is None:
+            lines.append(_("Get the file from {page} and import it.").format(page=entry.page))
+        return lines
+
+    def _published(self) -> registry.ModelEntry | None:
+        """Return the chosen model if it is a published one that is not installed, and that people have to fetch."""
+        entries = {entry.name: entry for entry in registry.entries() if entry.url is None}
+        for model in self._store.models():
+            entries.pop(model.name, None)
+        return entries.get(self.current)
+
+    def _start(
+        self,
+        work: Callable[[Task[str]], str],
+        onAmbiguous: Callable[[AmbiguousFamilyError], None] = lambda _error: None,
+    ) -> None:
+        self._message = ""
+        self._task = task = Task(work, "SAMMed3DSegment models")
+        self._threadTime.follow(lambda: self._task is task, lambda: self._poll(task, onAmbiguous), task.wait)
+        self._showProgress(task)
+        self.update()
+
+    def _poll(self, task: Task[str], onAmbiguous: Callable[[AmbiguousFamilyError], None]) -> None:
+        if task is not self._task:
+            return
+        if task.busy:
+            self._showProgress(task)
+            return
+        self._task = None
+        if isinstance(task.error, AmbiguousFamilyError):
+            self.update()
+            onAmbiguous(task.error)
+            return
+        if task.error is not None:
+            self._message = str(task.error)
+        elif task.cancelled:
+            self._message = _("Stopped. What was downloaded already is kept for the next time.")
+        self.refresh()
+        if task.result is not None:
+            self.choose(task.result)
+
+    def _showProgress(self, task: Task[str]) -> None:
+        self.ui.downloadBar.setMaximum(0 if task.total is None else max(1, task.total // 1024))
+        self.ui.downloadBar.setValue(task.done // 1024)
+
+    def _ask(self, path: Path, error: AmbiguousFamilyError) -> None:
+        """Ask which of several models a file belongs to, then import it."""
+        from sammed3d.zoo.families import FAMILIES  # noqa: PLC0415 - needs torch, which is loaded by now
+
+        choices = [f"{name}: {FAMILIES[name].about}" for name in error.names]
+        dialog = qt.QInputDialog(slicer.util.mainWindow())
+        dialog.setWindowTitle(_("Import a checkpoint"))
+        dialog.setLabelText(_("Several models have such files. Which one is this?"))
+        dialog.setComboBoxItems(choices)
+        accepted, chosen = dialog.exec_() == qt.QDialog.Accepted, dialog.textValue()
+        dialog.deleteLater()
+        if accepted:
+            self.importFile(path, error.names[choices.index(chosen)])
+        else:
+            self._message = _("Nothing was imported.")
+            self.update()
 
     def _onSelected(self, _index: int) -> None:
         if not self._filling:
@@ -211,18 +253,22 @@ class ModelPanel:
             self._onChosen(self.current)
             self.update()
 
-    def _pollDownload(self) -> None:
-        download = self._download
-        if download is None:
-            return
-        if not download.finished:
-            self.ui.downloadBar.setMaximum(0 if download.total is None else max(1, download.total // 1024))
-            self.ui.downloadBar.setValue(download.done // 1024)
-            self.update()
-            return
-        self._timer.stop()
-        self._download = None
-        self._message = download.error or (_("Stopped; the next download goes on from here.") * download.cancelled)
-        self.refresh()
-        if download.error is None and not download.cancelled:
-            self.choose(download.name)
+
+def _familyOf(path: Path, wanted: registry.ModelEntry | None) -> str | None:
+    """Return the family of a checkpoint, in the background; None where the file's metadata say it, or without torch.
+
+    Raises:
+        AmbiguousFamilyError: somebody has to say it, for neither the file nor the wanted model does.
+        SAMMed3DError: the file cannot be used.
+    """
+    if missingPackages() or not path.is_file():
+        return None
+    loadTorchLibraries()
+    from sammed3d.zoo.load import family_of  # noqa: PLC0415 - needs torch
+
+    try:
+        return family_of(path)
+    except AmbiguousFamilyError as error:
+        if wanted is not None and wanted.family in error.names:
+            return wanted.family
+        raise

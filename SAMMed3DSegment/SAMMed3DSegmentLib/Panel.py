@@ -16,14 +16,14 @@ from SAMMed3DSegmentLib.BoxRoi import newestRoi
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
+from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentWriter import overwriteMode, setOverwriteMode
 from SAMMed3DSegmentLib.ServerPanel import ServerPanel
 from SAMMed3DSegmentLib.Settings import Settings
 from SAMMed3DSegmentLib.Shortcuts import Shortcuts
+from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
-POLL = 15
-"""Milliseconds between two looks at a running prediction."""
 SURFACE_PAUSE = 800
 """Milliseconds without clicks before 3-D surfaces are made anew."""
 OVERWRITE_MODES = ("OverwriteNone", "OverwriteVisibleSegments", "OverwriteAllSegments")
@@ -37,7 +37,7 @@ class Panel:
         ui: its children by name.
         segmenter: does the work.
         settings, store: see there.
-        diagnose: tests a server; see `ServerPanel`.
+        predictors: know the device, and test a server.
         parameterNode: returns the scene's parameter node, made if need be.
     """
 
@@ -48,17 +48,18 @@ class Panel:
         segmenter: Segmenter,
         settings: Settings,
         store: ModelStore,
-        diagnose: Callable[[str, str], list[str]],
+        predictors: Predictors,
         parameterNode: Callable[[], object],
     ) -> None:
         self.ui, self.segmenter = ui, segmenter
         self._parameterNode = parameterNode
-        self._updating = False
+        self._updating = self._rebuilding = False
         self._segmentationTag: tuple[slicer.vtkMRMLSegmentationNode, int] | None = None
+        self.threadTime = ThreadTime()
         self.placeMode = PlaceMode(self.update)
-        self.models = ModelPanel(ui, store, settings, self._onModel)
-        self.server = ServerPanel(ui, settings, diagnose, self._onPlace)
-        self.exports = ExportPanel(ui, segmenter, settings, lambda: self.segmentId)
+        self.models = ModelPanel(ui, store, settings, predictors, self.threadTime, self._onModel)
+        self.server = ServerPanel(ui, settings, predictors, self.threadTime, self._onPlace)
+        self.exports = ExportPanel(ui, segmenter, settings, self.threadTime, lambda: self.segmentId)
         self.shortcuts = Shortcuts(
             {
                 "P": ui.positiveButton.click,
@@ -69,9 +70,10 @@ class Panel:
             },
             widget,
         )
-        self._poll = self._timer(POLL, self._onPoll)
-        self._surfaces = self._timer(SURFACE_PAUSE, self._onSurfaces)
+        self._surfaces = qt.QTimer()
+        self._surfaces.setInterval(SURFACE_PAUSE)
         self._surfaces.setSingleShot(True)
+        self._surfaces.connect("timeout()", self._onSurfaces)
         segmenter.onChanged = self._onSegmenterChanged
         self._connect()
         self.readScene()
@@ -88,6 +90,7 @@ class Panel:
 
     def readScene(self) -> None:
         """Show what the scene holds; after it was opened, imported or closed."""
+        self._rebuilding = False
         node = self._parameterNode()
         self._updating = True
         self._say("")
@@ -97,8 +100,13 @@ class Panel:
         self.models.choose(node.model)
         self._onInput()
 
+    def sceneChanges(self) -> None:
+        """A scene is being imported: the selectors are rebuilt and show None meanwhile, which nobody chose."""
+        self._rebuilding = True
+
     def sceneCloses(self) -> None:
         """Let go of everything in the scene."""
+        self.sceneChanges()
         self.placeMode.stop()
         self._observeSegmentation(None)
         self._surfaces.stop()
@@ -121,11 +129,12 @@ class Panel:
         """The module goes away."""
         self.placeMode.close()
         self._observeSegmentation(None)
-        for timer in (self._poll, self._surfaces):
-            timer.stop()
-        self.models.close()
-        self.server.close()
-        self.shortcuts.close()
+        self._surfaces.stop()
+        self.threadTime.close()
+        for part in (self.models, self.server, self.exports, self.shortcuts):
+            part.close()
+        self.segmenter.onChanged = lambda: None
+        self._disconnect()
 
     # What the buttons do
 
@@ -139,7 +148,7 @@ class Panel:
             return
         try:
             self._ensureSegment()
-            self.placeMode.start(self.segmenter.pointsFor(self.segmentId))
+            self.placeMode.start(self._pointsToPlaceIn)
         except SAMMed3DError as error:
             self._say(str(error))
         self.update()
@@ -181,7 +190,7 @@ class Panel:
         self._updating = False
         if self.placeMode.active:
             if segmentId:
-                self.placeMode.start(self.segmenter.pointsFor(segmentId))
+                self.placeMode.start(self._pointsToPlaceIn)
             else:
                 self.placeMode.stop()
         self.update()
@@ -246,8 +255,8 @@ class Panel:
         )
 
     def _onSegmenterChanged(self) -> None:
-        if self.segmenter.busy:
-            self._poll.start()
+        if self.segmenter.working:
+            self.threadTime.follow(self._isWorking, self._onPoll, self.segmenter.wait)
         if self.segmenter.message:
             self._say(self.segmenter.message)
         elif not self.segmenter.busy and self.segmenter.seconds:
@@ -257,11 +266,13 @@ class Panel:
             self._surfaces.start()
         self.update()
 
+    def _isWorking(self) -> bool:
+        return self.segmenter.working
+
     def _onPoll(self) -> None:
         self.segmenter.poll()
         self._showStage()
-        if not self.segmenter.busy:
-            self._poll.stop()
+        if not self.segmenter.working:
             self.models.update()  # the device is known once a model was loaded
             self.update()
 
@@ -295,35 +306,38 @@ class Panel:
     # Wiring
 
     def _connect(self) -> None:
+        """Connect the widgets; `_disconnect` undoes it, for a module that is reloaded keeps its old widgets."""
         ui = self.ui
-        ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onInputChosen)
-        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onInputChosen)
-        ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onTable)
-        ui.tryButton.connect("clicked(bool)", self._onTry)
-        ui.addSegmentButton.connect("clicked(bool)", self.addSegment)
-        ui.nextSegmentButton.connect("clicked(bool)", self.nextSegment)
-        ui.removeSegmentButton.connect("clicked(bool)", self.removeSegment)
-        ui.show3DButton.connect("clicked(bool)", self._onShow3D)
-        ui.positiveButton.connect("clicked(bool)", lambda on: self._onPolarity(True, on))
-        ui.negativeButton.connect("clicked(bool)", lambda on: self._onPolarity(False, on))
-        ui.undoButton.connect("clicked(bool)", lambda: self.segmenter.undo(self.segmentId))
-        ui.redoButton.connect("clicked(bool)", lambda: self.segmenter.redo(self.segmentId))
-        ui.resetButton.connect("clicked(bool)", self.reset)
-        ui.boxButton.connect("clicked(bool)", self.useBox)
-        ui.pointsButton.connect("toggled(bool)", self._onShowPoints)
-        ui.cancelButton.connect("clicked(bool)", self.cancel)
-        ui.overwriteSelector.connect("currentIndexChanged(int)", self._onOverwrite)
-        ui.allSegmentsCheckBox.connect("toggled(bool)", self.exports.update)
+        self._connections = [
+            (ui.volumeSelector, "currentNodeChanged(vtkMRMLNode*)", self._onInputChosen),
+            (ui.segmentationSelector, "currentNodeChanged(vtkMRMLNode*)", self._onInputChosen),
+            (ui.segmentsTable, "selectionChanged(QItemSelection,QItemSelection)", self._onTable),
+            (ui.tryButton, "clicked(bool)", self._onTry),
+            (ui.addSegmentButton, "clicked(bool)", self.addSegment),
+            (ui.nextSegmentButton, "clicked(bool)", self.nextSegment),
+            (ui.removeSegmentButton, "clicked(bool)", self.removeSegment),
+            (ui.show3DButton, "clicked(bool)", self._onShow3D),
+            (ui.positiveButton, "clicked(bool)", lambda on: self._onPolarity(True, on)),
+            (ui.negativeButton, "clicked(bool)", lambda on: self._onPolarity(False, on)),
+            (ui.undoButton, "clicked(bool)", lambda: self.segmenter.undo(self.segmentId)),
+            (ui.redoButton, "clicked(bool)", lambda: self.segmenter.redo(self.segmentId)),
+            (ui.resetButton, "clicked(bool)", self.reset),
+            (ui.boxButton, "clicked(bool)", self.useBox),
+            (ui.pointsButton, "toggled(bool)", self._onShowPoints),
+            (ui.cancelButton, "clicked(bool)", self.cancel),
+            (ui.overwriteSelector, "currentIndexChanged(int)", self._onOverwrite),
+            (ui.allSegmentsCheckBox, "toggled(bool)", self.exports.update),
+        ]
+        for sender, signal, function in self._connections:
+            sender.connect(signal, function)
 
-    @staticmethod
-    def _timer(milliseconds: int, function: Callable[[], None]):
-        timer = qt.QTimer()
-        timer.setInterval(milliseconds)
-        timer.connect("timeout()", function)
-        return timer
+    def _disconnect(self) -> None:
+        for sender, signal, function in self._connections:
+            sender.disconnect(signal, function)
+        self._connections = []
 
     def _onInputChosen(self, *_arguments) -> None:
-        if self._updating:
+        if self._updating or self._rebuilding:
             return
         node = self._parameterNode()
         node.volume = self.ui.volumeSelector.currentNode()
@@ -332,6 +346,8 @@ class Panel:
 
     def _onInput(self) -> None:
         node = self._parameterNode()
+        if node.segmentation is not None and node.segmentation.GetDisplayNode() is None:
+            node.segmentation.CreateDefaultDisplayNodes()  # one of the selector's "Create new" has none
         self.segmenter.setInput(node.volume, node.segmentation)
         self._observeSegmentation(node.segmentation)
         self._updating = True
@@ -366,6 +382,11 @@ class Panel:
     def _onShowPoints(self, shown: bool) -> None:
         for points in PointList.pointLists():
             points.SetDisplayVisibility(shown)
+
+    def _pointsToPlaceIn(self) -> PointList.PointListNode:
+        points = self.segmenter.pointsFor(self.segmentId)
+        points.SetDisplayVisibility(self.ui.pointsButton.checked)  # a new list is shown no more than the others
+        return points
 
     def _onOverwrite(self, index: int) -> None:
         mode = getattr(slicer.vtkMRMLSegmentEditorNode, OVERWRITE_MODES[index])

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import slicer
 
 
+@dataclass(frozen=True)
+class _Before:
+    """What place mode was like before it was ours."""
+
+    className: str | None
+    nodeId: str | None
+    persistence: int
+
+
 class PlaceMode:
-    """Switch Slicer's place mode on a point list on and off, and notice when somebody else switches it off.
+    """Switch Slicer's place mode on a point list on and off, and notice when somebody else ends it or takes it over.
+
+    However it ended, the active list, its class and the persistence are again what they were: another module's points
+    must not become clicks, and another module's ROI must not be followed by a second one.
 
     Args:
         onChanged: called when the mode ended or began elsewhere.
@@ -17,50 +30,92 @@ class PlaceMode:
     def __init__(self, onChanged: Callable[[], None] = lambda: None) -> None:
         self._onChanged = onChanged
         self._points: slicer.vtkMRMLMarkupsFiducialNode | None = None
-        self._observation: tuple[slicer.vtkMRMLInteractionNode, int] | None = None
+        self._before: _Before | None = None
+        self._changing = False
+        self._observations: list[tuple[slicer.vtkMRMLNode, int]] = []
 
     @property
     def active(self) -> bool:
         """Whether the next click places a point of ours."""
-        interaction, selection = _interactionNode(), _selectionNode()
+        interaction = _interactionNode()
         return (
             self._points is not None
-            and interaction is not None
             and interaction.GetCurrentInteractionMode() == slicer.vtkMRMLInteractionNode.Place
-            and selection.GetActivePlaceNodeID() == self._points.GetID()
+            and self._isOurs()
         )
 
-    def start(self, points: slicer.vtkMRMLMarkupsFiducialNode) -> None:
-        """Place points in a list until `stop`."""
+    def start(self, pointsToPlaceIn: Callable[[], slicer.vtkMRMLMarkupsFiducialNode]) -> None:
+        """Place points in a list until `stop`.
+
+        Args:
+            pointsToPlaceIn: returns the list; may make it, which by itself makes it Slicer's active one.
+        """
         self._observe()
-        self._points = points
         selection, interaction = _selectionNode(), _interactionNode()
-        selection.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsFiducialNode")
-        selection.SetActivePlaceNodeID(points.GetID())
-        interaction.SetPlaceModePersistence(1)
-        interaction.SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.Place)
+        before = self._before or _Before(
+            selection.GetActivePlaceNodeClassName(),
+            selection.GetActivePlaceNodeID(),
+            interaction.GetPlaceModePersistence(),
+        )
+        self._changing = True
+        try:
+            self._points, self._before = pointsToPlaceIn(), before
+            selection.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsFiducialNode")
+            selection.SetReferenceActivePlaceNodeID(self._points.GetID())
+            interaction.SetPlaceModePersistence(1)
+            interaction.SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.Place)
+        finally:
+            self._changing = False
 
     def stop(self) -> None:
         """Go back to looking around."""
         if self.active:
-            interaction = _interactionNode()
-            interaction.SetPlaceModePersistence(0)
-            interaction.SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.ViewTransform)
-        self._points = None
+            self._changing = True
+            _interactionNode().SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.ViewTransform)
+            self._changing = False
+        self._restore()
 
     def close(self) -> None:
         """Stop, and observe nothing any more."""
         self.stop()
-        if self._observation is not None:
-            node, tag = self._observation
+        for node, tag in self._observations:
             node.RemoveObserver(tag)
-            self._observation = None
+        self._observations = []
+
+    def _isOurs(self) -> bool:
+        """Tell whether our list is the one that points would go to."""
+        return self._points.GetID() is not None and _selectionNode().GetActivePlaceNodeID() == self._points.GetID()
 
     def _observe(self) -> None:
-        if self._observation is None:
-            node = _interactionNode()
-            event = slicer.vtkMRMLInteractionNode.InteractionModeChangedEvent
-            self._observation = node, node.AddObserver(event, lambda *_: self._onChanged())
+        if self._observations:
+            return
+        for node, event in (
+            (_interactionNode(), slicer.vtkMRMLInteractionNode.InteractionModeChangedEvent),
+            (_selectionNode(), slicer.vtkMRMLSelectionNode.ActivePlaceNodeIDChangedEvent),
+        ):
+            self._observations.append((node, node.AddObserver(event, self._onEvent)))
+
+    def _onEvent(self, _caller, _event: str) -> None:
+        if self._changing:
+            return
+        if self._points is not None and not self.active:
+            self._restore()
+        self._onChanged()
+
+    def _restore(self) -> None:
+        """Make place mode what it was, as far as nobody else has changed it in the meantime."""
+        points, before = self._points, self._before
+        if points is None or before is None:
+            return
+        self._changing = True
+        if self._isOurs():
+            selection = _selectionNode()
+            selection.SetReferenceActivePlaceNodeClassName(before.className)
+            present = before.nodeId is not None and slicer.mrmlScene.GetNodeByID(before.nodeId) is not None
+            selection.SetReferenceActivePlaceNodeID(before.nodeId if present else None)
+        _interactionNode().SetPlaceModePersistence(before.persistence)
+        self._changing = False
+        self._points = self._before = None
 
 
 def _interactionNode() -> slicer.vtkMRMLInteractionNode:

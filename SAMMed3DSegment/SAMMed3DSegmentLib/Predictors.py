@@ -3,66 +3,119 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from sammed3d import ModelError, Predictor
+from SAMMed3DSegmentLib.Device import deviceInWords
 from SAMMed3DSegmentLib.Settings import SERVER, Settings
+from SAMMed3DSegmentLib.TorchLibraries import loadTorchLibraries
 
-NO_TORCH = (
-    "PyTorch is not installed in this Slicer. Press 'Install PyTorch...' in the section Model, or run on a server."
-)
+PACKAGES = {"torch": "PyTorch", "safetensors": "safetensors"}
+"""What prediction in this Slicer needs beyond what Slicer bundles: importable name, and the name that people know."""
 NO_CONSENT = "Nothing was sent: agree in the section 'Where it runs' before image data go to this server."
 
 
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model and the settings that decide how it runs, as they were when a click was made.
+
+    Made on the main thread, since QSettings are not to be read in others. All that changes an answer is in it, so a
+    changed setting is another choice; what does not matter for a place is left out.
+
+    Attributes:
+        model: name of the model.
+        place: LOCAL or SERVER.
+        device: torch device; local only.
+        url, key, consent, authority, useProxies: see `Settings`; server only.
+    """
+
+    model: str
+    place: str
+    device: str = ""
+    url: str = ""
+    key: str = field(default="", repr=False)
+    consent: bool = False
+    authority: str = ""
+    useProxies: bool = True
+
+
 class Predictors:
-    """Load predictors by name, as the settings say.
+    """Load predictors as the settings say.
 
     Args:
-        settings: where predictions run, on which device, with which server.
-
-    A name says everything that changes the answer, so a changed setting is another name.
+        settings: where predictions run, on which device, with which server; read on the main thread only.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._devices: dict[str, str] = {}
 
-    def nameOf(self, model: str) -> str:
-        """Return the full name of a model under the present settings."""
-        if self._settings.place == SERVER:
-            return f"server|{self._settings.url}|{model}"
-        return f"local|{self._settings.device}|{model}"
+    def choiceOf(self, model: str) -> ModelChoice:
+        """Return what the present settings make of a model's name."""
+        settings = self._settings
+        if settings.place == SERVER:
+            return ModelChoice(
+                model,
+                settings.place,
+                url=settings.url,
+                key=settings.key,
+                consent=settings.consent,
+                authority=settings.authority,
+                useProxies=settings.useProxies,
+            )
+        return ModelChoice(model, settings.place, settings.device)
 
-    def load(self, name: str) -> Predictor:
-        """Load the predictor of a full name. Called from the inference thread; takes seconds.
+    def load(self, choice: ModelChoice) -> Predictor:
+        """Load a predictor. Called from the inference thread; takes seconds.
 
         Raises:
-            ModelError: torch or the model is not installed, or the server cannot be used; says what to do.
+            ModelError: a package or the model is not installed, or the server cannot be used; says what to do.
         """
-        place, where, model = name.split("|", 2)
-        if place == "server":
+        if choice.place == SERVER:
             from sammed3d.predictors.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
 
-            if where != self._settings.url or not self._settings.consent:
+            if not choice.consent:
                 raise ModelError(NO_CONSENT)
             return RemotePredictor(
-                where,
-                model,
-                key=self._settings.key,
-                verify=self._settings.authority or True,
-                proxies=self._settings.useProxies,
+                choice.url,
+                choice.model,
+                key=choice.key,
+                verify=choice.authority or True,
+                proxies=choice.useProxies,
             )
-        if not torchInstalled():
-            raise ModelError(NO_TORCH)
+        if missing := missingPackages():
+            raise ModelError(
+                f"{inWords(missing)} not installed in this Slicer. Press 'Install {PACKAGES[missing[0]]}...' in the "
+                "section Model, or run on a server."
+            )
+        loadTorchLibraries()
         from sammed3d import load_predictor  # noqa: PLC0415 - needs torch
 
-        return load_predictor(model, device=where)
+        predictor = load_predictor(choice.model, device=choice.device)
+        self._devices[choice.device] = deviceInWords(str(getattr(predictor, "device", choice.device)))
+        return predictor
 
-    def diagnose(self, url: str, key: str) -> list[str]:
-        """Test a server step by step; returns a line for each step. Takes seconds."""
+    @property
+    def device(self) -> str:
+        """The device in words, where a model was loaded with the present settings; "" before."""
+        return self._devices.get(self._settings.device, "")
+
+    def diagnose(self, choice: ModelChoice) -> list[str]:
+        """Test a choice's server step by step; returns a line for each step. Takes seconds."""
         from sammed3d.predictors.remote import diagnose  # noqa: PLC0415 - only where it is used
 
-        return diagnose(url, key, self._settings.authority or True, self._settings.useProxies)
+        return diagnose(choice.url, choice.key, choice.authority or True, choice.useProxies)
 
 
-def torchInstalled() -> bool:
-    """Tell whether torch can be imported, without importing it."""
-    return importlib.util.find_spec("torch") is not None
+def missingPackages() -> list[str]:
+    """Return the names of the packages that prediction in this Slicer needs and that cannot be imported here.
+
+    Nothing is imported for that: another thread may be in the middle of importing torch.
+    """
+    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def inWords(packages: Sequence[str]) -> str:
+    """Say which packages, with the verb: "PyTorch is", "PyTorch and safetensors are"."""
+    return " and ".join(PACKAGES[name] for name in packages) + (" is" if len(packages) == 1 else " are")

@@ -9,10 +9,10 @@ import slicer
 from sammed3d import samples
 
 SAMPLES = {
-    "SAMMed3DSegmentCT": (samples.CT_ABDOMEN, "Trunk CT"),
-    "SAMMed3DSegmentMR": (samples.MR_SPINE, "Lumbar spine MR"),
+    "Trunk CT (SAM-Med3D)": (samples.CT_ABDOMEN, "Trunk CT"),
+    "Lumbar spine MR (SAM-Med3D)": (samples.MR_SPINE, "Lumbar spine MR"),
 }
-"""Names in the Sample Data module: file, and name of the node."""
+"""Texts of the buttons in the Sample Data module, where other extensions' are beside them: file, name of the node."""
 
 
 def register(iconFolder: Path) -> None:

@@ -254,7 +254,7 @@ class Segmenter(Background):
             self._surfaces.add(*prompts.key)
         else:
             (volume, image), state = self._images.of(self.volumeNode), prompts.timeline.now
-            model = self.modelName(state.model or self.model)
+            model = self.modelChoice(state.model or self.model)
             prompts.job = Job(prompts.key, volume, image, model, state, self.volumeNode.GetID())
             self._thread.submit(prompts.job)
         self.onChanged()

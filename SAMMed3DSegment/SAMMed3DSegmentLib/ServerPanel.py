@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
-import qt
+from SAMMed3DSegmentLib import SettingsPage
+from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
+from SAMMed3DSegmentLib.Task import Task
+from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
 
 class ServerPanel:
@@ -17,7 +19,8 @@ class ServerPanel:
     Args:
         ui: the widgets.
         settings: where the choice is kept.
-        diagnose: from address and key to lines of a report, one for each step; called in a thread.
+        predictors: test a server.
+        threadTime: for the test.
         onChanged: called when the choice changed.
     """
 
@@ -25,23 +28,22 @@ class ServerPanel:
         self,
         ui,
         settings: Settings,
-        diagnose: Callable[[str, str], list[str]],
+        predictors: Predictors,
+        threadTime: ThreadTime,
         onChanged: Callable[[], None] = lambda: None,
     ) -> None:
-        self.ui, self._settings, self._diagnose, self._onChanged = ui, settings, diagnose, onChanged
-        self._test: threading.Thread | None = None
-        self._report: list[str] = []
-        self._timer = qt.QTimer()
-        self._timer.setInterval(100)
-        self._timer.connect("timeout()", self._pollTest)
+        self.ui, self._settings, self._onChanged = ui, settings, onChanged
+        self._predictors, self._threadTime = predictors, threadTime
+        self._test: Task[list[str]] | None = None
         self._showing = False
         self.showSettings()
-        ui.placeSelector.connect("currentIndexChanged(int)", self._onEdited)
-        ui.urlEdit.connect("textChanged(QString)", self._onEdited)
-        ui.keyEdit.connect("textChanged(QString)", self._onEdited)
+        ui.placeSelector.connect("currentIndexChanged(int)", self._onPlace)
+        ui.urlEdit.connect("textChanged(QString)", self._onUrl)
+        ui.keyEdit.connect("textChanged(QString)", self._onKey)
         ui.consentCheckBox.connect("toggled(bool)", self._onConsent)
         ui.testButton.connect("clicked(bool)", self.test)
         ui.serverSection.connect("contentsCollapsed(bool)", self.update)  # opening shows all that is in a section
+        SettingsPage.observe(self._onPage)
         self.update()
 
     @property
@@ -59,8 +61,9 @@ class ServerPanel:
         """Show what the settings hold; they may have been changed in the application's settings."""
         self._showing = True
         self.ui.placeSelector.setCurrentIndex(1 if self._settings.place == SERVER else 0)
-        self.ui.urlEdit.setText(self._settings.url)
-        self.ui.keyEdit.setText(self._settings.key)
+        for edit, text in ((self.ui.urlEdit, self._settings.url), (self.ui.keyEdit, self._settings.key)):
+            if edit.text.strip() != text:  # not while it is being typed into
+                edit.setText(text)
         self._showing = False
         self.update()
 
@@ -84,36 +87,40 @@ class ServerPanel:
     def test(self) -> None:
         """Check the connection in the background, and show the report."""
         self.ui.serverLabel.setText(_("Testing..."))
-        self._report = []
-        arguments = (self._settings.url, self._settings.key)
-        self._test = threading.Thread(target=self._runTest, args=arguments, daemon=True)
-        self._test.start()
-        self._timer.start()
+        choice, predictors = self._predictors.choiceOf(""), self._predictors
+        self._test = test = Task(lambda _task: predictors.diagnose(choice), "SAMMed3DSegment server test")
+        self._threadTime.follow(lambda: self._test is test, self._pollTest, test.wait)
         self.update()
 
     def close(self) -> None:
-        """Stop observing a test."""
-        self._timer.stop()
-
-    def _runTest(self, url: str, key: str) -> None:
-        try:
-            self._report = self._diagnose(url, key)
-        except Exception as error:
-            self._report = [str(error)]
+        """Let go of a test and of the page of the application's settings."""
+        self._test = None
+        SettingsPage.observe(self._onPage, False)
 
     def _pollTest(self) -> None:
-        if self._test is not None and not self._test.is_alive():
-            self._timer.stop()
+        test = self._test
+        if test is not None and not test.busy:
             self._test = None
-            self.ui.serverLabel.setText("\n".join(self._report))
+            lines = [str(test.error)] if test.error is not None else test.result or []
+            self.ui.serverLabel.setText("\n".join(lines))
             self.update()
 
-    def _onEdited(self, *_arguments) -> None:
+    def _onPlace(self, index: int) -> None:
+        self._onEdited("place", SERVER if index == 1 else LOCAL)
+
+    def _onUrl(self, text: str) -> None:
+        self._onEdited("url", text)
+
+    def _onKey(self, text: str) -> None:
+        self._onEdited("key", text)
+
+    def _onEdited(self, name: str, value: str) -> None:
         if self._showing:
             return
-        self._settings.place = SERVER if self.ui.placeSelector.currentIndex == 1 else LOCAL
-        self._settings.url = self.ui.urlEdit.text
-        self._settings.key = self.ui.keyEdit.text
+        self._showing = True  # the page says so in turn
+        setattr(self._settings, name, value)
+        SettingsPage.reload()
+        self._showing = False
         self.ui.serverLabel.setText("")
         self.update()
         self._onChanged()
@@ -122,4 +129,10 @@ class ServerPanel:
         if agreed != self._settings.consent:
             self._settings.consent = agreed
             self.update()
+            self._onChanged()
+
+    def _onPage(self, _key: str, _value: object) -> None:
+        """Follow the page of the application's settings."""
+        if not self._showing:
+            self.showSettings()
             self._onChanged()

@@ -9,7 +9,7 @@ LOCAL, SERVER = "local", "server"
 
 
 class Settings:
-    """Typed access to the application's settings.
+    """Typed access to the application's settings; on the main thread only, as QSettings are.
 
     Args:
         store: a QSettings, or anything with its `value` and `setValue`.
@@ -66,11 +66,11 @@ class Settings:
     @property
     def useProxies(self) -> bool:
         """Whether to reach the server through the proxies that the computer is set up with."""
-        return self._get("server/proxies", "yes") == "yes"
+        return self._get("server/proxies", "true").lower() in ("true", "yes", "1")  # QSettings may give back a bool
 
     @useProxies.setter
     def useProxies(self, use: bool) -> None:
-        self._set("server/proxies", "yes" if use else "no")
+        self._set("server/proxies", "true" if use else "false")
 
     @property
     def device(self) -> str:

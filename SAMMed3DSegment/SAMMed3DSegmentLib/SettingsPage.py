@@ -2,59 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import slicer
 from slicer.i18n import tr as _
 
 import qt
-from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
+from SAMMed3DSegmentLib.Settings import LOCAL, PREFIX, SERVER
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+NAME = "SAMMed3DSegmentSettingsPage"
+"""Object name, by which the page is found again: the application builds it once, at its start."""
 
 
 def register() -> None:
     """Add the page, where the application has a settings dialog."""
-    dialog = slicer.app.settingsDialog() if hasattr(slicer.app, "settingsDialog") else None
-    if dialog is not None:
-        dialog.addPanel(_("SAMMed3DSegment"), build(Settings(slicer.app.userSettings())))
+    dialog = slicer.app.settingsDialog()
+    if dialog is not None:  # there is none without a main window
+        dialog.addPanel(_("SAMMed3DSegment"), build())
 
 
-def build(settings: Settings):
-    """Return the page's widget."""
+def reload() -> None:
+    """Show the settings in the page; otherwise its *Cancel* would bring back those that it has shown last."""
+    for page in _pages():
+        page.reloadSettings()
+
+
+def observe(function: Callable[[str, object], None], observed: bool = True) -> None:
+    """Call a function with key and value whenever something is changed in the page; or do so no more."""
+    for page in _pages():
+        (page.connect if observed else page.disconnect)("settingChanged(QString,QVariant)", function)
+
+
+def _pages() -> list:
+    dialog = slicer.app.settingsDialog()
+    return [] if dialog is None else slicer.util.findChildren(dialog, NAME)
+
+
+def build():
+    """Return the page's widget. What is changed in it holds when the dialog is accepted, as on every other page."""
     import ctk  # noqa: PLC0415 - a library of Slicer's
 
     page = ctk.ctkSettingsPanel()
+    page.setObjectName(NAME)
     form = qt.QFormLayout(page)
-    place = qt.QComboBox()
+
+    def add(label: str, widget, name: str, propertyName: str, signal: str) -> None:
+        form.addRow(label, widget)
+        page.registerProperty(PREFIX + name, widget, propertyName, str(qt.SIGNAL(signal)))
+
+    place = ctk.ctkComboBox()
     place.addItem(_("On this computer"), LOCAL)
     place.addItem(_("On a server"), SERVER)
-    place.setCurrentIndex(1 if settings.place == SERVER else 0)
-    place.connect("currentIndexChanged(int)", lambda index: setattr(settings, "place", place.itemData(index)))
+    add(_("Predictions run:"), place, "place", "currentUserDataAsString", "currentIndexChanged(int)")
     device = qt.QComboBox()
     device.setEditable(True)  # "cuda:1"
     for name in DEVICES:
         device.addItem(name)
-    device.setCurrentText(settings.device)
-    device.connect("currentTextChanged(QString)", lambda text: setattr(settings, "device", text))
-    url, key = qt.QLineEdit(settings.url), qt.QLineEdit(settings.key)
+    add(_("Device:"), device, "device", "currentText", "currentTextChanged(QString)")
+    add(_("Server:"), qt.QLineEdit(), "server/url", "text", "textChanged(QString)")
+    key = qt.QLineEdit()
     key.setEchoMode(qt.QLineEdit.Password)
-    url.connect("textChanged(QString)", lambda text: setattr(settings, "url", text))
-    key.connect("textChanged(QString)", lambda text: setattr(settings, "key", text))
-    authority, proxies = qt.QLineEdit(settings.authority), qt.QCheckBox(_("Use the computer's proxies"))
+    add(_("Key:"), key, "server/key", "text", "textChanged(QString)")
+    authority = qt.QLineEdit()
     authority.setToolTip(
         _("File (PEM) of the authority that signed the server's certificate, if it is your hospital's")
     )
-    authority.connect("textChanged(QString)", lambda text: setattr(settings, "authority", text))
-    proxies.setChecked(settings.useProxies)
-    proxies.connect("toggled(bool)", lambda use: setattr(settings, "useProxies", use))
-    rows = (
-        (_("Predictions run:"), place),
-        (_("Device:"), device),
-        (_("Server:"), url),
-        (_("Key:"), key),
-        (_("Certificate authority:"), authority),
-        ("", proxies),
-    )
-    for label, widget in rows:
-        form.addRow(label, widget)
+    add(_("Certificate authority:"), authority, "server/authority", "text", "textChanged(QString)")
+    proxies = qt.QCheckBox(_("Use the computer's proxies"))
+    proxies.setChecked(True)
+    add("", proxies, "server/proxies", "checked", "toggled(bool)")
     form.addRow(qt.QLabel(_("Nothing is sent to a server before you agree in the module's panel.")))
     return page

@@ -23,6 +23,7 @@ class Shortcuts:
         self._shortcuts = []
         for key, action in actions.items():
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or parent)
+            shortcut.setContext(qt.Qt.ApplicationShortcut)  # also in view windows of their own, on a second monitor
             shortcut.connect("activated()", action)
             shortcut.setEnabled(False)
             self._shortcuts.append(shortcut)

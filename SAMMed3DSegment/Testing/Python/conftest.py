@@ -12,10 +12,22 @@ if any(importlib.util.find_spec(name) is None for name in ("slicer", "PySide6"))
 else:
     import slicer
 
-    import slicerHarness  # noqa: F401 - fills `slicer`
+    import slicerHarness  # fills `slicer`
     from mrmlNodes import addVolume
     from SAMMed3DSegmentLib.InferenceThread import InferenceThread
     from SAMMed3DSegmentLib.Segmenter import Segmenter
+    from slicerHarness import dialogs
+
+
+@pytest.fixture(autouse=True)
+def answers():
+    """The user, who answers dialogs; no test may leave one open, or an error in Slicer's Python console."""
+    dialogs.answers.check()
+    slicerHarness.slotErrors.clear()
+    yield dialogs.answers
+    dialogs.answers.check()
+    if slicerHarness.slotErrors:
+        raise slicerHarness.slotErrors.pop()
 
 
 @pytest.fixture

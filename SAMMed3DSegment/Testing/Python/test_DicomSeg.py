@@ -11,7 +11,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from helpers import phantom
 from mrmlNodes import addVolume, drawByHand
-from sammed3d import Box, VolumeError
+from sammed3d import Box, Cancellation, PredictionCancelled, VolumeError
 from SAMMed3DSegmentLib import DicomSeg
 
 SHAPE = (20, 24, 9)
@@ -63,7 +63,7 @@ def segmented(scene, series, monkeypatch):
 
 def test_the_masks_refer_to_the_slices_they_lie_on(segmented, series, tmp_path):
     segmentationNode, ids, volumeNode = segmented
-    written = pydicom.dcmread(DicomSeg.write(segmentationNode, ids, volumeNode, tmp_path))
+    written = pydicom.dcmread(DicomSeg.write(DicomSeg.gather(segmentationNode, ids, volumeNode), tmp_path))
     assert written.Modality == "SEG"
     assert [s.SegmentLabel for s in written.SegmentSequence] == ids
     frames = written.pixel_array
@@ -83,11 +83,32 @@ def test_a_volume_from_elsewhere_says_what_is_missing(segmented, tmp_path):
     segmentationNode, ids, volumeNode = segmented
     volumeNode.RemoveAttribute("DICOM.instanceUIDs")
     with pytest.raises(VolumeError, match="was not loaded from the DICOM database"):
-        DicomSeg.write(segmentationNode, ids, volumeNode, tmp_path)
+        DicomSeg.write(DicomSeg.gather(segmentationNode, ids, volumeNode), tmp_path)
 
 
 def test_without_highdicom_the_way_out_is_named(segmented, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "highdicom", None)
     segmentationNode, ids, volumeNode = segmented
     with pytest.raises(VolumeError, match=r"Slicer 5\.12 and later bundle"):
-        DicomSeg.write(segmentationNode, ids, volumeNode, tmp_path)
+        DicomSeg.write(DicomSeg.gather(segmentationNode, ids, volumeNode), tmp_path)
+
+
+def test_a_name_with_a_colon_is_no_alternate_stream(segmented, tmp_path):
+    segmentationNode, ids, volumeNode = segmented
+    segmentationNode.SetName("2: Thorax / 5 mm")
+    file = DicomSeg.write(DicomSeg.gather(segmentationNode, ids, volumeNode), tmp_path)
+    assert file.name == "2_ Thorax _ 5 mm.dcm"
+    assert pydicom.dcmread(file).SeriesDescription == "2: Thorax / 5 mm"
+
+
+def test_only_headers_are_read_and_cancel_leaves_nothing(segmented, tmp_path, monkeypatch):
+    segmentationNode, ids, volumeNode = segmented
+    segments, read, original = DicomSeg.gather(segmentationNode, ids, volumeNode), [], pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda *a, **k: (read.append(k), original(*a, **k))[1])
+    folder, cancellation = tmp_path / "out", Cancellation()
+    folder.mkdir()
+    with pytest.raises(PredictionCancelled):
+        DicomSeg.write(segments, folder, lambda done, total: done == 3 and cancellation.cancel(), cancellation)
+    assert len(read) == 3
+    assert all(k["stop_before_pixels"] for k in read)
+    assert list(folder.iterdir()) == []

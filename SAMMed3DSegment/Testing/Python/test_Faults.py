@@ -80,7 +80,7 @@ def test_a_negative_click_in_a_slice_view_is_negative(
 ):
     """A point is modified before it is placed: its kind must be known by then, also where that starts anew."""
     mode = PlaceMode()
-    mode.start(segmenter.pointsFor(liver))
+    mode.start(lambda: segmenter.pointsFor(liver))
     centre = worldOf(segmenter, SPOTS[0])
     view = SliceView(f"View{changed}")
     view.show(volumeNode, through=centre)

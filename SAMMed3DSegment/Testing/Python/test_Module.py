@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import slicer
 
+import ctk
 import qt
 import SAMMed3DSegment
 import SampleData
 from SAMMed3DSegmentLib import SettingsPage
-from SAMMed3DSegmentLib.Settings import SERVER, Settings
+from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
 
 MODULE = Path(SAMMed3DSegment.__file__)
 
@@ -46,6 +47,10 @@ def test_sample_data_are_registered_with_files_that_exist(parent):
     SampleData.SampleDataLogic.sources.clear()
     _, onStartup = slicer.app.startupFunctions[-1]
     onStartup()
+    assert [source["sampleName"] for source in SampleData.SampleDataLogic.sources] == [
+        "Trunk CT (SAM-Med3D)",
+        "Lumbar spine MR (SAM-Med3D)",
+    ], "texts of buttons among those of other extensions"
     assert [source["nodeNames"] for source in SampleData.SampleDataLogic.sources] == ["Trunk CT", "Lumbar spine MR"]
     for source in SampleData.SampleDataLogic.sources:
         assert source["category"] == "SAMMed3DSegment"
@@ -53,23 +58,53 @@ def test_sample_data_are_registered_with_files_that_exist(parent):
         assert Path(source["thumbnailFileName"]).is_file()
 
 
-def test_the_settings_page_changes_the_settings():
-    settings = Settings(slicer.app.userSettings())
-    page = SettingsPage.build(settings)
+@pytest.fixture
+def dialog():
+    dialog = ctk.ctkSettingsDialog(slicer.app.userSettings())
+    slicer.app.userSettings().clear()
+    dialog.addPanel("SAMMed3DSegment", SettingsPage.build())
+    yield dialog
+    slicer.app.userSettings().clear()
+
+
+def test_the_settings_page_changes_the_settings_and_cancel_takes_it_back(dialog):
+    settings, page = Settings(slicer.app.userSettings()), dialog.panel("SAMMed3DSegment")
     place, device = page.findChildren(qt.QComboBox)
     url, key, authority = (edit for edit in page.findChildren(qt.QLineEdit) if edit.parent() is page)
-    place.setCurrentIndex(1)
-    device.setCurrentText("cuda:1")
-    url.setText("https://gpu.example.org")
-    key.setText("secret")
-    authority.setText("/etc/hospital.pem")
-    assert settings.useProxies
-    page.findChildren(qt.QCheckBox)[0].click()
-    assert (settings.place, settings.device) == (SERVER, "cuda:1")
-    assert (settings.url, settings.key) == ("https://gpu.example.org", "secret")
-    assert (settings.authority, settings.useProxies) == ("/etc/hospital.pem", False)
+
+    def change():
+        place.setCurrentIndex(1)
+        device.setCurrentText("cuda:1")
+        url.setText("https://gpu.example.org")
+        key.setText("secret")
+        authority.setText("/etc/hospital.pem")
+        page.findChildren(qt.QCheckBox)[0].click()
+
+    before = said(settings)
+    assert before == (LOCAL, "auto", "", "", "", True)
+    change()
+    changed = (SERVER, "cuda:1", "https://gpu.example.org", "secret", "/etc/hospital.pem", False)
+    assert said(settings) == changed
+    dialog.reject()
+    assert said(settings) == before, "Cancel"
+    change()
+    dialog.accept()
+    dialog.reject()
+    assert said(settings) == changed
     assert key.echoMode == qt.QLineEdit.Password
-    slicer.app.userSettings().clear()
+    page.restoreDefaultSettings()
+    assert said(settings) == before, "Restore Defaults"
+
+
+def said(settings):
+    return (
+        settings.place,
+        settings.device,
+        settings.url,
+        settings.key,
+        settings.authority,
+        settings.useProxies,
+    )
 
 
 def test_every_text_of_the_panel_goes_through_translation():

@@ -1,5 +1,7 @@
 """The panel, driven as a user would: every control, on the real scene."""
 
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,18 +16,19 @@ from helpers import ThresholdPredictor, make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box
 from sammed3d.nets import build
-from sammed3d.zoo import registry
+from sammed3d.zoo import registry, store
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.store import ModelStore
-from SAMMed3DSegmentLib import Exporter, PointList, Surface
+from SAMMed3DSegmentLib import Exporter, ModelPanel, PointList, SettingsPage, Surface
 from SAMMed3DSegmentLib.MaskGrids import matrixOfImage, matrixOfVolume
-from SAMMed3DSegmentLib.Predictors import Predictors
-from SAMMed3DSegmentLib.Settings import LOCAL, Settings
+from SAMMed3DSegmentLib.Predictors import ModelChoice, Predictors
+from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
 from SAMMed3DSegmentLib.Shortcuts import SEGMENT_EDITOR_KEYS
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import worldOf
 
 MODULE = Path(__file__).parents[2] / "SAMMed3DSegment.py"
+OURS = ("SAMMed3DSegment", "SAMMed3DSegmentLib", "sammed3d")
 
 
 @pytest.fixture
@@ -35,16 +38,16 @@ def predictor():
 
 @pytest.fixture
 def module(scene, predictor, tmp_path, monkeypatch):
-    """The module as the application shows it; nothing is asked twice, all answers are yes."""
+    """The module as the application shows it."""
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(Predictors, "load", lambda self, name: predictor)
-    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *_, **__: True)
+    monkeypatch.setattr(Predictors, "load", lambda self, choice: predictor)
     slicer.app.userSettings().clear()
+    if not SettingsPage._pages():  # once, when the application starts
+        SettingsPage.register()
+    slicer.app.settingsDialog().reloadSettings()
     _, widget = slicerHarness.loadModule(MODULE)
-    widget.enter()
     yield widget
-    widget.cleanup()
-    widget.parent.deleteLater()
+    slicerHarness.unloadModule("SAMMed3DSegment")
 
 
 @pytest.fixture
@@ -61,9 +64,21 @@ def volumeNode(module, ui, scene):
     return node
 
 
+def wait(condition, timeout=20.0):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        qt.QApplication.processEvents()
+
+
+def importFile(module, file):
+    module.panel.models.importFile(file)
+    wait(lambda: not module.panel.models.busy)
+
+
 def settle(module, timeout=20.0):
     end = time.monotonic() + timeout
-    while module.panel.segmenter.busy or module.panel._poll.active:
+    while module.panel.segmenter.busy or module.panel.threadTime.active:
         assert time.monotonic() < end
         qt.QApplication.processEvents()
 
@@ -124,7 +139,7 @@ def test_placing_that_ends_elsewhere_is_shown(module, ui, volumeNode):
     assert not ui.positiveButton.checked
 
 
-def test_undo_redo_reset(module, ui, volumeNode):
+def test_undo_redo_reset(module, ui, volumeNode, answers):
     ui.positiveButton.click()
     clickAt(module, (20, 25, 15))
     first = mask(module)
@@ -137,6 +152,7 @@ def test_undo_redo_reset(module, ui, volumeNode):
     settle(module)
     assert np.array_equal(mask(module), second)
     assert not ui.redoButton.enabled
+    answers.give("Empty this segment", True)
     ui.resetButton.click()
     settle(module)
     assert not mask(module).any()
@@ -175,13 +191,13 @@ def test_next_goes_on_with_positive_clicks_in_a_new_segment(module, ui, volumeNo
     assert len(module.panel.segmenter.objectPrompts([first])[0].clicks) == 2, "clicks follow the selection"
 
 
-def test_removing_a_segment_asks_and_takes_its_points_along(module, ui, volumeNode, monkeypatch):
+def test_removing_a_segment_asks_and_takes_its_points_along(module, ui, volumeNode, answers):
     ui.positiveButton.click()
     clickAt(module, (20, 25, 15))
-    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *_, **__: False)
+    answers.give("Remove the segment", False)
     ui.removeSegmentButton.click()
     assert module.panel.segmentId
-    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *_, **__: True)
+    answers.give("Remove the segment", True)
     ui.removeSegmentButton.click()
     assert segmentation(module).GetSegmentation().GetNumberOfSegments() == 0
     assert not list(PointList.pointLists())
@@ -251,22 +267,84 @@ def test_an_error_is_shown_in_the_panel_and_loses_nothing(module, ui, volumeNode
     assert np.array_equal(mask(module), before)
 
 
-def test_the_event_loop_turns_while_a_slow_prediction_runs(module, ui, volumeNode, predictor):
-    original, ticks = predictor.predict, []
+def test_a_segmentation_from_the_selector_is_seen(module, ui, volumeNode):
+    node = ui.segmentationSelector.addNode()
+    assert segmentation(module) is node
+    assert node.GetDisplayNode() is not None
+    assert node.GetDisplayNode().GetVisibility2D()
 
-    def slow(*arguments):
-        time.sleep(0.5)
-        return original(*arguments)
 
-    predictor.predict = slow
-    timer = qt.QTimer()
-    timer.connect("timeout()", lambda: ticks.append(time.monotonic()))
-    timer.start(10)
+def test_new_lists_are_shown_no_more_than_the_others(module, ui, volumeNode):
+    ui.positiveButton.click()
+    ui.pointsButton.click()
+    assert not module.panel.segmenter.pointsFor(module.panel.segmentId).GetDisplayVisibility()
+    ui.nextSegmentButton.click()
+    assert not module.panel.segmenter.pointsFor(module.panel.segmentId).GetDisplayVisibility()
+
+
+def placeState():
+    logic = slicer.app.applicationLogic()
+    selection, interaction = logic.GetSelectionNode(), logic.GetInteractionNode()
+    return (
+        selection.GetActivePlaceNodeClassName(),
+        selection.GetActivePlaceNodeID(),
+        interaction.GetPlaceModePersistence(),
+    )
+
+
+@pytest.fixture
+def otherList(scene):
+    """Another module's point list, the active one."""
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "Diameter")
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsLineNode")
+    selection.SetReferenceActivePlaceNodeID(points.GetID())
+    yield points
+    selection.SetReferenceActivePlaceNodeID(None)
+
+
+@pytest.mark.parametrize("ending", ["button", "right click", "module left"])
+def test_place_mode_is_given_back_however_it_ends(module, ui, volumeNode, otherList, ending):
+    before = placeState()
+    ui.positiveButton.click()
+    assert placeState() != before
+    if ending == "button":
+        ui.positiveButton.click()
+    elif ending == "right click":
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    else:
+        module.parent.exit()
+    assert placeState() == before
+    assert not ui.positiveButton.checked
+
+
+def test_a_roi_drawn_for_the_box_takes_place_mode_over(module, ui, volumeNode, scene):
+    """As the Markups toolbar does it: our list is not the active one any more, and one ROI is drawn, not many."""
+    ui.positiveButton.click()
+    assert ui.positiveButton.checked
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsROINode")
+    selection.SetReferenceActivePlaceNodeID(roi.GetID())
+    assert not ui.positiveButton.checked, "points would not be clicks now"
+    assert placeState() == ("vtkMRMLMarkupsROINode", roi.GetID(), 0)
+    assert module.panel.segmenter.objectPrompts([module.panel.segmentId])[0].clicks == ()
+
+
+def test_importing_a_scene_keeps_what_was_chosen(module, ui, scene, volumeNode):
+    """The selectors fall to None while their rows are made anew; nobody chose that."""
     ui.positiveButton.click()
     clickAt(module, (20, 25, 15))
-    timer.stop()
-    assert len(ticks) > 15
-    assert max(np.diff(ticks)) < 0.3
+    chosen, segmentId = segmentation(module), module.panel.segmentId
+    scene.StartState(scene.ImportState)
+    scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Imported")
+    scene.EndState(scene.ImportState)
+    assert module.logic.getParameterNode().volume is volumeNode
+    assert module.logic.getParameterNode().segmentation is chosen
+    assert ui.volumeSelector.currentNode() is volumeNode
+    assert ui.segmentationSelector.currentNode() is chosen
+    assert module.panel.segmentId == segmentId
 
 
 def test_overlap_follows_the_choice(module, ui, volumeNode):
@@ -286,12 +364,13 @@ def test_overlap_follows_the_choice(module, ui, volumeNode):
 def test_keys_work_only_while_the_module_is_shown(module, ui, volumeNode):
     shortcuts = module.panel.shortcuts._shortcuts
     assert all(s.isEnabled() for s in shortcuts)
+    assert all(s.context == qt.Qt.ApplicationShortcut for s in shortcuts), "also in view windows of their own"
     keys = {s.key.toString() for s in shortcuts}
     assert keys == {"P", "N", "U", "Shift+U", "E"}
     assert not {k.upper() for k in keys} & {k.upper() for k in SEGMENT_EDITOR_KEYS}
     next(s for s in shortcuts if s.key.toString() == "P").activated.emit()
     assert module.panel.placeMode.active
-    module.exit()
+    module.parent.exit()
     assert not any(s.isEnabled() for s in shortcuts)
     assert not module.panel.placeMode.active, "clicks belong to the other module now"
 
@@ -339,15 +418,36 @@ def test_the_sample_is_one_press_away(module, ui):
     assert node.GetImageData().GetDimensions() == (122, 101, 112)
 
 
-def test_reloading_the_module_leaves_nothing_behind(module, ui, volumeNode):
+def test_reloading_the_module_gives_the_new_code_and_no_second_listener(module, ui, scene, volumeNode):
     ui.positiveButton.click()
-    module.cleanup()
-    assert not module.panel.placeMode.active
-    assert module.panel.shortcuts._shortcuts == []
-    _, again = slicerHarness.loadModule(MODULE)
-    again.enter()
-    assert again.ui.volumeSelector.currentNode() is volumeNode
-    again.cleanup()
+    clickAt(module, (20, 25, 15))
+    oldPanel, heard = module.panel, []
+    oldPanel.readScene = oldPanel.sceneChanges = oldPanel.sceneCloses = lambda: heard.append(True)
+    old, before = module, sys.modules["SAMMed3DSegmentLib.Panel"]
+    kept = {name: value for name, value in sys.modules.items() if name.partition(".")[0] in OURS}
+    try:
+        module.onReload()
+        again = slicer.modules.SAMMed3DSegmentWidget
+        assert again is not old
+        assert sys.modules["SAMMed3DSegmentLib.Panel"] is not before
+        assert type(again.panel) is not type(before.Panel)
+        assert old.panel is None
+        for event in (scene.StartImportEvent, scene.EndImportEvent):
+            scene.InvokeEvent(event)
+        assert not heard, "nobody listens twice"
+        assert all(s.isEnabled() for s in again.panel.shortcuts._shortcuts), "keys work, though nobody enters anew"
+        assert again.ui.volumeSelector.currentNode() is volumeNode
+        segments = segmentation(again).GetSegmentation().GetNumberOfSegments()
+        ui.addSegmentButton.click()
+        ui.volumeSelector.setCurrentNode(None)
+        assert segmentation(again).GetSegmentation().GetNumberOfSegments() == segments, "old buttons are dead"
+        assert again.logic.getParameterNode().volume is volumeNode
+    finally:
+        slicerHarness.unloadModule("SAMMed3DSegment")
+        for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+        slicerHarness.loadModule(MODULE)
 
 
 # Models
@@ -369,14 +469,12 @@ def test_the_chosen_model_is_used_and_saved_with_the_scene(module, ui, volumeNod
     ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("sam_med3d_turbo"))
     assert module.logic.getParameterNode().model == "sam_med3d_turbo"
     segmenter = module.panel.segmenter
-    assert segmenter.modelName(segmenter.model) == "local|auto|sam_med3d_turbo"
+    assert segmenter.modelChoice(segmenter.model) == ModelChoice("sam_med3d_turbo", LOCAL, "auto")
     Settings(slicer.app.userSettings()).device = "cpu"  # in the application settings, while the module is shown
-    assert segmenter.modelName(segmenter.model) == "local|cpu|sam_med3d_turbo"
+    assert segmenter.modelChoice(segmenter.model) == ModelChoice("sam_med3d_turbo", LOCAL, "cpu")
 
 
-def test_download_stop_and_go_on(module, ui, monkeypatch):
-    import threading
-
+def test_download_stop_and_go_on(module, ui, monkeypatch, answers):
     from sammed3d import Cancellation
     from sammed3d.zoo.store import StoredModel
 
@@ -389,43 +487,45 @@ def test_download_stop_and_go_on(module, ui, monkeypatch):
         file = self.folder / name / "model.pth"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"weights")
-        self._write(StoredModel(name, "SAM-Med3D-turbo", "p", "Apache-2.0", None, "", "s", file))
+        model = StoredModel(name, "SAM-Med3D-turbo", "p", "Apache-2.0", None, "", "s", file)
+        self._write(model)
+        return model
 
     monkeypatch.setattr(ModelStore, "fetch", fetch)
     ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("sam_med3d_turbo"))
     ui.downloadButton.click()
-    while ui.downloadBar.value == 0:
-        module.panel.models._pollDownload()
+    wait(lambda: ui.downloadBar.value > 0)
     assert ui.downloadBar.value * 2 == ui.downloadBar.maximum
     ui.cancelDownloadButton.click()
-    while module.panel.models._download is not None:
-        qt.QApplication.processEvents()
-    assert "goes on from here" in ui.modelLabel.text
+    wait(lambda: not module.panel.models.busy)
+    assert "kept for the next time" in ui.modelLabel.text
     release.set()
     ui.downloadButton.click()
-    while module.panel.models._download is not None:
-        qt.QApplication.processEvents()
+    wait(lambda: not module.panel.models.busy)
     assert module.panel.models.current == "sam_med3d_turbo"
     assert ui.removeModelButton.enabled
+    answers.give("Delete the model", True)
     ui.removeModelButton.click()
     assert not ui.removeModelButton.enabled
 
 
 def test_importing_a_checkpoint(module, ui, tiny_checkpoint_file, tmp_path):
-    module.panel.models.importFile(tiny_checkpoint_file)
+    importFile(module, tiny_checkpoint_file)
     assert module.panel.models.current == "mine"
     assert module.logic.getParameterNode().model == "mine"
-    module.panel.models.importFile(tmp_path / "absent.pth")
+    importFile(module, tmp_path / "absent.pth")
     assert "there is no such file" in ui.modelLabel.text
 
 
-def test_the_import_button_asks_for_a_file(module, ui, tiny_checkpoint_file, monkeypatch):
-    answers = [("", ""), (str(tiny_checkpoint_file), "")]
-    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: answers.pop(0))
+def test_the_import_button_asks_for_a_file(module, ui, tiny_checkpoint_file, answers):
     before = module.panel.models.current
+    answers.give("Import a checkpoint", "")
     ui.importButton.click()
     assert module.panel.models.current == before, "the dialog was closed"
+    assert not module.panel.models.busy
+    answers.give("Import a checkpoint", tiny_checkpoint_file)
     ui.importButton.click()
+    wait(lambda: not module.panel.models.busy)
     assert module.panel.models.current == "mine"
 
 
@@ -436,59 +536,89 @@ def tiny_checkpoint_file(tmp_path):
     return file
 
 
-def test_importing_asks_which_model_it_is_where_the_file_does_not_tell(module, ui, tmp_path, monkeypatch):
+def test_importing_asks_which_model_it_is_where_the_file_does_not_tell(module, ui, tmp_path, answers):
     with torch.device("meta"):
         state = build("sam_med3d").state_dict()
     file = tmp_path / "unknown.pth"
     torch.save({"model_state_dict": {k: torch.zeros(1).expand(v.shape) for k, v in state.items()}}, file)
-    asked = []
+    before, choices = module.panel.models.current, []
 
-    def choose(_parent, _title, _question, choices, *_):
-        asked.append(choices)
-        return choices[-1], len(asked) > 1
+    def close(dialog):
+        choices.extend(dialog.comboBoxItems())
+        return qt.QDialog.Rejected
 
-    monkeypatch.setattr(qt.QInputDialog, "getItem", choose)
-    module.panel.models.importFile(file)
-    assert "fit several families" in ui.modelLabel.text, "the question was closed"
-    assert [choice.split(":")[0] for choice in asked[0]] == ["sam_med3d", "fastsam3d_teacher", "ct_lidc"]
-    module.panel.models.importFile(file)
+    def choose(dialog):
+        dialog.setTextValue(choices[-1])
+        return qt.QDialog.Accepted
+
+    answers.give("Which one is this?", close)
+    importFile(module, file)
+    assert module.panel.models.current == before, "Cancel imports nothing, not the first family"
+    assert "Nothing was imported" in ui.modelLabel.text
+    assert [choice.split(":")[0] for choice in choices] == ["sam_med3d", "fastsam3d_teacher", "ct_lidc"]
+    answers.give("Which one is this?", choose)
+    importFile(module, file)
     assert module.panel.models.current == "unknown"
     assert ModelStore().model("unknown").family == "ct_lidc"
 
 
-def test_importing_the_file_of_the_chosen_published_model(module, ui, tmp_path, monkeypatch):
-    monkeypatch.setattr(qt.QInputDialog, "getItem", lambda *_: pytest.fail("nothing is left to ask"))
+def test_importing_the_file_of_the_chosen_published_model(module, ui, tmp_path):
+    """There is nothing left to ask."""
     with torch.device("meta"):
         state = build("sam_med3d").state_dict()
     file = tmp_path / "unknown.pth"
     torch.save({"model_state_dict": {k: torch.zeros(1).expand(v.shape) for k, v in state.items()}}, file)
     module.panel.models.choose("ct_lidc")
-    module.panel.models.importFile(file)
+    importFile(module, file)
     model = ModelStore().model("ct_lidc")
     assert (model.family, model.title) == ("ct_lidc", registry.entry("ct_lidc").title)
     assert module.panel.models.current == "ct_lidc"
 
 
+def test_an_import_can_be_stopped(module, ui, tiny_checkpoint_file, monkeypatch):
+    started = threading.Event()
+
+    def copy(_source, _target, progress, cancellation):
+        progress(1, 2)
+        started.set()
+        while True:
+            cancellation.check()
+            time.sleep(0.005)
+
+    monkeypatch.setattr(store, "_copy", copy)
+    before = module.panel.models.current
+    module.panel.models.importFile(tiny_checkpoint_file)
+    wait(started.is_set)
+    wait(lambda: ui.downloadBar.maximum == 1)
+    assert not ui.downloadBar.isHidden()
+    assert not ui.importButton.enabled
+    ui.cancelDownloadButton.click()
+    wait(lambda: not module.panel.models.busy)
+    assert "Stopped" in ui.modelLabel.text
+    assert module.panel.models.current == before
+    assert ui.importButton.enabled
+
+
 def test_importing_another_file_leaves_the_chosen_published_model_alone(module, ui, tiny_checkpoint_file):
     module.panel.models.choose("sam_med2d")
-    module.panel.models.importFile(tiny_checkpoint_file)
+    importFile(module, tiny_checkpoint_file)
     assert module.panel.models.current == "mine"
 
 
 def test_importing_a_damaged_file_says_so(module, ui, tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"weights")
-    module.panel.models.importFile(tmp_path / "broken.safetensors")
+    importFile(module, tmp_path / "broken.safetensors")
     assert "damaged or incomplete" in ui.modelLabel.text
     assert all(model.name != "broken" for model in ModelStore().models())
 
 
-def test_the_device_is_said_in_words(module, ui, volumeNode):
-    import torch
-
-    from SAMMed3DSegmentLib.Device import deviceInWords
-
-    assert deviceInWords("cpu", torch) == f"CPU, {torch.get_num_threads()} threads"
+def test_the_device_is_said_in_words_by_who_loaded_the_model(module, ui):
+    """The main thread does not look into a torch that another thread may be importing."""
+    assert ui.deviceLabel.text == "known when the model is first used"
     assert ui.installButton.isHidden()
+    module.logic.predictors._devices["auto"] = "CPU, 2 threads"
+    module.panel.models.update()
+    assert ui.deviceLabel.text == "CPU, 2 threads"
 
 
 def test_a_gpu_machine_with_a_cpu_build_gets_a_hint(monkeypatch):
@@ -500,25 +630,32 @@ def test_a_gpu_machine_with_a_cpu_build_gets_a_hint(monkeypatch):
 
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "installed PyTorch is for CPUs only" in deviceInWords("cpu", torch)
+    assert "installed PyTorch is for CPUs only" in deviceInWords("cpu")
 
 
-def test_without_torch_the_panel_offers_to_install_it(module, ui, monkeypatch):
-    from SAMMed3DSegmentLib import Device, ModelPanel
-
-    installed, asked = [], []
-    for where in (Device, ModelPanel):
-        monkeypatch.setattr(where, "torchInstalled", lambda: bool(installed))
+@pytest.mark.parametrize(
+    ("missing", "button", "installs"),
+    [
+        (["torch", "safetensors"], "Install PyTorch...", ["torch>=2.6", "safetensors"]),
+        (["torch"], "Install PyTorch...", ["torch>=2.6"]),
+        (["safetensors"], "Install safetensors...", ["safetensors"]),  # another extension has installed torch
+    ],
+)
+def test_what_is_missing_is_offered_by_name(module, ui, monkeypatch, answers, missing, button, installs):
+    installed = []
+    monkeypatch.setattr(ModelPanel, "missingPackages", lambda: [] if installed else missing)
     monkeypatch.setattr(slicer.util, "pip_install", installed.append)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: (asked.append(text), len(asked) > 1)[1])
     module.panel.models.update()
     assert not ui.installButton.isHidden()
-    assert ui.deviceLabel.text == "PyTorch is not installed"
+    assert ui.installButton.text == button
+    assert "not installed" in ui.deviceLabel.text
+    answers.give("Install", False)
     ui.installButton.click()
     assert installed == [], "nothing is installed without a yes"
-    assert "was not installed" in ui.modelLabel.text
+    assert "still not installed" in ui.modelLabel.text
+    answers.give("Install", True)
     ui.installButton.click()
-    assert installed == ["torch>=2.6", "safetensors"]
+    assert installed == installs
     assert ui.installButton.isHidden()
 
 
@@ -538,12 +675,34 @@ def test_a_server_needs_an_address_and_consent_first(module, ui, volumeNode, pre
     ui.positiveButton.click()
     assert module.panel.placeMode.active
     segmenter = module.panel.segmenter
-    assert segmenter.modelName(segmenter.model) == f"server|https://gpu.example.org|{module.panel.models.current}"
+    choice = segmenter.modelChoice(segmenter.model)
+    assert choice == ModelChoice(module.panel.models.current, SERVER, url="https://gpu.example.org", consent=True)
     ui.consentCheckBox.click()
     assert not module.panel.placeMode.active, "consent was taken back"
     ui.consentCheckBox.click()
     ui.urlEdit.setText("https://other.example.org")
     assert not ui.consentCheckBox.checked, "another server asks again"
+
+
+def test_the_page_of_the_settings_and_the_panel_follow_each_other(module, ui, settingsPage):
+    """Otherwise the page's *Cancel* would bring back what it showed last, over what the panel has changed since."""
+    dialog = slicer.app.settingsDialog()
+    ui.placeSelector.setCurrentIndex(1)
+    ui.urlEdit.setText("https://gpu.example.org")
+    dialog.reject()
+    settings = Settings(slicer.app.userSettings())
+    assert (settings.place, settings.url) == (SERVER, "https://gpu.example.org")
+    url = next(e for e in settingsPage.findChildren(qt.QLineEdit) if e.parent() is settingsPage)
+    assert url.text == "https://gpu.example.org"
+    url.setText("https://other.example.org")
+    assert ui.urlEdit.text == "https://other.example.org"
+    dialog.reject()
+    assert settings.url == ui.urlEdit.text == "https://gpu.example.org"
+
+
+@pytest.fixture
+def settingsPage(module):
+    return SettingsPage._pages()[0]
 
 
 def test_keys_stay_out_of_scenes(module, ui, scene, volumeNode, tmp_path):
@@ -561,10 +720,9 @@ def test_keys_stay_out_of_scenes(module, ui, scene, volumeNode, tmp_path):
 def test_the_connection_test_reports_each_step(module, ui):
     ui.placeSelector.setCurrentIndex(1)
     ui.urlEdit.setText("https://gpu.example.org")
-    module.panel.server._diagnose = lambda url, key: [f"reached {url}", "the key is accepted"]
+    module.logic.predictors.diagnose = lambda choice: [f"reached {choice.url}", "the key is accepted"]
     ui.testButton.click()
-    while module.panel.server._test is not None:
-        qt.QApplication.processEvents()
+    wait(lambda: not module.panel.threadTime.active)
     assert ui.serverLabel.text == "reached https://gpu.example.org\nthe key is accepted"
     ui.placeSelector.setCurrentIndex(0)
     assert Settings(slicer.app.userSettings()).place == LOCAL

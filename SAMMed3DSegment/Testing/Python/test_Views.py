@@ -17,7 +17,7 @@ def placing(segmenter, segmentationNode):
     """Place mode in a new segment."""
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
     mode = PlaceMode()
-    mode.start(segmenter.pointsFor(segmentId))
+    mode.start(lambda: segmenter.pointsFor(segmentId))
     yield segmentId
     mode.close()
 

@@ -1,9 +1,11 @@
 """Stand-ins for the CTK widgets that the module uses."""
 
+from typing import ClassVar
+
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from slicerHarness.uiLoader import customWidgets
+from slicerHarness.uiLoader import register
 
 HEADER = 24
 
@@ -82,15 +84,114 @@ class ctkDirectoryButton(QtWidgets.QPushButton):
     directory = Property(str, getDirectory, setDirectory)
 
 
+class ctkComboBox(QtWidgets.QComboBox):
+    """A combo box whose data can be bound to a setting."""
+
+    currentUserDataAsStringChanged = Signal(str)
+
+    def getCurrentUserDataAsString(self):
+        return str(self.currentData or "")
+
+    def setCurrentUserDataAsString(self, userData):
+        index = self.findData(userData)
+        if index >= 0:
+            self.setCurrentIndex(index)
+
+    currentUserDataAsString = Property(str, getCurrentUserDataAsString, setCurrentUserDataAsString)
+
+
 class ctkSettingsPanel(QtWidgets.QWidget):
-    """A page of the application settings; registered widgets are bound to keys."""
+    """A page of the application settings: its widgets write at once, and the values before are kept for *Cancel*."""
+
+    settingChanged = Signal(str, object)
+    slicerSignals: ClassVar[dict] = {"settingChanged": ("QString,QVariant",)}
 
     def __init__(self, parent=None):
+        self._bound, self._settings = {}, None
         super().__init__(parent)
-        self.registered = {}
 
-    def registerProperty(self, key, widget, propertyName, signal, *_):
-        self.registered[key] = (widget, propertyName, signal)
+    def registerProperty(self, key, widget, propertyName, signal, label="", options=0, settings=None):
+        if widget.metaObject().indexOfProperty(propertyName) < 0:
+            raise ValueError(f"{type(widget).__name__} has no property {propertyName}")
+        if not signal.startswith("2"):
+            raise ValueError(f"{signal!r} is not the code of a signal: str(qt.SIGNAL(...))")
+        self._bound[key] = [widget, propertyName, widget.property(propertyName), widget.property(propertyName)]
+        widget.connect(signal[1:], lambda: self._write(key, widget.property(propertyName)))
+
+    def setSettings(self, settings):
+        self._settings = settings
+        self.reloadSettings()
+
+    def applySettings(self):
+        for bound in self._bound.values():
+            bound[2] = bound[0].property(bound[1])
+
+    def resetSettings(self):
+        for key, bound in self._bound.items():
+            self._set(key, bound[2])
+
+    def restoreDefaultSettings(self):
+        for key, bound in self._bound.items():
+            self._set(key, bound[3])
+
+    def reloadSettings(self):
+        for key, bound in self._bound.items():
+            if self._settings.contains(key):
+                bound[0].setProperty(bound[1], self._settings.value(key))
+                bound[2] = bound[0].property(bound[1])
+            else:
+                self._write(key, bound[0].property(bound[1]))
+
+    def _set(self, key, value):
+        self._bound[key][0].setProperty(self._bound[key][1], value)
+        self._write(key, value)
+
+    def _write(self, key, value):
+        if self._settings is None:
+            return
+        before = self._settings.value(key)
+        self._settings.setValue(key, value)
+        if str(before).lower() != str(value).lower():
+            self.settingChanged.emit(key, value)
 
 
-customWidgets.update({"ctkCollapsibleButton": ctkCollapsibleButton, "ctkDirectoryButton": ctkDirectoryButton})
+class ctkSettingsDialog(QtWidgets.QDialog):
+    """The dialog of the application settings."""
+
+    settingChanged = Signal(str, object)
+    slicerSignals: ClassVar[dict] = {"settingChanged": ("QString,QVariant",)}
+
+    def __init__(self, settings):
+        super().__init__()
+        self._settings, self._panels = settings, {}
+
+    def addPanel(self, label, panel):
+        if not isinstance(panel, ctkSettingsPanel):
+            raise TypeError("a page of the settings is a ctkSettingsPanel")
+        panel.setParent(self)
+        self._panels[label] = panel
+        panel.settingChanged.connect(self.settingChanged.emit)
+        panel.setSettings(self._settings)
+
+    def panel(self, label):
+        return self._panels.get(label)
+
+    def applySettings(self):
+        for panel in self._panels.values():
+            panel.applySettings()
+
+    def reloadSettings(self):
+        for panel in self._panels.values():
+            panel.reloadSettings()
+
+    def accept(self):
+        self.applySettings()
+        super().accept()
+
+    def reject(self):
+        for panel in self._panels.values():
+            panel.resetSettings()
+        super().accept()
+
+
+register(ctkCollapsibleButton, ctkDirectoryButton, ctkComboBox)

@@ -71,6 +71,11 @@ def _trimmed(function, available):
     return call
 
 
+def SIGNAL(signature):
+    """Return the code of a signal, as the macro of that name does."""
+    return f"2{signature}"
+
+
 def _signal(sender, signature):
     """Look a signal up by its signature; returns it with its number of arguments."""
     match = re.match(r"\s*(\w+)\s*\((.*)\)\s*$", signature)
@@ -83,7 +88,7 @@ def _signal(sender, signature):
             raise ValueError(f"{type(sender).__name__} has no signal {signature}")
         return getattr(sender, name), len(arguments)
     normalised = signature.replace(" ", "").replace("const", "").replace("&", "")
-    if type(sender).staticMetaObject.indexOfSignal(normalised) < 0:
+    if sender.metaObject().indexOfSignal(normalised) < 0:
         raise ValueError(f"{type(sender).__name__} has no signal {signature}")
     signal = getattr(sender, name)
     if arguments:

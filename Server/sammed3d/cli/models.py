@@ -79,8 +79,7 @@ def import_checkpoint(
         published = next((entry for entry in registry.entries() if entry.name == name), None)
         if file.is_file():
             load_network(file, family or (published.family if published else None))
-        about = {"purpose": purpose, "licence": licence, "family": family}
-        model = ModelStore().add(checkpoint, name, title, **{key: v for key, v in about.items() if v is not None})
+        model = ModelStore().add(checkpoint, name, title, purpose=purpose, licence=licence, family=family)
         print(f"{model.name}: {model.path}")
 
 

@@ -6,6 +6,8 @@ and servers.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import re
@@ -22,6 +24,7 @@ from sammed3d.zoo.download import Progress, download, file_digest
 BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
 """The small model that ships with the package."""
 SUFFIXES = (".pth", ".pt", ".safetensors")
+COPY_CHUNK = 1 << 22
 RUN_WEIGHTS, RUN_CARD = "best.safetensors", "model-card.md"
 """What is taken from the folder of a training run."""
 
@@ -147,7 +150,18 @@ class ModelStore:
         self._write(model)
         return model
 
-    def add(self, checkpoint: Path, name: str | None = None, title: str | None = None, **about: str) -> StoredModel:
+    def add(
+        self,
+        checkpoint: Path,
+        name: str | None = None,
+        title: str | None = None,
+        *,
+        purpose: str | None = None,
+        licence: str | None = None,
+        family: str | None = None,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> StoredModel:
         """Import a checkpoint by copying it.
 
         Args:
@@ -156,10 +170,15 @@ class ModelStore:
             name: by which it will be loaded; made from the file's name if None. Under the name of a published model,
                 what is known of that holds where nothing else is said.
             title: for people.
-            about: `purpose`, `licence`, `family`, where known.
+            purpose: what it is good for, where known.
+            licence: as its source states it, where known.
+            family: how to read it, where the file does not tell.
+            progress: told about every chunk that was copied.
+            cancellation: stops it; nothing stays.
 
         Raises:
             ModelError: no such file, another kind of file, or the name is taken.
+            PredictionCancelled: `cancellation` was used.
         """
         run, checkpoint = (checkpoint, checkpoint / RUN_WEIGHTS) if checkpoint.is_dir() else (None, checkpoint)
         if run is not None and not checkpoint.is_file():
@@ -174,22 +193,20 @@ class ModelStore:
         if any(m.name == name for m in self.models()) or name == "default":
             raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
         target = self.folder / name / checkpoint.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".part")
-        shutil.copyfile(checkpoint, partial)
-        partial.replace(target)
+        digest = _copy(checkpoint, target, progress or (lambda _done, _total: None), cancellation or Cancellation())
         if run is not None and (run / RUN_CARD).is_file():
             shutil.copyfile(run / RUN_CARD, target.with_name(RUN_CARD))
         published = next((vars(entry) for entry in registry.entries() if entry.name == name), {})
         usual = {"title": name, "purpose": "An imported checkpoint.", "licence": "", "family": None} | published
-        said = usual | about | ({} if title is None else {"title": title})
+        about = {"title": title, "purpose": purpose, "licence": licence, "family": family}
+        said = usual | {key: value for key, value in about.items() if value is not None}
         model = StoredModel(
             name,
             said["title"],
             said["purpose"],
             said["licence"],
             said["family"],
-            file_digest(target),
+            digest,
             f"imported from {checkpoint.name}",
             target,
         )
@@ -231,6 +248,27 @@ class ModelStore:
 
     def _pin(self, name: str, digest: str) -> None:
         (self.folder / "pins.json").write_text(json.dumps(self._pins() | {name: digest}, indent=2), encoding="utf-8")
+
+
+def _copy(source: Path, target: Path, progress: Progress, cancellation: Cancellation) -> str:
+    """Copy a file, which appears whole or not at all; returns its SHA-256 (hex)."""
+    partial, total, done, sha256 = target.with_name(target.name + ".part"), source.stat().st_size, 0, hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with source.open("rb") as read, partial.open("wb") as write:
+            while chunk := read.read(COPY_CHUNK):
+                cancellation.check()
+                write.write(chunk)
+                sha256.update(chunk)
+                done += len(chunk)
+                progress(done, total)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody else's files may be there
+            target.parent.rmdir()
+        raise
+    return sha256.hexdigest()
 
 
 def _bundled() -> StoredModel:

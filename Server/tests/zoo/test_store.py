@@ -10,13 +10,14 @@ from test_download import CONTENT, DIGEST, Server
 from typer.testing import CliRunner
 
 from sammed3d.cli.app import app
-from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.errors import CheckpointError, ModelError, PredictionCancelled
 from sammed3d.nets import build
 from sammed3d.zoo import load_predictor, registry
 from sammed3d.zoo.checkpoint import read_checkpoint
 from sammed3d.zoo.families import FAMILIES
 from sammed3d.zoo.load import convert
-from sammed3d.zoo.store import BUNDLED, ModelStore, default_folder
+from sammed3d.zoo.store import BUNDLED, COPY_CHUNK, ModelStore, default_folder
 
 
 @pytest.fixture
@@ -182,3 +183,18 @@ def test_models_are_kept_in_the_platforms_data_folder(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
     assert default_folder() == tmp_path / "local" / "sammed3d" / "models"
+
+
+def test_an_import_that_is_stopped_leaves_nothing(store, tiny_checkpoint, tmp_path):
+    before, cancellation, seen = set(store.folder.rglob("*")), Cancellation(), []
+
+    def progress(done, total):
+        seen.append((done, total))
+        cancellation.cancel()
+
+    file = tmp_path / "large.safetensors"
+    file.write_bytes(bytes(COPY_CHUNK + 1))
+    with pytest.raises(PredictionCancelled):
+        store.add(file, progress=progress, cancellation=cancellation)
+    assert seen == [(COPY_CHUNK, COPY_CHUNK + 1)]
+    assert set(store.folder.rglob("*")) == before

@@ -16,26 +16,48 @@ import slicer
 import slicer.util
 
 import ctk  # noqa: F401 - its widgets, for .ui files
-import qt  # before the parts of slicer that import it
+import qt  # noqa: F401 - before the parts of slicer that import it
 from slicerHarness.scene import boot
 
 boot()
 slicer.__path__.append(str(Path(__file__).parents[1] / "slicerModules"))
-from slicerHarness import widgets  # noqa: E402, F401 - fills slicer.qMRML*
+from slicerHarness import dialogs, widgets  # noqa: E402 - fills slicer.qMRML*
+
+dialogs.install(slicer.util)
+slotErrors = []
+"""Errors in slots and observers, which the application only prints: tests look here."""
+
+
+def _onError(kind, value, traceback):
+    slotErrors.append(value)
+    sys.__excepthook__(kind, value, traceback)
+
+
+sys.excepthook = _onError
 
 
 def loadModule(path: Path):
-    """Import a scripted module as the application's factory does; returns the Python module and its widget."""
+    """Import a scripted module and show it as the application does; returns the Python module and its widget."""
     name = path.stem
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     pythonModule = importlib.import_module(name)
     parent = types.SimpleNamespace(path=str(path))
     getattr(pythonModule, name)(parent)
-    setattr(slicer.modules, name.lower(), types.SimpleNamespace(path=str(path), name=name, parent=parent))
-    container = slicer.qMRMLWidget()
-    container.setLayout(qt.QVBoxLayout())
-    container.setMRMLScene(slicer.mrmlScene)
-    widget = getattr(pythonModule, name + "Widget")(container)
-    widget.setup()
-    return pythonModule, widget
+    container = widgets.qSlicerScriptedLoadableModuleWidget(name)
+    module = types.SimpleNamespace(path=str(path), name=name, parent=parent, widgetRepresentation=lambda: container)
+    setattr(slicer.modules, name.lower(), module)
+    container.reload()
+    container.enter()
+    return pythonModule, container.self()
+
+
+def unloadModule(name: str):
+    """Take a module off the screen, as the application does when it closes."""
+    container = getattr(slicer.modules, name.lower()).widgetRepresentation()
+    if container.isEntered:
+        container.exit()
+    for function in list(slicer.app.moduleManager().functions):
+        function(name)
+    vars(slicer.modules).pop(f"{name}Widget", None)
+    container.deleteLater()

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import slicer
 
+import ctk
 import qt
 
+INI = qt.QSettings.IniFormat
 LOGICS = {
     "Volumes": "vtkSlicerVolumesLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
@@ -78,12 +80,20 @@ class CoreIOManager:
 
 
 class ModuleManager:
-    """Stands for the module factory manager's signals."""
+    """Stands for the module manager: tells modules that they are about to be unloaded."""
 
-    def connect(self, *_):
+    def __init__(self):
+        self.functions = []
+
+    def connect(self, signal, function):
+        if signal != "moduleAboutToBeUnloaded(QString)":
+            raise ValueError(f"the module manager has no signal {signal} in this harness")
+        self.functions.append(function)
         return True
 
-    disconnect = connect
+    def disconnect(self, signal, function):
+        self.functions.remove(function)
+        return True
 
 
 class Module:
@@ -120,7 +130,7 @@ def boot():
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     slicer.mrmlScene = scene
     slicer.modules = types.SimpleNamespace(**{name: Module(logic) for name, logic in logics.items()})
-    slicer.app = _application(scene, applicationLogic, folder, keep)
+    slicer.app = Application(scene, applicationLogic, folder, keep)
     return scene
 
 
@@ -135,32 +145,72 @@ def _dataIO(scene, applicationLogic, folder):
     return remoteIO, dataIO
 
 
-def _application(scene, applicationLogic, folder, keep):
-    io, settings, startup = CoreIOManager(scene), qt.QSettings(f"{folder}/settings.ini", qt.QSettings.IniFormat), []
-    return types.SimpleNamespace(
-        keep=keep,
-        startupFunctions=startup,
-        connect=lambda signal, function: (startup.append((signal, function)), True)[1],
-        temporaryPath=folder,
-        slicerUserSettingsFilePath=f"{folder}/settings.ini",
-        applicationLogic=lambda: applicationLogic,
-        mrmlScene=lambda: scene,
-        applicationName="SlicerHarness",
-        testingEnabled=lambda: True,
-        processEvents=lambda *_: qt.QApplication.processEvents(),
-        coreIOManager=lambda: io,
-        ioManager=lambda: io,
-        pauseRender=lambda: None,
-        resumeRender=lambda: None,
-        setOverrideCursor=lambda cursor: qt.QApplication.setOverrideCursor(qt.QCursor(cursor)),
-        restoreOverrideCursor=qt.QApplication.restoreOverrideCursor,
-        layoutManager=lambda: None,
-        topLevelWidgets=qt.app.topLevelWidgets,
-        moduleManager=ModuleManager,
-        translate=lambda context, text: text,
-        settings=lambda: settings,
-        userSettings=lambda: settings,
-        majorVersion=5,
-        minorVersion=12,
-        revision="0",
-    )
+class Application:
+    """Stands for qSlicerApplication: what the module and slicer.util ask of it, nothing else."""
+
+    applicationName, majorVersion, minorVersion, revision = "SlicerHarness", 5, 12, "0"
+
+    def __init__(self, scene, applicationLogic, folder, keep):
+        self._scene, self._logic, self._keep = scene, applicationLogic, keep
+        self.temporaryPath, self.slicerUserSettingsFilePath = folder, f"{folder}/settings.ini"
+        self._io, self._settings = CoreIOManager(scene), qt.QSettings(self.slicerUserSettingsFilePath, INI)
+        self._settingsDialog = ctk.ctkSettingsDialog(self._settings)
+        self._mainWindow = qt.QMainWindow()
+        self._mainWindow.setObjectName("qSlicerMainWindow")
+        self._modules = ModuleManager()
+        self.startupFunctions = []
+
+    def connect(self, signal, function):
+        if signal != "startupCompleted()":
+            raise ValueError(f"slicer.app has no signal {signal} in this harness")
+        self.startupFunctions.append((signal, function))
+        return True
+
+    def applicationLogic(self):
+        return self._logic
+
+    def mrmlScene(self):
+        return self._scene
+
+    def testingEnabled(self):
+        return False
+
+    def processEvents(self, *_):
+        qt.QApplication.processEvents()
+
+    def coreIOManager(self):
+        return self._io
+
+    ioManager = coreIOManager
+
+    def moduleManager(self):
+        return self._modules
+
+    def layoutManager(self):
+        return None  # without views on the screen, as Slicer with --no-main-window
+
+    def settingsDialog(self):
+        return self._settingsDialog
+
+    def settings(self):
+        return self._settings
+
+    userSettings = settings
+
+    def topLevelWidgets(self):
+        return [self._mainWindow, *qt.app.topLevelWidgets()]
+
+    def setOverrideCursor(self, cursor):
+        qt.QApplication.setOverrideCursor(qt.QCursor(cursor))
+
+    def restoreOverrideCursor(self):
+        qt.QApplication.restoreOverrideCursor()
+
+    def pauseRender(self):
+        pass
+
+    def resumeRender(self):
+        pass
+
+    def translate(self, context, text):
+        return text

@@ -11,6 +11,15 @@ from PySide6 import QtCore, QtUiTools
 
 customWidgets: dict[str, type] = {}
 """Promoted class name to stand-in."""
+_properties: dict[str, set[str]] = {}
+
+
+def register(*widgetClasses):
+    """Let .ui files use stand-ins; for the classes that they have the names of."""
+    for widgetClass in widgetClasses:
+        customWidgets[widgetClass.__name__] = widgetClass
+        meta = widgetClass.staticMetaObject  # here, since PySide drops it with the first instance
+        _properties[widgetClass.__name__] = {meta.property(n).name() for n in range(meta.propertyCount())}
 
 
 class QUiLoader(QtUiTools.QUiLoader):
@@ -47,8 +56,7 @@ class QUiLoader(QtUiTools.QUiLoader):
             if re.match(r"(ctk|qMRML|qSlicer)", name) and name not in customWidgets:
                 raise RuntimeError(f"no stand-in for promoted class {name}")
         for element in root.iter("widget"):
-            widgetClass = customWidgets.get(element.get("class"))
+            known = _properties.get(element.get("class"))
             for item in element.findall("property"):
-                name = item.get("name")
-                if widgetClass and item.get("stdset") != "0" and widgetClass.staticMetaObject.indexOfProperty(name) < 0:
-                    raise RuntimeError(f"{widgetClass.__name__} has no property {name} in this harness")
+                if known is not None and item.get("stdset") != "0" and item.get("name") not in known:
+                    raise RuntimeError(f"{element.get('class')} has no property {item.get('name')} in this harness")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import ClassVar
 
 import slicer
@@ -9,7 +10,7 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from slicerHarness.uiLoader import customWidgets
+from slicerHarness.uiLoader import register
 
 
 class SceneWidget:
@@ -37,6 +38,36 @@ class qMRMLWidget(QtWidgets.QWidget, SceneWidget):
     def __init__(self, parent=None):
         super().__init__(parent)
         self.initializeScene()
+
+
+class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
+    """What the application puts a scripted module's panel into."""
+
+    def __init__(self, name):
+        super().__init__()
+        self._name, self._entered, self._self = name, False, None
+        self.setLayout(QtWidgets.QVBoxLayout())
+        self.setMRMLScene(slicer.mrmlScene)
+
+    isEntered = Property(bool, lambda self: self._entered)
+
+    def self(self):
+        """The Python object."""
+        return self._self
+
+    def enter(self):
+        self._entered = True
+        self._self.enter()
+
+    def exit(self):
+        self._entered = False
+        self._self.exit()
+
+    def reload(self):
+        """Make the Python object anew from the module as it is now; neither the old widgets nor `enter` are called."""
+        self._self = getattr(sys.modules[self._name], f"{self._name}Widget")(self)
+        setattr(slicer.modules, f"{self._name}Widget", self._self)
+        self._self.setup()
 
 
 def _setting(name, valueType):
@@ -86,8 +117,27 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
         self._tags = []
         if self._scene:
             events = slicer.vtkMRMLScene
-            for event in (events.NodeAddedEvent, events.NodeRemovedEvent, events.EndCloseEvent, events.EndImportEvent):
-                self._tags.append((self._scene, self._scene.AddObserver(event, lambda *_: self._fill())))
+            for event, handler in (
+                (events.NodeAddedEvent, self._onNode),
+                (events.NodeRemovedEvent, self._onNode),
+                (events.EndCloseEvent, self._rebuild),
+                (events.EndImportEvent, self._rebuild),
+            ):
+                self._tags.append((self._scene, self._scene.AddObserver(event, handler)))
+        self._fill()
+
+    def _onNode(self, *_):
+        if not self._scene.IsBatchProcessing():
+            self._fill()
+
+    def _rebuild(self, *_):
+        """Remove all rows and make them anew, as qMRMLSceneModel does: nothing is chosen afterwards."""
+        before = self._currentId()
+        self._busy = True
+        self._combo.clear()
+        self._busy = False
+        if before:
+            self.currentNodeChanged.emit(None)
         self._fill()
 
     def _nodes(self):
@@ -216,5 +266,5 @@ class qMRMLSegmentsTableView(QtWidgets.QTableWidget, SceneWidget):
 
 
 WIDGETS = {c.__name__: c for c in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView)}
-customWidgets.update(WIDGETS)
+register(*WIDGETS.values())
 vars(slicer).update(WIDGETS)

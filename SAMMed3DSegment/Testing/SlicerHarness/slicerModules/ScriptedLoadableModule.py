@@ -35,6 +35,7 @@ class ScriptedLoadableModuleWidget:
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.parent = parent
         self.layout = parent.layout()
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, name):
         return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / name)
@@ -42,8 +43,22 @@ class ScriptedLoadableModuleWidget:
     def setup(self):
         pass
 
+    def enter(self):
+        pass
+
+    def exit(self):
+        pass
+
     def cleanup(self):
         pass
+
+    def onReload(self):
+        slicer.util.reloadScriptedModule(self.moduleName)
+
+    def _onModuleAboutToBeUnloaded(self, moduleName):
+        if moduleName == self.moduleName:
+            self.cleanup()
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
 
 class ScriptedLoadableModuleLogic:

@@ -1,0 +1,21 @@
+"""Names of files that are made from the names of nodes, which may be anything: "2: Thorax", "CT/MR", "nul"."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 120
+"""Characters: with a folder and an ending before and behind, within what Windows takes."""
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+"""Names of devices on Windows, whatever their ending."""
+
+
+def fileNameFor(text: str, otherwise: str = "Segmentation") -> str:
+    """Return a name, without ending, that is a file's on every system.
+
+    A colon would name an alternate stream on Windows, and the file would seem empty; slashes would name folders.
+    """
+    name = re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]+', "_", text)[:LONGEST].strip().rstrip(". ")
+    if not name.strip("_. "):
+        return otherwise
+    return f"_{name}" if name.split(".")[0].strip().lower() in RESERVED else name
