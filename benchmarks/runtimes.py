@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from common import filled_network, patch, seconds
 
-from sammed3d import Preset, demo, load_predictor, nets
+from sammed3d import demo, load_predictor, nets
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute.worker_process import patch_of
 from sammed3d.zoo.families import SAM_MED2D
-from sammed3d.zoo.load import load_network
+from sammed3d.zoo.load import load_model
+from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.onnx.export import ENCODER, OnnxOptions, export_onnx
 from sammed3d.zoo.onnx.network import load_exported
 from sammed3d.zoo.store import BUNDLED
@@ -39,43 +40,44 @@ def openvino_encoder(folder: Path, name: str) -> Encode | None:
     return lambda image: torch.from_numpy(compiled({name: image.numpy()})[0])
 
 
-def compare_encoders(title: str, network: torch.nn.Module, preset: Preset, image: torch.Tensor) -> None:
+def compare_encoders(model: LoadedModel, image: torch.Tensor) -> None:
     """Print the times of one encoder in all runtimes, as ratios to torch, and the largest differences."""
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         plain, small = Path(name) / "plain", Path(name) / "int8"
-        export_onnx(network, preset, title, plain)
-        export_onnx(network, preset, title, small, OnnxOptions(quantise=True))
+        export_onnx(model, plain)
+        export_onnx(model, small, OnnxOptions(quantise=True))
         runtimes: dict[str, Encode | None] = {
-            "torch": network.encode,
-            "onnxruntime": load_exported(plain)[0].encode,
-            "onnxruntime int8": load_exported(small)[0].encode,
+            "torch": model.network.encode,
+            "onnxruntime": load_exported(plain).network.encode,
+            "onnxruntime int8": load_exported(small).network.encode,
         }
-        if not preset.by_slice:
+        if not model.preset.by_slice:
             runtimes["OpenVINO"] = openvino_encoder(plain, "patch")
-        baseline, expected = 0.0, network.encode(image)
+        baseline, expected = 0.0, model.network.encode(image)
         for runtime, encode in runtimes.items():
             if encode is None:
-                print(f"{title}: {runtime} is not installed")
+                print(f"{model.name}: {runtime} is not installed")
                 continue
             time = seconds(lambda encode=encode: encode(image), repeats=5)
             baseline = baseline or time
             difference = float((encode(image).view(expected.shape) - expected).abs().max())
             size = sum(f.stat().st_size for f in (small if "int8" in runtime else plain).iterdir()) / 2**20
             print(
-                f"{title}: {runtime} {time:.2f} s, ratio {time / baseline:.2f}, off by {difference:.0e}, {size:.0f} MiB"
+                f"{model.name}: {runtime} {time:.2f} s, ratio {time / baseline:.2f}, off by {difference:.0e}, "
+                f"{size:.0f} MiB"
             )
 
 
-def compare_masks(title: str, network: torch.nn.Module, preset: Preset, image: torch.Tensor) -> None:
+def compare_masks(model: LoadedModel, image: torch.Tensor) -> None:
     """Print the Dice between masks of float32 and of 8-bit weights after each of five clicks."""
     with tempfile.TemporaryDirectory() as name:
-        export_onnx(network, preset, title, Path(name), OnnxOptions(quantise=True))
+        export_onnx(model, Path(name), OnnxOptions(quantise=True))
         masks = []
-        for each in (network, load_exported(Path(name))[0]):
-            predictor = TorchPredictor(each, preset, device="cpu")
+        for each in (model, load_exported(Path(name))):
+            predictor = TorchPredictor(each.network, each.preset, device="cpu")
             masks.append(_masks_of(predictor, image))
     dice = [2 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum())) for a, b in zip(*masks, strict=True)]
-    print(f"{title}: Dice between float32 and int8 masks after clicks 1-5: " + " ".join(f"{d:.4f}" for d in dice))
+    print(f"{model.name}: Dice between float32 and int8 masks after clicks 1-5: " + " ".join(f"{d:.4f}" for d in dice))
 
 
 def _masks_of(predictor: TorchPredictor, image: torch.Tensor) -> list[np.ndarray]:
@@ -101,12 +103,13 @@ def main() -> None:
     """Print all comparisons."""
     torch.set_num_threads(2)
     volume = patch()
-    compare_encoders("SAM-Med3D", filled_network(), Preset(), volume)
-    compare_masks("SAM-Med3D", filled_network(), Preset(), volume)
-    network, preset, *_ = load_network(BUNDLED)
-    compare_encoders("default model", network, preset, volume)
+    sam_med3d = LoadedModel(filled_network(), "sam_med3d", name="SAM-Med3D")
+    compare_encoders(sam_med3d, volume)
+    compare_masks(sam_med3d, volume)
+    compare_encoders(load_model(BUNDLED), volume)
     slicewise = nets.Slicewise(filled_network("ft_sam2d"))
-    compare_encoders("FT-SAM, a slice", slicewise, SAM_MED2D, 255 * torch.rand(1, 1, 256, 256, 1))
+    ft_sam = LoadedModel(slicewise, "ft_sam2d", preset=SAM_MED2D, name="FT-SAM, a slice")
+    compare_encoders(ft_sam, 255 * torch.rand(1, 1, 256, 256, 1))
     default_model()
 
 

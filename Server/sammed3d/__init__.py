@@ -9,7 +9,7 @@ Example:
     >>> session.click((12.0, -30.5, 88.0))
     >>> mask = session.mask()
 
-Importing this package does not import torch; `load_predictor` and `nets` do, when first used.
+Importing this package does not import torch; `load_predictor`, `load_model` and `nets` do, when first used.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sammed3d.errors import (
     AmbiguousFamilyError,
     CheckpointError,
     ModelError,
+    ModelWarning,
     PredictionCancelled,
     PromptError,
     SAMMed3DError,
@@ -37,7 +38,7 @@ from sammed3d.inference.session import Session, SessionObject, Update
 
 if TYPE_CHECKING:
     from sammed3d import nets
-    from sammed3d.zoo import load_predictor
+    from sammed3d.zoo import LoadedModel, load_model, load_predictor
 
 __version__ = "0.1.0"
 
@@ -50,7 +51,9 @@ __all__ = [
     "CheckpointError",
     "Click",
     "Grid",
+    "LoadedModel",
     "ModelError",
+    "ModelWarning",
     "ObjectPrompts",
     "PatchBox",
     "PatchClick",
@@ -67,6 +70,7 @@ __all__ = [
     "Volume",
     "VolumeError",
     "VolumeWarning",
+    "load_model",
     "load_predictor",
     "nets",
 ]
@@ -76,6 +80,6 @@ def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for."""
     if name == "nets":
         return importlib.import_module("sammed3d.nets")
-    if name == "load_predictor":
-        return importlib.import_module("sammed3d.zoo").load_predictor
+    if name in ("LoadedModel", "load_model", "load_predictor"):
+        return getattr(importlib.import_module("sammed3d.zoo"), name)
     raise AttributeError(f"module 'sammed3d' has no attribute {name!r}")

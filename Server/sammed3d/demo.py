@@ -26,6 +26,8 @@ CLICKS = 5
 WINDOW = (-160.0, 240.0)
 """Hounsfield units shown from black to white."""
 ZOOM = 4
+FILES = ("demo.seg.nrrd", "demo.png", "demo.html")
+"""What is written."""
 
 
 @dataclass(frozen=True)

@@ -42,3 +42,7 @@ class PredictionCancelled(SAMMed3DError):  # noqa: N818 - it is an outcome that 
 
 class VolumeWarning(UserWarning):
     """An image was usable only after a repair (for example non-finite voxels were replaced)."""
+
+
+class ModelWarning(UserWarning):
+    """A model was loaded, and something about it may make its answers worthless."""

@@ -1,4 +1,4 @@
-"""The command line: `sammed3d segment`, `find`, `info`, `models`, `serve`, `export` and `demo`."""
+"""The command line: `sammed3d segment`, `find`, `info`, `models`, `train`, `evaluate`, `serve` and `demo`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.table import Table
 
 import sammed3d
 from sammed3d import samples
-from sammed3d.cli.data import data_app, evaluate
+from sammed3d.cli.data import data_app
+from sammed3d.cli.evaluate import evaluate
 from sammed3d.cli.find import find
 from sammed3d.cli.models import models_app
 from sammed3d.cli.serve import serve, serve_key
@@ -23,6 +24,7 @@ from sammed3d.cli.terminal import (
     DebugOption,
     DeviceOption,
     FamilyOption,
+    ForceOption,
     JsonOption,
     SeriesOption,
     VolumeArgument,
@@ -32,11 +34,13 @@ from sammed3d.cli.terminal import (
 )
 from sammed3d.cli.train import train
 from sammed3d.core import prompts
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Grid, Point3, canonical_axes
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import ModelError, PromptError
+from sammed3d.files.outputs import check_output
 from sammed3d.files.segmentation import check_place, read_mask
-from sammed3d.files.volume import Volume
+from sammed3d.files.volume import Volume, check_writable
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
 
@@ -107,6 +111,7 @@ def segment(
     ] = None,
     no_proxy: Annotated[bool, typer.Option("--no-proxy", help="Reach the server past the proxies in use.")] = False,
     series: SeriesOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -117,9 +122,11 @@ def segment(
     given = ObjectPrompts(name, parsed, box=None if box is None else _parse_box(box))
     with explained(debug):
         check_place(output)
+        check_output(output, (volume, points, initial), force)
         seconds: dict[str, float] = {}
         with stage("Reading the volume", "read", seconds):
             image = Volume.read(volume, series)
+            check_writable(image.grid)
         with stage("Loading the model", "load", seconds):
             if server is None:
                 predictor: Predictor = sammed3d.load_predictor(
@@ -137,11 +144,13 @@ def segment(
             else:
                 predictor = _connect(server, model, key, ca, not no_proxy)
         session = Session(image, predictor)
-        with stage("Segmenting", "segment", seconds):
-            _apply(session, given, points, initial, ijk, seconds)
+        cancellation = Cancellation()
+        spent: dict[str, float] = {}
+        with stage("Segmenting", "segment", seconds, cancellation):
+            _apply(session, given, points, initial, ijk, seconds, spent, cancellation)
         with stage("Writing", "write", seconds):
             session.save(output)
-        _print_report(_report(session, predictor, seconds), as_json)
+        _print_report(_report(session, predictor, seconds, spent), as_json)
 
 
 @app.command()
@@ -149,12 +158,15 @@ def demo(
     model: ModelOption = "default",
     device: DeviceOption = "auto",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo-output"),
+    force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Segment three organs of the bundled CT with a few simulated clicks each, and score them."""
     from sammed3d import demo as demonstration  # noqa: PLC0415 - needs Pillow, which nothing else does
 
     with explained(debug):
+        for name in demonstration.FILES:
+            check_output(output / name, (), force)
         predictor = sammed3d.load_predictor(model, device)
         table = Table("Structure", "Dice after each click", "Volume (ml)", "Seconds")
         for result in demonstration.run(predictor, output):
@@ -164,33 +176,6 @@ def demo(
         print(f"Wrote {output / 'demo.seg.nrrd'} (open it in 3D Slicer with the CT), demo.png and demo.html beside it.")
         print(f"The CT: {samples.CT_ABDOMEN}")
         print("Your own image: sammed3d info IMAGE; sammed3d segment IMAGE --click R,A,S --output mask.seg.nrrd")
-
-
-@app.command()
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or the name of an installed model.")],
-    folder: Annotated[Path, typer.Argument(help="Where the ONNX files go.")],
-    family: FamilyOption = None,
-    base: BaseOption = None,
-    quantise: Annotated[bool, typer.Option("--quantise", help="8-bit weights in matrix products.")] = False,
-    preprocess: Annotated[
-        bool, typer.Option("--preprocess", help="2-D models: the encoder takes RGB images of any size.")
-    ] = False,
-    single_mask: Annotated[
-        bool, typer.Option("--single-mask", help="2-D models: the decoder gives its best mask alone.")
-    ] = False,
-    debug: DebugOption = False,
-) -> None:
-    """Write a model as ONNX files; the folder can then be given as --model."""
-    with explained(debug):
-        from sammed3d.zoo.load import load_network, locate  # noqa: PLC0415 - needs torch
-        from sammed3d.zoo.onnx.export import OnnxOptions, export_onnx  # noqa: PLC0415
-
-        path, family = locate(checkpoint, family)
-        network, preset, name, _ = load_network(path, family, base)
-        with stage("Exporting", "export", {}):
-            export_onnx(network, preset, name, folder, OnnxOptions(quantise, preprocess, single_mask))
-        print(f"Wrote {folder}")
 
 
 @app.command()
@@ -216,19 +201,26 @@ def _apply(
     initial: Path | None,
     ijk: bool,
     seconds: dict[str, float],
+    spent: dict[str, float],
+    cancellation: Cancellation,
 ) -> None:
+    """Apply all prompts; adds up the seconds by stage, and those that each object took."""
     if ijk:
         given = _from_voxels(given, session.volume.grid)
     objects = list(prompts.read(points)) if points else [given]
     if initial is not None and len(objects) != 1:
         raise PromptError(f"{points}: --initial refines one object, but this file holds {len(objects)}.")
     for prompt in objects:
+        if initial is None and prompt.box is None and not any(click.positive for click in prompt.clicks):
+            raise PromptError(f"{prompt.name!r} has no positive click, so there is nothing to find. Click inside it.")
         if prompt.initial_mask is not None and initial is None:
             raise PromptError(f"{points}: {prompt.name!r} started from a mask; give that mask with --initial.")
         session.add_object(prompt.name)
         if initial is not None:
             session.start_from(read_mask(initial, session.volume.grid))
-        for step, value in session.set_prompts(prompt).seconds.items():
+        update = session.set_prompts(prompt, cancellation)
+        spent[prompt.name] = sum(update.seconds.values())
+        for step, value in update.seconds.items():
             seconds[step] = seconds.get(step, 0.0) + value
 
 
@@ -268,13 +260,19 @@ def _parse_box(text: str) -> BoxPrompt:
         raise typer.BadParameter(f"{text!r} is not a box. Write two corners in mm: R,A,S,R,A,S") from error
 
 
-def _report(session: Session, predictor: Any, seconds: dict[str, float]) -> dict[str, Any]:
+def _report(session: Session, predictor: Any, seconds: dict[str, float], spent: dict[str, float]) -> dict[str, Any]:
     voxel_ml = session.volume.grid.voxel_volume / 1000
     segments = []
     for o in session.objects:
         voxels = 0 if o.mask is None else int(np.count_nonzero(o.mask.voxels))
         segments.append(
-            {"name": o.name, "clicks": len(o.clicks), "voxels": voxels, "volume_ml": round(voxels * voxel_ml, 3)}
+            {
+                "name": o.name,
+                "clicks": len(o.clicks),
+                "voxels": voxels,
+                "volume_ml": round(voxels * voxel_ml, 3),
+                "seconds": round(spent[o.name], 4),
+            }
         )
     return {
         "model": predictor.name,
@@ -290,9 +288,9 @@ def _print_report(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(report))
         return
-    table = Table("Segment", "Clicks", "Voxels", "Volume (ml)")
+    table = Table("Segment", "Clicks", "Voxels", "Volume (ml)", "Seconds")
     for s in report["segments"]:
-        table.add_row(s["name"], str(s["clicks"]), str(s["voxels"]), f"{s['volume_ml']:.2f}")
+        table.add_row(s["name"], str(s["clicks"]), str(s["voxels"]), f"{s['volume_ml']:.2f}", f"{s['seconds']:.1f}")
     Console().print(table)
     for note in report["notes"]:
         screen.print(f"{report['model']}: {note}", style="dim", highlight=False)

@@ -1,8 +1,9 @@
-"""`sammed3d data` and `sammed3d evaluate`: datasets and how well a model does on them."""
+"""`sammed3d data`: what is in a dataset, and getting it ready for training."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import DebugOption, DeviceOption, FamilyOption, JsonOption, explained, screen
+from sammed3d.cli.terminal import DebugOption, FamilyOption, JsonOption, explained, screen
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
 from sammed3d.files.datasets import CaseReport
 
 data_app = typer.Typer(no_args_is_help=True, help="Datasets of labelled volumes.")
-MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
+MISSING = 'This needs more packages: pip install "sammed3d[train]"'
 
 
 @data_app.command("check")
@@ -62,73 +63,62 @@ def _print_structures(reports: list[CaseReport]) -> None:
     Console().print(table)
 
 
-def evaluate(
-    model: Annotated[str, typer.Argument(help="Name of an installed model, or a checkpoint file.")],
-    data: Annotated[list[Path], typer.Argument(help="Datasets; see `sammed3d data check`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for scores and report.")] = Path("evaluation"),
-    protocol: Annotated[
-        str, typer.Option(help="honest, classic, current or cvpr25; see docs/evaluation.md.")
-    ] = "honest",
-    clicks: Annotated[
-        int | None, typer.Option(min=1, help="Clicks for each structure; the protocol's if not given.")
+@data_app.command("prepare")
+def prepare(
+    dataset: Annotated[Path, typer.Argument(help="A dataset; see `sammed3d data check`.")],
+    folder: Annotated[Path, typer.Argument(help="Where the prepared data go; may hold other datasets.")],
+    name: Annotated[str, typer.Option(help="Name of the dataset; begins with ct_ or mr_.")] = "",
+    model: Annotated[
+        str | None, typer.Option(help="Model that the data are for: its spacing, and its range of intensities.")
     ] = None,
-    baseline: Annotated[
-        list[str] | None,
-        typer.Option(help="'region growing' or 'random walker' with the same clicks; repeat for both."),
-    ] = None,
-    smallest: Annotated[float, typer.Option(help="Leave structures of less ml out.")] = 1.0,
-    every: Annotated[int, typer.Option(min=1, help="Take every n-th structure of a case only.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of random clicks.")] = 2023,
-    device: DeviceOption = "auto",
     family: FamilyOption = None,
-    as_json: JsonOption = False,
+    spacing: Annotated[float | None, typer.Option(help="In mm, without a model; 1.5 if not given.")] = None,
+    validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the cases that validates.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 2023,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     debug: DebugOption = False,
 ) -> None:
-    """Measure a model with simulated clicks: Dice, IoU, surface Dice and volume error after each, and a report."""
+    """Resample a dataset and take its structures apart, as SAM-Med3D's published recipe needs it."""
     with explained(debug):
         try:
-            import surface_distance  # noqa: F401, PLC0415 - the extra [evaluate]
-
-            from sammed3d.evaluation import run as running  # noqa: PLC0415
-            from sammed3d.evaluation.baselines import BASELINES  # noqa: PLC0415
-            from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
+            from sammed3d.training import prepared  # noqa: PLC0415 - the extra [train]
+            from sammed3d.training.contract import preparation_for  # noqa: PLC0415
         except ImportError as error:
             raise ModelError(MISSING) from error
-        from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
+        if model is not None and spacing is not None:
+            raise ModelError("The model says which spacing it needs. Leave --spacing out.")
+        wanted, clamp = (spacing or 1.5, None) if model is None else preparation_for(model, family)
+        found = datasets.find_cases(dataset)
+        cases = [case for case in found if case.label is not None]
+        problems: list[str] = []
+        left_out: Counter[str] = Counter()
+        done = 0
 
-        if protocol not in PROTOCOLS:
-            raise ModelError(f"There is no protocol {protocol!r}. Choose one of {', '.join(PROTOCOLS)}.")
-        unknown = [name for name in baseline or [] if name not in BASELINES]
-        if unknown:
-            raise ModelError(f"There is no baseline {unknown[0]!r}. Choose one of {', '.join(BASELINES)}.")
-        cases = [case for folder in data for case in datasets.find_cases(folder) if case.label is not None]
-        chosen = PROTOCOLS[protocol]
-        predictor = load_predictor(model, device, family=family, all_clicks=chosen.all_clicks)
-        last = clicks or chosen.clicks
+        def report(case: str, result: prepared.PreparedCase) -> None:
+            nonlocal done
+            done += 1
+            end = f": {result.problem}" if result.problem else ""
+            screen.print(f"{done}/{len(cases)} {case}{end}", highlight=False)
+            problems.extend([result.problem] if result.problem else [])
+            left_out.update(list(result.left_out))
 
-        def show(score: running.Score) -> None:
-            if score.click == last:
-                screen.print(f"{score.case}, {score.structure}, {score.method}: Dice {score.dice:.2f}", highlight=False)
-
-        done = running.evaluate(
-            predictor,
+        prepared.prepare(
             cases,
-            chosen,
-            clicks=clicks,
-            baselines=baseline or [],
-            smallest_ml=smallest,
-            every=every,
+            folder,
+            name or dataset.resolve().name,
+            spacing=wanted,
+            clamp=clamp,
+            validation=validation,
             seed=seed,
-            on_score=show,
+            workers=workers,
+            on_case=report,
         )
-        if not done.scores:
-            raise ModelError("Nothing could be measured: " + (done.failures[0] if done.failures else "no structure."))
-        done.write(output)
-        if as_json:
-            print(json.dumps(done.summary()))
-            return
-        table = Table("Method", *(f"Dice at {n}" for n in chosen.at))
-        for method, values in done.summary()["methods"].items():
-            table.add_row(method, *(f"{values['dice'][str(n)]:.3f}" for n in chosen.at if str(n) in values["dice"]))
-        Console().print(table)
-        print(f"{len(done.structures)} structures. Wrote scores.csv, summary.json and report.html into {output}.")
+        count = {side: len(prepared.find_samples(folder, side)) for side in ("train", "validation")}
+        if left_out:
+            named = ", ".join(f"{structure} ({n})" for structure, n in sorted(left_out.items()))
+            print(f"Left out, with less than {datasets.TINY_MM3:g} mm³: {named}.")
+        if len(found) > len(cases):
+            print(f"Left out, without labels: {len(found) - len(cases)} cases.")
+        print(f"{folder}: {count['train']} structures to train on, {count['validation']} that validate.")
+    if problems:
+        raise typer.Exit(1)

@@ -12,8 +12,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import SAMMed3DError
 
 screen = Console(stderr=True)
@@ -21,16 +23,36 @@ VolumeArgument = Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, o
 SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM folder with several (0, 1, ...).")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 FamilyOption = Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")]
-BaseOption = Annotated[Path | None, typer.Option(help="What completes LoRA matrices, or an encoder, alone.")]
+BaseOption = Annotated[
+    str | None, typer.Option(help="Model that completes a file of LoRA matrices, or of an encoder, alone.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace existing files; never what is read.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
 
 
+class SlicesColumn(ProgressColumn):
+    """How many slices a 2-D model has looked at; nothing for other models.
+
+    Args:
+        cancellation: of what runs, or None.
+    """
+
+    def __init__(self, cancellation: Cancellation | None) -> None:
+        super().__init__()
+        self._cancellation = cancellation
+
+    def render(self, _task: Task) -> Text:
+        """Return the words."""
+        done, most = (0, 0) if self._cancellation is None else self._cancellation.slices
+        return Text(f"slice {done} of at most {most}" if most else "")
+
+
 @contextlib.contextmanager
-def stage(text: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
+def stage(text: str, name: str, seconds: dict[str, float], cancellation: Cancellation | None = None) -> Iterator[None]:
     """Show a spinner on a terminal while something runs, and note its time."""
     begin = time.perf_counter()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), SlicesColumn(cancellation), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         progress.add_task(text, total=None)
         yield

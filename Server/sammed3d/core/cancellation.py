@@ -15,6 +15,7 @@ class Cancellation:
     Attributes:
         stage: "" before it starts, then "load", "cut", "send", "encode", "decode" or "paint".
         share: part of the stage that is done, 0..1; None where nobody can tell.
+        slices: with 2-D models, how many slices were looked at so far and how many there are at most; else (0, 0).
 
     Example:
         >>> cancellation = Cancellation()
@@ -27,6 +28,7 @@ class Cancellation:
         self._callbacks: list[Callable[[], object]] = []
         self.stage = ""
         self.share: float | None = None
+        self.slices = (0, 0)
 
     @property
     def is_cancelled(self) -> bool:

@@ -7,7 +7,8 @@
 `classic`
     SAM-Med3D's `validation.py` of 2023. The patch is cut round the reference (an oracle), the network sees only the
     newest click, two clicks are drawn in the inner half of the deeper error, further ones anywhere in the error, and
-    only the crop is scored. Published tables report the best Dice of all clicks.
+    only the crop is scored. CT (a path with "/ct_" in it) is clamped to -1000..1000. Published tables report the best
+    Dice of all clicks.
 `current`
     SAM-Med3D's `medim_val` of 2025. The patch is cut round the reference, clicks are drawn anywhere in the error and
     all go to the network at each pass; the mask is brought back to the volume's grid by nearest neighbours.
@@ -19,7 +20,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,12 @@ from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import AxisWeights, Float32, interpolate
 from sammed3d.core.prompts import Click
 from sammed3d.errors import ModelError, VolumeError
+from sammed3d.files.datasets import Case
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts, Predictor
+from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
 from sammed3d.simulation.clicks import next_click, random_click, ritm_click
 
@@ -65,14 +68,25 @@ class Protocol:
         clicks: how many there are.
         at: after which of them scores are shown.
         all_clicks: given to `load_predictor`.
-        steps: from predictor, volume, reference and random numbers to the state after each click.
+        steps: from predictor, preset, volume, reference, number of clicks and random numbers to the state after each
+            click.
+        best_of_clicks: whether its publication reports the best Dice of all clicks.
+        clamp_ct: range to which its loader clamps resampled images whose path contains "/ct_", or None.
     """
 
     name: str
     clicks: int
     at: tuple[int, ...]
     all_clicks: bool | None
-    steps: Callable[[Predictor, Volume, Mask, int, np.random.RandomState], Iterator[Step]]
+    steps: Callable[[Predictor, Preset, Volume, Mask, int, np.random.RandomState], Iterator[Step]]
+    best_of_clicks: bool = False
+    clamp_ct: tuple[float, float] | None = None
+
+    def preset_for(self, preset: Preset, case: Case) -> Preset:
+        """Return the preprocessing of a case: the model's, clamped where the published loader does that."""
+        if self.clamp_ct is None or preset.clamp is not None or "/ct_" not in case.image.resolve().as_posix():
+            return preset
+        return replace(preset, clamp=self.clamp_ct, clamp_after=True)
 
 
 def steps_of(click: Callable[[Click], Mask], volume: Volume, truth: Mask, count: int) -> Iterator[Step]:
@@ -87,7 +101,9 @@ def steps_of(click: Callable[[Click], Mask], volume: Volume, truth: Mask, count:
         yield Step(mask, truth, volume.grid.spacing, clicks)
 
 
-def _honest(predictor: Predictor, volume: Volume, truth: Mask, count: int, _: np.random.RandomState) -> Iterator[Step]:
+def _honest(
+    predictor: Predictor, _preset: Preset, volume: Volume, truth: Mask, count: int, _rng: np.random.RandomState
+) -> Iterator[Step]:
     session = Session(volume, predictor)
 
     def click(following: Click) -> Mask:
@@ -98,9 +114,9 @@ def _honest(predictor: Predictor, volume: Volume, truth: Mask, count: int, _: np
 
 
 def _classic(
-    predictor: Predictor, volume: Volume, truth: Mask, count: int, rng: np.random.RandomState
+    predictor: Predictor, preset: Preset, volume: Volume, truth: Mask, count: int, rng: np.random.RandomState
 ) -> Iterator[Step]:
-    crop = _Crop(predictor, volume, truth)
+    crop = _Crop(predictor, preset, volume, truth)
     logits: Float32 | None = None
     for n in range(count):
         # what the next click is drawn from is logits above 0.5, after the first pass, as published
@@ -113,9 +129,9 @@ def _classic(
 
 
 def _current(
-    predictor: Predictor, volume: Volume, truth: Mask, count: int, rng: np.random.RandomState
+    predictor: Predictor, preset: Preset, volume: Volume, truth: Mask, count: int, rng: np.random.RandomState
 ) -> Iterator[Step]:
-    crop = _Crop(predictor, volume, truth)
+    crop = _Crop(predictor, preset, volume, truth)
     mask = np.zeros(crop.truth.shape, np.uint8)
     for _ in range(count):
         drawn = random_click(mask, crop.truth, rng)
@@ -130,10 +146,9 @@ def _current(
 class _Crop:
     """A patch round the reference, and the clicks made in it."""
 
-    def __init__(self, predictor: Predictor, volume: Volume, truth: Mask) -> None:
+    def __init__(self, predictor: Predictor, preset: Preset, volume: Volume, truth: Mask) -> None:
         self._predictor = predictor
         self._clicks: list[PatchClick] = []
-        preset = predictor.preset
         if preset.by_slice:
             raise ModelError(f"{predictor.name}: the published protocols are for 3-D models. Choose 'honest'.")
         self.lattice = Lattice(volume.grid, preset.spacing)
@@ -167,7 +182,7 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol("honest", 10, (1, 3, 5, 10), None, _honest),
-        Protocol("classic", 10, (1, 2, 5, 10), False, _classic),
+        Protocol("classic", 10, (1, 2, 5, 10), False, _classic, best_of_clicks=True, clamp_ct=(-1000.0, 1000.0)),
         Protocol("current", 5, (1, 3, 5), True, _current),
         Protocol("cvpr25", 5, (1, 2, 3, 4, 5), None, _honest),
     )

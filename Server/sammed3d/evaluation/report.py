@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import csv
+import json
+from dataclasses import asdict, fields
 from html import escape
+from pathlib import Path
 
 from sammed3d.charts import line_chart
-from sammed3d.evaluation.run import Evaluation
+from sammed3d.evaluation.results import Evaluation, Score
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f; }
@@ -15,6 +19,21 @@ th { border-bottom: 1px solid #86868b; font-weight: 600; } td:first-child, th:fi
 tr:nth-child(even) td { background: #f5f5f7; } figure { display: inline-block; margin: .5rem; vertical-align: top; }
 figcaption { font-size: 13px; max-width: 22rem; } .note { color: #6e6e73; }
 """
+
+
+FILES = ("scores.csv", "summary.json", "report.html")
+"""What is written."""
+
+
+def write(done: Evaluation, folder: Path) -> None:
+    """Write `scores.csv` (a line for each score), `summary.json` and `report.html`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Score)])
+        writer.writeheader()
+        writer.writerows(asdict(score) for score in done.scores)
+    (folder / "summary.json").write_text(json.dumps(done.summary(), indent=2), encoding="utf-8")
+    (folder / "report.html").write_text(html(done), encoding="utf-8")
 
 
 def html(done: Evaluation) -> str:
@@ -33,6 +52,9 @@ def html(done: Evaluation) -> str:
     ]
     if done.failures:
         parts.append("<h2>Not measured</h2><ul>" + "".join(f"<li>{escape(f)}</li>" for f in done.failures) + "</ul>")
+    for why, names in done.left_out.items():
+        shown = escape("; ".join(names))
+        parts.append(f"<h2>Left out: {escape(why)}</h2><p class='note'>{len(names)}: {shown}</p>")
     return "\n".join(parts) + "</html>\n"
 
 
@@ -42,14 +64,19 @@ def _means(done: Evaluation) -> str:
     rows = []
     for method, values in done.summary()["methods"].items():
         cells = [values["dice"].get(str(n)) for n in at] + [values["nsd"].get(str(n)) for n in (at[0], at[-1])]
-        extra = [values["best_of_clicks"], values["dice_area"], values["nsd_area"]]
+        best = [values["best_of_clicks"]] if done.protocol.best_of_clicks else []
+        extra = [*best, values["dice_area"], values["nsd_area"]]
         shown = "".join(f"<td>{'' if v is None else f'{v:.3f}'}</td>" for v in [*cells, *extra])
         rows.append(f"<tr><td>{escape(method)}</td>{shown}</tr>")
+    column, note = "", ""
+    if done.protocol.best_of_clicks:
+        column = "<th>best of clicks</th>"
+        note = "Best of clicks: the best Dice of all clicks, an oracle that this protocol's tables report. "
     return (
-        f"<h2>Means</h2><table><tr><th>method</th>{head}<th>best of clicks</th><th>Dice area</th><th>NSD area</th></tr>"
+        f"<h2>Means</h2><table><tr><th>method</th>{head}{column}<th>Dice area</th><th>NSD area</th></tr>"
         + "".join(rows)
-        + "</table><p class='note'>NSD: share of the surface within 2 mm. Best of clicks: the best Dice of all clicks, "
-        "an oracle that older tables report. Areas: under the curve over the clicks.</p>"
+        + f"</table><p class='note'>NSD: share of the surface within 2 mm. {note}Areas: under the curve over the "
+        "clicks.</p>"
     )
 
 

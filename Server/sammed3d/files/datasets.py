@@ -1,6 +1,8 @@
 """Datasets of labelled volumes on disk: which cases there are, what is in them, what is wrong with them.
 
-Three layouts are understood: nnU-Net's (version 1 and 2), a folder of image and label pairs, and a folder of cases.
+Understood are nnU-Net's layout (version 1 and 2), the same folders without `dataset.json` (BoSAM, the CT fork's LIDC),
+SAM-Med3D's with a folder for each structure and dataset (also what `data prepare` writes), a folder of image and label
+pairs, and a folder of cases.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 TINY_MM3 = 10.0
 """Structures smaller than this are left out of training, as in SAM-Med3D's published preparation."""
 LAYOUTS = (
-    "an nnU-Net folder (dataset.json, imagesTr, labelsTr), folders 'images' and 'labels' with files of the same names, "
-    "or a folder of cases (image.nii.gz and label.nii.gz in each)"
+    "an nnU-Net folder (imagesTr, labelsTr, dataset.json; also without the last, and with Val or Ts), "
+    "STRUCTURE/DATASET/imagesTr and labelsTr (or Val, Ts) as SAM-Med3D has it and 'data prepare' writes it, folders "
+    "'images' and 'labels' with files of the same names, or a folder of cases (image.nii.gz and label.nii.gz in each)"
 )
+SIDES = ("Tr", "Val", "Ts")
+"""How the folders of a dataset's parts end: training, validation, test."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +41,14 @@ class Case:
         image: file.
         label: file; None for an image without labels.
         names: of label values, where the dataset gives them.
+        group: what cases of the same image have in common; "" for a case of its own.
     """
 
     name: str
     image: Path
     label: Path | None
     names: Mapping[int, str] = field(default_factory=dict)
+    group: str = ""
 
     def name_of(self, value: int) -> str:
         """Return a structure's name."""
@@ -75,10 +82,16 @@ def find_cases(folder: Path) -> list[Case]:
     Raises:
         VolumeError: it is no dataset of a known layout, or its dataset.json is damaged.
     """
+    if not folder.is_dir():
+        raise VolumeError(f"{folder}: there is no such folder.")
     if (folder / "dataset.json").is_file():
         cases = _nnunet(folder)
     elif (folder / "images").is_dir() and (folder / "labels").is_dir():
         cases = _pairs(folder / "images", folder / "labels")
+    elif any(folder.glob("labels??")) or any(folder.glob("labelsVal")):
+        cases = _sides(folder)
+    elif parts := sorted({labels.parent for side in SIDES for labels in folder.glob(f"*/*/labels{side}")}):
+        cases = [case for part in parts for case in _of_structure(part)]
     else:
         cases = _case_folders(folder)
     if not cases:
@@ -176,6 +189,36 @@ def _nnunet(folder: Path) -> list[Case]:
             raise VolumeError(f"{folder}: there is no image for {label.name} in imagesTr.")
         cases.append(Case(name, image, label, names))
     return cases
+
+
+def _sides(folder: Path) -> list[Case]:
+    """Return the cases of imagesTr and labelsTr, of imagesVal and labelsVal, of imagesTs and labelsTs."""
+    cases: list[Case] = []
+    for side in SIDES:
+        labels = _images(folder / f"labels{side}")
+        pairs = [(label, _first_existing(folder / f"images{side}", stem(label))) for label in labels]
+        without = [label.name for label, image in pairs if image is None]
+        if without:
+            raise VolumeError(f"{folder}: there is no image for {without[0]} in images{side}.")
+        taken = {case.name for case in cases}
+        for label, image in pairs:
+            name = stem(label)
+            cases.append(Case(f"{name}_{side}" if name in taken else name, image or label, label))
+    return cases
+
+
+def _of_structure(folder: Path) -> list[Case]:
+    """Return the cases of STRUCTURE/DATASET; an image is often there for several structures."""
+    dataset, structure = folder.name, folder.parent.name
+    return [
+        replace(
+            case,
+            name=f"{dataset}_{case.name}_{structure}",
+            names={1: structure},
+            group=f"{dataset}_{case.name}",
+        )
+        for case in _sides(folder)
+    ]
 
 
 def _label_names(labels: Mapping[str, Any]) -> dict[int, str]:

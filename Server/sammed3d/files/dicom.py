@@ -37,7 +37,10 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         raise VolumeError(f"{folder.name}: this folder holds no DICOM slices. Give the folder that does, or a file.")
     if series is None and len(found) > 1:
         listing = ", ".join(f"{index}: {len(files)} slices" for index, files in enumerate(found))
-        raise VolumeError(f"{folder.name}: this folder holds {len(found)} series ({listing}). Say which one to read.")
+        raise VolumeError(
+            f"{folder.name}: this folder holds {len(found)} series ({listing}). Say which one to read "
+            "(--series N; Volume.read(folder, series=N) in Python)."
+        )
     if series is not None and not 0 <= series < len(found):
         raise VolumeError(f"{folder.name}: there is no series {series}; it holds {len(found)}, counted from 0.")
     files = found[series or 0]

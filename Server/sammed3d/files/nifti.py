@@ -7,6 +7,8 @@ part of a truncated file with whatever is in memory. So the voxels are read here
 from __future__ import annotations
 
 import gzip
+import itertools
+import warnings
 import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -15,11 +17,82 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from sammed3d.errors import VolumeError
+from sammed3d.errors import VolumeError, VolumeWarning
 
 CHUNK = 2**24
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 """NIfTI datatype code -> NumPy type; the others are no grey values."""
+
+
+DISAGREEMENT = 0.1
+"""Shares of a voxel by which the two positions in a header may differ unsaid."""
+
+
+def check_positions(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Refuse headers that mirror the image, and say where the two positions that a header can hold disagree.
+
+    Which of them counts is ITK's choice, which is 3D Slicer's too: the sform where its code says scanner coordinates or
+    there is no qform, else the qform.
+
+    Args:
+        path: the file.
+        reader: has read its header.
+
+    Raises:
+        VolumeError: a voxel size is negative.
+    """
+    name = path.name
+    sizes = np.array([float(reader.GetMetaData(f"pixdim[{axis}]")) for axis in (1, 2, 3)])
+    if (sizes < 0).any():
+        raise VolumeError(
+            f"{name}: a voxel size in its header is negative ({', '.join(f'{s:g}' for s in sizes)} mm), so left and "
+            "right cannot be trusted. Export the image again, or make them positive after checking the sides."
+        )
+    if min(int(reader.GetMetaData(key)) for key in ("sform_code", "qform_code")) <= 0:
+        return
+    sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], float)
+    last = np.array(reader.GetSize()[:3]) - 1
+    corners = np.array(list(itertools.product(*((0, n) for n in last))), float)
+    difference = sform - _qform(reader, sizes, _flip(path))
+    apart = corners @ difference[:, :3].T + difference[:, 3]
+    largest = float(np.linalg.norm(apart, axis=1).max())
+    if largest <= DISAGREEMENT * sizes.min():
+        return
+    origin = np.array(reader.GetOrigin()[:3]) * (-1, -1, 1)
+    taken = "sform" if np.linalg.norm(origin - sform[:, 3]) < 1e-3 * max(1.0, np.abs(origin).max()) else "qform"
+    if np.linalg.norm(apart[0]) < 1e-3:
+        taken = "one that 3D Slicer takes too"
+    warnings.warn(
+        f"{name}: its header holds two positions (sform and qform) that lie up to {largest:.1f} mm apart. The {taken} "
+        "is used, as in 3D Slicer. Check that the image lies where it should, and save it with one of them.",
+        VolumeWarning,
+        stacklevel=2,
+    )
+
+
+def _flip(path: Path) -> float:
+    """Return the sign of the third axis in a header's qform, which ITK does not pass on (pixdim[0])."""
+    with _open(path) as file:
+        header = file.read(112)
+    order = "<" if int.from_bytes(header[:4], "little") in (348, 540) else ">"
+    is_first_version = 348 in (int.from_bytes(header[:4], "little"), int.from_bytes(header[:4], "big"))
+    sign = np.frombuffer(header, f"{order}f4" if is_first_version else f"{order}f8", 1, 76 if is_first_version else 104)
+    return -1.0 if sign[0] < 0 else 1.0
+
+
+def _qform(reader: sitk.ImageFileReader, sizes: npt.NDArray[np.float64], flip: float) -> npt.NDArray[np.float64]:
+    """Return the (3, 4) matrix of a header's quaternion and offsets: index to RAS mm. Source: nifti1.h, method 2."""
+    b, c, d = (float(reader.GetMetaData(f"quatern_{letter}")) for letter in "bcd")
+    a = max(0.0, 1 - b * b - c * c - d * d) ** 0.5
+    turn = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    offset = [float(reader.GetMetaData(f"qoffset_{axis}")) for axis in "xyz"]
+    return np.column_stack([turn * (sizes * (1, 1, flip)), offset])
 
 
 def read_voxels(path: Path, reader: sitk.ImageFileReader) -> npt.NDArray[np.generic]:

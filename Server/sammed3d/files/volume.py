@@ -129,21 +129,30 @@ def image_on(grid: Grid, pixel_type: int) -> sitk.Image:
     """Return an empty ITK image with this grid.
 
     Raises:
-        VolumeError: the axes are not perpendicular; no image file format that ITK writes can express that.
+        VolumeError: see `check_writable`.
     """
+    check_writable(grid)
     lps = LPS_TO_RAS @ grid.index_to_world
     spacing = np.array(grid.spacing)
-    direction = lps[:3, :3] / spacing
+    image = sitk.Image(list(grid.shape), pixel_type)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def check_writable(grid: Grid) -> None:
+    """Refuse a grid that results cannot be written on, before any work is done for them.
+
+    Raises:
+        VolumeError: the axes are not perpendicular; no image file format that ITK writes can express that.
+    """
+    direction = grid.index_to_world[:3, :3] / np.array(grid.spacing)
     if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
         raise VolumeError(
             "This grid is sheared (its axes are not perpendicular), which image files cannot express. "
             "Harden or remove the transform, or resample the volume, and save again."
         )
-    image = sitk.Image(list(grid.shape), pixel_type)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection(direction.ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    return image
 
 
 def _read_folder(path: Path, series: int | None) -> tuple[Grid, Array, object]:
@@ -157,8 +166,11 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
     try:
         reader.ReadImageInformation()
         _check_header(reader, path.name)
+        is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+        if is_nifti:
+            nifti.check_positions(path, reader)
         grid = grid_of(reader)
-        if path.name.lower().endswith((".nii", ".nii.gz")):
+        if is_nifti:
             return grid, nifti.read_voxels(path, reader), None
         reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
         image = reader.Execute()

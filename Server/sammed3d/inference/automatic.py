@@ -25,7 +25,7 @@ from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32, resize
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click
-from sammed3d.errors import ModelError, PromptError, VolumeError
+from sammed3d.errors import ModelError, PredictionCancelled, PromptError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import MARGIN, Layer, paint
 from sammed3d.inference.lattice import Lattice
@@ -132,6 +132,7 @@ class AutomaticMaskGenerator:
         region: npt.NDArray[np.generic] | None = None,
         progress: Progress | None = None,
         cancellation: Cancellation | None = None,
+        keep: bool = False,
     ) -> list[Instance]:
         """Return the objects, most stable first.
 
@@ -140,10 +141,11 @@ class AutomaticMaskGenerator:
             region: mask (I, J, K): points are set where it is not 0; None for the whole volume.
             progress: called with the points done and their number.
             cancellation: stops the search.
+            keep: whether a search that was stopped returns what it found so far.
 
         Raises:
             VolumeError: the region has another shape, or no point of the grid falls into it.
-            PredictionCancelled: `cancellation` was used.
+            PredictionCancelled: `cancellation` was used, and `keep` not.
         """
         if region is not None and region.shape != volume.grid.shape:
             raise VolumeError(f"The region's shape {region.shape} is not the volume's {volume.grid.shape}.")
@@ -153,14 +155,22 @@ class AutomaticMaskGenerator:
             raise VolumeError("No point of the grid falls into the region. Choose a smaller distance.")
         found: list[_Found] = []
         done = 0
-        for window, inside in _windows(lattice, self._predictor.preset.patch_shape, points):
-            if cancellation is not None:
-                cancellation.enter("cut")
-            for candidate in self._candidates(volume, lattice, window, inside, cancellation):
-                _merge(found, candidate, self.settings.overlap)
-            done += len(inside)
-            if progress is not None:
-                progress(done, len(points))
+        try:
+            for window, inside in _windows(lattice, self._predictor.preset.patch_shape, points):
+                if cancellation is not None:
+                    cancellation.enter("cut")
+                done += len(inside)
+
+                def still_to_ask(count: int, so_far: int = done) -> None:
+                    if progress is not None:
+                        progress(so_far - count, len(points))
+
+                for candidate in self._candidates(volume, lattice, window, inside, cancellation, still_to_ask):
+                    _merge(found, candidate, self.settings.overlap)
+                still_to_ask(0)
+        except PredictionCancelled:
+            if not keep:
+                raise
         instances = [self._instance(volume, lattice, each) for each in found]
         kept = (each for each in instances if each is not None and self._is_plausible(each.volume_ml))
         return sorted(kept, key=lambda each: -each.stability)
@@ -187,28 +197,40 @@ class AutomaticMaskGenerator:
         window: Box,
         points: list[Index3],
         cancellation: Cancellation | None,
+        still_to_ask: Callable[[int], None],
     ) -> Iterator[_Found]:
-        """Yield the masks of a patch that are worth keeping, each of them once, most stable first."""
+        """Yield the masks of a patch that are worth keeping, each of them once, most stable first.
+
+        What a cancelled search has of the patch is yielded before it ends.
+        """
         try:
             patch = cut_patch(volume, lattice, window, self._predictor.preset)
         except VolumeError:  # nothing is in this patch: air, or padding
             return
         chosen: list[_Candidate] = []
         waiting = [points[n] for n in np.random.default_rng(0).permutation(len(points))]  # neighbours in other batches
+        stopped: PredictionCancelled | None = None
         while waiting:
             batch, waiting = waiting[: self.settings.batch], waiting[self.settings.batch :]
             clicks = [PatchClick(_within(point, window), True) for point in batch]
-            answers = self._predictor.predict_each(patch, clicks, self.settings.passes, cancellation)
+            try:
+                answers = self._predictor.predict_each(patch, clicks, self.settings.passes, cancellation)
+            except PredictionCancelled as error:
+                stopped = error
+                break
             for point, low_res in zip(batch, answers, strict=True):
                 candidate = self._judge(point, window, low_res)
                 if candidate is not None:
                     _choose(chosen, candidate, self.settings.overlap)
             waiting = [point for point in waiting if not any(c.holds(point, window) for c in chosen)]
+            still_to_ask(len(waiting))
         for candidate in chosen:
             shape = BoxedMask.of(resize(candidate.low_res, window.shape) > 0)
             if shape is not None:
                 placed = BoxedMask(shape.box.shifted(window.begin), shape.voxels)
                 yield _Found(candidate.point, candidate.stability, [_Seen(window, candidate.low_res, placed)])
+        if stopped is not None:
+            raise stopped
 
     def _judge(self, point: Index3, window: Box, low_res: Float32) -> _Candidate | None:
         """Return the mask of a point if it is stable, of plausible size, and about that point."""

@@ -45,14 +45,31 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
     """
 
     def convert(voxels: Array) -> Float32:
-        return adjust_intensities(voxels, preset)
+        return as_float32(voxels) if preset.clamp_after else adjust_intensities(voxels, preset)
 
     sampled = interpolate(volume.array, lattice.sampling(window), convert)
     voxels = np.ascontiguousarray(lattice.to_canonical(sampled))
-    if preset.normalisation == "zscore_positive":
-        voxels = _zscore_positive(voxels, volume.name)
+    inside = window.intersection(Box((0, 0, 0), lattice.shape))
+    if preset.clamp_after and inside is not None:
+        part = inside.within(window)
+        voxels[part] = adjust_intensities(voxels[part], preset)
+    voxels = normalised(voxels, preset, volume.name)
     voxels.flags.writeable = False
     return Patch(voxels, window, lattice.grid.window(window.begin, window.shape))
+
+
+def normalised(voxels: Float32, preset: Preset, name: str) -> Float32:
+    """Return the voxels of a whole 3-D patch, padding included, normalised as the preset says.
+
+    Args:
+        voxels: preset.patch_shape float32, clamped and rescaled.
+        preset: of the model.
+        name: of the volume, for errors.
+
+    Raises:
+        VolumeError: there is nothing to normalise by (no voxel above 0, or all of them equal).
+    """
+    return _zscore_positive(voxels, name) if preset.normalisation == "zscore_positive" else voxels
 
 
 def adjust_intensities(voxels: Array, preset: Preset) -> Float32:

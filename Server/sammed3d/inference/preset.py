@@ -21,7 +21,9 @@ class Preset:
         spacing: lattice spacing in mm along R, A, S; means nothing where whole slices are taken.
         patch_shape: voxels of the network input along R, A, S; of a slice: columns, rows, 1.
         low_res_shape: voxels of the logits that the network returns and takes back as mask prompt.
-        clamp: smallest and largest intensity, applied before resampling; None to leave intensities alone.
+        clamp: smallest and largest intensity; None to leave intensities alone.
+        clamp_after: whether intensities are clamped after resampling, as SAM-Med3D's loader does it, or before, as the
+            CT fork does. What was padded round the volume stays 0 in either case.
         rescale: whether the clamped range is mapped to [0, 1] (needs `clamp`).
         normalisation: "zscore_positive" subtracts the mean and divides by the unbiased standard deviation of the
             voxels above 0 of the padded patch; "grey" maps the smallest and largest value of the patch to 0 and 255;
@@ -38,6 +40,7 @@ class Preset:
     patch_shape: Index3 = (128, 128, 128)
     low_res_shape: Index3 = (32, 32, 32)
     clamp: tuple[float, float] | None = None
+    clamp_after: bool = False
     rescale: bool = False
     normalisation: Normalisation = "zscore_positive"
     fit: Fit = "lattice"

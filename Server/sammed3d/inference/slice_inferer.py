@@ -4,6 +4,8 @@
   starting from what had reached the slice before.
 - From there the object is followed to the neighbours. Each is shown the mask of the slice before it and the box round
   that mask, until nothing is left of the object, or what is left has no pixel in common with the slice before.
+  An object is followed over `FOLLOWED` slices to either side at most, unless a box says how far it reaches; a click in
+  the last of them goes on from there.
 - Every other slice follows the nearest one that has prompts of its own. A box bounds the slices that are followed;
   clicks beyond it move that bound.
 - An object that started from a mask keeps it: there, clicks change their own slices only.
@@ -36,6 +38,8 @@ from sammed3d.inference.predictor import PatchBox, PatchClick, PatchPrompts, Pre
 from sammed3d.inference.slices import Slices
 
 MIB = 2**20
+FOLLOWED = 64
+"""Slices to either side of one with prompts over which an object is followed; a model that floods would not end."""
 ANSWERS = 256 * MIB
 """Bytes of answers that are kept: some 16,000 slices."""
 
@@ -98,7 +102,11 @@ class SliceInferer:
         """Return the mask of prompts, and the seconds spent by stage ("cut", "encode", "decode", "paint")."""
         asking = _Asking(self._ask, cancellation or Cancellation(), {})
         keys = self._answer_prompts(state, asking)
-        slices = keys if state.base is not None else self._followed(keys, self._bounds(state, keys), asking)
+        slices = (
+            keys
+            if state.base is not None
+            else self._followed(keys, self._bounds(state, keys), asking, state.box is not None)
+        )
         asking.cancellation.enter("paint")
         with timed(asking.seconds, "paint"):
             mask = self._assembled(slices, state.base)
@@ -140,19 +148,27 @@ class SliceInferer:
         if not keys or state.base is not None:
             return None
         nearest = min(keys, key=lambda key: (abs(key - number), key))
+        if abs(number - nearest) > FOLLOWED and state.box is None:
+            return None
         way = range(nearest + 1, number + 1) if number > nearest else range(nearest - 1, number - 1, -1)
         followed = dict(self._follow(keys[nearest], way, asking))
         return followed.get(number)
 
-    def _followed(self, keys: Mapping[int, Answer], bounds: range, asking: _Asking) -> dict[int, Answer]:
+    def _followed(self, keys: Mapping[int, Answer], bounds: range, asking: _Asking, boxed: bool) -> dict[int, Answer]:
         """Return the answers for all slices that the object is followed to, and those of `keys`."""
         result = dict(keys)
         ordered = sorted(keys)
+        parts: list[tuple[int, range, range]] = []
         for key, before, after in zip(ordered, [None, *ordered], [*ordered[1:], None], strict=False):
             first = bounds.start if before is None else (before + key) // 2 + 1
             last = bounds.stop - 1 if after is None else (key + after) // 2
-            result.update(self._follow(keys[key], range(key + 1, last + 1), asking))
-            result.update(self._follow(keys[key], range(key - 1, first - 1, -1), asking))
+            if not boxed:
+                first, last = max(first, key - FOLLOWED), min(last, key + FOLLOWED)
+            parts.append((key, range(key + 1, last + 1), range(key - 1, first - 1, -1)))
+        asking.expected = asking.asked + sum(len(up) + len(down) for _, up, down in parts)
+        for key, *ways in parts:
+            for way in ways:
+                result.update(self._follow(keys[key], way, asking))
         return result
 
     def _follow(self, start: Answer, way: range, asking: _Asking) -> Iterator[tuple[int, Answer]]:
@@ -233,6 +249,10 @@ class _Asking:
     ask: Callable[[int, _Own, Cancellation, dict[str, float]], Answer]
     cancellation: Cancellation
     seconds: dict[str, float]
+    expected: int = 0
+    asked: int = 0
 
     def __call__(self, number: int, own: _Own) -> Answer:
+        self.asked += 1
+        self.cancellation.slices = self.asked, max(self.expected, self.asked)
         return self.ask(number, own, self.cancellation, self.seconds)

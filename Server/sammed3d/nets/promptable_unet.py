@@ -68,6 +68,17 @@ class PromptableUNet(nn.Module):
         self.image_encoder = _ImageEncoder(config)
         self.mask_decoder = _MaskDecoder(config)
 
+    @property
+    def patch_shape(self) -> tuple[int, int, int]:
+        """Voxels of the input along R, A, S."""
+        return self.config.patch_size, self.config.patch_size, self.config.patch_size
+
+    @property
+    def low_res_shape(self) -> tuple[int, int, int]:
+        """Voxels of the low-res logits along R, A, S."""
+        edge = self.config.patch_size // 2
+        return edge, edge, edge
+
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding.
 

@@ -67,7 +67,8 @@ CONFIGS: dict[str, SamMed3dConfig] = {
 """The published builders.
 
 `sam_med3d` is `vit_b_ori` (128³, every released checkpoint of SAM-Med3D), `sam_med3d_boxes` that of CVPR 2025, and
-`sam_med3d_96` and `sam_med3d_32_slices` the CT fork's `vit_b_96` and `vit_b_32slices` (32 x 128 x 128); vit_b, vit_l
+`sam_med3d_96` and `sam_med3d_32_slices` the CT fork's `vit_b_96` and `vit_b_32slices` (32 x 128 x 128, with low-res
+logits of 32³; its training code takes every fourth slice of them as mask prompt, "nearest"); vit_b, vit_l
 and vit_h are 256³ and have no weights. `fastsam3d` is FastSAM3D's student, `fastsam3d_windowed` the one of its training
 on several GPUs, `fastsam3d_teacher` the 12-layer network of its repository.
 """
@@ -94,11 +95,23 @@ class SamMed3d(nn.Module):
         encoder = config.encoder
         self.config = config
         self.image_encoder = ImageEncoder3d(encoder)
-        factors = (1, 2, 2) if encoder.first_axis_divisor == 4 else (2, 2, 2)  # low-res logits: a quarter of the patch
+        # The CT fork's 32 slices: masks are cubes of logits; as prompts, every fourth slice of them is embedded.
+        factors = (1, 2, 2) if encoder.first_axis_divisor == 4 else (2, 2, 2)
         self.prompt_encoder = PromptEncoder(
             encoder.out_channels, encoder.image_shape, encoder.grid, factors, boxes=config.boxes
         )
-        self.mask_decoder = MaskDecoder(encoder.out_channels, factors, mlp_hidden=config.decoder_mlp)
+        self.mask_decoder = MaskDecoder(encoder.out_channels, (2, 2, 2), mlp_hidden=config.decoder_mlp)
+
+    @property
+    def patch_shape(self) -> tuple[int, int, int]:
+        """Voxels of the input along R, A, S."""
+        return self.config.encoder.image_shape
+
+    @property
+    def low_res_shape(self) -> tuple[int, int, int]:
+        """Voxels of the low-res logits along R, A, S."""
+        edge = 4 * self.config.encoder.grid
+        return edge, edge, edge
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding.
@@ -142,7 +155,9 @@ class SamMed3d(nn.Module):
             embedding,
             self.prompt_encoder.dense_position(),
             self.prompt_encoder.sparse(coords, labels, boxes),
-            self.prompt_encoder.dense(low_res, len(coords)),
+            self.prompt_encoder.dense(
+                None if low_res is None else low_res[:, :, :: self.config.encoder.first_axis_divisor], len(coords)
+            ),
             multimask=multimask,
         )
         return logits, scores

@@ -74,6 +74,7 @@ class TorchPredictor:
         host_cache_mib: bound of what is kept of either in the computer's memory, where the device is a GPU.
         notes: what users should know about how the weights were loaded.
         all_clicks: whether each pass of the decoder takes all prompts so far; None for what the network learned.
+        arithmetic: what the network computes with, in words, where it decides that itself.
 
     Raises:
         ModelError: the device does not exist here, or does not support the precision.
@@ -94,12 +95,14 @@ class TorchPredictor:
         host_cache_mib: int = 0,
         notes: Sequence[str] = (),
         all_clicks: bool | None = None,
+        arithmetic: str | None = None,
     ) -> None:
         self.name = name
         self.notes = tuple(notes)
         self.preset = preset
         self.device = choose_device(device)
         self._autocast_type = choose_precision(precision, self.device)
+        self._arithmetic = arithmetic
         self._network = network.eval().requires_grad_(False).to(self.device)
         sees_all = self._network.sees_all_clicks if all_clicks is None else all_clicks
         self.capabilities = Capabilities(preset.boxes, sees_all, self._network.scores_are_trained)
@@ -111,6 +114,8 @@ class TorchPredictor:
     @property
     def precision(self) -> str:
         """The arithmetic in use, in words."""
+        if self._arithmetic is not None:
+            return self._arithmetic
         return "float32" if self._autocast_type is None else f"mixed {str(self._autocast_type).removeprefix('torch.')}"
 
     def is_encoded(self, digest: str) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sammed3d.core.geometry import Index3
 from sammed3d.simulation.clicks import random_click, ritm_click
 from sammed3d.training.losses import hard_dice, mask_loss
 from sammed3d.training.recipe import Recipe
@@ -23,13 +24,15 @@ class ClickLoop(nn.Module):
     Args:
         network: 3-D; see `nets`.
         recipe: how many clicks, where, and what is scored.
+        low_res_shape: of the network's logits.
 
     The first pass gets a zero mask, later ones the previous low-res logits, through which gradients flow.
     """
 
-    def __init__(self, network: Any, recipe: Recipe) -> None:
+    def __init__(self, network: Any, recipe: Recipe, low_res_shape: Index3) -> None:
         super().__init__()
         self.network = network
+        self._low_res_shape = low_res_shape
         self._recipe = recipe
         self._all = recipe.all_clicks or network.sees_all_clicks
 
@@ -53,19 +56,17 @@ class ClickLoop(nn.Module):
         users = [np.random.RandomState(seed % 2**32) for seed in seeds]
         silent = {int(np.random.RandomState(batch_seed % 2**32).randint(2, 9)), passes - 1} if training else set()
         embedding = self.network.encode(images)
-        edge = images.shape[-1] // (2 if self.network.sees_all_clicks else 4)
-        low_res = images.new_zeros(len(images), 1, edge, edge, edge)
+        low_res = images.new_zeros(len(images), 1, *self._low_res_shape)
         logits = torch.zeros_like(targets)
         coords, labels = images.new_zeros(len(images), 0, 3), images.new_zeros(len(images), 0).long()
         loss = images.new_zeros(())
         for n in range(passes):
             new_coords, new_labels = self._clicks(logits, targets, users)
+            coords = torch.cat([coords, new_coords], 1) if self._all else new_coords
+            labels = torch.cat([labels, new_labels], 1) if self._all else new_labels
+            seen = coords, labels
             if self._recipe.mask_only and n in silent and not self.network.sees_all_clicks:
-                seen = coords[:, :0], labels[:, :0]
-            else:
-                coords = torch.cat([coords, new_coords], 1) if self._all else new_coords
-                labels = torch.cat([labels, new_labels], 1) if self._all else new_labels
-                seen = coords, labels
+                seen = coords[:, :0], labels[:, :0]  # the click counts from the next pass on
             low_res = self.network.decode(embedding, *seen, low_res)[0]
             logits = functional.interpolate(low_res.float(), size=targets.shape[2:], mode="trilinear")
             loss = loss + mask_loss(logits, targets, self._recipe.loss)

@@ -20,10 +20,14 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from sammed3d.errors import ModelError
+from sammed3d.nets import SamMed3d
+from sammed3d.training.contract import trainable
 from sammed3d.training.losses import mean_squared
-from sammed3d.training.prepared import Patches, Sample, normalised
+from sammed3d.training.patches import Patches
+from sammed3d.training.prepared import Sample
 from sammed3d.training.recipe import Recipe
-from sammed3d.training.run import BEST, Run, start_of
+from sammed3d.training.run import BEST, Run
+from sammed3d.zoo.model import LoadedModel
 
 
 class EncoderWithLayers(nn.Module):
@@ -50,32 +54,48 @@ class DistillationRun(Run):
     """A run whose loss is the distance to a teacher.
 
     Args:
-        recipe: `teacher` names the model to learn from; the student is `network` with `sizes`, or `start`.
-        samples, folder, fabric: see `Run`.
+        recipe: `teacher` names the model to learn from.
+        model: the student; see `contract.model_to_train`.
+        samples: see `Run`.
+        folder: see `Run`.
+        fabric: see `Run`.
 
     Raises:
-        ModelError: the teacher's embedding, or with `distill_layers` its layers, have another shape than the student's.
+        ModelError: the teacher has another preprocessing than the student, or its embedding, or with `distill_layers`
+            its layers, have another shape.
     """
 
-    def __init__(self, recipe: Recipe, samples: Sequence[Sample], folder: Path, fabric: Fabric) -> None:
-        self._teacher: Any = None
-        super().__init__(
-            replace(recipe, lora_rank=0, accumulation=min(recipe.accumulation, 10)), samples, (), folder, fabric
+    def __init__(
+        self, recipe: Recipe, model: LoadedModel, samples: Sequence[Sample], folder: Path, fabric: Fabric
+    ) -> None:
+        teacher = trainable(str(recipe.teacher), None if recipe.start else recipe.family)
+        if teacher.preset != model.preset:
+            raise ModelError(
+                f"{teacher.name} is used with another preprocessing than the student is trained with. Leave ct_window "
+                "out, or start from a model with the teacher's."
+            )
+        if not all(isinstance(m.plain_network, SamMed3d) for m in (teacher, model)):
+            raise ModelError("Distillation is for networks of SAM-Med3D's kind, which have layers to match.")
+        recipe = replace(
+            recipe, lora_rank=0, accumulation=min(recipe.accumulation, 10), normalisation="sample", smallest_voxels=0
         )
+        super().__init__(recipe, model, samples, (), folder, fabric)
+        self._teacher = EncoderWithLayers(teacher.plain_network.eval().requires_grad_(False)).to(fabric.device)
         # without flips, so that the teacher's outputs of a sample can be kept
-        self._patches = Patches(samples, self.preset.patch_shape[0], recipe, augment=False)
+        self._patches = Patches(samples, self.preset, recipe, augment=False)
         self._cache = folder / "teacher"
 
     @staticmethod
     def following(recipe: Recipe, folder: Path) -> Recipe:
         """Return the recipe of the run that comes after: from the distilled weights, with the encoder kept."""
-        return replace(recipe, start=str(folder / BEST), teacher=None, image_encoder_lr=0.0)
+        again = replace(recipe, start=str(folder / BEST), teacher=None, image_encoder_lr=0.0)
+        return replace(again, family=None, base=None, ct_window=None)  # the weights carry what these said
 
     def _wrapped(self, network: Any) -> nn.Module:
         return EncoderWithLayers(network)
 
     def _learn(self, batch: dict[str, Any], number: int, last_of_step: bool) -> tuple[float, float]:
-        images = normalised(batch["image"].to(self.fabric.device), "sample")
+        images = batch["image"].to(self.fabric.device)
         wanted = [self._teaching(int(index), image) for index, image in zip(batch["index"], images, strict=True)]
         with self.fabric.no_backward_sync(self.loop, enabled=not last_of_step):
             found = self.loop(images)
@@ -109,9 +129,6 @@ class DistillationRun(Run):
         if file.is_file():
             kept: list[Tensor] = torch.load(file, map_location=self.fabric.device, weights_only=True)
             return kept
-        if self._teacher is None:
-            network = start_of(str(self.recipe.teacher)).network
-            self._teacher = EncoderWithLayers(network.eval().requires_grad_(False)).to(self.fabric.device)
         with torch.no_grad():
             outputs = self._teacher(image[None])
         kept = [t.half() for t in (outputs if self.recipe.distill_layers else outputs[-1:])]

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
+from sammed3d.errors import VolumeError
+from sammed3d.training.contract import model_to_train
 from sammed3d.training.distillation import DistillationRun
-from sammed3d.training.prepared import find_samples
+from sammed3d.training.prepared import Preparation, Sample, find_samples
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.run import Run
 
 
-def launch(recipe: Recipe, data: Path, folder: Path, accelerator: str, devices: int, nodes: int) -> bool:
+def launch(
+    recipe: Recipe,
+    data: Path,
+    folder: Path,
+    accelerator: str,
+    devices: int,
+    nodes: int,
+    say: Callable[[str], None] = lambda _line: None,
+) -> bool:
     """Train; with several devices this starts the other processes of this machine.
 
     Args:
@@ -24,6 +36,7 @@ def launch(recipe: Recipe, data: Path, folder: Path, accelerator: str, devices: 
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: processes on this machine.
         nodes: machines.
+        say: called with what users should know before it starts, in one of the processes.
 
     Returns:
         Whether this is the process that has to say so.
@@ -31,7 +44,8 @@ def launch(recipe: Recipe, data: Path, folder: Path, accelerator: str, devices: 
     Raises:
         ModelError, VolumeError: see `Run` and `find_samples`.
     """
-    samples, validation = find_samples(data, "train"), find_samples(data, "validation")
+    samples, lines = large_enough(find_samples(data, "train"), recipe.smallest_voxels)
+    validation = find_samples(data, "validation")
     several = devices * nodes > 1
     # masks 1 to 3 and the scores of the decoder take no part in the loss
     strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
@@ -43,11 +57,39 @@ def launch(recipe: Recipe, data: Path, folder: Path, accelerator: str, devices: 
         precision=_precision(recipe, accelerator),  # type: ignore[arg-type]
     )
     fabric.launch()
+    about = Preparation.read(data)
+    datasets = {sample.dataset for sample in (*samples, *validation)}
+    model = model_to_train(recipe, about, datasets)
+    if fabric.is_global_zero:
+        for line in lines:
+            say(line)
     if recipe.teacher is not None:
-        DistillationRun(recipe, samples, folder / "distillation", fabric).train()
+        DistillationRun(recipe, model, samples, folder / "distillation", fabric).train()
         recipe = DistillationRun.following(recipe, folder / "distillation")
-    Run(recipe, samples, validation, folder, fabric).train()
+        model = model_to_train(recipe, about, datasets)
+    Run(recipe, model, samples, validation, folder, fabric).train()
     return bool(fabric.is_global_zero)
+
+
+def large_enough(samples: Sequence[Sample], smallest: int) -> tuple[list[Sample], list[str]]:
+    """Return the samples that can be trained on, and what to say about the others.
+
+    Args:
+        samples: of a prepared folder.
+        smallest: voxels that a mask has to exceed.
+
+    Raises:
+        VolumeError: none is left.
+    """
+    kept = [sample for sample in samples if sample.voxels > smallest]
+    small = Counter(sample.structure for sample in samples if sample.voxels <= smallest)
+    if not small:
+        return kept, []
+    named = ", ".join(f"{name} ({count})" for name, count in sorted(small.items()))
+    line = f"{small.total()} of {len(samples)} structures have at most {smallest} voxels (smallest_voxels): {named}."
+    if not kept:
+        raise VolumeError(f"Nothing is left to train on. {line} Choose a smaller smallest_voxels in the recipe.")
+    return kept, [f"Left out of training: {line}"]
 
 
 def _precision(recipe: Recipe, accelerator: str) -> str:

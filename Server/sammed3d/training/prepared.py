@@ -1,35 +1,89 @@
-"""The published data set-up: a folder for each structure with images and binary masks at 1.5 mm, and patches from it.
+"""The published data set-up: a folder for each structure with images and binary masks at the model's spacing.
 
-Source: SAM-Med3D `prepare_data_from_nnUNet.py` and `data_loader.py`. Loading and augmentation are torchio's.
+`preparation.json` says how they were prepared and how many voxels each mask has, `split.json` which cases validate.
+
+Source: SAM-Med3D `prepare_data_from_nnUNet.py`. Resampling is torchio's.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torchio
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.datasets import TINY_MM3, Case, read_labels, split
 from sammed3d.files.volume import Volume
-from sammed3d.training.recipe import Recipe
 
-SPLIT = "split.json"
-TRIES = 20
+SPLIT, PREPARATION = "split.json", "preparation.json"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a folder of data was prepared.
+
+    Attributes:
+        folder: where they are.
+        spacing: mm.
+        clamp: range of intensities that was applied before resampling, or None.
+        voxels: of each mask, by "STRUCTURE/DATASET/CASE".
+    """
+
+    folder: Path
+    spacing: float
+    clamp: tuple[float, float] | None
+    voxels: Mapping[str, int]
+
+    @classmethod
+    def read(cls, folder: Path) -> Preparation:
+        """Read how a folder was prepared.
+
+        Raises:
+            VolumeError: it was not prepared.
+        """
+        try:
+            about = json.loads((folder / PREPARATION).read_text(encoding="utf-8"))
+            clamp = None if about["clamp"] is None else (float(about["clamp"][0]), float(about["clamp"][1]))
+            return cls(folder, float(about["spacing"]), clamp, about["voxels"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise VolumeError(f"{folder}: was not prepared. Run: sammed3d data prepare DATASET {folder}") from error
+
+    def write(self) -> None:
+        """Write it into its folder, whole or not at all."""
+        about = {"spacing": self.spacing, "clamp": self.clamp, "voxels": dict(sorted(self.voxels.items()))}
+        partial = self.folder / f".{PREPARATION}"
+        partial.write_text(json.dumps(about, indent=1), encoding="utf-8")
+        partial.replace(self.folder / PREPARATION)
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """What became of a case.
+
+    Attributes:
+        problem: why nothing came of it, or None.
+        voxels: of each of its masks, by "STRUCTURE/DATASET/CASE".
+        left_out: structures that are too small, and their volumes in mm³.
+    """
+
+    problem: str | None = None
+    voxels: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,7 +94,9 @@ class Sample:
         case: the case's name.
         structure: the structure's folder.
         dataset: the dataset's folder; begins with the modality, as "ct_abdomen".
-        image, label: files at the recipe's spacing.
+        image: file, at the spacing of the preparation.
+        label: file of its binary mask, on the same grid.
+        voxels: of the mask.
     """
 
     case: str
@@ -48,6 +104,7 @@ class Sample:
     dataset: str
     image: Path
     label: Path
+    voxels: int
 
 
 def prepare(
@@ -56,56 +113,102 @@ def prepare(
     dataset: str,
     *,
     spacing: float = 1.5,
+    clamp: tuple[float, float] | None = None,
     validation: float = 0.1,
     seed: int = 2023,
     workers: int = 1,
-    on_case: Callable[[str, str | None], None] = lambda _name, _problem: None,
+    on_case: Callable[[str, PreparedCase], None] = lambda _name, _done: None,
 ) -> None:
     """Resample cases and take their structures apart; goes on where it was stopped.
 
     Args:
         cases: with labels.
-        folder: where everything goes: STRUCTURE/DATASET/{imagesTr,labelsTr}/CASE.nii.gz and `split.json`.
+        folder: where everything goes: STRUCTURE/DATASET/{imagesTr,labelsTr}/CASE.nii.gz, `split.json` and
+            `preparation.json`.
         dataset: name of the dataset; begins with the modality ("ct_...", "mr_...").
         spacing: mm.
+        clamp: smallest and largest intensity, applied before resampling; for models whose preset says so.
         validation: share of the cases that validates.
         seed: of the split.
         workers: processes.
-        on_case: called after each case, with what was wrong with it, or None.
+        on_case: called after each case.
 
     Structures of less than 10 mm³ are left out. Images are resampled linearly, masks to the nearest voxel, in the
     orientation of their files, as published.
+
+    Raises:
+        VolumeError: the folder holds data with another spacing or range.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("spawn")) as pool:
-        running = {pool.submit(_prepare_case, case, folder, dataset, spacing): case.name for case in cases}
-        problems: dict[str, str | None] = {}
+    known = Preparation(folder, spacing, clamp, {})
+    if (folder / PREPARATION).is_file():
+        known = Preparation.read(folder)
+        if (known.spacing, known.clamp) != (spacing, clamp):
+            raise VolumeError(
+                f"{folder}: holds data at {known.spacing:g} mm, range {known.clamp}, and these would be at "
+                f"{spacing:g} mm, range {clamp}. Choose another folder, or delete it."
+            )
+    known.write()
+    voxels = dict(known.voxels)
+    groups: list[tuple[str, str]] = []
+    work = functools.partial(_prepare_case, folder=folder, dataset=dataset, spacing=spacing, clamp=clamp)
+    for case, done in _each(work, cases, workers):
+        voxels |= done.voxels
+        if done.problem is None:
+            groups.append((case.group or case.name, case.name))
+        on_case(case.name, done)
+    Preparation(folder, spacing, clamp, voxels).write()
+    _write_split(folder, dataset, groups, validation, seed)
+
+
+def _each(
+    work: Callable[[Case], PreparedCase], cases: Sequence[Case], workers: int
+) -> Iterator[tuple[Case, PreparedCase]]:
+    """Yield each case and what became of it, in processes of their own where there are to be several."""
+    if workers <= 1:
+        yield from ((case, work(case)) for case in cases)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(work, case): case for case in cases}
         for future in as_completed(running):
-            problems[running[future]] = future.result()
-            on_case(running[future], problems[running[future]])
-    train, validate = split([name for name, problem in problems.items() if problem is None], validation, seed)
+            yield running[future], future.result()
+
+
+def _write_split(folder: Path, dataset: str, groups: Sequence[tuple[str, str]], validation: float, seed: int) -> None:
+    """Draw what validates among the groups of cases that belong together, and write it down beside other datasets."""
+    train, validate = split(sorted({group for group, _ in groups}), validation, seed)
     file = folder / SPLIT
     known: dict[str, Any] = {"seed": seed, "train": [], "validation": []}
     if file.is_file():
         known |= json.loads(file.read_text())
-    for side, names in (("train", train), ("validation", validate)):
+    for side, chosen in (("train", train), ("validation", validate)):
         others = [name for name in known[side] if not name.startswith(f"{dataset}/")]
-        known[side] = sorted([*others, *(f"{dataset}/{name}" for name in names)])
+        known[side] = sorted([*others, *(f"{dataset}/{name}" for group, name in groups if group in set(chosen))])
     file.write_text(json.dumps(known, indent=1))
 
 
-def _prepare_case(case: Case, folder: Path, dataset: str, spacing: float) -> str | None:
-    """Prepare one case; returns what is wrong with it."""
+def _prepare_case(
+    case: Case, folder: Path, dataset: str, spacing: float, clamp: tuple[float, float] | None
+) -> PreparedCase:
+    """Prepare one case."""
+    voxels: dict[str, int] = {}
+    left_out: dict[str, float] = {}
     try:
         volume = Volume.read(case.image)
         labels = read_labels(case, volume.grid)
-        image = torchio.ScalarImage(tensor=_tensor(volume.array), affine=volume.grid.index_to_world)
+        array = volume.array if clamp is None else np.clip(volume.array.astype(np.float32), *clamp)
+        warnings.simplefilter("ignore")  # of torchio's loader, once for each image
+        image = torchio.ScalarImage(tensor=_tensor(array), affine=volume.grid.index_to_world)
         resampled: Path | None = None
         for value in np.unique(labels):
-            mm3 = int((labels == value).sum()) * volume.grid.voxel_volume
-            if value <= 0 or mm3 < TINY_MM3:
+            if value <= 0:
                 continue
-            place = folder / _folder_name(case.name_of(int(value))) / dataset
+            name = case.name_of(int(value))
+            mm3 = int((labels == value).sum()) * volume.grid.voxel_volume
+            if mm3 < TINY_MM3:
+                left_out[name] = mm3
+                continue
+            place = folder / _folder_name(name) / dataset
             image_file, label_file = (place / part / f"{case.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
             if not label_file.is_file():
                 image_file.parent.mkdir(parents=True, exist_ok=True)
@@ -116,13 +219,18 @@ def _prepare_case(case: Case, folder: Path, dataset: str, spacing: float) -> str
                     _link(resampled, image_file)
                 mask = torchio.LabelMap(tensor=_tensor(labels == value), affine=volume.grid.index_to_world)
                 _save(torchio.Resample(spacing)(mask), label_file)
+            voxels[f"{place.parent.name}/{dataset}/{case.name}"] = _count(label_file)
             resampled = image_file
     except SAMMed3DError as error:
-        return str(error)
-    return None
+        return PreparedCase(str(error))
+    return PreparedCase(None, voxels, left_out)
 
 
-def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def _count(label: Path) -> int:
+    return int((torchio.LabelMap(label).data > 0).sum())
+
+
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
     kind = np.uint8 if array.dtype == bool else np.float32
     return torch.from_numpy(np.ascontiguousarray(array).astype(kind))[None]
 
@@ -151,81 +259,20 @@ def find_samples(folder: Path, side: str) -> list[Sample]:
     Raises:
         VolumeError: the folder was not prepared, or has no samples on that side.
     """
-    file = folder / SPLIT
-    if not file.is_file():
-        raise VolumeError(f"{folder}: was not prepared. Run: sammed3d data prepare DATASET {folder}")
-    chosen = set(json.loads(file.read_text())[side])
-    samples = [
-        Sample(
-            _stem(label),
-            label.parents[2].name,
-            label.parents[1].name,
-            label.parents[1] / "imagesTr" / label.name,
-            label,
-        )
-        for label in sorted(folder.glob("*/*/labelsTr/*.nii.gz"))
-        if f"{label.parents[1].name}/{_stem(label)}" in chosen
-    ]
+    about = Preparation.read(folder)
+    try:
+        chosen = set(json.loads((folder / SPLIT).read_text())[side])
+    except (OSError, ValueError, KeyError) as error:
+        raise VolumeError(
+            f"{folder}: its preparation was not finished. Run 'sammed3d data prepare' again; it goes on where it was."
+        ) from error
+    samples = []
+    for label in sorted(folder.glob("*/*/labelsTr/*.nii.gz")):
+        structure, dataset, case = label.parents[2].name, label.parents[1].name, label.name.removesuffix(".nii.gz")
+        if f"{dataset}/{case}" in chosen:
+            count = about.voxels.get(f"{structure}/{dataset}/{case}", 0)
+            image = label.parents[1] / "imagesTr" / label.name
+            samples.append(Sample(case, structure, dataset, image, label, count))
     if not samples and side == "train":
         raise VolumeError(f"{folder}: holds no samples to train on.")
     return samples
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".nii.gz")
-
-
-class Patches(Dataset[dict[str, Any]]):
-    """Patches round structures, cut and flipped by torchio.
-
-    Args:
-        samples: where from.
-        edge: of the patch, voxels.
-        recipe: augmentation.
-        augment: whether to flip.
-
-    An item is asked for by (index, seed), so that the same seed gives the same patch in whatever process.
-    """
-
-    def __init__(self, samples: Sequence[Sample], edge: int, recipe: Recipe, augment: bool) -> None:
-        self.samples, self._edge, self._recipe, self._augment = list(samples), edge, recipe, augment
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, which: tuple[int, int]) -> dict[str, Any]:
-        index, seed = which
-        rng = np.random.default_rng(seed)
-        for _ in range(TRIES):
-            patch = self._patch(self.samples[index], int(rng.integers(2**31)))
-            if int(patch["mask"].sum()) > self._recipe.smallest_voxels or not self._augment:
-                break
-            index = int(rng.integers(len(self.samples)))
-        return patch | {"seed": seed, "index": index}
-
-    def _patch(self, sample: Sample, seed: int) -> dict[str, Tensor]:
-        subject = torchio.Subject(image=torchio.ScalarImage(sample.image), mask=torchio.LabelMap(sample.label))
-        steps: list[Any] = [torchio.ToCanonical()]
-        if self._recipe.ct_window is not None and sample.dataset.startswith("ct_"):
-            steps.append(torchio.Clamp(*self._recipe.ct_window))
-        steps.append(torchio.CropOrPad(mask_name="mask", target_shape=3 * (self._edge,)))
-        if self._augment:
-            steps.append(torchio.RandomFlip(axes=(0, 1, 2), flip_probability=self._recipe.flip))
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of its loader, which plain tensors do not need
-            torch.manual_seed(seed)
-            cut = torchio.Compose(steps)(subject)
-        return {"image": cut["image"].data.float(), "mask": (cut["mask"].data > 0).float()}
-
-
-def normalised(images: Tensor, normalisation: str) -> Tensor:
-    """Return images with mean 0 and deviation 1 over their voxels above 0; pooled over the batch, or each by itself."""
-    if normalisation == "batch":
-        return _z_score(images)
-    return torch.stack([_z_score(image) for image in images])
-
-
-def _z_score(images: Tensor) -> Tensor:
-    positive = images[images > 0]
-    deviation = positive.std() if positive.numel() > 1 else images.new_zeros(())
-    return (images - positive.mean()) / deviation if float(deviation) > 0 else images * 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Recipe:
     network: str
     sizes: dict[str, Any]
     start: str | None
+    family: str | None
+    base: str | None
     epochs: int
     batch_size: int
     accumulation: int
@@ -77,23 +80,52 @@ class Recipe:
         if file is not None:
             values |= _mapping(file)
         values |= {name: value for name, value in changes.items() if value is not None}
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
+        known = {f.name: str(f.type) for f in fields(cls)}
+        if unknown := sorted(set(values) - set(known)):
             raise ModelError(f"The recipe has the word {unknown[0]!r}, which means nothing. See recipe.yaml.")
+        values = {name: _checked(name, value, known[name]) for name, value in values.items()}
         for name, choices in CHOICES.items():
             if values[name] not in choices:
                 raise ModelError(f"The recipe's {name} is {values[name]!r}. Choose one of {', '.join(choices)}.")
         for name in POSITIVE:
-            if not isinstance(values[name], (int, float)) or not values[name] > 0:
+            if not values[name] > 0:
                 raise ModelError(f"The recipe's {name} is {values[name]!r}; a number above 0 is needed.")
         if set(values["lora_targets"]) - {"q", "k", "v"}:
             raise ModelError("The recipe's lora_targets are some of q, k and v.")
+        window = values["ct_window"]
+        if window is not None and (len(window) != 2 or window[0] >= window[1]):
+            raise ModelError(f"The recipe's ct_window is {window!r}; two rising numbers are needed, as [-160, 240].")
         return cls(**values)
 
     def to_yaml(self) -> str:
         """Return all settings as YAML."""
         text: str = yaml.safe_dump(asdict(self), sort_keys=False)
         return text
+
+
+def _checked(name: str, value: Any, kind: str) -> Any:
+    """Return a value of the recipe as its kind, one of the annotations above.
+
+    YAML reads 8e-5 (without a point) as text, and 200.0 as a real number: both are taken for what they mean.
+    """
+    if kind.endswith(" | None"):
+        return None if value is None else _checked(name, value, kind.removesuffix(" | None"))
+    if kind.startswith("list["):
+        if isinstance(value, list):
+            return [_checked(name, each, kind[5:-1]) for each in value]
+        raise ModelError(f"The recipe's {name} is {value!r}; a list is needed, in brackets.")
+    if kind in ("int", "float") and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isfinite(number) and (kind == "float" or number.is_integer()):
+            return int(number) if kind == "int" else number
+    matching = {"str": str, "bool": bool, "dict[str, Any]": dict}
+    if kind in matching and isinstance(value, matching[kind]):
+        return value
+    needed = {"int": "a whole number", "float": "a number", "str": "a word", "bool": "true or false"}
+    raise ModelError(f"The recipe's {name} is {value!r}; {needed.get(kind, 'a list of words and values')} is needed.")
 
 
 def _mapping(file: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,23 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
-from sammed3d import nets
 from sammed3d.charts import line_chart
 from sammed3d.errors import ModelError
-from sammed3d.inference.preset import Preset
 from sammed3d.training.click_loop import ClickLoop
 from sammed3d.training.lora import add_lora, lora_weights, plain_weights
-from sammed3d.training.prepared import Patches, Sample, normalised
+from sammed3d.training.patches import Patches, pooled
+from sammed3d.training.prepared import Sample
 from sammed3d.training.recipe import Recipe
-from sammed3d.zoo.checkpoint import read_checkpoint, write_checkpoint
+from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.download import file_digest
-from sammed3d.zoo.families import recognise
-from sammed3d.zoo.load import load_network
-from sammed3d.zoo.store import RUN_CARD, RUN_WEIGHTS, ModelStore
+from sammed3d.zoo.model import LoadedModel
+from sammed3d.zoo.store import RUN_CARD, RUN_WEIGHTS
 
+WHERE = ("epoch", "batch", "steps", "best", "seconds", "sums")
+"""What a state says of where the run stands."""
 STATE, LOG, BEST, UPDATES = "last.ckpt", "log.csv", RUN_WEIGHTS, "lora.safetensors"
+WARM_UP = 5
+"""Epochs in which the schedule "linear" reaches the full rate, as torch's LinearLR does by itself."""
 COLUMNS = ("epoch", "steps", "loss", "dice", "lr", "validation_dice", "seconds")
 
 
@@ -45,33 +47,41 @@ class Run:
 
     Args:
         recipe: how to train.
+        model: to begin with; its preset makes the patches and is exported.
         samples: to train on.
         validation: to choose the best weights by; may be empty.
         folder: of the run. If it holds a state, the run goes on from there.
         fabric: processes and devices.
 
     Raises:
-        ModelError: the folder holds a run with another recipe, or the model to start from cannot be used.
+        ModelError: the folder holds a run with another recipe or preprocessing.
     """
 
     def __init__(
-        self, recipe: Recipe, samples: Sequence[Sample], validation: Sequence[Sample], folder: Path, fabric: Fabric
+        self,
+        recipe: Recipe,
+        model: LoadedModel,
+        samples: Sequence[Sample],
+        validation: Sequence[Sample],
+        folder: Path,
+        fabric: Fabric,
     ) -> None:
-        self.recipe, self.folder, self.fabric = recipe, folder, fabric
+        self.recipe, self.model, self.folder, self.fabric = recipe, model, folder, fabric
         torch.manual_seed(recipe.seed)
-        self.start = _start(recipe)
-        self.preset, network = self.start.preset, self.start.network
+        self.preset = model.preset
+        network = model.plain_network
         if recipe.lora_rank:
             add_lora(network, recipe.lora_rank, recipe.lora_targets)
         optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.lr, betas=(recipe.betas[0], recipe.betas[1]))
         self.loop, self.optimizer = fabric.setup(self._wrapped(network), optimizer)
         self.network = network
-        edge = self.preset.patch_shape[0]
-        self._patches = Patches(samples, edge, recipe, augment=True)
-        self._validation = Patches(validation, edge, recipe, augment=False)
+        self._patches = Patches(samples, self.preset, recipe, augment=True)
+        # without a batch there is nothing to pool
+        self._validation = Patches(validation, self.preset, replace(recipe, normalisation="sample"), augment=False)
         self.epoch = self.batch = self.steps = 0
         self.best = -math.inf
         self.seconds = 0.0
+        self.sums = [0.0, 0.0]  # of loss and Dice over the epoch's batches so far
         self._resume()
 
     def train(self, stop_after: int | None = None) -> None:
@@ -79,7 +89,7 @@ class Run:
         while self.epoch < self.recipe.epochs:
             if not self._train_epoch(stop_after):
                 return
-            self.epoch, self.batch = self.epoch + 1, 0
+            self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0]
             self.save()
 
     def save(self) -> None:
@@ -90,7 +100,8 @@ class Run:
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "recipe": self.recipe.to_yaml(),
-                **{name: getattr(self, name) for name in ("epoch", "batch", "steps", "best", "seconds")},
+                "preset": self.preset.to_json(),
+                **{name: getattr(self, name) for name in WHERE},
             }
             partial = self.folder / f"{STATE}.part"
             torch.save(state, partial)
@@ -104,9 +115,14 @@ class Run:
         state = torch.load(file, map_location=self.fabric.device, weights_only=True)
         if state["recipe"] != self.recipe.to_yaml():
             raise ModelError(f"{self.folder}: holds a run with another recipe. Choose another folder, or delete it.")
+        if state["preset"] != self.preset.to_json():
+            raise ModelError(
+                f"{self.folder}: holds a run with another preprocessing (the data were prepared anew, or the model to "
+                "start from was replaced). Choose another folder, or delete it."
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for name in ("epoch", "batch", "steps", "best", "seconds"):
+        for name in WHERE:
             setattr(self, name, state[name])
 
     def _train_epoch(self, stop_after: int | None) -> bool:
@@ -114,13 +130,10 @@ class Run:
         recipe, began = self.recipe, time.monotonic()
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * lr_factor(recipe, self.epoch)
-        losses, scores = [], []
-        batches = self._batches()
-        for number, batch in batches:
+        for number, batch in self._batches():
             last_of_step = (number + 1) % recipe.accumulation == 0 or number + 1 == self._per_epoch()
             loss, dice = self._learn(batch, number, last_of_step)
-            losses.append(loss)
-            scores.append(dice)
+            self.sums = [self.sums[0] + loss, self.sums[1] + dice]
             if last_of_step:
                 self.steps += 1
                 self.batch = number + 1
@@ -129,14 +142,12 @@ class Run:
                 if stop_after is not None and self.steps >= stop_after:
                     return False
         self.seconds += time.monotonic() - began
-        self._finish_epoch(
-            float(np.mean(losses)) if losses else math.nan, float(np.mean(scores)) if scores else math.nan
-        )
+        self._finish_epoch(self.sums[0] / self._per_epoch(), self.sums[1] / self._per_epoch())
         return True
 
     def _learn(self, batch: dict[str, Any], number: int, last_of_step: bool) -> tuple[float, float]:
         recipe = self.recipe
-        images = normalised(batch["image"].to(self.fabric.device), recipe.normalisation)
+        images = pooled(batch["image"].to(self.fabric.device), self.preset, recipe)
         batch_seed = _seed(recipe.seed, self.epoch, number, 7)
         with self.fabric.no_backward_sync(self.loop, enabled=not last_of_step):
             loss, dice = self.loop(images, batch["mask"].to(self.fabric.device), batch["seed"].tolist(), batch_seed)
@@ -155,7 +166,7 @@ class Run:
 
     def _wrapped(self, network: Any) -> nn.Module:
         """Return what is called in each step."""
-        return ClickLoop(network, self.recipe)
+        return ClickLoop(network, self.recipe, self.preset.low_res_shape)
 
     def _batches(self) -> Iterator[tuple[int, dict[str, Any]]]:
         recipe = self.recipe
@@ -164,15 +175,20 @@ class Run:
         yield from enumerate(loader, start=self.batch)
 
     def _per_epoch(self) -> int:
-        """Batches of an epoch: what does not fill one on every process is left out, unless there is nothing else."""
-        return max(1, len(self._patches) // (self.recipe.batch_size * self.fabric.world_size))
+        """Batches of an epoch; the last one may be smaller."""
+        return math.ceil(len(self._patches) / (self.recipe.batch_size * self.fabric.world_size))
 
     def batch_indices(self, number: int) -> list[tuple[int, int]]:
-        """Return what this process takes of a batch: (index, seed) of each sample."""
+        """Return what this process takes of a batch: (index, seed) of each sample.
+
+        Where an epoch's last batch cannot be shared out evenly, it is filled with the first samples of the epoch.
+        """
         rng = np.random.default_rng(_seed(self.recipe.seed, self.epoch, 0, 1))
         order = rng.permutation(len(self._patches))
-        size, rank = self.recipe.batch_size, self.fabric.global_rank
-        first = number * size * self.fabric.world_size + rank * size
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        whole = self.recipe.batch_size * processes
+        size = math.ceil(min(whole, len(order) - number * whole) / processes)
+        first = number * whole + rank * size
         chosen = [int(order[n % len(order)]) for n in range(first, first + size)]
         return [(index, _seed(self.recipe.seed, self.epoch, index, 3)) for index in chosen]
 
@@ -197,7 +213,7 @@ class Run:
         with torch.no_grad():
             for n in range(len(self._validation)):
                 item = self._validation[n, _seed(self.recipe.seed, 0, n, 5)]
-                image = normalised(item["image"][None].to(self.fabric.device), "sample")
+                image = item["image"][None].to(self.fabric.device)
                 mask = item["mask"][None].to(self.fabric.device)
                 scores.append(float(self.loop(image, mask, [item["seed"]], 0, self.recipe.validation_clicks)[1]))
         self.loop.train()
@@ -222,41 +238,64 @@ class Run:
         (self.folder / "curves.svg").write_text(line_chart(curves, "epochs", "Dice"))
 
     def _export(self, validation: float) -> None:
-        """Write the weights as a checkpoint that `load_predictor` understands; with LoRA, the updates as well."""
+        """Write the weights as a checkpoint that `load_model` understands; with LoRA, the updates as well."""
         trained = f"{self.epoch + 1} epochs, {self.steps} steps"
         if not math.isnan(validation):
             trained += f"; validation Dice {validation:.4f} after {self.recipe.validation_clicks} clicks"
-        about = {
-            "network": self.start.name,
-            "sizes": self.start.sizes,
-            "preset": self.preset.to_json(),
-            "name": self.folder.name,
-            "recipe": self.recipe.to_yaml(),
-            "trained": trained,
-        }
-        write_checkpoint(self.folder / f"{BEST}.part", plain_weights(self.network), **about)
-        (self.folder / f"{BEST}.part").replace(self.folder / BEST)
+        model = trained_model(self.model, self.folder.resolve().name, self.recipe, trained)
+        recipe = self.recipe.to_yaml()
+        model.write(self.folder / BEST, plain_weights(self.network), recipe=recipe)
         if self.recipe.lora_rank:
-            base = "" if self.start.file is None else file_digest(self.start.file)
-            of_updates = {"base_sha256": base, "recipe": self.recipe.to_yaml(), "name": self.folder.name}
-            write_checkpoint(self.folder / UPDATES, lora_weights(self.network), **of_updates)
-        card = model_card(self.folder.resolve().name, self.start, self.recipe, self._patches.samples, trained)
+            base = "" if self.model.file is None else file_digest(self.model.file)
+            before = self.preset
+            if self.recipe.ct_window is not None:  # came with the recipe
+                before = replace(before, clamp=None, clamp_after=False)
+            about = model.about() | {"notes": [], "recipe": recipe, "base_preset": before.to_json()}
+            write_checkpoint(self.folder / UPDATES, lora_weights(self.network), base_sha256=base, **about)
+        card = model_card(model, self.recipe, self._patches.samples)
         (self.folder / RUN_CARD).write_text(card, encoding="utf-8")
         (self.folder / "summary.json").write_text(json.dumps({"best": self.best, "epoch": self.epoch + 1}))
 
 
-def model_card(name: str, start: Start, recipe: Recipe, samples: Sequence[Sample], trained: str) -> str:
+def trained_model(start: LoadedModel, name: str, recipe: Recipe, trained: str) -> LoadedModel:
+    """Return what a run made of the model that it began with.
+
+    Args:
+        start: the model that the run began with.
+        name: of the result.
+        recipe: of the run.
+        trained: how long and how well, in words.
+    """
+    notes = start.notes
+    if recipe.normalisation == "batch" and start.preset.normalisation == "zscore_positive" and recipe.batch_size > 1:
+        notes = (
+            *notes,
+            f"trained with z-scores pooled over batches of {recipe.batch_size}; in use each patch has its own",
+        )
+    licence = ""
+    if start.licence:
+        licence = f"that of {start.name} ({start.licence}) and of the training data"
+    origin = f"trained from {start.origin or start.name}; {trained}"
+    return replace(start, name=name, notes=notes, licence=licence, origin=origin)
+
+
+def model_card(model: LoadedModel, recipe: Recipe, samples: Sequence[Sample]) -> str:
     """Describe a model: what it is, what it was trained on, and what whoever passes it on has to add."""
     structures = "\n".join(f"- {n}" for n in sorted({sample.structure for sample in samples}))
     counts = Counter(sample.dataset for sample in samples)
     datasets = "\n".join(f"- {dataset}: {count} structures" for dataset, count in sorted(counts.items()))
-    origin = "random weights" if start.file is None else start.file.name
-    return f"""# {name}
+    return f"""# {model.name}
 
 Research software: not for clinical decisions.
 
-- Network: {start.name}, trained from {origin}; {trained}.
-- Licence: that of the data and of the model it started from allows; name it when you import the model (--licence).
+- Network: {model.network_name}, {model.origin}.
+- Licence: {model.licence or "that of the training data"}; name it when you import the model (--licence).
+
+## Preprocessing
+
+```json
+{json.dumps(model.preset.to_json(), indent=2)}
+```
 
 ## Training data
 
@@ -299,58 +338,8 @@ def lr_factor(recipe: Recipe, epoch: int) -> float:
             begin, period = begin + period, 2 * period
         return 0.5 * (1 + math.cos(math.pi * (epoch - begin) / period))
     if recipe.schedule == "linear":
-        return 1 + (gamma - 1) * epoch / max(1, recipe.epochs - 1)
+        return gamma + (1 - gamma) * min(epoch, WARM_UP) / WARM_UP
     return 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """What a run begins with.
-
-    Attributes:
-        network: with random or loaded weights.
-        preset: its preprocessing.
-        name, sizes: what `nets.build` makes it from.
-        file: where the weights came from; None for random ones.
-    """
-
-    network: Any
-    preset: Preset
-    name: str
-    sizes: dict[str, Any]
-    file: Path | None = None
-
-
-def start_of(model: str) -> Start:
-    """Load an installed model, or a checkpoint file.
-
-    Raises:
-        ModelError, CheckpointError: see `load_network`.
-    """
-    path = Path(model)
-    stored = None if path.suffix else ModelStore().model(model)
-    file = path if stored is None else stored.path
-    network, preset, *_ = load_network(file, None if stored is None else stored.family)
-    if isinstance(network, nets.Slicewise) or len(set(preset.patch_shape)) > 1:
-        raise ModelError(f"{file.name}: training is for models with cubic patches. Choose one of them to start from.")
-    checkpoint = read_checkpoint(file)
-    family = (stored.family if stored else None) or checkpoint.metadata.get("network") or recognise(checkpoint)[0]
-    return Start(network, preset, family, json.loads(checkpoint.metadata.get("sizes", "{}")), file)
-
-
-def _start(recipe: Recipe) -> Start:
-    if recipe.start is not None:
-        return start_of(recipe.start)
-    network = nets.build(recipe.network, recipe.sizes or None)
-    return Start(network, preset_of(network, recipe.network), recipe.network, recipe.sizes)
-
-
-def preset_of(network: Any, name: str) -> Preset:
-    """Return the preset for a network that is trained from the beginning: the published preprocessing at its size."""
-    if name == "promptable_unet":
-        return Preset(low_res_shape=(64, 64, 64))
-    edge = network.config.encoder.image_size
-    return replace(Preset(), patch_shape=3 * (edge,), low_res_shape=3 * (edge // 4,))
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -9,13 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sammed3d.zoo.load import load_predictor
+    from sammed3d.zoo.load import load_model, load_predictor
+    from sammed3d.zoo.model import LoadedModel
 
-__all__ = ["load_predictor"]
+__all__ = ["LoadedModel", "load_model", "load_predictor"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for."""
-    if name == "load_predictor":
-        return importlib.import_module("sammed3d.zoo.load").load_predictor
+    if name in ("load_model", "load_predictor"):
+        return getattr(importlib.import_module("sammed3d.zoo.load"), name)
+    if name == "LoadedModel":
+        return importlib.import_module("sammed3d.zoo.model").LoadedModel
     raise AttributeError(f"module 'sammed3d.zoo' has no attribute {name!r}")

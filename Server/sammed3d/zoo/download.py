@@ -24,6 +24,10 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes there, and those expected (None if unknown)."""
 
 
+class ChecksumError(ModelError):
+    """A downloaded file is another one than was expected."""
+
+
 def download(
     url: str,
     target: Path,
@@ -47,7 +51,8 @@ def download(
         SHA-256 (hex) of the file.
 
     Raises:
-        ModelError: the server cannot be reached or refuses, the disk is full, or the file is not what it should be.
+        ModelError: the server cannot be reached or refuses, or the disk is full.
+        ChecksumError: the file is not what it should be.
         PredictionCancelled: `cancellation` was used.
     """
     import requests  # noqa: PLC0415 - only downloads need it
@@ -75,7 +80,7 @@ def download(
     found = file_digest(part)
     if sha256 is not None and found != sha256:
         _discard(part)
-        raise ModelError(
+        raise ChecksumError(
             f"{target.name}: what arrived is not the published file (SHA-256 {found[:12]}..., expected "
             f"{sha256[:12]}...). It was deleted. Try again; if it stays so, the source was changed: do not use it."
         )

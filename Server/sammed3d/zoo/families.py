@@ -58,7 +58,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "ct_lidc_32_slices": Family(
         "sam_med3d_32_slices",
-        replace(CT_LIDC, patch_shape=(32, 128, 128), low_res_shape=(8, 32, 32)),
+        replace(CT_LIDC, patch_shape=(32, 128, 128)),
         "the CT fork for lung nodules (LIDC) with patches of 32 x 128 x 128",
     ),
     "sam_med2d": Family("sam_med2d", SAM_MED2D, "SAM-Med2D, slice by slice"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
 from sammed3d.zoo import registry
-from sammed3d.zoo.download import Progress, download, file_digest
+from sammed3d.zoo.download import ChecksumError, Progress, download, file_digest
 
 BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
 """The small model that ships with the package."""
@@ -78,6 +79,51 @@ def default_folder() -> Path:
     return base / "sammed3d" / "models"
 
 
+def exported_folder(folder: Path | None = None) -> Path:
+    """Return where exported (ONNX) files are kept, beside the models of a folder."""
+    return (folder or default_folder()) / "exported-onnx"
+
+
+def clear_exported(folder: Path | None = None, sha256: str | None = None) -> int:
+    """Delete exported files that were kept; they are made again when they are needed.
+
+    Args:
+        folder: of the models; `default_folder()` if None.
+        sha256: of the checkpoint whose exports to delete; None for all.
+
+    Returns:
+        Bytes that were freed.
+    """
+    freed = 0
+    for about in exported_folder(folder).glob("*/model.json"):
+        if sha256 is None or json.loads(about.read_text(encoding="utf-8")).get("source_sha256") == sha256:
+            freed += sum(file.stat().st_size for file in about.parent.iterdir())
+            shutil.rmtree(about.parent)
+    return freed
+
+
+def check_weights(file: Path, family: str | None) -> None:
+    """Refuse a file that is no model of a family.
+
+    Args:
+        file: `.pth`, `.pt` or `.safetensors`.
+        family: what it should be; None where the file says it.
+
+    Raises:
+        ModelError: it cannot be loaded; where torch is not installed, it does not look like a file of weights.
+    """
+    with file.open("rb") as content:
+        begin = content.read(64)
+    is_pickle = begin[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04")
+    if not (begin[8:9] == b"{" if file.suffix == ".safetensors" else is_pickle):
+        shown = "a web page" if begin.lstrip()[:1] == b"<" else "something else"
+        raise ModelError(f"{file.name}: is {shown}, not a file of weights.")
+    if importlib.util.find_spec("torch") is not None:
+        from sammed3d.zoo.load import load_model  # noqa: PLC0415 - needs torch
+
+        load_model(file, family)
+
+
 class ModelStore:
     """Look models up, download, import, check and remove them.
 
@@ -128,23 +174,51 @@ class ModelStore:
         )
 
     def fetch(
-        self, name: str, progress: Progress | None = None, cancellation: Cancellation | None = None
+        self,
+        name: str,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
+        renew: bool = False,
     ) -> StoredModel:
         """Download a published model, unless it is there already.
 
+        Nothing is recorded before the file was looked at: where torch is installed it is loaded as the model that it
+        should be, else it has to look like a file of weights.
+
+        Args:
+            name: of a published model.
+            progress: told about every chunk.
+            cancellation: stops it; the next time goes on where this one ended.
+            renew: forget the checksum that an earlier download recorded. One that was published always counts.
+
         Raises:
-            ModelError: there is no such model, or the download failed.
-            PredictionCancelled: `cancellation` was used; the next time goes on where this one ended.
+            ModelError: there is no such model, the download failed, or what arrived is not that model.
+            PredictionCancelled: `cancellation` was used.
         """
         entry = registry.entry(name)
         known = next((m for m in self.models() if m.name == name), None)
         if known is not None:
             return known
         url = entry.address()
-        pinned = self._pins().get(name)
+        recorded = None if renew else self._pins().get(name)
         file = self.folder / name / Path(url).name
-        digest = download(url, file, sha256=entry.sha256 or pinned, progress=progress, cancellation=cancellation)
-        if entry.sha256 is None and pinned is None:
+        try:
+            digest = download(url, file, sha256=entry.sha256 or recorded, progress=progress, cancellation=cancellation)
+        except ChecksumError as error:
+            if entry.sha256 is not None:
+                raise
+            raise ModelError(
+                f"{error} If its authors say that they replaced it: sammed3d models download {name} --renew"
+            ) from error
+        try:
+            check_weights(file, entry.family)
+        except ModelError as error:
+            shutil.rmtree(file.parent)
+            raise ModelError(
+                f"{name}: what {url.partition('://')[2].partition('/')[0]} sent is not this model, so it was deleted "
+                f"and not recorded ({error}) Check proxies and logins on the way there, or get it from {entry.page}."
+            ) from error
+        if entry.sha256 is None:
             self._pin(name, digest)
         model = StoredModel(name, entry.title, entry.purpose, entry.licence, entry.family, digest, url, file)
         self._write(model)
@@ -171,7 +245,7 @@ class ModelStore:
                 what is known of that holds where nothing else is said.
             title: for people.
             purpose: what it is good for, where known.
-            licence: as its source states it, where known.
+            licence: as its source states it; else what the file says of itself.
             family: how to read it, where the file does not tell.
             progress: told about every chunk that was copied.
             cancellation: stops it; nothing stays.
@@ -199,7 +273,8 @@ class ModelStore:
         published = next((vars(entry) for entry in registry.entries() if entry.name == name), {})
         usual = {"title": name, "purpose": "An imported checkpoint.", "licence": "", "family": None} | published
         about = {"title": title, "purpose": purpose, "licence": licence, "family": family}
-        said = usual | {key: value for key, value in about.items() if value is not None}
+        carried = _carried(target)
+        said = usual | carried | {key: value for key, value in about.items() if value is not None}
         model = StoredModel(
             name,
             said["title"],
@@ -207,7 +282,7 @@ class ModelStore:
             said["licence"],
             said["family"],
             digest,
-            f"imported from {checkpoint.name}",
+            f"imported from {checkpoint.name}" + (f", {carried['origin']}" if "origin" in carried else ""),
             target,
         )
         self._write(model)
@@ -233,6 +308,7 @@ class ModelStore:
         if model.is_bundled:
             raise ModelError("The default model is part of the installation and stays.")
         shutil.rmtree(model.path.parent)
+        clear_exported(self.folder, model.sha256)
 
     def _write(self, model: StoredModel) -> None:
         data = asdict(model) | {"path": model.path.name}
@@ -269,6 +345,20 @@ def _copy(source: Path, target: Path, progress: Progress, cancellation: Cancella
             target.parent.rmdir()
         raise
     return sha256.hexdigest()
+
+
+def _carried(file: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself in words: title, licence, origin; without torch."""
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        about = header.get("__metadata__", {})
+        words = {"title": about.get("name"), "licence": about.get("licence"), "origin": about.get("origin")}
+    except (ValueError, AttributeError, MemoryError, OverflowError):
+        return {}  # damaged: loading it says so
+    return {key: value for key, value in words.items() if value}
 
 
 def _bundled() -> StoredModel:

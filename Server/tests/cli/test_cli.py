@@ -61,6 +61,42 @@ def test_segment_writes_what_the_session_gives(ct, tiny_checkpoint, tmp_path):
     assert report["model"] == "Tiny"
 
 
+def test_the_image_is_never_written_over(ct, tiny_checkpoint, tmp_path):
+    copy = tmp_path / "in.nii.gz"
+    copy.write_bytes(ct.read_bytes())
+    link = tmp_path / "other.nii.gz"
+    link.symlink_to(copy)
+    click = ("segment", copy, "--click", "90,105,75", "--model", tiny_checkpoint, "--device", "cpu")
+    for output in (copy, link):
+        refused = run(*click, "-o", output, "--force")
+        assert refused.exit_code == 1
+        assert "would be lost" in one_line(refused)
+    assert copy.read_bytes() == ct.read_bytes()
+    assert run(*click, "-o", tmp_path / "mask.nrrd").exit_code == 0
+    again = run(*click, "-o", tmp_path / "mask.nrrd")
+    assert again.exit_code == 1
+    assert "mask.nrrd: exists already" in one_line(again)
+    assert run(*click, "-o", tmp_path / "mask.nrrd", "--force").exit_code == 0
+    own = run("models", "export", tiny_checkpoint, tiny_checkpoint, "--force")
+    assert own.exit_code == 1
+    assert "would be lost" in one_line(own)
+
+
+def test_negative_clicks_alone_and_sheared_images_are_refused_before_anything_is_computed(ct, tmp_path):
+    refused = run("segment", ct, "--click", "90,105,75:-", "-o", tmp_path / "m.nrrd", "--device", "cpu")
+    assert refused.exit_code == 1
+    assert "has no positive click" in one_line(refused)
+    header = (
+        "NRRD0005\ntype: uint8\ndimension: 3\nspace: left-posterior-superior\nsizes: 8 8 8\n"
+        "space directions: (1,0,0) (0.5,1,0) (0,0,1)\nspace origin: (0,0,0)\nencoding: raw\n\n"
+    )
+    sheared = tmp_path / "sheared.nrrd"
+    sheared.write_bytes(header.encode() + bytes(range(256)) * 2)
+    refused = run("segment", sheared, "--click", "1,1,1", "-o", tmp_path / "m.nrrd", "--model", tmp_path / "no.pth")
+    assert refused.exit_code == 1
+    assert "not perpendicular" in one_line(refused), "before the model is looked for"
+
+
 def test_a_2d_model_works_slice_by_slice_and_takes_boxes(ct, tiny_checkpoint_2d, tmp_path):
     box = ("--box", "10,12,5,50,60,40", "--ijk", "--model", tiny_checkpoint_2d, "--device", "cpu")
     result = run("segment", ct, *box, "--click", "30,35,25:-", "--output", tmp_path / "mask.nii.gz")

@@ -14,7 +14,7 @@ from networks import TINY_PRESET
 from sammed3d.cli.app import app
 from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import Click
-from sammed3d.evaluation import metrics
+from sammed3d.evaluation import metrics, report
 from sammed3d.evaluation.baselines import BASELINES
 from sammed3d.evaluation.protocols import PROTOCOLS, steps_of
 from sammed3d.evaluation.run import evaluate
@@ -91,7 +91,7 @@ def test_the_classic_protocol_is_the_published_loop(tiny_network):
     volume, truth = small_volume((40, 50, 30)), ball((20, 25, 15), 7)
     predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", all_clicks=False)
     protocol = PROTOCOLS["classic"]
-    steps = list(protocol.steps(predictor, volume, truth, 4, np.random.RandomState(5)))
+    steps = list(protocol.steps(predictor, predictor.preset, volume, truth, 4, np.random.RandomState(5)))
 
     lattice = Lattice(volume.grid, TINY_PRESET.spacing)
     window = lattice.window_around(lattice.box_of(truth), TINY_PRESET.patch_shape)
@@ -124,7 +124,7 @@ def test_the_current_protocol_shows_all_clicks_and_scores_on_the_volume(tiny_net
     protocol = PROTOCOLS["current"]
     predictor = Counting(tiny_network, TINY_PRESET, device="cpu", all_clicks=protocol.all_clicks)
     truth = ball((20, 25, 15), 7)
-    steps = list(protocol.steps(predictor, small_volume(SHAPE), truth, 3, np.random.RandomState(0)))
+    steps = list(protocol.steps(predictor, predictor.preset, small_volume(SHAPE), truth, 3, np.random.RandomState(0)))
     assert seen == [1, 2, 3]
     assert all(step.mask.shape == SHAPE for step in steps)
 
@@ -132,7 +132,7 @@ def test_the_current_protocol_shows_all_clicks_and_scores_on_the_volume(tiny_net
 def test_the_honest_protocol_is_the_product(tiny_network):
     volume, truth = small_volume(SHAPE), ball((20, 25, 15), 7)
     predictor = ThresholdPredictor(threshold=0.2)
-    steps = list(PROTOCOLS["honest"].steps(predictor, volume, truth, 3, np.random.RandomState(0)))
+    steps = list(PROTOCOLS["honest"].steps(predictor, predictor.preset, volume, truth, 3, np.random.RandomState(0)))
     assert [len(step.clicks) for step in steps] == [1, 2, 3]
     assert np.allclose(steps[0].clicks[0].world, volume.grid.to_world((20, 25, 15)))
     assert steps[0].mask.shape == SHAPE
@@ -178,7 +178,7 @@ def test_an_evaluation_scores_every_structure_and_keeps_going(dataset, tmp_path)
     assert done.curve("threshold")[2] == pytest.approx(
         np.mean([s.dice for s in done.scores if s.click == 3 and s.method == "threshold"])
     )
-    done.write(tmp_path / "out")
+    report.write(done, tmp_path / "out")
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
     assert len(rows) == 12
     page = (tmp_path / "out" / "report.html").read_text()
@@ -215,7 +215,69 @@ def test_the_command_writes_scores_and_a_report(tiny_checkpoint, dataset, tmp_pa
         refused = runner.invoke(app, [*common, *wrong])
         assert refused.exit_code == 1
         assert message in refused.output
-    assert runner.invoke(app, [*common, "--smallest", "9999"]).exit_code == 1
+    kept = (out / "report.html").read_bytes()
+    refused = runner.invoke(app, common)
+    assert refused.exit_code == 1
+    assert "exists already" in refused.output
+    assert (out / "report.html").read_bytes() == kept
+    nothing = runner.invoke(app, [*common, "--smallest", "9999", "--force"])
+    assert nothing.exit_code == 1
+    assert "below 9999 ml (--smallest): 4" in " ".join(nothing.output.split())
+
+
+def test_what_is_not_measured_is_counted_and_said(tiny_checkpoint, dataset, tmp_path):
+    """A structure that is too small, a label that does not fit its image, a case without labels."""
+    small = 4 / 3 * np.pi * 3**3 * 27 / 1000  # ml of a ball of 3 voxels
+    affine = make_affine((3.0, 3.0, 3.0))
+    write_image(dataset / "case1" / "label.nii.gz", np.zeros((3, 3, 3), np.uint8), affine)
+    (dataset / "case2").mkdir()
+    write_image(dataset / "case2" / "image.nii.gz", phantom(SHAPE, 2), affine)
+    out = tmp_path / "out"
+    command = ["evaluate", str(tiny_checkpoint), str(dataset), "-o", str(out), "--device", "cpu", "--clicks", "1"]
+    done = CliRunner().invoke(app, [*command, "--smallest", str(2 * small)])
+    assert done.exit_code == 1, "something could not be measured"
+    said = " ".join(done.output.split())
+    assert "Not measured: case1: the label map has (3, 3, 3) voxels" in said
+    assert "ml (--smallest): 1." in said
+    assert "Left out, no label map: 1." in said
+    summary = json.loads((out / "summary.json").read_text())
+    assert sorted(name for names in summary["left_out"].values() for name in names) == ["case0, spleen", "case2"]
+    assert "case0, spleen" in (out / "report.html").read_text()
+
+
+def test_the_best_of_all_clicks_is_shown_where_its_protocol_reports_it(tiny_network, dataset):
+    for name in ("honest", "classic"):
+        predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", all_clicks=PROTOCOLS[name].all_clicks)
+        done = evaluate(predictor, find_cases(dataset)[:1], PROTOCOLS[name], clicks=1, every=2)
+        [values] = done.summary()["methods"].values()
+        assert ("best_of_clicks" in values) == ("best of clicks" in report.html(done)) == (name == "classic")
+        assert sum(map(len, done.left_out.values())) == 1
+
+
+def test_the_classic_protocol_clamps_ct_as_its_loader_does(tmp_path):
+    case = Case("c", tmp_path / "liver" / "ct_word" / "imagesTs" / "c.nii.gz", None)
+    preset = PROTOCOLS["classic"].preset_for(TINY_PRESET, case)
+    assert (preset.clamp, preset.clamp_after) == ((-1000, 1000), True)
+    other = Case("c", tmp_path / "liver" / "mr_amos" / "imagesTs" / "c.nii.gz", None)
+    assert PROTOCOLS["classic"].preset_for(TINY_PRESET, other) == TINY_PRESET
+    assert PROTOCOLS["classic"].preset_for(preset, case) is preset, "a model's own range stays"
+    assert PROTOCOLS["honest"].preset_for(TINY_PRESET, case) == TINY_PRESET
+    volume = Volume((10 * phantom(SHAPE)).astype(np.int16), Grid(SHAPE, make_affine((3.0, 3.0, 3.0))), "ct")
+    seen = []
+
+    class Watching(ThresholdPredictor):
+        def predict(self, patch, *arguments, **options):
+            seen.append(patch.voxels)
+            return super().predict(patch, *arguments, **options)
+
+    predictor = Watching(preset=TINY_PRESET)
+    for chosen in (TINY_PRESET, preset):
+        truth = ball((20, 25, 15), 7)
+        next(iter(PROTOCOLS["classic"].steps(predictor, chosen, volume, truth, 1, np.random.RandomState(0))))
+    clamped = np.clip(volume.array, -1000, 1000)
+    assert np.ptp(seen[0]) != np.ptp(seen[1])
+    assert volume.array.max() > 1000
+    assert (seen[1] == seen[1].max()).sum() >= (clamped == 1000).sum() // 2
 
 
 def test_a_structure_that_vanishes_on_the_lattice_is_named(tiny_network, tmp_path):

@@ -68,6 +68,41 @@ def test_pairs_and_case_folders_are_understood(tmp_path):
     assert case.name_of(1) == "liver"
 
 
+def test_published_layouts_without_a_description_are_understood(tmp_path):
+    """BoSAM's and LIDC's folders, SAM-Med3D's with a folder for each structure, and what `data prepare` writes."""
+    write_case(tmp_path / "bosam", "imagesTr/x.nii.gz", "labelsTr/x.nii.gz")
+    write_case(tmp_path / "bosam", "imagesVal/y.nii.gz", "labelsVal/y.nii.gz")
+    write_case(tmp_path / "bosam", "imagesTs/x.nii.gz", "labelsTs/x.nii.gz")
+    assert [case.name for case in find_cases(tmp_path / "bosam")] == ["x", "x_Ts", "y"]
+    for structure in ("liver", "spleen"):
+        for side, name in (("Ts", "a"), ("Ts", "b"), ("Tr", "c")):
+            path = f"{structure}/ct_word"
+            write_case(tmp_path / "val", f"{path}/images{side}/{name}.nii.gz", f"{path}/labels{side}/{name}.nii.gz")
+    cases = find_cases(tmp_path / "val")
+    assert [case.name for case in cases] == [f"ct_word_{n}_{s}" for n in "abc" for s in ("liver", "spleen")]
+    assert cases[1].name_of(1) == "spleen"
+    assert {case.group for case in cases} == {"ct_word_a", "ct_word_b", "ct_word_c"}
+    (tmp_path / "val" / "liver" / "ct_word" / "imagesTs" / "a.nii.gz").unlink()
+    with pytest.raises(VolumeError, match=r"no image for a\.nii\.gz in imagesTs"):
+        find_cases(tmp_path / "val")
+    with pytest.raises(VolumeError, match="there is no such folder"):
+        find_cases(tmp_path / "absent")
+
+
+def test_structures_of_one_image_stay_on_one_side_of_the_split(tmp_path):
+    prepared = pytest.importorskip("sammed3d.training.prepared")
+    for structure in ("liver", "spleen"):
+        for name in "abcd":
+            path = f"raw/{structure}/ct_word"
+            write_case(tmp_path, f"{path}/imagesTr/{name}.nii.gz", f"{path}/labelsTr/{name}.nii.gz", array=labels((1,)))
+    prepared.prepare(find_cases(tmp_path / "raw"), tmp_path / "ready", "ct_mine", validation=0.5)
+    sides = [{s.case[:9] for s in prepared.find_samples(tmp_path / "ready", side)} for side in ("train", "validation")]
+    assert sides[0].isdisjoint(sides[1])
+    assert sides[0] | sides[1] == {f"ct_word_{n}" for n in "abcd"}
+    again = find_cases(tmp_path / "ready")
+    assert len(again) == 8, "what was prepared is a dataset too"
+
+
 def test_what_is_no_dataset_is_refused(tmp_path, nnunet):
     (tmp_path / "empty").mkdir()
     with pytest.raises(VolumeError, match="holds no cases"):

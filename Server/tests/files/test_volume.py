@@ -1,6 +1,7 @@
 import gzip
 import warnings
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -18,6 +19,41 @@ SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".mha"]
 
 
 # Reading
+
+
+def nifti_with(path, sform, qform, codes=(1, 1)):
+    """A NIfTI file whose header holds two positions."""
+    image = nibabel.Nifti1Image(phantom((7, 8, 9)), sform)
+    image.set_sform(sform, codes[0])
+    image.set_qform(qform, codes[1])
+    nibabel.save(image, path)
+    return path
+
+
+def test_two_positions_that_disagree_are_said(tmp_path):
+    """ITK, and 3D Slicer with it, takes the sform for scanner coordinates, else the qform."""
+    here, there = make_affine((2, 2, 3), (0, 0, 0.1), (1, 2, 3)), make_affine((2, 2, 3), (0, 0, 0.1), (31, 42, 3))
+    for codes, expected, taken in (((1, 1), here, "sform"), ((2, 1), there, "qform")):
+        file = nifti_with(tmp_path / "two.nii.gz", here, there, codes)
+        with pytest.warns(VolumeWarning, match=rf"two positions .* up to 50\.0 mm apart. The {taken} is used"):
+            volume = Volume.read(file)
+        assert np.abs(volume.grid.index_to_world - expected).max() < 1e-3
+    for angle in (-0.3, 2.0):
+        affine = make_affine((2, 2, 3), (0.2, angle, 0.1), (1, 2, 3))
+        affine[:3, 2] *= -1  # left-handed, which the header says in a place of its own
+        Volume.read(nifti_with(tmp_path / "one.nii.gz", affine, affine))  # agreeing ones are no warning
+    Volume.read(nifti_with(tmp_path / "one.nii.gz", here, there, (1, 0)))
+
+
+def test_negative_voxel_sizes_are_refused(tmp_path):
+    """ITK would mirror such an image."""
+    affine = make_affine((2, 2, 3))
+    file = nifti_with(tmp_path / "image.nii", affine, affine)
+    content = bytearray(file.read_bytes())
+    content[80:84] = np.float32(-2).tobytes()  # pixdim[1]
+    file.write_bytes(content)
+    with pytest.raises(VolumeError, match=r"image\.nii: a voxel size in its header is negative \(-2, 2, 3 mm\)"):
+        Volume.read(file)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -1,6 +1,7 @@
 """Objects found without clicks: counted in phantoms, and on a real CT."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from helpers import RegionPredictor, make_affine, write_image
 from sammed3d import samples
 from sammed3d.cli.app import app
 from sammed3d.core.geometry import Grid
+from sammed3d.core.mask import BoxedMask
+from sammed3d.core.prompts import Click
 from sammed3d.errors import ModelError, PredictionCancelled, PromptError, VolumeError
 from sammed3d.files.volume import Volume
-from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings
+from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings, Instance
 from sammed3d.inference.predictor import Cancellation, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.zoo import load_predictor
@@ -129,6 +132,47 @@ def test_a_search_can_be_stopped():
     cancellation.cancel()
     with pytest.raises(PredictionCancelled):
         AutomaticMaskGenerator(RegionsIn3d()).generate(nodules()[0], cancellation=cancellation)
+
+
+def test_a_search_that_is_stopped_keeps_what_it_found():
+    cancellation = Cancellation()
+
+    class Stopping(RegionsIn3d):
+        def predict_each(self, *arguments):
+            if len(self.asked) == 3:
+                cancellation.cancel()
+            return super().predict_each(*arguments)
+
+    volume, labels = nodules()
+    generator = AutomaticMaskGenerator(Stopping(), AutomaticSettings(distance=3, batch=4))
+    found = generator.generate(volume, labels, cancellation=cancellation, keep=True)
+    assert 0 < len(found) < len(CENTRES)
+
+
+def test_overlapping_objects_are_written_into_a_label_map(tmp_path, monkeypatch, capsys):
+    """Each voxel to the more stable object, with a word; a stopped search ends with 130 and its file."""
+    volume, _ = nodules((64, 64, 64))
+    image = write_image(tmp_path / "ct.nii.gz", volume.array, volume.grid.index_to_world)
+
+    def blocks(self, volume, region, progress, cancellation, keep):
+        assert keep
+        signal.raise_signal(signal.SIGINT)
+        assert cancellation.is_cancelled
+        masks = [np.zeros(volume.grid.shape, np.uint8) for _ in range(2)]
+        masks[0][10:30, 10:30, 10:30] = masks[1][20:40, 20:40, 20:40] = 1
+        return [Instance(BoxedMask.of(mask), Click((0.0, 0.0, 0.0)), 0.9, 1.0) for mask in masks]
+
+    monkeypatch.setattr(AutomaticMaskGenerator, "generate", blocks)
+    result = CliRunner().invoke(app, ["find", str(image), "-o", str(tmp_path / "found.nii.gz"), "--device", "cpu"])
+    assert result.exit_code == 130, result.output
+    assert "Objects overlap in 1000 voxels" in " ".join(result.output.split())
+    assert "holds what was found so far" in " ".join(result.output.split())
+    written = Volume.read(tmp_path / "found.nii.gz").array
+    assert (written == 1).sum() == 8000
+    assert (written == 2).sum() == 7000
+    again = CliRunner().invoke(app, ["find", str(image), "-o", str(image), "--device", "cpu", "--force"])
+    assert again.exit_code == 1
+    assert "would be lost" in again.output
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sammed3d.inference.session import Session
 from sammed3d.nets import build
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
-from sammed3d.zoo.load import convert
+from sammed3d.zoo.load import load_model
 
 SHAPE, SPACING = (64, 64, 30), (1.0, 1.0, 3.0)
 
@@ -54,6 +54,23 @@ def test_an_object_is_followed_to_both_sides_until_it_vanishes():
     assert initial is not None
     assert box.begin == (40.0, 40.0, 0.0), "the box round the mask, columns and rows run to the left and back"
     assert box.end == (56.0, 56.0, 0.0)
+
+
+def test_a_model_that_floods_is_stopped():
+    """No end in sight: followed so far and no further, on by a click, over a whole box where one is drawn."""
+    count = 2 * slice_inferer.FOLLOWED + 40
+    array = np.zeros((64, 64, count), np.int16)
+    array[0, 0], array[8:24, 8:24] = 1000, 1000
+    session = Session(Volume(array, Grid(array.shape, make_affine((1.0, 1.0, 1.0))), "v"), RegionPredictor())
+    cancellation = Cancellation()
+    session.click((16.0, 16.0, 20.0), cancellation=cancellation)
+    assert session.mask()[16, 16].nonzero()[0].tolist() == list(range(20 + slice_inferer.FOLLOWED + 1))
+    assert cancellation.slices == (slice_inferer.FOLLOWED + 21, slice_inferer.FOLLOWED + 21)
+    session.click((16.0, 16.0, 20.0 + slice_inferer.FOLLOWED))
+    assert session.mask()[16, 16].sum() == min(count, 21 + 2 * slice_inferer.FOLLOWED)
+    boxed = Session(session.volume, RegionPredictor())
+    boxed.set_box((6.0, 6.0, 0.0), (26.0, 26.0, count - 1.0))
+    assert boxed.mask()[16, 16].all()
 
 
 def test_an_object_that_moves_away_is_not_swapped_for_another():
@@ -100,7 +117,7 @@ def test_answers_that_were_dropped_are_asked_for_again(monkeypatch):
     first = session.mask()
     session.click(at(10, 10, 20))
     calls = len(session.predictor.calls)
-    session.undo()
+    session.remove_click(1)
     assert np.array_equal(session.mask(), first)
     assert len(session.predictor.calls) > calls
 
@@ -263,7 +280,8 @@ def test_adapters_can_be_left_out_and_padding_chosen(tmp_path):
     click = [PatchClick((30.0, 30.0, 0.0), True)]
     answers = [p.predict(patch, PatchPrompts(click)).low_res for p in (with_adapters, without)]
     assert np.abs(answers[0] - answers[1]).max() > 1e-3
-    convert(tmp_path / "m.safetensors", tmp_path / "without.safetensors", family="sam_med2d_no_adapters")
+    model = load_model(tmp_path / "m.safetensors", "sam_med2d_no_adapters")
+    model.write(tmp_path / "without.safetensors")
     again = load_predictor(tmp_path / "without.safetensors", "cpu")
     assert np.array_equal(again.predict(patch, PatchPrompts(click)).low_res, answers[1]), "also after an export"
     assert with_adapters.preset.fit == "resize"

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,16 +19,20 @@ from sammed3d import load_predictor
 from sammed3d.cli.app import app
 from sammed3d.errors import CheckpointError, ModelError, VolumeError
 from sammed3d.files.datasets import find_cases
+from sammed3d.inference.patch import normalised
 from sammed3d.nets import build
 from sammed3d.training import prepared
 from sammed3d.training.click_loop import ClickLoop
+from sammed3d.training.contract import model_to_train
 from sammed3d.training.distillation import DistillationRun
 from sammed3d.training.lora import LoraLinear, add_lora, lora_weights, plain_weights
 from sammed3d.training.losses import dice_loss, mask_loss
+from sammed3d.training.patches import Patches, pooled
+from sammed3d.training.prepared import Preparation
 from sammed3d.training.recipe import DEFAULTS, Recipe
 from sammed3d.training.run import BEST, STATE, UPDATES, Run, lr_factor
-from sammed3d.zoo.adapters.lora import merge_files
 from sammed3d.zoo.checkpoint import read_checkpoint, write_checkpoint
+from sammed3d.zoo.merge import merge_files
 
 SHAPE = (30, 34, 28)
 TINY = {
@@ -78,7 +83,9 @@ def run_of(data, folder, settings, **options):
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
     samples = prepared.find_samples(data / "ready", "train")
-    return Run(settings, samples, prepared.find_samples(data / "ready", "validation"), folder, fabric, **options)
+    model = model_to_train(settings, Preparation.read(data / "ready"), {"ct_test"})
+    validation = prepared.find_samples(data / "ready", "validation")
+    return Run(settings, model, samples, validation, folder, fabric, **options)
 
 
 def weights_of(folder, file=BEST):
@@ -151,7 +158,7 @@ def test_damaged_cases_are_named_and_the_others_prepared(data, tmp_path):
 
 def test_a_patch_depends_on_its_seed_alone(data):
     samples = prepared.find_samples(data / "ready", "train")
-    patches = prepared.Patches(samples, 64, recipe(), augment=True)
+    patches = Patches(samples, TINY_PRESET, recipe(), augment=True)
     torch.manual_seed(1)
     first = patches[0, 5]
     torch.manual_seed(2)
@@ -164,12 +171,14 @@ def test_a_patch_depends_on_its_seed_alone(data):
 
 def test_normalisation_is_that_of_torchio_pooled_or_not():
     images = torch.from_numpy(np.stack([phantom((8, 8, 8), s) for s in range(2)])).float()[:, None] - 100
-    each = prepared.normalised(images, "sample")
+    each = normalised(images[0, 0].numpy(), TINY_PRESET, "phantom")
     wanted = torchio.ZNormalization(masking_method=lambda x: x > 0)(images[0])
-    assert torch.allclose(each[0], wanted, atol=1e-4)
-    pooled = prepared.normalised(images, "batch")
+    assert torch.allclose(torch.from_numpy(each), wanted[0], atol=1e-4)
+    together = pooled(images, TINY_PRESET, recipe(normalisation="batch"))
     positive = images[images > 0]
-    assert torch.allclose(pooled, (images - positive.mean()) / positive.std())
+    assert torch.allclose(together, (images - positive.mean()) / positive.std())
+    assert pooled(images, TINY_PRESET, recipe()) is images
+    assert pooled(images, replace(TINY_PRESET, normalisation="none"), recipe(normalisation="batch")) is images
 
 
 # Loss, clicks, recipe
@@ -208,7 +217,7 @@ def test_a_loop_feeds_back_its_logits_and_leaves_clicks_out_where_it_should():
 
     target = torch.zeros(2, 1, 16, 16, 16)
     target[:, :, 4:12, 4:12, 4:12] = 1
-    loop = ClickLoop(Recorder(), Recipe.read(None, clicks=11, normalisation="sample"))
+    loop = ClickLoop(Recorder(), Recipe.read(None, clicks=11, normalisation="sample"), (4, 4, 4))
     loss, dice = loop(torch.zeros_like(target), target, [1, 2], batch_seed=3)
     counts = [coords.shape[1] for coords, _, _ in calls]
     silent = [n for n, count in enumerate(counts) if count == 0]
@@ -226,10 +235,18 @@ def test_a_loop_feeds_back_its_logits_and_leaves_clicks_out_where_it_should():
     assert loop.network.scale.grad != 0, "gradients flow through the chain"
     assert dice.shape == (2,)
     again = len(calls)
-    ClickLoop(Recorder(), Recipe.read(None, all_clicks=True, mask_only=False, clicks=4))(
+    ClickLoop(Recorder(), Recipe.read(None, all_clicks=True, mask_only=False, clicks=4), (4, 4, 4))(
         torch.zeros_like(target), target, [1, 2], batch_seed=3
     )
     assert [coords.shape[1] for coords, _, _ in calls[again:]] == [1, 2, 3, 4]
+    again = len(calls)
+    ClickLoop(Recorder(), Recipe.read(None, all_clicks=True), (4, 4, 4))(
+        torch.zeros_like(target), target, [1, 2], batch_seed=3
+    )
+    counts = [coords.shape[1] for coords, _, _ in calls[again:]]
+    assert [count for count in counts if count] == [n + 1 for n in range(11) if n not in silent], (
+        "the click of a pass that sees the mask alone counts from the next one on"
+    )
 
 
 def test_every_word_of_the_recipe_is_documented_and_wrong_ones_are_named(tmp_path):
@@ -260,6 +277,12 @@ def test_every_word_of_the_recipe_is_documented_and_wrong_ones_are_named(tmp_pat
         ("epohcs: 3", "'epohcs', which means nothing"),
         ("loss: focal", "loss is 'focal'"),
         ("lr: -1", "lr is -1"),
+        ("batch_size: 2.5", r"batch_size is 2\.5; a whole number is needed"),
+        ("epochs: many", "epochs is 'many'; a whole number is needed"),
+        ("lr: .nan", "lr is nan; a number is needed"),
+        ("mask_only: 1", "mask_only is 1; true or false is needed"),
+        ("schedule_steps: 3", "a list is needed"),
+        ("ct_window: [240, -160]", "two rising numbers"),
         ("lora_targets: [x]", "some of q, k and v"),
         ("- 1", "holds no recipe"),
         ("{", "cannot be read as YAML"),
@@ -270,6 +293,8 @@ def test_every_word_of_the_recipe_is_documented_and_wrong_ones_are_named(tmp_pat
     file.write_text("epochs: 3\n")
     assert Recipe.read(file, lr=0.1).epochs == 3
     assert Recipe.read(file, epochs=4).epochs == 4
+    file.write_text("lr: 8e-5\nbetas: [9e-1, 0.99]\nepochs: 20.0\n")  # YAML takes 8e-5 for text
+    assert (Recipe.read(file).lr, Recipe.read(file).betas, Recipe.read(file).epochs) == (8e-5, [0.9, 0.99], 20)
 
 
 def test_learning_rates_follow_their_schedules():
@@ -279,7 +304,14 @@ def test_learning_rates_follow_their_schedules():
     assert factors(schedule="multistep", schedule_steps=[2, 5]) == [1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01]
     assert factors(schedule="step", schedule_steps=[3], gamma=0.5) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
     assert factors(schedule="cosine_restarts", schedule_steps=[2]) == [1, 0.5, 1, 0.8536, 0.5, 0.1464, 1, 0.9619]
-    assert factors(schedule="linear", gamma=0.3)[-1] == 0.3
+    warm_up = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
+    published = torch.optim.lr_scheduler.LinearLR(warm_up, 0.1)
+    wanted = []
+    for _ in range(8):
+        wanted.append(round(published.get_last_lr()[0], 4))
+        warm_up.step()
+        published.step()
+    assert factors(schedule="linear", gamma=0.1) == wanted
     assert factors(schedule="constant") == [1] * 8
 
 
@@ -301,7 +333,7 @@ def test_the_loss_falls_and_the_best_weights_are_kept(finished):
     assert json.loads((finished / "summary.json").read_text())["best"] == best
     assert (finished / "curves.svg").read_text().count("<polyline") == 2
     predictor = load_predictor(finished / BEST, device="cpu")
-    assert predictor.preset == TINY_PRESET.__class__(patch_shape=(64,) * 3, low_res_shape=(16,) * 3)
+    assert predictor.preset == TINY_PRESET, "spacing too: the data were prepared at 3 mm"
 
 
 def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(data, tmp_path):
@@ -442,17 +474,30 @@ def test_a_student_learns_its_teachers_embeddings_and_keeps_its_encoder_afterwar
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
     samples = prepared.find_samples(data / "ready", "train")
-    run = DistillationRun(settings, samples, tmp_path / "distillation", fabric)
+    about = Preparation.read(data / "ready")
+    model = model_to_train(settings, about, {"ct_test"})
+    for key, value in network.state_dict().items():
+        if not key.startswith("image_encoder."):
+            assert torch.equal(model.network.state_dict()[key], value), (
+                "the teacher's, as FastSAM3D's validation takes them"
+            )
+    run = DistillationRun(settings, model, samples, tmp_path / "distillation", fabric)
     run.train()
+    distilled = weights_of(tmp_path / "distillation")
+    decoder = [key for key in distilled if not key.startswith("image_encoder.")]
+    assert all(torch.equal(distilled[key], network.state_dict()[key]) for key in decoder)
     losses = [float(row["loss"]) for row in log_of(tmp_path / "distillation")]
     assert losses[-1] < losses[2], "after two layers, the embedding"
     kept = sorted((tmp_path / "distillation" / "teacher").glob("*.pt"))
     assert len(kept) == len(samples)
     following = DistillationRun.following(settings, tmp_path / "distillation")
     run_of(data, tmp_path / "run", following).train()
-    before, after = weights_of(tmp_path / "distillation"), weights_of(tmp_path / "run")
+    before, after = distilled, weights_of(tmp_path / "run")
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"prompt_encoder", "mask_decoder"}
     wrong = recipe(teacher=str(teacher), sizes={**student, "encoder": {**student["encoder"], "out_channels": 24}})
-    with pytest.raises(ModelError, match="distillation needs the same"):
-        DistillationRun(wrong, samples, tmp_path / "wrong", fabric).train()
+    with pytest.raises(ModelError, match="out_channels and decoder_mlp"):
+        model_to_train(wrong, about, {"ct_test"})
+    clamped = model_to_train(recipe(**(vars(settings) | {"ct_window": [0, 300]})), about, {"ct_test"})
+    with pytest.raises(ModelError, match="another preprocessing than the student"):
+        DistillationRun(settings, clamped, samples, tmp_path / "wrong", fabric)

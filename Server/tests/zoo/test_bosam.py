@@ -1,16 +1,24 @@
 """BoSAM's five ways to store low-rank updates, all loaded to the same network."""
 
+import warnings
+
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from networks import TINY_SIZES, filled
-from sammed3d.errors import CheckpointError, ModelError
+from networks import TINY_2D, TINY_PRESET, TINY_SIZES, filled
+from sammed3d.cli.app import app
+from sammed3d.errors import CheckpointError, ModelError, ModelWarning
 from sammed3d.nets import build
-from sammed3d.zoo import load_predictor
+from sammed3d.training.contract import model_to_train
+from sammed3d.training.prepared import Preparation
+from sammed3d.training.recipe import Recipe
+from sammed3d.zoo import load_model, load_predictor
 from sammed3d.zoo.adapters.bosam import is_lora, merge_lora
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, read_checkpoint, write_checkpoint
 
 DEPTH, WIDTH, RANK, DEAD = 3, 48, 4, 5
+QKV = "image_encoder.blocks.0.attn.qkv.weight"
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +132,46 @@ def test_the_base_is_not_touched(tmp_path, base, matrices):
 
 def test_plain_checkpoints_are_no_lora(base):
     assert not is_lora(Checkpoint(base))
+
+
+def test_matrices_alone_come_with_a_warning(tmp_path, base, matrices):
+    """BoSAM's training leaves qkv layers at random values that a file of matrices does not hold."""
+    with pytest.warns(ModelWarning, match=r"m\.pth: .*24 tensors"):
+        merged = merge_lora(read_checkpoint(write_flat(tmp_path, base, matrices)), Checkpoint(base))
+    assert any("24 tensors" in note for note in merged.notes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        merge_lora(read_checkpoint(write_whole(tmp_path, base, matrices)))
+
+
+def test_matrices_do_not_belong_to_2d_networks(tmp_path, matrices):
+    """Widths fit, and merging would make a model that nobody trained."""
+    flat = filled(build("ft_sam2d", {"encoder": TINY_2D["encoder"] | {"depth": DEPTH}, "decoder_mlp": 64})).state_dict()
+    checkpoint = read_checkpoint(write_flat(tmp_path, flat, matrices))
+    with pytest.raises(CheckpointError, match=r"ft_sam\.pth: is no 3-D network"):
+        merge_lora(checkpoint, Checkpoint(flat, path=tmp_path / "ft_sam.pth"))
+
+
+@pytest.mark.filterwarnings("ignore::sammed3d.errors.ModelWarning")
+def test_a_base_is_named_wherever_models_are_given(tmp_path, base, matrices, monkeypatch):
+    """Import makes it whole; training starts from a wrapped model; both keep what their base says of itself."""
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    whole, alone = tmp_path / "base.safetensors", write_new_safetensors(tmp_path, base, matrices)
+    about = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json()}
+    write_checkpoint(whole, base, **about)
+    command = ["models", "import", str(alone), "--base", str(whole), "--name", "merged"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    model = load_model("merged")
+    assert model.preset == TINY_PRESET
+    assert not torch.equal(model.network.state_dict()[QKV], base[QKV])
+    wrapped = tmp_path / "wrapped.safetensors"
+    tensors = {key: value.clone() for key, value in wrapped_model(base, matrices).items()}
+    write_checkpoint(wrapped, tensors, sizes=TINY_SIZES, preset=TINY_PRESET.to_json())
+    started = model_to_train(
+        Recipe.read(None, start=str(wrapped), family="sam_med3d"), Preparation(tmp_path, 3.0, None, {}), ["ct_x"]
+    )
+    assert torch.allclose(started.network.state_dict()[QKV], model.network.state_dict()[QKV], atol=1e-6)
 
 
 def test_a_base_that_is_not_needed_is_refused(tmp_path, base):

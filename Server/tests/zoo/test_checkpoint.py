@@ -177,17 +177,21 @@ def test_the_network_is_recognised_by_keys_and_shapes(tmp_path):
 def test_the_family_can_be_named_where_keys_do_not_tell(tmp_path):
     sizes = {"encoder": {"width": 24, "depth": 1, "heads": 2, "out_channels": 48}}
     state = filled(build("sam_med3d", sizes)).state_dict()
-    write_checkpoint(tmp_path / "m.safetensors", state, network="sam_med3d", sizes=sizes)
+    write_checkpoint(tmp_path / "m.safetensors", state, sizes=sizes)
     click, patch = (
         [PatchClick((60.0, 61.0, 62.0), True)],
         Patch(golden_patch(0)[0], Box((0,) * 3, (128,) * 3), Grid((128,) * 3, np.eye(4))),
     )
     answers = [
         load_predictor(tmp_path / "m.safetensors", "cpu", family=family).predict(patch, PatchPrompts(click)).low_res
-        for family in (None, "sam_med3d", "fastsam3d_teacher")
+        for family in ("sam_med3d", "fastsam3d_teacher")
     ]
-    assert np.array_equal(answers[0], answers[1])
-    assert not np.allclose(answers[0], answers[2])
+    assert not np.allclose(*answers)
+    write_checkpoint(tmp_path / "named.safetensors", state, network="sam_med3d", sizes=sizes)
+    named = load_predictor(tmp_path / "named.safetensors", "cpu")
+    assert np.array_equal(named.predict(patch, PatchPrompts(click)).low_res, answers[0])
+    with pytest.raises(ModelError, match="says of itself that its network is sam_med3d"):
+        load_predictor(tmp_path / "named.safetensors", "cpu", family="fastsam3d_teacher")
     with pytest.raises(ModelError, match="no family named 'best'"):
         load_predictor(tmp_path / "m.safetensors", "cpu", family="best")
 

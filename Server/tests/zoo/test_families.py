@@ -13,7 +13,7 @@ from sammed3d.nets import build
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sammed3d.zoo.families import recognise, tell
-from sammed3d.zoo.load import family_of, load_network
+from sammed3d.zoo.load import family_of, load_model
 
 SIZES = {"encoder": {"width": 24, "depth": 3, "heads": 2, "out_channels": 48, "mlp_only_blocks": 1}, "decoder_mlp": 64}
 WHOLE = {"encoder": {**SIZES["encoder"], "mlp_only_blocks": 0}, "decoder_mlp": 64}
@@ -71,10 +71,10 @@ def test_which_blocks_of_a_student_have_windows_is_read_from_its_tables(tmp_path
     sizes = {"encoder": {"depth": 6, "heads": 6, "window": 14, "global_blocks": [5], "mlp_only_blocks": 2}}
     state = filled(build("fastsam3d_windowed", sizes)).state_dict()
     torch.save({"model_state_dict": state}, tmp_path / "student.pth")
-    network, preset, _, notes = load_network(tmp_path / "student.pth")
-    assert network.config.encoder.global_blocks == (5,)
-    assert preset == Preset()
-    assert notes == ("taken for fastsam3d_windowed: no other network is as near to its 216 weights",)
+    model = load_model(tmp_path / "student.pth")
+    assert model.network.config.encoder.global_blocks == (5,)
+    assert (model.network_name, model.preset, model.origin) == ("fastsam3d_windowed", Preset(), "student.pth")
+    assert model.notes == ("taken for fastsam3d_windowed: no other network is as near to its 216 weights",)
 
 
 def test_32_slices_run_in_patches_that_are_no_cubes(tmp_path):
@@ -85,7 +85,7 @@ def test_32_slices_run_in_patches_that_are_no_cubes(tmp_path):
     with torch.inference_mode():
         embedding = network.encode(torch.randn(1, 1, 32, 128, 128))
         assert embedding.shape == (1, 48, 8, 8, 8)
-        low_res = torch.zeros(1, 1, 8, 32, 32)
+        low_res = torch.zeros(1, 1, 32, 32, 32)
         logits, _ = network.decode(embedding, torch.tensor([[[16.0, 60, 60]]]), torch.tensor([[1]]), low_res)
         assert logits.shape == low_res.shape
     write_checkpoint(tmp_path / "m.safetensors", network.state_dict(), sizes=sizes)

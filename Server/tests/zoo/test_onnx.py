@@ -13,15 +13,14 @@ from helpers import small_volume
 from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
 from sammed3d.cli.app import app
 from sammed3d.errors import CheckpointError, ModelError
-from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
 from sammed3d.nets import Slicewise, build
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
-from sammed3d.zoo.load import EXPORTED
+from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.onnx.export import OnnxOptions, export_onnx
 from sammed3d.zoo.onnx.network import load_exported
-from sammed3d.zoo.store import default_folder
+from sammed3d.zoo.store import exported_folder
 
 SIZES = {**TINY_SIZES, "encoder": {**TINY_SIZES["encoder"], "window": 6}}  # one padded window: a small graph
 
@@ -42,14 +41,15 @@ def checkpoint(network, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx") / "tiny"
-    result = CliRunner().invoke(app, ["export", str(checkpoint), str(folder)])
+    result = CliRunner().invoke(app, ["models", "export", str(checkpoint), str(folder), "--format", "onnx"])
     assert result.exit_code == 0, result.output
     return folder
 
 
 def test_encoder_and_decoder_agree_with_torch(exported, network):
-    ours, preset, name = load_exported(exported)
-    assert (preset, name) == (TINY_PRESET, "Tiny")
+    model = load_exported(exported)
+    assert (model.preset, model.name, model.network_name, model.sizes) == (TINY_PRESET, "Tiny", "sam_med3d", SIZES)
+    ours = model.network
     patch = torch.randn(1, 1, 64, 64, 64)
     low_res = torch.randn(1, 1, 16, 16, 16)
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def test_what_exported_files_cannot_do_is_refused(exported, wish):
 
 def test_incomplete_exports_are_named(exported, tmp_path):
     (tmp_path / "half").mkdir()
-    with pytest.raises(CheckpointError, match="half: not a complete export"):
+    with pytest.raises(ModelError, match="half: this folder holds neither"):
         load_predictor(tmp_path / "half")
     (tmp_path / "half" / "model.json").write_bytes((exported / "model.json").read_bytes())
     (tmp_path / "half" / "image_encoder.onnx").write_bytes(b"no model")
@@ -98,10 +98,10 @@ def test_incomplete_exports_are_named(exported, tmp_path):
 def test_full_size_export_agrees_with_torch(tmp_path):
     """SAM-Med3D and FastSAM3D's student at 128³, every weight in place."""
     network = filled(build("fastsam3d"))
-    export_onnx(network, Preset(), "FastSAM3D", tmp_path)
+    export_onnx(LoadedModel(network, "fastsam3d", name="FastSAM3D"), tmp_path)
     patch = torch.randn(1, 1, 128, 128, 128)
     with torch.inference_mode():
-        difference = np.abs(load_exported(tmp_path)[0].encode(patch).numpy() - network.encode(patch).numpy())
+        difference = np.abs(load_exported(tmp_path).network.encode(patch).numpy() - network.encode(patch).numpy())
     assert difference.max() < 1e-3
 
 
@@ -113,7 +113,8 @@ def network_2d():
 @pytest.fixture(scope="module", params=[{}, {"single_mask": True, "preprocess": True}], ids=["all", "single"])
 def exported_2d(request, network_2d, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx2d")
-    export_onnx(Slicewise(network_2d), TINY_PRESET_2D, "Tiny 2-D", folder, OnnxOptions(**request.param))
+    model = LoadedModel(Slicewise(network_2d), "sam_med2d", TINY_2D, TINY_PRESET_2D, "Tiny 2-D")
+    export_onnx(model, folder, OnnxOptions(**request.param))
     sessions = [onnxruntime.InferenceSession(folder / f"{file}.onnx") for file in ("image_encoder", "mask_decoder")]
     return folder, *sessions, "single_mask" in request.param
 
@@ -189,7 +190,9 @@ def test_2d_encoders_agree_and_prepare_images_where_asked(exported_2d, network_2
 
 
 def test_a_2d_session_runs_on_exported_files(tiny_checkpoint_2d, tmp_path):
-    done = CliRunner().invoke(app, ["export", str(tiny_checkpoint_2d), str(tmp_path / "out")])
+    done = CliRunner().invoke(
+        app, ["models", "export", str(tiny_checkpoint_2d), str(tmp_path / "out"), "--format", "onnx"]
+    )
     assert done.exit_code == 0, done.output
     masks = []
     for chosen in (load_predictor(tmp_path / "out"), load_predictor(tiny_checkpoint_2d, "cpu")):
@@ -211,10 +214,11 @@ def test_the_runtime_is_chosen_and_exports_once(tiny_checkpoint_2d, tmp_path, mo
         masks[runtime] = session.mask()
     assert (masks["torch"] != masks["onnx"]).mean() < 1e-4
     assert 0 < (masks["torch"] != masks["onnx-int8"]).mean() < 0.1, "eight bits are not all"
-    folders = sorted((default_folder() / EXPORTED).iterdir())
+    folders = sorted(exported_folder().iterdir())
     assert [folder.name.split("-", 2)[2] for folder in folders] in (["onnx", "onnx-int8"], ["onnx-int8", "onnx"])
     sizes = {f.name.split("-", 2)[2]: sum(p.stat().st_size for p in f.iterdir()) for f in folders}
     assert sizes["onnx-int8"] < 0.7 * sizes["onnx"]
+    assert "8-bit" in load_predictor(tiny_checkpoint_2d, "cpu", runtime="onnx-int8").precision
     with pytest.raises(ModelError, match="Unknown runtime 'java'"):
         load_predictor(tiny_checkpoint_2d, runtime="java")
     with pytest.raises(ModelError, match="on the CPU in float32"):
@@ -238,4 +242,4 @@ def test_the_default_model_runs_on_onnxruntime(tmp_path, monkeypatch):
 
 def test_options_of_2d_models_are_refused_for_3d_ones(tiny_network, tmp_path):
     with pytest.raises(ModelError, match="options of 2-D models"):
-        export_onnx(tiny_network, TINY_PRESET, "Tiny", tmp_path, OnnxOptions(single_mask=True))
+        export_onnx(LoadedModel(tiny_network, "sam_med3d", name="Tiny"), tmp_path, OnnxOptions(single_mask=True))

@@ -1,12 +1,14 @@
 """The registry of published models, and the models on this computer."""
 
 import hashlib
+import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
-from test_download import CONTENT, DIGEST, Server
+from test_download import Server
 from typer.testing import CliRunner
 
 from sammed3d.cli.app import app
@@ -16,8 +18,8 @@ from sammed3d.nets import build
 from sammed3d.zoo import load_predictor, registry
 from sammed3d.zoo.checkpoint import read_checkpoint
 from sammed3d.zoo.families import FAMILIES
-from sammed3d.zoo.load import convert
-from sammed3d.zoo.store import BUNDLED, COPY_CHUNK, ModelStore, default_folder
+from sammed3d.zoo.load import load_model
+from sammed3d.zoo.store import BUNDLED, COPY_CHUNK, ModelStore, default_folder, exported_folder
 
 
 @pytest.fixture
@@ -27,12 +29,27 @@ def store(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, tiny_checkpoint):
+    """A server of a small model, which is published as "tiny"."""
     server = Server()
+    server.content = tiny_checkpoint.read_bytes()
     monkeypatch.setenv("HF_ENDPOINT", server.url.removesuffix("/model.pth"))
+    tiny = vars(registry.entry("sam_med3d_turbo")) | {
+        "name": "tiny",
+        "family": None,
+        "url": "{huggingface}/tiny.safetensors",
+        "file": "tiny.safetensors",
+    }
+    known = (*registry.entries(), registry.ModelEntry(**tiny))
+    monkeypatch.setattr(registry, "entries", lambda: known)
     yield server
     server.http.shutdown()
     server.http.server_close()
+
+
+def other_weights(content):
+    """The same file with other numbers in it."""
+    return content[:-4] + bytes(4)
 
 
 def test_the_registry_holds_what_users_need_to_know():
@@ -74,17 +91,38 @@ def test_a_malformed_registry_is_refused(change):
 
 
 def test_a_download_is_recorded_and_checked_the_next_time(store, server):
-    model = store.fetch("sam_med3d_turbo")
-    assert model.path.read_bytes() == CONTENT
-    assert (model.sha256, model.size, model.family) == (DIGEST, len(CONTENT), "sam_med3d")
-    assert store.fetch("sam_med3d_turbo") == model
+    model = store.fetch("tiny")
+    assert model.path.read_bytes() == server.content
+    assert (model.sha256, model.size) == (hashlib.sha256(server.content).hexdigest(), len(server.content))
+    assert store.fetch("tiny") == model
     assert len(server.ranges) == 1, "what is there is not downloaded again"
-    assert store.model("sam_med3d_turbo") == model
-    store.remove("sam_med3d_turbo")
-    server.content = CONTENT[::-1]
-    with pytest.raises(ModelError, match="not the published file"):
-        store.fetch("sam_med3d_turbo")
+    assert store.model("tiny") == model
+    store.remove("tiny")
+    server.content = other_weights(server.content)
+    with pytest.raises(ModelError, match=r"not the published file.*models download tiny --renew"):
+        store.fetch("tiny")
     assert [m.name for m in store.models() if not m.is_bundled] == []
+    assert store.fetch("tiny", renew=True).sha256 == hashlib.sha256(server.content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html>Please log in</html>", "is a web page, not a file of weights"),
+        (b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ", "no weights|none of the known networks|damaged"),
+        (b"", "is something else, not a file of weights"),
+    ],
+)
+def test_what_is_no_model_is_not_recorded(store, server, content, message):
+    weights, server.content = server.content, content
+    with pytest.raises(ModelError, match=rf"127\.0\.0\.1:\d+ sent is not this model.*({message})"):
+        store.fetch("tiny")
+    done = CliRunner().invoke(app, ["models", "download", "tiny"])
+    assert done.exit_code == 1
+    assert [m.name for m in store.models() if not m.is_bundled] == []
+    assert not list(store.folder.glob("*/*")), "nothing is left of it"
+    server.content = weights
+    assert store.fetch("tiny").sha256 == hashlib.sha256(weights).hexdigest(), "no checksum of the page is in the way"
 
 
 def test_an_import_under_a_published_name_is_that_model(store, tmp_path):
@@ -101,18 +139,18 @@ def test_an_import_under_a_published_name_is_that_model(store, tmp_path):
 
 
 def test_the_command_says_where_a_checksum_comes_from(store, server):
-    done = CliRunner().invoke(app, ["models", "download", "sam_med3d_turbo"])
+    done = CliRunner().invoke(app, ["models", "download", "tiny"])
     assert done.exit_code == 0, done.output
-    assert DIGEST in done.output
+    assert hashlib.sha256(server.content).hexdigest() in done.output
     assert "later downloads have to match" in " ".join(done.output.split())
 
 
 def test_a_changed_file_is_noticed(store, server):
-    model = store.fetch("sam_med3d_turbo")
-    store.verify("sam_med3d_turbo")
-    model.path.write_bytes(CONTENT[:-1])
+    model = store.fetch("tiny")
+    store.verify("tiny")
+    model.path.write_bytes(server.content[:-1])
     with pytest.raises(ModelError, match="was changed since it was installed"):
-        store.verify("sam_med3d_turbo")
+        store.verify("tiny")
 
 
 def test_a_checkpoint_is_imported_and_loaded_by_name(store, tiny_checkpoint, tmp_path):
@@ -129,6 +167,38 @@ def test_a_checkpoint_is_imported_and_loaded_by_name(store, tiny_checkpoint, tmp
         load_predictor(model.name)
 
 
+def test_exported_files_go_with_their_model(store, tiny_checkpoint):
+    model = store.add(tiny_checkpoint, name="mine")
+    for n, source in enumerate([model.sha256, "another"]):
+        folder = exported_folder() / str(n)
+        folder.mkdir(parents=True)
+        (folder / "model.json").write_text(json.dumps({"source_sha256": source}))
+    store.remove("mine")
+    assert [f.name for f in exported_folder().iterdir()] == ["1"]
+    assert CliRunner().invoke(app, ["models", "clear-cache"]).exit_code == 0
+    assert not list(exported_folder().iterdir())
+
+
+def test_an_import_keeps_what_the_file_says_of_itself(store, tiny_checkpoint, tmp_path):
+    model = replace(load_model(tiny_checkpoint), licence="CC-BY-4.0", origin="trained at home")
+    model.write(tmp_path / "mine.safetensors")
+    stored = store.add(tmp_path / "mine.safetensors")
+    assert (stored.title, stored.licence) == ("Tiny", "CC-BY-4.0")
+    assert stored.source == "imported from mine.safetensors, trained at home"
+    again = load_model("mine")
+    assert again.about() == model.about()
+    assert store.add(tmp_path / "mine.safetensors", "other", "Other", licence="MIT").licence == "MIT"
+
+
+def test_a_folder_of_the_same_name_does_not_hide_an_installed_model(store, tiny_checkpoint, tmp_path, monkeypatch):
+    store.add(tiny_checkpoint, name="mine")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert load_model("mine").name == "Tiny"
+    with pytest.raises(ModelError, match="this folder holds neither"):
+        load_model("./mine/")
+
+
 def test_a_model_is_exported_with_its_preprocessing(store, tiny_checkpoint, tmp_path):
     old = tmp_path / "published.pth"
     torch.save({"model_state_dict": build("fastsam3d").state_dict()}, old)
@@ -137,14 +207,14 @@ def test_a_model_is_exported_with_its_preprocessing(store, tiny_checkpoint, tmp_
     found = read_checkpoint(tmp_path / "new.safetensors")
     assert found.metadata["network"] == "fastsam3d"
     assert all(torch.equal(found.weights[k], v) for k, v in read_checkpoint(old).weights.items())
-    convert(tiny_checkpoint, tmp_path / "tiny.safetensors")
+    load_model(tiny_checkpoint).write(tmp_path / "tiny.safetensors")
     predictor = load_predictor(tmp_path / "tiny.safetensors", device="cpu")
     assert predictor.preset == load_predictor(tiny_checkpoint, device="cpu").preset
-    with pytest.raises(ModelError, match=r"exported as \.safetensors"):
-        convert("default", tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=r"written as \.safetensors"):
+        load_model("default").write(tmp_path / "x.pth")
     torch.save({"model_state_dict": {}}, old)
     with pytest.raises(CheckpointError):
-        convert(old, tmp_path / "x.safetensors")
+        load_model(old)
     assert not (tmp_path / "x.safetensors").exists()
 
 

@@ -31,7 +31,7 @@ from sammed3d.simulation.training_clicks import first_clicks, next_clicks
 from sammed3d.training.default_model.cases import CachedCase, cached
 from sammed3d.training.default_model.crops import Crops, CropSettings, CropStream
 from sammed3d.zoo.checkpoint import write_checkpoint
-from sammed3d.zoo.load import load_network
+from sammed3d.zoo.load import load_model
 
 PRESET = Preset(low_res_shape=(64, 64, 64))
 ROUNDS = {1: 0.3, 2: 0.15, 3: 0.15, 4: 0.1, 5: 0.1, 6: 0.1, 8: 0.1}
@@ -205,8 +205,7 @@ def main(
         if again:
             trainer.seconds = 0.0
     elif start is not None:
-        network, *_ = load_network(start)
-        trainer.network.load_state_dict(network.state_dict())
+        trainer.network.load_state_dict(load_model(start).plain_network.state_dict())
     crops = CropStream(cases, case_weights(cases), CropSettings(), seed=seed * 1_000_003 + trainer.step)
     loader = DataLoader(crops, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None)
     typer.echo(f"{len(cases)} cases; {json.dumps(asdict(crops.settings))}; from step {trainer.step}")

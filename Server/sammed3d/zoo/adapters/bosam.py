@@ -11,13 +11,14 @@ Source: BoSAM `sam_model.py`, `train_lora.py`, `val_lora.py`.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
 
-from sammed3d.errors import CheckpointError
+from sammed3d.errors import CheckpointError, ModelWarning
 from sammed3d.zoo.checkpoint import Checkpoint
 
 WRAPPED = re.compile(r"image_encoder\.blocks\.(\d+)\.attn\.qkv\.linear_([ab])_([qv])\.weight")
@@ -25,6 +26,12 @@ NUMBERED = re.compile(r"(?:image_encoder_)?w_([AaBb])(?:s\.(\d+)\.weight|_(\d+))
 DEAD = re.compile(r"mask_decoder_w_[AaBb](?:s\.\d+\.weight|_\d+)")
 
 Part = Literal["q", "v"]
+UNKNOWN_BASE = (
+    "its matrices may be of no use on this base: BoSAM's published training leaves the encoder's qkv layers (24 "
+    "tensors) at random values when it loads its base, and a file of matrices alone does not hold those. Try the "
+    "result on a case that you know, or get the whole model."
+)
+"""Source: BoSAM `train_lora.py` loads with `strict=False` under keys that the wrapped layers do not have."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +67,35 @@ def merge_lora(checkpoint: Checkpoint, base: Checkpoint | None = None) -> Checkp
     updates = _updates(plain, checkpoint.path.name)
     matrices = {k for k in plain if WRAPPED.fullmatch(k) or NUMBERED.fullmatch(k) or k in dead}
     weights = {k.replace(".attn.qkv.qkv.", ".attn.qkv."): v for k, v in plain.items() if k not in matrices}
-    if not weights:
+    whole = bool(weights)
+    if not whole:
         if base is None:
             raise CheckpointError(
                 f"{checkpoint.path.name}: holds low-rank (LoRA) matrices only. Name the checkpoint that they were "
                 "trained on as well (--base)."
             )
+        _check_base(checkpoint.path.name, base)
         weights = dict(base.weights)
     _merge(weights, updates, checkpoint.path.name)
     notes = [f"merged {len(updates)} low-rank updates into {len({block for block, _ in updates})} encoder blocks"]
+    if not whole:
+        notes.append(UNKNOWN_BASE)
+        warnings.warn(f"{checkpoint.path.name}: {UNKNOWN_BASE}", ModelWarning, stacklevel=2)
     if dead:
         notes.append(f"left out {len(dead)} matrices of the mask decoder that never took part in a computation")
-    metadata = {**checkpoint.metadata, "family": "sam_med3d"}  # BoSAM's network is SAM-Med3D's
+    # BoSAM's network is SAM-Med3D's
+    metadata = {**(base.metadata if base else {}), **checkpoint.metadata, "family": "sam_med3d"}
     return replace(checkpoint, weights=weights, metadata=metadata, notes=(*checkpoint.notes, *notes))
+
+
+def _check_base(name: str, base: Checkpoint) -> None:
+    """Refuse networks that BoSAM's matrices cannot belong to, although their widths may fit."""
+    projection = base.weights.get("image_encoder.patch_embed.proj.weight")
+    if projection is None or projection.ndim != 5:
+        raise CheckpointError(
+            f"{base.path.name}: is no 3-D network of SAM-Med3D's kind, so the matrices of {name} do not belong to it. "
+            "Choose the checkpoint that they were trained on."
+        )
 
 
 def _updates(weights: Mapping[str, Tensor], name: str) -> dict[tuple[int, Part], LowRank]:

@@ -6,21 +6,20 @@ and v; W_q <- W_q + B_q A_q. Its metadata name the SHA-256 of the file that they
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from sammed3d.errors import CheckpointError
-from sammed3d.zoo.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from sammed3d.zoo.checkpoint import Checkpoint
 from sammed3d.zoo.download import file_digest
 
 KEY = re.compile(r"(.+\.attn\.qkv)\.lora_([qkv])\.([ab])")
 PARTS = "qkv"
+TRAVELLING = ("network", "sizes", "preset", "name", "licence", "origin")
+"""What a file of updates says of the model that it makes; the rest of the metadata are those of its base."""
 
 
 def is_updates(weights: Mapping[str, Tensor]) -> bool:
@@ -28,8 +27,8 @@ def is_updates(weights: Mapping[str, Tensor]) -> bool:
     return bool(weights) and all(KEY.fullmatch(key) for key in weights)
 
 
-def merge_updates(updates: Checkpoint, base: str | os.PathLike[str] | None) -> Checkpoint:
-    """Return the checkpoint that low-rank updates belong to, with them merged.
+def merge_updates(updates: Checkpoint, base: Checkpoint | None) -> Checkpoint:
+    """Return the checkpoint that low-rank updates belong to, with them merged; its metadata are those of the base.
 
     Raises:
         CheckpointError: no base is named, or another one than they were trained on.
@@ -39,11 +38,12 @@ def merge_updates(updates: Checkpoint, base: str | os.PathLike[str] | None) -> C
             f"{updates.path.name}: holds low-rank (LoRA) updates only. Name the checkpoint that they were trained on "
             "as well (--base)."
         )
-    _check_base(updates, file_digest(Path(base)), Path(base).name)
-    model = read_checkpoint(base)
+    check_base(updates, file_digest(base.path), base.path.name)
     count = len(updates.weights) // 2
-    note = f"merged {count} low-rank updates from {updates.path.name}"
-    return replace(model, weights=merged_weights(model.weights, updates.weights), notes=(*model.notes, note))
+    note = f"merged {count} low-rank updates from {updates.path.name} into {base.path.name}"
+    about = {**base.metadata, **{k: v for k, v in updates.metadata.items() if k in TRAVELLING}}
+    weights = merged_weights(base.weights, updates.weights)
+    return replace(base, weights=weights, metadata=about, notes=(*base.notes, note))
 
 
 def merged_weights(
@@ -73,23 +73,17 @@ def merged_weights(
     return merged
 
 
-def merge_files(base: Path, updates: Path, output: Path, take_out: bool = False) -> None:
-    """Write a model with a file of updates merged; or a merged one with them taken out again, equal up to rounding.
+def check_base(updates: Checkpoint, found: str, name: str) -> None:
+    """Refuse a base that updates do not belong to.
+
+    Args:
+        updates: the file of updates.
+        found: SHA-256 (hex) of the base.
+        name: of the base.
 
     Raises:
-        CheckpointError: they do not belong together.
+        CheckpointError: they were trained on another file.
     """
-    model, low_rank = read_checkpoint(base), read_checkpoint(updates)
-    if not is_updates(low_rank.weights):
-        raise CheckpointError(f"{updates.name}: holds something else than low-rank updates of sammed3d train --lora.")
-    _check_base(low_rank, model.metadata.get("merged_from", "") if take_out else file_digest(base), base.name)
-    about: dict[str, Any] = {k: v for k, v in model.metadata.items() if k != "merged_from"}
-    if not take_out:
-        about["merged_from"] = file_digest(base)
-    write_checkpoint(output, merged_weights(model.weights, low_rank.weights, -1.0 if take_out else 1.0), **about)
-
-
-def _check_base(updates: Checkpoint, found: str, name: str) -> None:
     wanted = updates.metadata.get("base_sha256", "")
     if wanted and found != wanted:
         raise CheckpointError(

@@ -1,6 +1,7 @@
 """Networks as ONNX files, for programs without torch and for onnxruntime.
 
-A folder holds `image_encoder.onnx`, `mask_decoder.onnx` and `model.json` with name, preset and how prompts are given.
+A folder holds `image_encoder.onnx`, `mask_decoder.onnx` and `model.json` with all that a checkpoint of ours carries,
+and how prompts are given.
 
 3-D networks: `patch` -> `image_embeddings`; `image_embeddings`, `point_coords` (B, N, 3), `point_labels` (B, N),
 `mask_input` (previous low-res logits, zeros at first) -> `low_res_masks`, `iou_predictions`. N is free. The decoder
@@ -33,6 +34,7 @@ from sammed3d.errors import ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import PromptableUNet, SamMed2d, SamMed3d, Slicewise
 from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
+from sammed3d.zoo.model import LoadedModel
 
 ENCODER, DECODER, MODEL = "image_encoder.onnx", "mask_decoder.onnx", "model.json"
 
@@ -52,26 +54,29 @@ class OnnxOptions:
     single_mask: bool = False
 
 
-def export_onnx(
-    network: SamMed3d | PromptableUNet | Slicewise,
-    preset: Preset,
-    name: str,
-    folder: Path,
-    options: OnnxOptions | None = None,
-) -> None:
-    """Write a network as ONNX files into a folder.
+def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = None, source_sha256: str = "") -> None:
+    """Write a model as ONNX files into a folder.
+
+    Args:
+        model: with a torch network.
+        folder: made if it does not exist.
+        options: how it is written.
+        source_sha256: SHA-256 (hex) of the checkpoint that the model came from, for the folder's description.
 
     Raises:
         ModelError: the packages `onnx`, `onnxscript` or `onnxruntime` are not installed, the folder cannot be written,
-            or an option is not for this network.
+            the model was exported before, or an option is not for its network.
     """
     options = options or OnnxOptions()
+    network, name = model.network, model.name
+    if not isinstance(model.plain_network, SamMed2d | SamMed3d | PromptableUNet):
+        raise ModelError(f"{name}: was exported before. Export the checkpoint.")
     if not isinstance(network, Slicewise) and (options.preprocess or options.single_mask):
         raise ModelError(f"{name}: preprocessing in the graph and single masks are options of 2-D models.")
     network = network.cpu().float().eval()
-    about = {
-        "name": name,
-        "preset": preset.to_json(),
+    about = model.about() | {
+        "source_sha256": source_sha256,
+        "quantised": options.quantise,
         "dimensions": 2 if isinstance(network, Slicewise) else 3,
         "sees_all_clicks": network.sees_all_clicks,
         "first_passes": network.first_passes,
@@ -79,12 +84,10 @@ def export_onnx(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(network, Slicewise):
-            if not isinstance(network.network, SamMed2d):
-                raise ModelError(f"{name}: was exported before. Export the checkpoint.")
-            _export_2d(network.network, folder, options)
+        if isinstance(model.plain_network, SamMed2d):
+            _export_2d(model.plain_network, folder, options)
         else:
-            _export_3d(network, preset, folder)
+            _export_3d(model.plain_network, model.preset, folder)
         if options.quantise:
             _quantise(folder)
         (folder / MODEL).write_text(json.dumps(about, indent=2), encoding="utf-8")

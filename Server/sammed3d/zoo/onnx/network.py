@@ -14,6 +14,7 @@ from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import Slicewise
 from sammed3d.nets.prompt_encoder import BOX_BEGIN, BOX_END, NOT_A_POINT
+from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.onnx.export import DECODER, ENCODER, MODEL
 
 
@@ -109,8 +110,8 @@ class OnnxSamMed2d(nn.Module):
         return (logits[:, 1:], scores[:, 1:]) if multimask else (logits[:, :1], scores[:, :1])
 
 
-def load_exported(folder: Path) -> tuple[OnnxNetwork | Slicewise, Preset, str]:
-    """Load an exported folder: the network, its preset and its name.
+def load_exported(folder: Path) -> LoadedModel:
+    """Load an exported folder as a model that runs with onnxruntime.
 
     Raises:
         ModelError: onnxruntime is not installed, or the folder was exported for other programs.
@@ -122,24 +123,37 @@ def load_exported(folder: Path) -> tuple[OnnxNetwork | Slicewise, Preset, str]:
         raise ModelError("Running ONNX files needs onnxruntime: install sammed3d[onnx].") from error
     try:
         about = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-        name, preset = str(about["name"]), Preset.from_json(about["preset"])
-        dimensions, runnable = about.get("dimensions", 3), about.get("runnable", True)
-        all_clicks, first_passes = bool(about.get("sees_all_clicks", False)), int(about.get("first_passes", 1))
+        preset = Preset.from_json(about["preset"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         encoder, decoder = (
             onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
             for file in (ENCODER, DECODER)
         )
+        if about["dimensions"] == 2:
+            network: OnnxNetwork | Slicewise = Slicewise(OnnxSamMed2d(encoder, decoder))
+        else:
+            network = OnnxNetwork(encoder, decoder, bool(about["sees_all_clicks"]), int(about["first_passes"]))
+        exported = LoadedModel(
+            network,
+            str(about["network"]),
+            about["sizes"],
+            preset,
+            str(about["name"]),
+            tuple(about["notes"]),
+            str(about["licence"]),
+            str(about["origin"]),
+            folder,
+            "onnxruntime, 8-bit weights in matrix products" if about["quantised"] else "onnxruntime, float32",
+        )
+        runnable = bool(about["runnable"])
     except Exception as error:  # onnxruntime's errors have no common base but this
         raise CheckpointError(
             f"{folder.name}: not a complete export ({ENCODER}, {DECODER}, {MODEL}). Export the model again."
         ) from error
     if not runnable:
         raise ModelError(f"{folder.name}: exported for other programs. Export it without preprocessing, all masks.")
-    if dimensions == 2:
-        return Slicewise(OnnxSamMed2d(encoder, decoder)), preset, name
-    return OnnxNetwork(encoder, decoder, all_clicks, first_passes), preset, name
+    return exported
 
 
 def _run(session: Any, **inputs: Tensor) -> list[Tensor]:

@@ -1,0 +1,124 @@
+"""`sammed3d evaluate`: how well a model does on labelled volumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sammed3d.cli.terminal import (
+    BaseOption,
+    DebugOption,
+    DeviceOption,
+    FamilyOption,
+    ForceOption,
+    JsonOption,
+    explained,
+    screen,
+)
+from sammed3d.errors import ModelError
+from sammed3d.files import datasets
+from sammed3d.files.outputs import check_output
+
+if TYPE_CHECKING:
+    from sammed3d.evaluation.results import Evaluation
+
+MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name of an installed model, or a checkpoint file.")],
+    data: Annotated[list[Path], typer.Argument(help="Datasets; see `sammed3d data check`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for scores and report.")] = Path("evaluation"),
+    protocol: Annotated[
+        str, typer.Option(help="honest, classic, current or cvpr25; see docs/evaluation.md.")
+    ] = "honest",
+    clicks: Annotated[
+        int | None, typer.Option(min=1, help="Clicks for each structure; the protocol's if not given.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="'region growing' or 'random walker' with the same clicks; repeat for both."),
+    ] = None,
+    smallest: Annotated[float, typer.Option(help="Leave structures of less ml out.")] = 1.0,
+    every: Annotated[int, typer.Option(min=1, help="Take every n-th structure of a case only.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of random clicks.")] = 2023,
+    device: DeviceOption = "auto",
+    family: FamilyOption = None,
+    base: BaseOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure a model with simulated clicks: Dice, IoU, surface Dice and volume error after each, and a report."""
+    with explained(debug):
+        try:
+            import surface_distance  # noqa: F401, PLC0415 - the extra [evaluate]
+
+            from sammed3d.evaluation import report, results  # noqa: PLC0415
+            from sammed3d.evaluation import run as running  # noqa: PLC0415
+            from sammed3d.evaluation.baselines import BASELINES  # noqa: PLC0415
+            from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
+        except ImportError as error:
+            raise ModelError(MISSING) from error
+        from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
+
+        if protocol not in PROTOCOLS:
+            raise ModelError(f"There is no protocol {protocol!r}. Choose one of {', '.join(PROTOCOLS)}.")
+        unknown = [name for name in baseline or [] if name not in BASELINES]
+        if unknown:
+            raise ModelError(f"There is no baseline {unknown[0]!r}. Choose one of {', '.join(BASELINES)}.")
+        for file in report.FILES:
+            check_output(output / file, data, force)
+        cases = [case for folder in data for case in datasets.find_cases(folder)]
+        chosen = PROTOCOLS[protocol]
+        predictor = load_predictor(model, device, family=family, base=base, all_clicks=chosen.all_clicks)
+        last = clicks or chosen.clicks
+
+        def show(score: results.Score) -> None:
+            if score.click == last:
+                screen.print(f"{score.case}, {score.structure}, {score.method}: Dice {score.dice:.2f}", highlight=False)
+
+        done = running.evaluate(
+            predictor,
+            cases,
+            chosen,
+            clicks=clicks,
+            baselines=baseline or [],
+            smallest_ml=smallest,
+            every=every,
+            seed=seed,
+            on_score=show,
+        )
+        if not done.scores:
+            raise ModelError("Nothing could be measured: " + _reason(done))
+        report.write(done, output)
+        if as_json:
+            print(json.dumps(done.summary()))
+        else:
+            _print(done, chosen.at, output)
+    if done.failures:
+        raise typer.Exit(1)
+
+
+def _reason(done: Evaluation) -> str:
+    if done.failures:
+        return done.failures[0]
+    return "; ".join(f"{why}: {len(names)}" for why, names in done.left_out.items()) or "no structure."
+
+
+def _print(done: Evaluation, at: Sequence[int], output: Path) -> None:
+    table = Table("Method", *(f"Dice at {n}" for n in at))
+    for method, values in done.summary()["methods"].items():
+        table.add_row(method, *(f"{values['dice'][str(n)]:.3f}" for n in at if str(n) in values["dice"]))
+    Console().print(table)
+    for failure in done.failures:
+        screen.print(f"Not measured: {failure}", style="red", highlight=False, markup=False)
+    for why, names in done.left_out.items():
+        print(f"Left out, {why}: {len(names)}.")
+    print(f"{len(done.structures)} structures. Wrote scores.csv, summary.json and report.html into {output}.")

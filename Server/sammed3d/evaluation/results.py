@@ -1,0 +1,110 @@
+"""The scores of an evaluation, and what tables show of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sammed3d.evaluation import metrics
+from sammed3d.evaluation.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Score:
+    """One structure after one click.
+
+    Attributes:
+        case: name of the case.
+        structure: name of the structure.
+        ml: its volume.
+        method: the model's name, or that of a baseline.
+        click: how many clicks there were.
+        dice, iou, nsd, volume_error: see `metrics`; `nsd` with a tolerance of 2 mm.
+    """
+
+    case: str
+    structure: str
+    ml: float
+    method: str
+    click: int
+    dice: float
+    iou: float
+    nsd: float
+    volume_error: float
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """All scores of a run.
+
+    Attributes:
+        model: the model's name.
+        protocol: how it was measured.
+        seed: of random clicks.
+        scores: one for each structure, method and click.
+        pictures: PNG of the last click, by case and structure.
+        failures: what could not be measured, and why.
+        left_out: what was not to be measured, by the reason.
+    """
+
+    model: str
+    protocol: Protocol
+    seed: int
+    scores: list[Score] = field(default_factory=list)
+    pictures: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, what: str, why: str) -> None:
+        """Note down that something was not measured on purpose."""
+        self.left_out.setdefault(why, []).append(what)
+
+    @property
+    def methods(self) -> list[str]:
+        """The model, then the baselines."""
+        return list(dict.fromkeys(score.method for score in self.scores))
+
+    @property
+    def structures(self) -> list[tuple[str, str]]:
+        """Case and structure, in the order in which they were measured."""
+        return list(dict.fromkeys((score.case, score.structure) for score in self.scores))
+
+    def curve(self, method: str, metric: str = "dice") -> list[float]:
+        """Return the mean of a metric over all structures, after each click."""
+        by_click: dict[int, list[float]] = {}
+        for score in self.scores:
+            if score.method == method:
+                by_click.setdefault(score.click, []).append(getattr(score, metric))
+        return [float(np.mean(by_click[n])) for n in sorted(by_click)]
+
+    def of(self, method: str, case: str, structure: str, metric: str = "dice") -> list[float]:
+        """Return the values of a metric for one structure, after each click."""
+        return [getattr(s, metric) for s in self.scores if (s.method, s.case, s.structure) == (method, case, structure)]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what tables show: means by method and click, and what the protocol's publication reports."""
+        table: dict[str, Any] = {}
+        for method in self.methods:
+            curves = {metric: self.curve(method, metric) for metric in ("dice", "iou", "nsd")}
+            errors = self.curve(method, "volume_error")
+            table[method] = {
+                **{m: {str(n): c[n - 1] for n in self.protocol.at if n <= len(c)} for m, c in curves.items()},
+                "volume_error": {str(n): errors[n - 1] for n in self.protocol.at if n <= len(errors)},
+                **({"best_of_clicks": self._best_of_clicks(method)} if self.protocol.best_of_clicks else {}),
+                "dice_area": metrics.area_under(curves["dice"]),
+                "nsd_area": metrics.area_under(curves["nsd"]),
+            }
+        return {
+            "model": self.model,
+            "protocol": self.protocol.name,
+            "seed": self.seed,
+            "structures": len(self.structures),
+            "failures": self.failures,
+            "left_out": self.left_out,
+            "methods": table,
+        }
+
+    def _best_of_clicks(self, method: str) -> float:
+        return float(np.mean([max(self.of(method, *which)) for which in self.structures]))

@@ -1,0 +1,48 @@
+"""Whether a file may be written: never over what was read, and over anything else only when that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sammed3d.errors import VolumeError
+
+DATA_SUFFIXES = {".mhd": (".raw", ".zraw"), ".nhdr": (".raw", ".raw.gz")}
+"""Headers, and the files beside them that hold the voxels."""
+
+
+def check_output(output: Path, inputs: Iterable[Path | None], force: bool = False) -> None:
+    """Refuse to write a file, before any work is done for it.
+
+    Args:
+        output: to be written.
+        inputs: files and folders that were read or will be; None stands for one that was not given.
+        force: whether other existing files may be replaced.
+
+    Raises:
+        VolumeError: it is an input, also by another spelling or through a link, or lies in an input folder; or it
+            exists and `force` was not said.
+    """
+    written = [path for path in _with_data(output) if path.exists()]
+    for source in inputs:
+        if source is None or not source.exists():
+            continue
+        for path in written:
+            in_folder = source.is_dir() and any(_same(parent, source) for parent in path.resolve().parents)
+            if in_folder or any(_same(path, part) for part in _with_data(source)):
+                raise VolumeError(
+                    f"{output}: is what is read ({source}), and would be lost. Choose another name for the result."
+                )
+    if written and not force:
+        raise VolumeError(f"{output}: exists already. Choose another name, or replace it with --force.")
+
+
+def _with_data(path: Path) -> Iterator[Path]:
+    """Yield a file, and the files of voxels that belong to it as a header."""
+    yield path
+    for suffix in DATA_SUFFIXES.get(path.suffix.lower(), ()):
+        yield path.with_suffix(suffix)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)

@@ -1,0 +1,135 @@
+"""A loaded model: a network with its weights, and everything that has to travel with them.
+
+Loading returns it, training starts from it and writes it, export and import carry it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from sammed3d import nets
+from sammed3d.errors import ModelError
+from sammed3d.inference.preset import Preset
+from sammed3d.zoo.checkpoint import Checkpoint, load_weights, write_checkpoint
+
+if TYPE_CHECKING:
+    from sammed3d.zoo.onnx.network import OnnxNetwork
+
+AnyNetwork: TypeAlias = "nets.SamMed3d | nets.PromptableUNet | nets.Slicewise | OnnxNetwork"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A network and what is known of it.
+
+    Attributes:
+        network: on the CPU, float32; a 2-D network inside `nets.Slicewise`; an exported one runs with onnxruntime.
+        network_name: the name by which `nets.build` makes it.
+        sizes: what differs from that network's usual sizes; see `nets.build`.
+        preset: the preprocessing that the weights were trained with.
+        name: shown to users.
+        notes: what users should know about how the weights came together.
+        licence: as its source states it; "" where not known.
+        origin: where the weights come from, in words; "" where not known.
+        file: the file that was loaded; None for random weights.
+        arithmetic: what it computes with, in words, where the network itself decides that; None else.
+    """
+
+    network: AnyNetwork
+    network_name: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    preset: Preset = field(default_factory=Preset)
+    name: str = ""
+    notes: tuple[str, ...] = ()
+    licence: str = ""
+    origin: str = ""
+    file: Path | None = None
+    arithmetic: str | None = None
+
+    @classmethod
+    def untrained(cls, network_name: str, sizes: Mapping[str, Any] | None = None) -> LoadedModel:
+        """Return a 3-D network with random weights, and SAM-Med3D's preprocessing for patches of its size.
+
+        Raises:
+            ModelError: the network or a size is unknown.
+        """
+        network = nets.build(network_name, sizes or None)
+        if isinstance(network, nets.SamMed2d):
+            raise ModelError(f"{network_name}: works slice by slice; only 3-D networks can be trained.")
+        preset = Preset(patch_shape=network.patch_shape, low_res_shape=network.low_res_shape)
+        return cls(network, network_name, dict(sizes or {}), preset, network_name, origin="random weights")
+
+    @classmethod
+    def assembled(
+        cls, checkpoint: Checkpoint, network_name: str, sizes: Mapping[str, Any], **about: Any
+    ) -> LoadedModel:
+        """Build a network and give it the weights of a checkpoint, every one of them.
+
+        Args:
+            checkpoint: of the whole network.
+            network_name: for `nets.build`.
+            sizes: for `nets.build`.
+            about: the other attributes.
+
+        Raises:
+            CheckpointError: weights are missing, unexpected, of another shape, or not finite.
+            ModelError: the network or a size is unknown.
+        """
+        with torch.device("meta"):
+            network = nets.build(network_name, sizes)
+        load_weights(network, checkpoint)
+        shown = nets.Slicewise(network) if isinstance(network, nets.SamMed2d) else network
+        return cls(shown, network_name, sizes, file=checkpoint.path, **about)
+
+    @property
+    def plain_network(self) -> nn.Module:
+        """The network whose weights a checkpoint holds."""
+        network: Any = self.network.network if isinstance(self.network, nets.Slicewise) else self.network
+        plain: nn.Module = network
+        return plain
+
+    def about(self) -> dict[str, Any]:
+        """Return everything but the weights, as JSON types."""
+        return {
+            "network": self.network_name,
+            "sizes": dict(self.sizes),
+            "preset": self.preset.to_json(),
+            "name": self.name,
+            "notes": list(self.notes),
+            "licence": self.licence,
+            "origin": self.origin,
+        }
+
+    def write(self, path: str | os.PathLike[str], weights: Mapping[str, Tensor] | None = None, **further: Any) -> None:
+        """Write a safetensors file that `load_model` reads without a word about what it is; whole or not at all.
+
+        Args:
+            path: `.safetensors`.
+            weights: in place of the network's, under the same keys.
+            further: more entries for the file's metadata.
+
+        Raises:
+            ModelError: the network was exported and has no weights, the path has another suffix, or it cannot be
+                written.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise ModelError(f"{path.name}: models are written as .safetensors.")
+        found = self.plain_network.state_dict() if weights is None else weights
+        if not found:
+            raise ModelError(f"{self.name}: was exported before and holds no weights. Choose its checkpoint.")
+        partial = path.with_name(f"{path.name}.part")
+        try:
+            write_checkpoint(partial, found, **self.about(), **further)
+            partial.replace(path)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
+        finally:
+            partial.unlink(missing_ok=True)

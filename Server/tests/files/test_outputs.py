@@ -1,0 +1,46 @@
+"""What is read is never written over, and nothing else without being asked."""
+
+import os
+
+import pytest
+
+from sammed3d.errors import VolumeError
+from sammed3d.files.outputs import check_output
+
+
+@pytest.fixture
+def image(tmp_path):
+    (tmp_path / "in.nii.gz").write_bytes(b"image")
+    return tmp_path / "in.nii.gz"
+
+
+def test_an_input_is_refused_by_every_name_it_has(image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.nii.gz").symlink_to(image)
+    os.link(image, tmp_path / "hard.nii.gz")
+    (tmp_path / "sub").mkdir()
+    for name in ("in.nii.gz", "./in.nii.gz", "sub/../in.nii.gz", str(image), "link.nii.gz", "hard.nii.gz"):
+        with pytest.raises(VolumeError, match=r"is what is read .* and would be lost"):
+            check_output(type(image)(name), (None, image), force=True)
+    check_output(tmp_path / "out.nii.gz", (image, None))
+
+
+def test_other_files_are_replaced_when_that_is_asked_for(image, tmp_path):
+    other = tmp_path / "other.nrrd"
+    other.write_bytes(b"")
+    with pytest.raises(VolumeError, match=r"other\.nrrd: exists already\. .* --force"):
+        check_output(other, (image,))
+    check_output(other, (image,), force=True)
+
+
+def test_slices_of_an_input_folder_and_voxels_beside_a_header_are_inputs(tmp_path):
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    (folder / "1.dcm").write_bytes(b"")
+    with pytest.raises(VolumeError, match="would be lost"):
+        check_output(folder / "1.dcm", (folder,), force=True)
+    check_output(folder / "mask.nrrd", (folder,))
+    for suffix in (".mhd", ".raw"):
+        (tmp_path / f"scan{suffix}").write_bytes(b"")
+    with pytest.raises(VolumeError, match="would be lost"):
+        check_output(tmp_path / "scan.nhdr", (tmp_path / "scan.mhd",), force=True)
