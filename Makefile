@@ -41,7 +41,7 @@ fuzz: $(VENV)/test-ready  ## send 100,000 mutated requests to a server in one pr
 	PYTHONPATH=Server/tests $(BIN)/python Server/tests/fuzz.py --count $(COUNT) --seed $(SEED)
 
 benchmark: $(VENV)/test-ready  ## compare with baselines on this machine
-	for script in encoder around_the_network precision runtimes slicer_click server; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in encoder around_the_network precision runtimes slicer_click slicer_event_loop server; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 constraints: $(VENV)/test-ready  ## write down the versions in use
 	@echo "# Versions with which the tests pass; keeps a clone of today working later. Made by: make constraints" > constraints.txt

@@ -126,6 +126,11 @@ class InferenceThread:
         with self._condition:
             return bool(self._waiting or self._done or self._running)
 
+    @property
+    def hasResult(self) -> bool:
+        """Whether a job can be fetched."""
+        return bool(self._done)
+
     def wait(self, seconds: float) -> bool:
         """Wait until a job can be fetched, that long at most; tells whether one can. Gives up Python's lock."""
         with self._condition:

@@ -36,7 +36,7 @@ class ThreadTime:
         self._works: list[_Work] = []
         self._never = threading.Event()
         self._timer = qt.QTimer()
-        self._timer.setInterval(1)
+        self._timer.setInterval(0)  # as soon as Qt has handled what is waiting
         self._timer.connect("timeout()", self._tick)
 
     @property

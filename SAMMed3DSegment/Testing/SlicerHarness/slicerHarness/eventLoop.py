@@ -71,7 +71,6 @@ class Heartbeat:
     def __init__(self, milliseconds=5):
         self._period = milliseconds / 1000
         self._last, self.longest = None, 0.0
-        self.gaps = []
         self._timer = QtCore.QTimer()
         self._timer.setTimerType(QtCore.Qt.PreciseTimer)
         self._timer.timeout.connect(self._beat)
@@ -80,10 +79,12 @@ class Heartbeat:
     def _beat(self):
         now = time.perf_counter()
         if self._last is not None:
-            late = now - self._last - self._period
-            self.gaps.append(late)
-            self.longest = max(self.longest, late)
+            self.longest = max(self.longest, now - self._last - self._period)
         self._last = now
+
+    def restart(self):
+        """Leave out the time since the last beat: something else than what is measured took it."""
+        self._last = None
 
     def stop(self):
         """Beat no more; returns the longest time that the event loop was kept waiting, seconds."""
