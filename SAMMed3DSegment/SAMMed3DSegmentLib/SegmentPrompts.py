@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +116,15 @@ class SegmentPrompts:
             PointList.setClicks(self.points, self.timeline.now.clicks, volumeNode)
         self._keep(volumeNode)
 
+    def takeOut(self, refused: Sequence[Click], volumeNode: slicer.vtkMRMLScalarVolumeNode, image: str) -> None:
+        """Take points out that cannot be clicks; where they were clicks before, they go back there."""
+        if image == self.timeline.image:
+            self.show(volumeNode)
+            return
+        clicks = PointList.clicksFromPointList(self.points, volumeNode)
+        with self._observer.quietly():
+            PointList.setClicks(self.points, [click for click in clicks if click not in refused], volumeNode)
+
     def recall(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Write the mask of the state in force, if it is known; tells whether it is."""
         wasShown = self.timeline.shown
@@ -142,9 +152,8 @@ class SegmentPrompts:
         abandoned = self.timeline.failed()
         self.recall(volumeNode)
         self.show(volumeNode)
-        now = self.timeline.now
-        boxes = int(abandoned.box != now.box and abandoned.box is not None)
-        return max(0, len(abandoned.clicks) - len(now.clicks)) + boxes
+        boxes = int(abandoned.box is not None and abandoned.box != self.timeline.now.box)
+        return len(self.timeline.fresh(abandoned.clicks)) + boxes
 
     def _write(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, grid: np.ndarray | None = None) -> None:
         edited, mask = self.edited, self.timeline.mask

@@ -226,12 +226,14 @@ class Segmenter(Background):
         clicks = prompts.newClicks(self.volumeNode)
         if clicks is None:
             return
+        fresh = [click for click in clicks if not any(same_click(click, old) for old in timeline.now.clicks)]
+        if image != timeline.image:  # those that are already there are about another image, and may lie anywhere
+            fresh = fresh[-1:]
         try:
-            for click in clicks:
-                if not any(same_click(click, old) for old in timeline.now.clicks):
-                    check_click(click, volume.grid, volume.name)
+            for click in fresh:
+                check_click(click, volume.grid, volume.name)
         except SAMMed3DError:
-            prompts.show(self.volumeNode)
+            prompts.takeOut(fresh, self.volumeNode, image)
             raise
         if not (prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)):
             clicks = timeline.fresh(clicks)

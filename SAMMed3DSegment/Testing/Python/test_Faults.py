@@ -513,3 +513,25 @@ def test_nothing_is_observed_any_more_after_the_scene_was_left(segmenter, scene,
         scene.RemoveNode(volumeNode)
     assert points.GetName() == "liver clicks"
     assert not told
+
+
+def test_what_a_failure_takes_back_is_counted_also_where_the_model_changed(segmenter, liver, models):
+    clickAt(segmenter, liver, SPOTS[0], SPOTS[2])
+    segmenter.model = "other"
+    models["other"].fail = RuntimeError("the network is away")
+    clickAt(segmenter, liver, SPOTS[1])
+    assert "1 click of liver was taken back; Redo brings it again." in segmenter.message
+    assert len(clicksOf(segmenter, liver)) == 2
+
+
+def test_a_click_outside_another_volume_moves_no_click_of_the_first(segmenter, scene, segmentationNode, liver):
+    clickAt(segmenter, liver, SPOTS[0], SPOTS[2])
+    other = addVolume(scene, phantom((40, 50, 30), 4), AFFINE, "MR")
+    other.SetAndObserveTransformNodeID(linearTransform(scene, make_affine((1, 1, 1), (0, 0, 0), (4, 5, 6))).GetID())
+    segmenter.setInput(other, segmentationNode)
+    points = segmenter.pointsFor(liver)
+    before = [tuple(points.GetNthControlPointPositionWorld(n)) for n in range(2)]
+    segmenter.click(liver, (5000.0, 0.0, 0.0))
+    assert "lies outside MR" in segmenter.message
+    after = [tuple(points.GetNthControlPointPositionWorld(n)) for n in range(points.GetNumberOfControlPoints())]
+    assert np.allclose(after, before)
