@@ -54,6 +54,9 @@ def find(
     largest: Annotated[float, typer.Option(help="Largest volume, ml.")] = math.inf,
     stability: Annotated[float, typer.Option(help="How stable a mask has to be, 0..1.")] = DEFAULTS.stability,
     offset: Annotated[float, typer.Option(help="By how much its threshold is moved, logits.")] = DEFAULTS.offset,
+    contrast: Annotated[
+        float, typer.Option(help="How much it has to stand out from its surroundings, in deviations of both.")
+    ] = DEFAULTS.contrast,
     most: Annotated[int, typer.Option(help="Keep that many, the most stable ones.")] = 100,
     base: BaseOption = None,
     series: SeriesOption = None,
@@ -69,7 +72,7 @@ def find(
     with explained(debug):
         check_place(output)
         check_output(output, (volume, region), force)
-        settings = AutomaticSettings(distance, stability, offset, smallest, largest)
+        settings = AutomaticSettings(distance, stability, offset, smallest, largest, contrast=contrast)
         image = Volume.read(volume, series)
         check_writable(image.grid)
         where = None if region is None else read_mask(region, image.grid)

@@ -27,6 +27,7 @@ from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click
 from sammed3d.errors import ModelError, PredictionCancelled, PromptError, VolumeError
 from sammed3d.files.volume import Volume
+from sammed3d.inference.blobs import blobs, contrast, parts
 from sammed3d.inference.compositing import MARGIN, Layer, paint
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
@@ -34,6 +35,8 @@ from sammed3d.inference.predictor import PatchClick
 from sammed3d.inference.preset import Preset
 
 Progress = Callable[[int, int], None]
+CLEAR = 2.0
+"""Contrast from which on an object stands out clearly; below it, it ranks lower."""
 
 
 class EachPredictor(Protocol):
@@ -63,6 +66,9 @@ class AutomaticSettings:
         overlap: intersection over union from which on two masks are the same object.
         passes: how often a point is decoded; the second time, with the first answer as mask prompt, masks are steadier.
         batch: points that are decoded together.
+        contrast: how much an object has to stand out from its surroundings at least; see `blobs.contrast`.
+        blobs: how many blobs of a patch are asked about, before the points of the grid.
+        split: whether masks are taken apart at thin necks.
 
     Stability and offset suit the default model. Models with steeper logits, as SAM's, allow 0.9 at 1.0.
 
@@ -78,6 +84,9 @@ class AutomaticSettings:
     overlap: float = 0.5
     passes: int = 2
     batch: int = 16
+    contrast: float = 0.0
+    blobs: int = 24
+    split: bool = True
 
     def __post_init__(self) -> None:
         if self.distance <= 0 or self.offset <= 0 or min(self.batch, self.passes) < 1:
@@ -97,12 +106,14 @@ class Instance:
         click: the point whose mask was the most stable one.
         stability: of that mask, 0..1.
         volume_ml: its size.
+        contrast: how much it stands out; see `blobs.contrast`.
     """
 
     mask: BoxedMask
     click: Click
     stability: float
     volume_ml: float
+    contrast: float = 0.0
 
 
 class AutomaticMaskGenerator:
@@ -134,7 +145,7 @@ class AutomaticMaskGenerator:
         cancellation: Cancellation | None = None,
         keep: bool = False,
     ) -> list[Instance]:
-        """Return the objects, most stable first.
+        """Return the objects, the most stable of those that stand out first.
 
         Args:
             volume: the image.
@@ -155,6 +166,10 @@ class AutomaticMaskGenerator:
             raise VolumeError("No point of the grid falls into the region. Choose a smaller distance.")
         found: list[_Found] = []
         done = 0
+
+        def is_wanted(point: Index3) -> bool:
+            return bool(_inside(lattice, volume, region, [point])[0])
+
         try:
             for window, inside in _windows(lattice, self._predictor.preset.patch_shape, points):
                 if cancellation is not None:
@@ -165,7 +180,9 @@ class AutomaticMaskGenerator:
                     if progress is not None:
                         progress(so_far - count, len(points))
 
-                for candidate in self._candidates(volume, lattice, window, inside, cancellation, still_to_ask):
+                for candidate in self._candidates(
+                    volume, lattice, window, inside, cancellation, still_to_ask, is_wanted
+                ):
                     _merge(found, candidate, self.settings.overlap)
                 still_to_ask(0)
         except PredictionCancelled:
@@ -173,7 +190,7 @@ class AutomaticMaskGenerator:
                 raise
         instances = [self._instance(volume, lattice, each) for each in found]
         kept = (each for each in instances if each is not None and self._is_plausible(each.volume_ml))
-        return sorted(kept, key=lambda each: -each.stability)
+        return sorted(kept, key=lambda each: -each.stability * min(1.0, each.contrast / CLEAR))
 
     def _points(
         self, lattice: Lattice, volume: Volume, region: npt.NDArray[np.generic] | None
@@ -184,11 +201,8 @@ class AutomaticMaskGenerator:
             step = max(1, round(self.settings.distance / spacing))
             axes.append(range(((size - 1) % step) // 2, size, step))
         points = list(itertools.product(axes[0], axes[1], axes[2]))
-        if region is None:
-            return points
-        index = np.rint(volume.grid.to_index(lattice.grid.to_world(np.array(points)))).astype(int)
-        i, j, k = np.clip(index, 0, np.array(volume.grid.shape) - 1).T
-        return [point for point, inside in zip(points, region[i, j, k] != 0, strict=True) if inside]
+        inside = _inside(lattice, volume, region, points)
+        return [point for point, is_inside in zip(points, inside, strict=True) if is_inside]
 
     def _candidates(
         self,
@@ -198,6 +212,7 @@ class AutomaticMaskGenerator:
         points: list[Index3],
         cancellation: Cancellation | None,
         still_to_ask: Callable[[int], None],
+        is_wanted: Callable[[Index3], bool],
     ) -> Iterator[_Found]:
         """Yield the masks of a patch that are worth keeping, each of them once, most stable first.
 
@@ -209,6 +224,9 @@ class AutomaticMaskGenerator:
             return
         chosen: list[_Candidate] = []
         waiting = [points[n] for n in np.random.default_rng(0).permutation(len(points))]  # neighbours in other batches
+        inner = window.intersection(Box((0, 0, 0), lattice.shape)) or window  # padding has edges, which are no blobs
+        spots = blobs(patch.voxels[inner.within(window)], self._predictor.preset.spacing, self.settings.blobs)
+        waiting = [p for p in (_shifted(spot, inner) for spot in spots) if is_wanted(p)] + waiting
         stopped: PredictionCancelled | None = None
         while waiting:
             batch, waiting = waiting[: self.settings.batch], waiting[self.settings.batch :]
@@ -225,12 +243,26 @@ class AutomaticMaskGenerator:
             waiting = [point for point in waiting if not any(c.holds(point, window) for c in chosen)]
             still_to_ask(len(waiting))
         for candidate in chosen:
-            shape = BoxedMask.of(resize(candidate.low_res, window.shape) > 0)
-            if shape is not None:
-                placed = BoxedMask(shape.box.shifted(window.begin), shape.voxels)
-                yield _Found(candidate.point, candidate.stability, [_Seen(window, candidate.low_res, placed)])
+            for low_res in self._parts(candidate.low_res, window):
+                inside = resize(low_res, window.shape) > 0
+                shape = BoxedMask.of(inside)
+                if shape is None:
+                    continue
+                step = contrast(patch.voxels, inside, shape.box)
+                if step >= self.settings.contrast:
+                    placed = BoxedMask(shape.box.shifted(window.begin), shape.voxels)
+                    point = candidate.point if inside[_index(candidate.point, window)] else _deepest(low_res, window)
+                    yield _Found(point, candidate.stability, [_Seen(window, low_res, placed)], step)
         if stopped is not None:
             raise stopped
+
+    def _parts(self, low_res: Float32, window: Box) -> Iterator[Float32]:
+        """Yield logits as they are, or several where their mask has thin necks."""
+        inside = low_res > 0
+        size = [s * n / m for s, n, m in zip(self._predictor.preset.spacing, window.shape, inside.shape, strict=True)]
+        pieces = parts(inside, (size[0], size[1], size[2])) if self.settings.split else [inside]
+        for piece in pieces:
+            yield np.where(inside & ~piece, -np.abs(low_res), low_res).astype(np.float32)
 
     def _judge(self, point: Index3, window: Box, low_res: Float32) -> _Candidate | None:
         """Return the mask of a point if it is stable, of plausible size, and about that point."""
@@ -257,7 +289,7 @@ class AutomaticMaskGenerator:
             return None
         size = int(np.count_nonzero(mask.voxels)) * volume.grid.voxel_volume / 1000
         r, a, s = lattice.grid.to_world(found.point).tolist()
-        return Instance(mask, Click((r, a, s)), found.stability, size)
+        return Instance(mask, Click((r, a, s)), found.stability, size, found.contrast)
 
     def _is_plausible(self, volume_ml: float) -> bool:
         return self.settings.smallest <= volume_ml <= self.settings.largest
@@ -293,6 +325,7 @@ class _Found:
     point: Index3
     stability: float
     seen: list[_Seen]
+    contrast: float
 
 
 def _choose(chosen: list[_Candidate], new: _Candidate, overlap: float) -> None:
@@ -304,10 +337,11 @@ def _choose(chosen: list[_Candidate], new: _Candidate, overlap: float) -> None:
 
 def _merge(found: list[_Found], new: _Found, overlap: float) -> None:
     """Add an object of a further patch; those that look like it where the patches overlap are parts of the same one."""
-    parts = [known for known in found if any(_same(a, b, overlap) for a in known.seen for b in new.seen)]
-    best = max([new, *parts], key=lambda part: part.stability)
-    found[:] = [known for known in found if known not in parts]
-    found.append(_Found(best.point, best.stability, [seen for part in (*parts, new) for seen in part.seen]))
+    known_parts = [known for known in found if any(_same(a, b, overlap) for a in known.seen for b in new.seen)]
+    best = max([new, *known_parts], key=lambda part: part.stability)
+    found[:] = [known for known in found if known not in known_parts]
+    seen = [each for part in (*known_parts, new) for each in part.seen]
+    found.append(_Found(best.point, best.stability, seen, best.contrast))
 
 
 def _same(one: _Seen, other: _Seen, overlap: float) -> bool:
@@ -342,6 +376,39 @@ def _starts(size: int, window: int) -> list[int]:
         return [-math.ceil((window - size) / 2)]
     count = math.ceil((size - window) / max(1, window - 2 * MARGIN)) + 1
     return [round(n * (size - window) / (count - 1)) for n in range(count)]
+
+
+def _inside(
+    lattice: Lattice, volume: Volume, region: npt.NDArray[np.generic] | None, points: Sequence[Index3]
+) -> npt.NDArray[np.bool_]:
+    """Tell which lattice samples lie in the volume, and in the region if there is one."""
+    places = np.array(points).reshape(-1, 3)
+    within: npt.NDArray[np.bool_] = np.logical_and.reduce((places >= 0) & (places < lattice.shape), axis=1)
+    if region is None:
+        return within
+    index = np.rint(volume.grid.to_index(lattice.grid.to_world(places))).astype(int)
+    i, j, k = np.clip(index, 0, np.array(volume.grid.shape) - 1).T
+    wanted: npt.NDArray[np.bool_] = within & (region[i, j, k] != 0)
+    return wanted
+
+
+def _shifted(voxel: Index3, window: Box) -> Index3:
+    i, j, k = (v + begin for v, begin in zip(voxel, window.begin, strict=True))
+    return i, j, k
+
+
+def _index(point: Index3, window: Box) -> Index3:
+    i, j, k = (p - begin for p, begin in zip(point, window.begin, strict=True))
+    return i, j, k
+
+
+def _deepest(low_res: Float32, window: Box) -> Index3:
+    """Return the lattice sample where logits are highest."""
+    place = np.unravel_index(int(np.argmax(low_res)), low_res.shape)
+    i, j, k = (
+        int((v + 0.5) * n / m) + b for v, n, m, b in zip(place, window.shape, low_res.shape, window.begin, strict=True)
+    )
+    return i, j, k
 
 
 def _within(point: Index3, window: Box) -> tuple[float, float, float]:
