@@ -6,13 +6,16 @@ import torch
 
 from helpers import make_affine, phantom, write_image
 from sammed3d import Session, Volume, load_predictor
-from sammed3d.errors import VolumeError
+from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files.datasets import find_cases
-from sammed3d.simulation.training_clicks import first_clicks, next_clicks
+from sammed3d.inference.compositing import MASK_LOGIT
+from sammed3d.simulation.training_clicks import _depth, clicks_on_neighbours, first_clicks, next_clicks
 from sammed3d.training.default_model.cases import cached
-from sammed3d.training.default_model.crops import CropSettings, CropStream
+from sammed3d.training.default_model.crops import CropSettings, CropStream, _shares_by_volume, _some_objects
+from sammed3d.training.default_model.lessons import CLICKS, Conversation, Lesson, Turn, damaged, draw_lesson
 from sammed3d.training.default_model.synthetic import random_shapes, structure_at
-from sammed3d.training.default_model.train import Trainer, case_weights, mask_loss
+from sammed3d.training.default_model.train import case_weights, main, run
+from sammed3d.training.default_model.trainer import STEPS_ALONE, Trainer, mask_loss
 
 SIZES = {"patch_size": 32, "widths": [8, 16, 16, 24], "depths": [0, 1, 1, 1], "decoder_widths": [8, 16, 16, 24]}
 SETTINGS = CropSettings(edges={32: 1.0}, batch_edge=24, objects=2)
@@ -98,6 +101,37 @@ def test_random_shapes_and_found_structures():
     assert overlap > 0.8
 
 
+def test_wide_crops_show_more_and_prefer_large_structures(cases):
+    def sizes(wide):
+        settings = CropSettings(edges={32: 1.0}, synthetic=0, unlabelled=0, wide=wide, fused=0, objects=1)
+        crops, rng = CropStream(cases[:2], [1, 1], settings, 0), np.random.default_rng(0)
+        drawn = [crop for crop in (crops.draw(32, rng) for _ in range(40)) if crop is not None]
+        image, masks = drawn[0]
+        assert image.shape == masks.shape[1:] == (32, 32, 32)
+        return [float(masks.sum()) for _, masks in drawn]
+
+    assert 0 < np.median(sizes(1.0)) < np.median(sizes(0.0)), "what is shown is smaller in a wide crop"
+    label = np.zeros((20, 20, 20), np.uint8)
+    label[:8], label[15] = 3, 7
+    assert _shares_by_volume(label, {3: label, 7: label}) == pytest.approx([0.7388, 0.2612], abs=1e-3)
+
+
+def test_touching_labels_become_one_object_now_and_then():
+    labels = np.zeros((24, 24, 24), np.uint8)
+    labels[4:10, 4:20, 4:20], labels[10:16, 4:20, 4:20], labels[20:24] = 1, 2, 3
+    rng = np.random.default_rng(0)
+    alone = _some_objects(labels, 1, rng, wanted=1, fused=0.0)
+    assert np.array_equal(alone[0], labels == 1)
+    together = _some_objects(labels, 1, rng, wanted=1, fused=1.0)
+    assert np.array_equal(together[0], (labels == 1) | (labels == 2)), "the third is not near"
+
+
+def test_depth_is_that_of_plain_means():
+    masks = (torch.rand(2, 1, 17, 17, 17, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    plain = sum(torch.nn.functional.avg_pool3d(masks, k, 1, k // 2) for k in (3, 7, 13)) / 3
+    assert torch.allclose(_depth(masks), plain, atol=1e-6)
+
+
 def test_first_clicks_lie_inside_and_next_clicks_in_errors():
     generator = torch.Generator().manual_seed(0)
     targets = torch.zeros(2, 1, 16, 16, 16)
@@ -109,12 +143,81 @@ def test_first_clicks_lie_inside_and_next_clicks_in_errors():
     logits = torch.full_like(targets, -1.0)
     logits[1] = 1  # everything, where there is little
     for _ in range(20):
-        voxels, labels = next_clicks(logits, targets, generator)
-        assert labels.tolist() == [1, 0]
-        assert targets[0, 0, *voxels[0]] == 1
-        assert targets[1, 0, *voxels[1]] == 0
+        voxels, labels = next_clicks(logits, targets, generator, count=2)
+        assert labels.tolist() == [[1, 1], [0, 0]]
+        for k in range(2):
+            assert targets[0, 0, *voxels[0, k]] == 1
+            assert targets[1, 0, *voxels[1, k]] == 0
     voxels, labels = next_clicks(2 * targets - 1, targets, generator)
-    assert labels.tolist() == [1, 1], "without an error, inside"
+    assert labels.tolist() == [[1], [1]], "without an error, inside"
+    there = torch.zeros_like(targets)
+    there[:, :, 5] = 1
+    for _ in range(20):
+        voxels, labels = next_clicks(logits, targets, generator, where=there)
+        assert voxels[:, 0, 0].tolist() == [5, 5]
+
+
+def test_clicks_on_neighbours_lie_beside_the_object_where_it_looks_alike():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.zeros(1, 1, 32, 32, 32)
+    targets[:, :, 8:16, 8:16, 8:16] = 1
+    image = torch.rand(1, 1, 32, 32, 32, generator=generator) * 0.1
+    image[:, :, 8:16, 8:16, 8:24] += 5  # the object and a neighbour behind it
+    voxels = clicks_on_neighbours(image, targets, generator, 50)[0]
+    assert targets[0, 0, *voxels.T].sum() == 0
+    assert image[0, 0, *voxels.T].gt(1).float().mean() > 0.6
+
+
+def lessons(count=400):
+    generator = torch.Generator().manual_seed(0)
+    return [draw_lesson(generator) for _ in range(count)]
+
+
+def test_lessons_are_conversations_as_the_product_leads_them():
+    for lesson in lessons():
+        assert [turn.opens for turn in lesson.turns] == [not lesson.from_mask, *[False] * (len(lesson.turns) - 1)]
+        assert 1 <= sum(turn.clicks for turn in lesson.turns) <= 12
+        assert 1 <= sum(turn.learns for turn in lesson.turns) <= 2
+        assert lesson.turns[-1].learns
+        if not lesson.from_mask:
+            assert lesson.turns[1].clicks == 0, "the first click is answered twice"
+    drawn = lessons()
+    assert {sum(turn.clicks for turn in lesson.turns) for lesson in drawn} == set(CLICKS)
+    for kind in ("moves", "neighbours"):
+        assert any(getattr(turn, kind) for lesson in drawn for turn in lesson.turns)
+    assert 0 < sum(lesson.from_mask for lesson in drawn) < 100
+
+
+def test_a_conversation_that_moves_loses_a_part_and_goes_on_there():
+    targets = torch.zeros(3, 1, 32, 32, 32)
+    targets[:, :, 6:26, 8:24, 8:24] = 1
+    lesson = Lesson(False, (Turn(1, opens=True), Turn(3, moves=True)))
+    moved = 0
+    for seed in range(8):
+        talk = Conversation.begin(lesson, targets, targets, torch.Generator().manual_seed(seed))
+        talk.prepare(lesson.turns[0])
+        assert talk.labels.tolist() == [[1]] * 3
+        talk.logits = 10 * (2 * targets - 1)  # right, as far as it is in sight
+        talk.prepare(lesson.turns[1])
+        assert talk.coords.shape == (3, 4, 3)
+        assert talk.labels[:, 1:].eq(1).all(), "what was lost is missing"
+        lost = (talk.logits <= 0) & (targets > 0)
+        for n in range(3):
+            r, a, s = (talk.coords[n, 1:] // 2).T
+            assert lost[n].any()
+            assert (talk.logits[n, 0, r, a, s] < 10).all(), "clicks where the new patch shows something new"
+        moved += int((talk.labels[:, 0] == -1).sum())
+    assert 0 < moved < 24, "some of the first clicks are out of sight"
+
+
+def test_a_lesson_from_a_mask_begins_with_one_that_is_not_quite_right():
+    targets = torch.zeros(4, 1, 32, 32, 32)
+    targets[:, :, 6:26, 8:24, 8:24] = 1
+    prompts = damaged(targets, torch.Generator().manual_seed(0))
+    assert prompts.unique().tolist() == pytest.approx([-MASK_LOGIT, MASK_LOGIT])
+    overlap = ((prompts > 0) & (targets > 0)).flatten(1).sum(1) / (targets > 0).flatten(1).sum(1)
+    assert overlap.max() > 0.5
+    assert overlap.min() < 0.5, "of some only a part is there"
 
 
 def test_the_loss_is_low_for_the_right_mask_and_counts_small_objects():
@@ -124,6 +227,23 @@ def test_the_loss_is_low_for_the_right_mask_and_counts_small_objects():
     assert mask_loss(right, targets) < 0.02
     assert mask_loss(nothing, targets) > 1
     assert mask_loss(wrong, targets) > mask_loss(nothing, targets)
+
+
+def test_a_budget_ends_a_run_and_leaves_its_state_and_log(cases, tmp_path):
+    trainer = Trainer(tmp_path, torch.device("cpu"), 3e-3, SIZES)
+    before = {k: v.clone() for k, v in trainer.average.items()}
+    run(trainer, stream(cases), budget=1e-3)
+    assert trainer.step == STEPS_ALONE
+    assert trainer.total_seconds > 1e-3
+    assert (tmp_path / "last.pt").is_file()
+    assert any(not torch.equal(before[k], v) for k, v in trainer.average.items())
+    run(trainer, stream(cases), budget=1e-3)
+    assert trainer.step == STEPS_ALONE, "the budget is used up"
+
+
+def test_a_case_to_keep_aside_that_is_not_there_is_named(folder, tmp_path):
+    with pytest.raises(ModelError, match="no case 'ct_abdomen_9' to keep aside"):
+        main([folder], tmp_path, aside=["ct_abdomen_1", "ct_abdomen_9"])
 
 
 def test_it_learns_saves_resumes_and_ships(cases, tmp_path):

@@ -31,14 +31,21 @@ class CropSettings:
         synthetic: share of crops made of random shapes.
         unlabelled: share of crops of real images whose objects are found by `structure_at`.
         zoom: a crop shows between 1 / zoom and zoom times its size.
+        wide: share of the real crops that show between zoom and `widest` times their size: large structures whole.
+        widest: see there.
+        fused: share of the objects that are made one with some that they touch, so that one click has several right
+            answers and the next ones decide.
     """
 
-    edges: dict[int, float] = field(default_factory=lambda: {64: 0.4, 96: 0.35, 128: 0.25})
+    edges: dict[int, float] = field(default_factory=lambda: {64: 0.5, 96: 0.35, 128: 0.15})
     batch_edge: int = 72
     objects: int = 3
-    synthetic: float = 0.2
-    unlabelled: float = 0.15
+    synthetic: float = 0.12
+    unlabelled: float = 0.18
     zoom: float = 1.35
+    wide: float = 0.4
+    widest: float = 2.2
+    fused: float = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +81,7 @@ class CropStream(IterableDataset[Crops]):
         self.settings = settings
         self.seed = seed
         self._voxels = [_sample_voxels(case.label, np.random.default_rng(0)) for case in self.cases]
+        self._shares = [_shares_by_volume(case.label, voxels) for case, voxels in zip(cases, self._voxels, strict=True)]
 
     def __iter__(self) -> Iterator[Crops]:
         worker = get_worker_info()
@@ -102,7 +110,7 @@ class CropStream(IterableDataset[Crops]):
         kind = rng.random()
         if kind < settings.synthetic:
             image, labels = random_shapes(edge, rng)
-            masks = _some_objects(labels, settings.objects, rng)
+            masks = _some_objects(labels, settings.objects, rng, 0, settings.fused)
         else:
             number = int(rng.choice(len(self.cases), p=self.weights))
             unlabelled = kind < settings.synthetic + settings.unlabelled or not self._voxels[number]
@@ -115,22 +123,26 @@ class CropStream(IterableDataset[Crops]):
     def _real(
         self, number: int, edge: int, unlabelled: bool, rng: np.random.Generator
     ) -> tuple[Tensor, list[npt.NDArray[np.uint8]]]:
-        case = self.cases[number]
-        shown = np.round(edge * np.exp(rng.uniform(-1, 1, 3) * 0.12 + rng.uniform(-1, 1) * np.log(self.settings.zoom)))
-        shown = shown.astype(int)
+        case, settings = self.cases[number], self.settings
+        wide = rng.random() < settings.wide
+        narrowest, widest = (settings.zoom, settings.widest) if wide else (1 / settings.zoom, settings.zoom)
+        scale = rng.uniform(np.log(narrowest), np.log(widest))
+        shown = np.round(edge * np.exp(rng.uniform(-1, 1, 3) * 0.12 + scale)).astype(int)
         label = 0
-        focus = (np.array(case.label.shape) * np.clip(rng.normal(0.5, 0.2, 3), 0.05, 0.95)).astype(int)
-        if not unlabelled:
-            label = int(rng.choice(list(self._voxels[number])))
+        if unlabelled:
+            focus = (np.array(case.label.shape) * np.clip(rng.normal(0.5, 0.2, 3), 0.05, 0.95)).astype(int)
+        else:
+            label = int(rng.choice(list(self._voxels[number]), p=self._shares[number] if wide else None))
             focus = rng.choice(self._voxels[number][label])
         begin = focus - (shown * np.clip(rng.normal(0.5, 0.15, 3), 0.15, 0.85)).astype(int)
-        image = _cut(case.image, begin, shown).astype(np.float32)
-        resized = functional.interpolate(torch.from_numpy(image)[None, None], size=3 * (edge,), mode="trilinear")[0, 0]
+        image = torch.from_numpy(_cut(case.image, begin, shown).astype(np.float32))[None, None]
+        mode = "area" if wide else "trilinear"  # a coarser lattice has the mean of what it leaves out
+        resized = functional.interpolate(image, size=3 * (edge,), mode=mode)[0, 0]
         if unlabelled:
-            return resized, _structures(resized, self.settings.objects, rng)
+            return resized, _structures(resized, settings.objects, rng)
         labels = torch.from_numpy(_cut(case.label, begin, shown))[None, None].float()
         nearest = functional.interpolate(labels, size=3 * (edge,), mode="nearest-exact")[0, 0].to(torch.uint8).numpy()
-        return resized, _some_objects(nearest, self.settings.objects, rng, wanted=label)
+        return resized, _some_objects(nearest, settings.objects, rng, label, settings.fused)
 
 
 def degrade(image: Tensor, rng: np.random.Generator) -> Tensor:
@@ -182,20 +194,40 @@ def _cut(array: npt.NDArray[np.generic], begin: npt.NDArray[np.int_], shape: npt
     return result
 
 
+def _shares_by_volume(label: npt.NDArray[np.uint8], voxels: dict[int, npt.NDArray[np.int_]]) -> npt.NDArray[np.float64]:
+    """How often to take each label: by the root of its volume."""
+    counts = np.bincount(np.asarray(label).ravel(), minlength=256)[list(voxels)]
+    roots: npt.NDArray[np.float64] = np.sqrt(counts.astype(np.float64)) / max(np.sqrt(counts).sum(), 1e-9)
+    return roots
+
+
 def _some_objects(
-    labels: npt.NDArray[np.uint8], count: int, rng: np.random.Generator, wanted: int = 0
+    labels: npt.NDArray[np.uint8], count: int, rng: np.random.Generator, wanted: int, fused: float
 ) -> list[npt.NDArray[np.uint8]]:
-    """Return masks of some labels, the wanted one first; now and then two of them as one object."""
+    """Return masks of some labels, the wanted one first; now and then several that touch as one object."""
     sizes = np.bincount(labels.ravel())
     large = [label for label, n in enumerate(sizes) if label and SMALLEST <= n < 0.6 * labels.size]
     rng.shuffle(large)
     if wanted in large:
         large.remove(wanted)
         large.insert(0, wanted)
-    masks = [(labels == label).astype(np.uint8) for label in large[:count]]
-    if len(masks) > 2 and rng.random() < 0.15:
-        masks[-1] = np.maximum(masks[-1], masks[-2])
+    masks = []
+    for label in large[:count]:
+        members = [label]
+        if rng.random() < fused:
+            touching = [other for other in _touching(labels, label) if other in large]
+            members += list(rng.permutation(touching)[: rng.integers(1, 4)])
+        mask = np.isin(labels, members).astype(np.uint8)
+        masks.append(mask if mask.mean() < 0.6 else (labels == label).astype(np.uint8))
     return masks
+
+
+def _touching(labels: npt.NDArray[np.uint8], label: int) -> list[int]:
+    """Labels within two voxels of a label, the background excepted."""
+    thinned = labels[::2, ::2, ::2]
+    mask = torch.from_numpy((thinned == label).astype(np.float32))[None, None]
+    near = functional.max_pool3d(mask, 3, 1, 1)[0, 0].numpy() > 0
+    return [int(other) for other in np.unique(thinned[near]) if other not in (0, label)]
 
 
 def _structures(image: Tensor, count: int, rng: np.random.Generator) -> list[npt.NDArray[np.uint8]]:
