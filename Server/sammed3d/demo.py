@@ -23,6 +23,8 @@ from sammed3d.simulation.clicks import next_click
 
 STRUCTURES = ("liver", "spleen", "kidney_left")
 CLICKS = 5
+ENOUGH = 0.5
+"""Dice of a first click that is worth keeping."""
 WINDOW = (-160.0, 240.0)
 """Hounsfield units shown from black to white."""
 ZOOM = 4
@@ -86,7 +88,7 @@ td:first-child {{ text-align: left; }}
 pre {{ background: #f5f5f7; padding: 1rem; }}</style>
 <h1>Three organs, {CLICKS} clicks each</h1>
 <p>{escape(model)} on the sample CT. The user is simulated: the first click in the middle of the organ, each further
-one in the middle of the largest error. <b>Research software: not for clinical decisions.</b></p>
+one in the middle of the largest error. {_first_clicks(results)} <b>Research software: not for clinical decisions.</b></p>
 <img alt="Slices with masks and clicks" src="data:image/png;base64,{data}">
 <p>Green dots are positive clicks, red ones negative; small where they lie on another slice.</p>
 <table><tr><th>structure</th><th>Dice after each click</th><th>ml</th><th>seconds</th></tr>{rows}</table>
@@ -99,6 +101,14 @@ sammed3d serve                        # for several people, or a GPU elsewhere</
 <p>In 3D Slicer: drag demo.seg.nrrd and the CT into it, or use the module SAMMed3DSegment and click.</p>
 </html>
 """
+
+
+def _first_clicks(results: list[Result]) -> str:
+    """Say how far the first clicks went."""
+    short = [r.name for r in results if r.dice and r.dice[0] < ENOUGH]
+    if not short:
+        return f"The first click reached a Dice of {ENOUGH:g} on each."
+    return f"The first click did not reach a Dice of {ENOUGH:g} on {', '.join(short)}: large organs take several."
 
 
 def _segment(session: Session, name: str, truth: npt.NDArray[np.bool_]) -> Result:

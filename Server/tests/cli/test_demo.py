@@ -34,3 +34,9 @@ def test_the_demonstration_scores_and_writes(tmp_path):
     assert all(name in page for name in demo.STRUCTURES)
     assert page.count("src=") == page.count('src="data:') == 1
     assert "<polyline" in page
+
+
+def test_the_page_says_which_first_clicks_went_badly():
+    good, bad = (demo.Result(name, [dice, 0.9], 10.0, 1.0) for name, dice in (("spleen", 0.6), ("liver", 0.3)))
+    assert "did not reach a Dice of 0.5 on liver: large" in demo.page([good, bad], "M", b"")
+    assert "first click reached a Dice of 0.5 on each" in demo.page([good], "M", b"")
