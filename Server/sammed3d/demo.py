@@ -88,7 +88,8 @@ td:first-child {{ text-align: left; }}
 pre {{ background: #f5f5f7; padding: 1rem; }}</style>
 <h1>Three organs, {CLICKS} clicks each</h1>
 <p>{escape(model)} on the sample CT. The user is simulated: the first click in the middle of the organ, each further
-one in the middle of the largest error. {_first_clicks(results)} <b>Research software: not for clinical decisions.</b></p>
+one in the middle of the largest error. {_first_clicks(results)}
+<b>Research software: not for clinical decisions.</b></p>
 <img alt="Slices with masks and clicks" src="data:image/png;base64,{data}">
 <p>Green dots are positive clicks, red ones negative; small where they lie on another slice.</p>
 <table><tr><th>structure</th><th>Dice after each click</th><th>ml</th><th>seconds</th></tr>{rows}</table>
