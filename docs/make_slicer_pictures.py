@@ -62,7 +62,7 @@ def main() -> None:
         section.setCollapsed(False)
         shot(module, f"panel-{name.removesuffix('Section')}.png", 860)
         section.setCollapsed(True)
-    module.panel.selectSegment(first)
+    module.panel.segments.select(first)
     slicerHarness.unloadModule("SAMMed3DSegment")
 
 
@@ -70,7 +70,7 @@ def segment(module, name: str) -> str:
     """Click on a structure, as a user would, and wait for the result."""
     for world, positive in CLICKS[name]:
         (module.ui.positiveButton if positive else module.ui.negativeButton).setChecked(True)
-        module.panel.place(positive)
+        module.panel.clicks.place(positive)
         module.panel.segmenter.pointsFor(module.panel.segmentId).AddControlPointWorld(world)
         while module.panel.segmenter.busy or module.panel.threadTime.active:
             qt.QApplication.processEvents()

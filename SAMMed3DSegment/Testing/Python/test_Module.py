@@ -111,10 +111,10 @@ def test_every_text_of_the_panel_goes_through_translation():
     """Words in the GUI's Python files are arguments of `_()`; those of the .ui file are translated by Qt."""
     import ast
 
-    for file in ("Panel", "ModelPanel", "ServerPanel", "ExportPanel"):
+    for file in ("Panel", "ClicksPanel", "SegmentsPanel", "StatusPanel", "ModelPanel", "ServerPanel", "ExportPanel"):
         tree = ast.parse((MODULE.parent / "SAMMed3DSegmentLib" / f"{file}.py").read_text())
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            if isinstance(call.func, ast.Attribute) and call.func.attr in ("setText", "_say"):
+            if isinstance(call.func, ast.Attribute) and call.func.attr in ("setText", "_say", "say"):
                 for argument in call.args:
                     plain = isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value
                     assert not plain, f"{file}.py, line {call.lineno}: {argument.value!r} is not translated"

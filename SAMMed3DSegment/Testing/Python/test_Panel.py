@@ -227,7 +227,7 @@ def test_show_clicks_and_show_3d(module, ui, volumeNode):
     assert Surface.isShown(segmentation(module))
     clickAt(module, (10, 12, 8))
     assert module.panel.segmenter.surfacesWait
-    module.panel._onSurfaces()
+    module.panel.status._onSurfaces()
     assert not module.panel.segmenter.surfacesWait
     ui.show3DButton.click()
     assert not Surface.isShown(segmentation(module))

@@ -1,0 +1,152 @@
+"""The buttons round clicks: positive, negative, a box, undo, redo, reset, and the hint that says what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+from slicer.i18n import tr as _
+
+from sammed3d import SAMMed3DError
+from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib.BoxRoi import newestRoi
+from SAMMed3DSegmentLib.PlaceMode import PlaceMode
+from SAMMed3DSegmentLib.Segmenter import Segmenter
+
+
+class ClicksPanel:
+    """Place clicks in the selected segment, and take them back.
+
+    Args:
+        ui: the widgets.
+        segmenter: does the work.
+        selected: returns the id of the selected segment; "" for none.
+        ensureSegment: makes segmentation and segment where there is none.
+        objection: returns why nothing can be predicted now; "" if all is well.
+        say: shows a text.
+        onChanged: called when there is something new to show.
+
+    Attributes:
+        placeMode: whether the next click in a view places a point.
+    """
+
+    def __init__(
+        self,
+        ui,
+        segmenter: Segmenter,
+        selected: Callable[[], str],
+        ensureSegment: Callable[[], None],
+        objection: Callable[[], str],
+        say: Callable[[str], None],
+        onChanged: Callable[[], None],
+    ) -> None:
+        self.ui, self._segmenter, self._selected = ui, segmenter, selected
+        self._ensureSegment, self._objection = ensureSegment, objection
+        self._say, self._onChanged = say, onChanged
+        self.placeMode = PlaceMode(onChanged)
+        self._connections = [
+            (ui.positiveButton, "clicked(bool)", lambda on: self._onPolarity(True, on)),
+            (ui.negativeButton, "clicked(bool)", lambda on: self._onPolarity(False, on)),
+            (ui.undoButton, "clicked(bool)", lambda: self._segmenter.undo(self._selected())),
+            (ui.redoButton, "clicked(bool)", lambda: self._segmenter.redo(self._selected())),
+            (ui.resetButton, "clicked(bool)", self.reset),
+            (ui.boxButton, "clicked(bool)", self.useBox),
+            (ui.pointsButton, "toggled(bool)", self._onShowPoints),
+        ]
+        for sender, signal, function in self._connections:
+            sender.connect(signal, function)
+
+    def place(self, positive: bool) -> None:
+        """Switch placing of positive or negative points on; makes segmentation and segment where there is none."""
+        self._segmenter.positive = positive
+        objection = self._objection()
+        self._say(objection)
+        if objection:
+            self.stop()
+            return
+        try:
+            self._ensureSegment()
+            self.placeMode.start(self._pointsToPlaceIn)
+        except SAMMed3DError as error:
+            self._say(str(error))
+        self._onChanged()
+
+    def stop(self) -> None:
+        """Switch placing off."""
+        self.placeMode.stop()
+        self._onChanged()
+
+    def follow(self) -> None:
+        """Another segment was selected: points go to it from now on."""
+        if not self.placeMode.active:
+            return
+        if self._selected():
+            self.placeMode.start(self._pointsToPlaceIn)
+        else:
+            self.placeMode.stop()
+
+    def reset(self) -> None:
+        """Ask, then empty the selected segment."""
+        if slicer.util.confirmYesNoDisplay(_("Empty this segment and drop its clicks? You can undo this.")):
+            self._segmenter.reset(self._selected())
+
+    def useBox(self) -> None:
+        """Take the newest ROI of the scene as a box round the selected segment's object."""
+        roiNode = newestRoi()
+        if roiNode is None:
+            self._say(_("Draw a ROI round the object first (Markups toolbar), then press Box again."))
+            return
+        try:
+            self._segmenter.setBox(self._selected(), roiNode)
+        except SAMMed3DError as error:
+            self._say(str(error))
+
+    def update(self) -> None:
+        """Offer only what can be done, and say what comes next."""
+        ui, segmenter, segmentId = self.ui, self._segmenter, self._selected()
+        hasVolume = segmenter.volumeNode is not None
+        ready = hasVolume and bool(segmentId)
+        for name in ("positiveButton", "negativeButton"):
+            getattr(ui, name).enabled = hasVolume
+        for name in ("resetButton", "pointsButton"):
+            getattr(ui, name).enabled = bool(segmentId)
+        ui.undoButton.enabled = ready and segmenter.canUndo(segmentId)
+        ui.redoButton.enabled = ready and segmenter.canRedo(segmentId)
+        ui.boxButton.enabled = ready
+        placing = self.placeMode.active
+        ui.positiveButton.checked = placing and segmenter.positive
+        ui.negativeButton.checked = placing and not segmenter.positive
+        ui.hintLabel.setText(self._hint(placing))
+
+    def close(self) -> None:
+        """The module goes away."""
+        self.placeMode.close()
+        for sender, signal, function in self._connections:
+            sender.disconnect(signal, function)
+
+    def _hint(self, placing: bool) -> str:
+        if self._segmenter.volumeNode is None:
+            return _("1. Load a CT or MR and choose it, or try the sample.")
+        if not placing:
+            return _("2. Press Positive, then click in the middle of a structure.")
+        points = PointList.pointListOf(self._segmenter.segmentationNode, self._selected())
+        if points is None or points.GetNumberOfDefinedControlPoints() == 0:
+            return _("2. Click in the middle of the structure, in any view.")
+        return _(
+            "3. Something wrong? Click there: Positive adds, Negative takes away. Next (E) starts another structure."
+        )
+
+    def _pointsToPlaceIn(self) -> PointList.PointListNode:
+        points = self._segmenter.pointsFor(self._selected())
+        points.SetDisplayVisibility(self.ui.pointsButton.checked)  # a new list is shown no more than the others
+        return points
+
+    def _onPolarity(self, positive: bool, on: bool) -> None:
+        if on:
+            self.place(positive)
+        else:
+            self.stop()
+
+    def _onShowPoints(self, shown: bool) -> None:
+        for points in PointList.pointLists():
+            points.SetDisplayVisibility(shown)

@@ -1,0 +1,147 @@
+"""The list of segments: which one is selected, more of them, fewer, their 3-D surfaces and their overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from SAMMed3DSegmentLib import Surface
+from SAMMed3DSegmentLib.Segmenter import Segmenter
+from SAMMed3DSegmentLib.SegmentWriter import overwriteMode, setOverwriteMode
+
+OVERWRITE_MODES = ("OverwriteNone", "OverwriteVisibleSegments", "OverwriteAllSegments")
+
+
+class SegmentsPanel:
+    """Choose, add and remove segments.
+
+    Args:
+        ui: the widgets.
+        segmenter: keeps what belongs to segments.
+        parameterNode: returns the scene's parameter node, made if need be.
+        onSelected: called when another segment, or none, was selected.
+    """
+
+    def __init__(
+        self, ui, segmenter: Segmenter, parameterNode: Callable[[], object], onSelected: Callable[[], None]
+    ) -> None:
+        self.ui, self._segmenter = ui, segmenter
+        self._parameterNode, self._onSelected = parameterNode, onSelected
+        self._updating = False
+        self._observation: tuple[slicer.vtkMRMLSegmentationNode, int] | None = None
+        self._connections = [
+            (ui.segmentsTable, "selectionChanged(QItemSelection,QItemSelection)", self._onTable),
+            (ui.show3DButton, "clicked(bool)", self._onShow3D),
+            (ui.overwriteSelector, "currentIndexChanged(int)", self._onOverwrite),
+        ]
+        for sender, signal, function in self._connections:
+            sender.connect(signal, function)
+
+    @property
+    def selected(self) -> str:
+        """Id of the selected segment; "" if none is."""
+        node = self._parameterNode()
+        if node.segmentation is None or node.segmentation.GetSegmentation().GetSegment(node.segmentId) is None:
+            return ""
+        return node.segmentId
+
+    def show(self, segmentationNode: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Show the segments of a segmentation; the first one is selected where none is."""
+        if segmentationNode is not None and segmentationNode.GetDisplayNode() is None:
+            segmentationNode.CreateDefaultDisplayNodes()  # one of the selector's "Create new" has none
+        self._observe(segmentationNode)
+        self._updating = True
+        self.ui.segmentsTable.setSegmentationNode(segmentationNode)
+        self._updating = False
+        if segmentationNode is not None and not self.selected:
+            segmentation = segmentationNode.GetSegmentation()
+            count = segmentation.GetNumberOfSegments()
+            self._parameterNode().segmentId = segmentation.GetNthSegmentID(0) if count else ""
+        self.ui.overwriteSelector.setCurrentIndex(OVERWRITE_MODES.index(_modeName(overwriteMode())))
+
+    def update(self) -> None:
+        """Offer only what can be done."""
+        node, ui = self._parameterNode(), self.ui
+        for name in ("addSegmentButton", "nextSegmentButton"):
+            getattr(ui, name).enabled = node.volume is not None
+        ui.removeSegmentButton.enabled = bool(self.selected)
+        ui.show3DButton.enabled = node.segmentation is not None
+        ui.show3DButton.checked = node.segmentation is not None and Surface.isShown(node.segmentation)
+
+    def select(self, segmentId: str) -> None:
+        """Make a segment the selected one; points go to it from now on."""
+        self._parameterNode().segmentId = segmentId
+        self._updating = True
+        self.ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
+        self._updating = False
+        self._onSelected()
+
+    def add(self) -> str:
+        """Add an empty segment and select it; returns its id."""
+        segmentId = self._parameterNode().segmentation.GetSegmentation().AddEmptySegment()
+        self.select(segmentId)
+        return segmentId
+
+    def remove(self) -> None:
+        """Remove the selected segment with its points, and select the last one that is left."""
+        segmentId = self.selected
+        segmentation = self._parameterNode().segmentation.GetSegmentation()
+        self._segmenter.forgetSegment(segmentId)
+        segmentation.RemoveSegment(segmentId)
+        count = segmentation.GetNumberOfSegments()
+        self.select(segmentation.GetNthSegmentID(count - 1) if count else "")
+
+    def sceneCloses(self) -> None:
+        """Let go of the scene."""
+        self._observe(None)
+        self.ui.segmentsTable.setSegmentationNode(None)
+
+    def close(self) -> None:
+        """The module goes away."""
+        self._observe(None)
+        for sender, signal, function in self._connections:
+            sender.disconnect(signal, function)
+
+    def _observe(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        if self._observation is not None:
+            observed, tag = self._observation
+            observed.RemoveObserver(tag)
+            self._observation = None
+        if node is not None:
+            event = slicer.vtkSegmentation.SegmentRemoved
+            self._observation = node, node.AddObserver(event, self._onSegmentRemoved)
+
+    def _onSegmentRemoved(self, _caller: vtk.vtkObject, _event: str) -> None:
+        if not self.selected:
+            self.select("")
+
+    def _onTable(self, *_arguments) -> None:
+        chosen = list(self.ui.segmentsTable.selectedSegmentIDs())
+        if not self._updating and chosen and chosen[0] != self.selected:
+            self.select(chosen[0])
+
+    def _onShow3D(self, shown: bool) -> None:
+        Surface.show(self._parameterNode().segmentation, shown)
+
+    def _onOverwrite(self, index: int) -> None:
+        mode = getattr(slicer.vtkMRMLSegmentEditorNode, OVERWRITE_MODES[index])
+        if overwriteMode() != mode:
+            setOverwriteMode(mode)
+
+
+def newSegmentation(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
+    """Add a segmentation for a volume to the scene, on its grid and under its transform."""
+    name = _("{volume} segmentation").format(volume=volumeNode.GetName())
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    segmentation.CreateDefaultDisplayNodes()
+    # In this order: the geometry is that of the volume in the segmentation's own frame.
+    segmentation.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    return segmentation
+
+
+def _modeName(mode: int) -> str:
+    return next(name for name in OVERWRITE_MODES if getattr(slicer.vtkMRMLSegmentEditorNode, name) == mode)
