@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from sammed3d import VolumeError
-from sammed3d.core import prompts
+from sammed3d.core import prompt_files
 from SAMMed3DSegmentLib import DicomSeg
 from SAMMed3DSegmentLib.FileNames import fileNameFor
 from SAMMed3DSegmentLib.Segmenter import Segmenter
@@ -79,7 +79,7 @@ def exportClicks(segmenter: Segmenter, segmentIds: Sequence[str], folder: Path) 
     if not segmentIds:
         raise VolumeError("There is no segment whose clicks could be exported. Select one, or tick 'All segments'.")
     file = folder / f"{fileNameFor(segmenter.segmentationNode.GetName())} clicks.json"
-    prompts.write(file, segmenter.objectPrompts(segmentIds))
+    prompt_files.write(file, segmenter.objectPrompts(segmentIds))
     return file
 
 

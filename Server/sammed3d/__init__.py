@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.drawings import Lasso, Scribble
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import (
@@ -51,6 +52,7 @@ __all__ = [
     "CheckpointError",
     "Click",
     "Grid",
+    "Lasso",
     "LoadedModel",
     "ModelError",
     "ModelWarning",
@@ -64,6 +66,7 @@ __all__ = [
     "Preset",
     "PromptError",
     "SAMMed3DError",
+    "Scribble",
     "Session",
     "SessionObject",
     "Update",

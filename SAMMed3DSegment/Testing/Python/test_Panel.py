@@ -752,7 +752,7 @@ def test_exports(module, ui, volumeNode, tmp_path, fileFormat):
 
 def test_clicks_are_exported_and_make_the_same_mask(module, ui, volumeNode, tmp_path):
     from sammed3d import Session
-    from sammed3d.core import prompts
+    from sammed3d.core import prompt_files
 
     ui.positiveButton.click()
     clickAt(module, (20, 25, 15))
@@ -761,7 +761,7 @@ def test_clicks_are_exported_and_make_the_same_mask(module, ui, volumeNode, tmp_
     ui.folderButton.directory = str(tmp_path)
     ui.exportPromptsButton.click()
     [file] = tmp_path.glob("*clicks.json")
-    [saved] = prompts.read(file)
+    [saved] = prompt_files.read(file)
     session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
     session.set_clicks(saved.clicks)
     assert np.array_equal(session.mask(), mask(module))

@@ -37,7 +37,7 @@ def test_points_and_volume_under_different_transforms_meet_in_the_world(scene, v
 
 
 def test_clicks_survive_a_markups_file(scene, volumeNode, tmp_path):
-    from sammed3d.core import prompts
+    from sammed3d.core import markups, prompt_files
 
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
     addClick(points, (1.0, 2.0, 3.0))
@@ -45,9 +45,9 @@ def test_clicks_survive_a_markups_file(scene, volumeNode, tmp_path):
     points.AddDefaultStorageNode()
     points.GetStorageNode().SetFileName(str(tmp_path / "clicks.mrk.json"))
     assert points.GetStorageNode().WriteData(points)
-    [saved] = prompts.read(tmp_path / "clicks.mrk.json")
+    [saved] = prompt_files.read(tmp_path / "clicks.mrk.json")
     assert saved.clicks == clicksFromPointList(points, volumeNode)
-    (tmp_path / "ours.mrk.json").write_text(prompts.markups_json(saved.clicks))
+    (tmp_path / "ours.mrk.json").write_text(markups.clicks_json(saved.clicks))
     again = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
     again.AddDefaultStorageNode()
     again.GetStorageNode().SetFileName(str(tmp_path / "ours.mrk.json"))

@@ -33,7 +33,7 @@ from sammed3d.cli.terminal import (
     stage,
 )
 from sammed3d.cli.train import train
-from sammed3d.core import prompts
+from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Grid, Point3, canonical_axes
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
@@ -207,7 +207,7 @@ def _apply(
     """Apply all prompts; adds up the seconds by stage, and those that each object took."""
     if ijk:
         given = _from_voxels(given, session.volume.grid)
-    objects = list(prompts.read(points)) if points else [given]
+    objects = list(prompt_files.read(points)) if points else [given]
     if initial is not None and len(objects) != 1:
         raise PromptError(f"{points}: --initial refines one object, but this file holds {len(objects)}.")
     for prompt in objects:

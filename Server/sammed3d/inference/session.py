@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from sammed3d.core import prompts
+from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box
 from sammed3d.core.mask import BoxedMask, Mask, changed_box
@@ -255,7 +255,7 @@ class Session:
         Raises:
             PromptError: the file cannot be written.
         """
-        prompts.write(path, (o.prompts for o in self.objects))
+        prompt_files.write(path, (o.prompts for o in self.objects))
 
     def load_prompts(self, path: str | os.PathLike[str]) -> list[Update]:
         """Add the objects of a prompt file (or Slicer markups) and apply their clicks.
@@ -264,7 +264,7 @@ class Session:
             PromptError: unreadable, a click outside this volume, a taken name, or an object that started from a mask
                 (use `start_from` and `set_clicks` with `prompts.read`). Nothing is added then.
         """
-        saved = prompts.read(path)
+        saved = prompt_files.read(path)
         before = list(self.objects), self.current
         for entry in saved:
             if entry.initial_mask is not None:

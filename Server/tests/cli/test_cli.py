@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
-from sammed3d.core import prompts
+from sammed3d.core import markups, prompt_files
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.files.segmentation import Segment, write_segments
@@ -121,11 +121,11 @@ def test_voxel_indices_and_world_coordinates_mean_the_same_place(ct, tiny_checkp
 def test_points_come_from_markups_and_prompt_files(ct, tiny_checkpoint, tmp_path):
     common = ("--model", tiny_checkpoint, "--device", "cpu", "--json")
     clicks = (Click((90, 105, 75)), Click((20, 20, 20), False))
-    (tmp_path / "p.mrk.json").write_text(prompts.markups_json(clicks))
+    (tmp_path / "p.mrk.json").write_text(markups.clicks_json(clicks))
     result = run("segment", ct, "--points", tmp_path / "p.mrk.json", *common, "-o", tmp_path / "a.nii")
     assert json.loads(result.stdout)["segments"][0]["clicks"] == 2
     both = [ObjectPrompts("liver", clicks), ObjectPrompts("spleen", clicks[:1])]
-    (tmp_path / "p.json").write_text(prompts.dumps(both))
+    (tmp_path / "p.json").write_text(prompt_files.dumps(both))
     result = run("segment", ct, "--points", tmp_path / "p.json", *common, "-o", tmp_path / "b.seg.nrrd")
     assert [s["name"] for s in json.loads(result.stdout)["segments"]] == ["liver", "spleen"]
 

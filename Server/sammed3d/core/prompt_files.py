@@ -1,0 +1,144 @@
+"""Prompt files: the package's own versioned JSON. Markups of 3D Slicer are read too (`markups.py`).
+
+A file is written in the oldest version that holds what there is, so older programs read what they can understand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sammed3d.core import drawings, markups
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts, Translation
+from sammed3d.errors import PromptError
+
+FORMAT = "sammed3d-prompts"
+VERSIONS = (1, 2, 3)
+"""Version 2 has boxes, version 3 drawings and whether they are honoured."""
+
+
+def dumps(objects: Iterable[ObjectPrompts]) -> str:
+    """Return the versioned JSON text of several objects' prompts."""
+    objects = list(objects)
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "version": max((_version(o) for o in objects), default=1),
+            "coordinate_system": "RAS",
+            "units": "mm",
+            "objects": [_object_to_json(o) for o in objects],
+        },
+        indent=2,
+    )
+
+
+def loads(text: str, name: str = "the prompt file") -> tuple[ObjectPrompts, ...]:
+    """Read what `dumps` wrote, or a Slicer markups file.
+
+    Raises:
+        PromptError: not JSON, not a known format or version, or a malformed entry; names the entry.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PromptError(f"{name}: this is not JSON ({error}).") from error
+    if not isinstance(data, dict):
+        raise PromptError(f"{name}: expected prompts or Slicer markups, found a JSON {type(data).__name__}.")
+    if "markups" in data:
+        return markups.objects_from(data, name)
+    if data.get("format") != FORMAT:
+        raise PromptError(f"{name}: neither {FORMAT} JSON nor a Slicer markups file (.mrk.json).")
+    if data.get("version") not in VERSIONS:
+        raise PromptError(f"{name}: version {data.get('version')!r} is not known; update this package to read it.")
+    try:
+        return tuple(_object_from_json(entry) for entry in data["objects"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PromptError(f"{name}: an object is incomplete or malformed ({error}).") from error
+    except PromptError as error:
+        raise PromptError(f"{name}: {error}") from error
+
+
+def read(path: str | os.PathLike[str]) -> tuple[ObjectPrompts, ...]:
+    """Read a prompt file or a Slicer markups file; errors as `loads`."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path}: the prompts cannot be read: {error}.") from error
+    return loads(text, path.name)
+
+
+def write(path: str | os.PathLike[str], objects: Iterable[ObjectPrompts]) -> None:
+    """Write a prompt file.
+
+    Raises:
+        PromptError: it cannot be written.
+    """
+    try:
+        Path(path).write_text(dumps(objects), encoding="utf-8")
+    except OSError as error:
+        raise PromptError(f"{path}: the prompts cannot be written. Check the folder and its permissions.") from error
+
+
+def _version(prompts: ObjectPrompts) -> int:
+    if prompts.drawings or prompts.translations or not prompts.honour:
+        return 3
+    return 1 if prompts.box is None else 2
+
+
+def _object_to_json(prompts: ObjectPrompts) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": prompts.name,
+        "initial_mask": prompts.initial_mask,
+        "clicks": _clicks_to_json(prompts.clicks),
+    }
+    if prompts.box is not None:
+        entry["box"] = {"begin": list(prompts.box.begin), "end": list(prompts.box.end)}
+    if _version(prompts) == 3:
+        entry["drawings"] = [drawings.to_json(d) for d in prompts.drawings]
+        entry["honour"] = prompts.honour
+        entry["translations"] = [{**vars(t), "clicks": _clicks_to_json(t.clicks)} for t in prompts.translations]
+    return entry
+
+
+def _object_from_json(entry: dict[str, Any]) -> ObjectPrompts:
+    corners = entry.get("box")
+    honour = entry.get("honour", True)
+    if not isinstance(honour, bool):
+        raise PromptError(f"'honour' must be true or false, not {honour!r}.")
+    return ObjectPrompts(
+        str(entry["name"]),
+        _clicks_from_json(entry["clicks"]),
+        entry.get("initial_mask"),
+        None if corners is None else BoxPrompt(tuple(corners["begin"]), tuple(corners["end"])),
+        tuple(drawings.from_json(d) for d in entry.get("drawings", ())),
+        honour,
+        tuple(_translation_from_json(t) for t in entry.get("translations", ())),
+    )
+
+
+def _translation_from_json(entry: dict[str, Any]) -> Translation:
+    return Translation(
+        str(entry["prompt"]),
+        str(entry["model"]),
+        _clicks_from_json(entry["clicks"]),
+        bool(entry["mask_prompt"]),
+        float(entry["missed"]),
+    )
+
+
+def _clicks_to_json(clicks: Iterable[Click]) -> list[dict[str, Any]]:
+    return [{"world": list(c.world), "positive": c.positive} for c in clicks]
+
+
+def _clicks_from_json(entries: Iterable[dict[str, Any]]) -> tuple[Click, ...]:
+    return tuple(Click(tuple(c["world"]), _polarity(c["positive"])) for c in entries)
+
+
+def _polarity(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise PromptError(f"A click's 'positive' must be true or false, not {value!r}.")
+    return value
