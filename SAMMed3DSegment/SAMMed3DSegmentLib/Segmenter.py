@@ -17,7 +17,8 @@ import slicer
 
 from sammed3d import ObjectPrompts, SAMMed3DError, VolumeError
 from sammed3d.inference.inferer import PromptState, in_effect
-from sammed3d.inference.object_timeline import check_box, check_click, same_click, same_clicks
+from sammed3d.inference.object_timeline import same_click, same_clicks
+from sammed3d.inference.prompt_checks import check_box, check_click
 from SAMMed3DSegmentLib import PointList, SceneRecord
 from SAMMed3DSegmentLib.Background import Background
 from SAMMed3DSegmentLib.BoxRoi import boxOf

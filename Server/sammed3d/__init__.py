@@ -35,7 +35,8 @@ from sammed3d.errors import (
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Predictor
 from sammed3d.inference.preset import Preset
-from sammed3d.inference.session import Session, SessionObject, Update
+from sammed3d.inference.session import Session
+from sammed3d.inference.session_object import SessionObject, Update
 
 if TYPE_CHECKING:
     from sammed3d import nets

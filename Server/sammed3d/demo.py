@@ -18,7 +18,8 @@ from sammed3d.charts import line_chart
 from sammed3d.evaluation.metrics import dice
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
-from sammed3d.inference.session import Session, SessionObject
+from sammed3d.inference.session import Session
+from sammed3d.inference.session_object import SessionObject
 from sammed3d.simulation.clicks import next_click
 
 STRUCTURES = ("liver", "spleen", "kidney_left")

@@ -109,12 +109,19 @@ def test_a_turned_roi_under_a_moved_volume_gives_the_box_round_it(volumeNode):
 def test_what_cannot_be_is_said_and_changes_nothing(make, volumeNode, segmentationNode):
     segmenter = make(ThresholdPredictor())
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
-    segmenter.setBox(segmentId, roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0)))
-    settle(segmenter)
-    assert "does not know boxes" in segmenter.message
-    assert not segmenter.canUndo(segmentId)
-    assert segmenter.objectPrompts([segmentId])[0].box is None
     with pytest.raises(PromptError, match="lies outside"):
         segmenter.setBox(segmentId, roiAt(volumeNode, (200, 25, 15), (30.0, 35.0, 20.0)))
     with pytest.raises(PromptError, match="has no size yet"):
         segmenter.setBox(segmentId, slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "empty"))
+    assert not segmenter.canUndo(segmentId)
+    assert segmenter.objectPrompts([segmentId])[0].box is None
+
+
+def test_a_model_that_knows_no_boxes_is_told_of_them_in_clicks(make, volumeNode, segmentationNode):
+    segmenter = make(ThresholdPredictor())
+    segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
+    segmenter.setBox(segmentId, roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0)))
+    settle(segmenter)
+    assert segmenter.objectPrompts([segmentId])[0].box is not None
+    assert segmenter.canUndo(segmentId)
+

@@ -86,7 +86,7 @@ def segment(
     ] = None,
     box: Annotated[
         str | None,
-        typer.Option(metavar="R,A,S,R,A,S", help="Two opposite corners of a box round it, for models that know boxes."),
+        typer.Option(metavar="R,A,S,R,A,S", help="Two opposite corners of a box round it."),
     ] = None,
     points: Annotated[
         Path | None, typer.Option(help="Clicks from a prompt file or Slicer markups (.mrk.json) instead.")

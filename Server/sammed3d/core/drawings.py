@@ -5,7 +5,7 @@ Each drawing knows how many of the object's clicks were made before it, which is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -95,6 +95,18 @@ class Lasso:
 
 
 Drawing = Scribble | Lasso
+
+
+def points_of(points: Iterable[Sequence[float]]) -> tuple[Point3, ...]:
+    """Return points of any kind, (N, 3) RAS mm, as those of a drawing.
+
+    Raises:
+        PromptError: one has not three coordinates.
+    """
+    try:
+        return tuple((float(r), float(a), float(s)) for r, a, s in points)
+    except (TypeError, ValueError) as error:
+        raise PromptError("What is drawn needs points with three coordinates R, A, S in mm.") from error
 
 
 def plane_of(points: Float64) -> tuple[Float64, Float64, tuple[float, float, float]]:

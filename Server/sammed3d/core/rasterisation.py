@@ -42,7 +42,7 @@ def _along(index: Float64, grid: Grid) -> Indices:
     """Return the voxels on the straight lines between points, in order."""
     starts, steps = (index[:-1], np.diff(index, axis=0)) if len(index) > 1 else (index, np.zeros_like(index))
     low, high = -0.5, np.array(grid.shape) - 0.5
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         first, second = (low - starts) / steps, (high - starts) / steps
     still = steps == 0
     outside = still & ((starts < low) | (starts > high))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.drawings import Drawing
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
 from sammed3d.inference.predictor import PatchClick
@@ -26,17 +27,21 @@ class PromptState:
         base: the mask it started from, or None.
         box: drawn round it before all clicks, or None.
         model: name of the model that evaluates them; "" where none was chosen yet.
+        drawings: scribbles and lassos in order; each says after how many of the clicks it was drawn.
+        honour: whether the mask is made to agree with box and drawings where the model's answer does not.
     """
 
     clicks: tuple[Click, ...] = ()
     base: BoxedMask | None = None
     box: BoxPrompt | None = None
     model: str = ""
+    drawings: tuple[Drawing, ...] = ()
+    honour: bool = True
 
     @property
     def is_start(self) -> bool:
         """Whether there is no prompt yet: the mask is the one it starts from, whatever the model."""
-        return not self.clicks and self.box is None
+        return not self.clicks and self.box is None and not self.drawings
 
 
 AnyClick = TypeVar("AnyClick", Click, PatchClick)

@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sammed3d.core.geometry import Box, Grid
+from sammed3d.core.drawings import Drawing, moved_places
+from sammed3d.core.geometry import Box
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
-from sammed3d.errors import PromptError
 from sammed3d.inference.inferer import PromptState
 
 SAME_PLACE = 1e-2
@@ -128,12 +128,13 @@ class ObjectTimeline:
         """Put other clicks in force, as `model` evaluates them; see the rule about models."""
         clicks, now = tuple(clicks), self.now
         added = same_clicks(clicks[: len(now.clicks)], now.clicks)
+        drawings = moved_places(now.drawings, now.clicks, clicks)
         if now.is_start or (added and self._mask is None):
-            self.push(replace(now, clicks=clicks, model=model))
+            self.push(replace(now, clicks=clicks, drawings=drawings, model=model))
         elif added and model != now.model:
-            self.push(PromptState(self.fresh(clicks), self._mask, self._waiting_box(), model))
+            self.push(self._waiting(clicks, self._mask, model))
         else:
-            self.push(replace(now, clicks=clicks))
+            self.push(replace(now, clicks=clicks, drawings=drawings))
 
     def put_box(self, box: BoxPrompt, model: str) -> None:
         """Put a box in force, which applies before all clicks, as `model` evaluates it."""
@@ -141,7 +142,23 @@ class ObjectTimeline:
         if model == now.model or now.is_start or self._mask is None:
             self.push(replace(now, box=box, model=model))
         else:
-            self.push(PromptState(self.fresh(now.clicks), self._mask, box, model))
+            self.push(replace(self._waiting(now.clicks, self._mask, model), box=box))
+
+    def put_drawings(self, drawings: Sequence[Drawing], model: str) -> None:
+        """Put other drawings in force, as `model` evaluates them; as `put_clicks` does it."""
+        drawings, now = tuple(drawings), self.now
+        added = drawings[: len(now.drawings)] == now.drawings
+        if now.is_start or (added and self._mask is None):
+            self.push(replace(now, drawings=drawings, model=model))
+        elif added and model != now.model:
+            self.push(self._waiting(now.clicks, self._mask, model, drawings))
+        else:
+            self.push(replace(now, drawings=drawings))
+
+    def honour(self, honour: bool) -> None:
+        """Make the mask agree with box and drawings from now on, or leave the model's answer as it is."""
+        if honour != self.now.honour:
+            self.push(replace(self.now, honour=honour))
 
     def fresh(self, clicks: Sequence[Click]) -> tuple[Click, ...]:
         """Return those of some clicks that the mask that is shown was not made with."""
@@ -204,10 +221,9 @@ class ObjectTimeline:
 
     def take_over(self, mask: BoxedMask | None) -> None:
         """Start from what somebody made of the mask that is shown; prompts that wait apply to it."""
-        waiting = PromptState(self.fresh(self.now.clicks) if self.pending else (), mask, None, self.now.model)
-        if self.pending:
-            waiting = replace(waiting, box=self._waiting_box())
-        self.push(PromptState((), mask, None, self.now.model))
+        start = PromptState((), mask, None, self.now.model, honour=self.now.honour)
+        waiting = self._waiting(self.now.clicks, mask, self.now.model) if self.pending else start
+        self.push(start)
         self.recall()
         if not waiting.is_start:
             self.push(waiting)
@@ -224,8 +240,14 @@ class ObjectTimeline:
         moment.result = moment.result or PackedMask.of(mask)
         self._shown, self._mask = moment, mask
 
-    def _waiting_box(self) -> BoxPrompt | None:
-        return None if self.now.box == self._shown.state.box else self.now.box
+    def _waiting(
+        self, clicks: Sequence[Click], base: BoxedMask | None, model: str, drawings: Sequence[Drawing] | None = None
+    ) -> PromptState:
+        """Return those of some prompts that the mask that is shown was not made with, to go on from a mask."""
+        shown, now, fresh = self._shown.state, self.now, self.fresh(clicks)
+        waiting = [d for d in (now.drawings if drawings is None else drawings) if d not in shown.drawings]
+        box = None if now.box == shown.box else now.box
+        return PromptState(fresh, base, box, model, moved_places(waiting, now.clicks, fresh), now.honour)
 
     def _distance(self, moment: _Moment) -> float:
         found = moment in self._moments
@@ -277,32 +299,3 @@ def same_clicks(some: Sequence[Click], others: Sequence[Click]) -> bool:
 def same_click(a: Click, b: Click) -> bool:
     """Tell whether two clicks are the same but for rounding."""
     return a.positive == b.positive and max(abs(p - q) for p, q in zip(a.world, b.world, strict=True)) < SAME_PLACE
-
-
-def check_click(click: Click, grid: Grid, name: str) -> None:
-    """Refuse a click outside a grid; old clicks are not checked again, so an image may be exchanged under them.
-
-    Raises:
-        PromptError: it lies outside; says where `name` lies.
-    """
-    if not grid.contains(click.world):
-        corners = grid.corners()
-        low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-        raise PromptError(
-            f"The click at {_mm(click.world)} lies outside {name}, which reaches from {_mm(low)} to {_mm(high)} "
-            "(R, A, S in mm). Click inside it."
-        )
-
-
-def check_box(box: BoxPrompt, grid: Grid, name: str) -> None:
-    """Refuse a box whose middle lies outside a grid.
-
-    Raises:
-        PromptError: it does.
-    """
-    if not grid.contains(box.middle):
-        raise PromptError(f"The middle of the box, {_mm(box.middle)}, lies outside {name}. Draw it inside.")
-
-
-def _mm(world: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{v:.1f}" for v in world) + ")"

@@ -331,7 +331,7 @@ def test_a_click_in_the_inner_part_stays_and_one_near_the_face_opens_a_patch():
     session = Session(long_volume(), predictor)
     session.click((90.0, 90.0, 300.0))
     window = predictor.calls[-1][0]
-    inner_end = session._replay._lattice.grid.to_world((60, 60, window.end[2] - MARGIN))[2]
+    inner_end = session._replay.inner._lattice.grid.to_world((60, 60, window.end[2] - MARGIN))[2]
     session.click((90.0, 90.0, inner_end - 2.0))
     assert predictor.calls[-1][0] == window
     session.click((90.0, 90.0, inner_end + 2.0))
@@ -364,7 +364,7 @@ def test_a_model_that_takes_all_clicks_is_told_of_earlier_ones_that_lie_in_a_fur
         session.click((90.0, 90.0, 385.0))  # a further patch, in which the first click lies and the second does not
         session.click((90.0, 90.0, 250.0))  # back in the first patch
         session.click((90.0, 90.0, 260.0))
-    lattice = session._replay._lattice
+    lattice = session._replay.inner._lattice
     first, second, third = ((lattice.nearest((90.0, 90.0, s))[2], s != 240.0) for s in (300.0, 240.0, 385.0))
     assert predictor.told == [[], [], [first], [first, second, third], [first, second, third]]
     assert not any(other.told)

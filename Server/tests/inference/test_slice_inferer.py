@@ -234,7 +234,7 @@ def test_the_session_gives_the_numbers_of_the_published_predictor(tiny_checkpoin
     volume = small_volume((60, 70, 5), (1.0, 1.0, 4.0))
     session = Session(volume, predictor)
     session.set_clicks([])
-    replay = session._replay
+    replay = session._replay.inner
     network = filled(build("sam_med2d", TINY_2D))
     image = volume.array[::-1, ::-1, 2].T.astype(np.float64)  # rows, columns
     grey = (image - image.min()) / (image.max() - image.min()) * 255
@@ -261,12 +261,14 @@ def test_the_session_gives_the_numbers_of_the_published_predictor(tiny_checkpoin
     assert again.seconds == {}, "nothing was computed"
 
 
-def test_models_that_do_not_know_boxes_say_so(tiny_checkpoint):
+def test_models_that_do_not_know_boxes_are_told_clicks(tiny_checkpoint):
     predictor = load_predictor(tiny_checkpoint, device="cpu")
     session = Session(small_volume(), predictor)
+    session.set_box((10, 10, 10), (60, 60, 60))
+    [told] = session._replay.translations(session.current.state)
+    assert told.clicks[0].positive
     with pytest.raises(PromptError, match="does not know boxes"):
-        session.set_box((10, 10, 10), (60, 60, 60))
-    assert session.objects == []
+        session._replay.inner.mask_of(session.current.state)
 
 
 def test_adapters_can_be_left_out_and_padding_chosen(tmp_path):
@@ -275,7 +277,7 @@ def test_adapters_can_be_left_out_and_padding_chosen(tmp_path):
     write_checkpoint(tmp_path / "m.safetensors", state, sizes=TINY_2D, preset=small)
     without = load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d_no_adapters")
     assert any("weights (Adapter)" in note for note in without.notes)
-    patch = Session(small_volume((60, 70, 5), (1.0, 1.0, 4.0)), without)._replay._patch(2)
+    patch = Session(small_volume((60, 70, 5), (1.0, 1.0, 4.0)), without)._replay.inner._patch(2)
     with_adapters = load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d")
     click = [PatchClick((30.0, 30.0, 0.0), True)]
     answers = [p.predict(patch, PatchPrompts(click)).low_res for p in (with_adapters, without)]

@@ -151,7 +151,7 @@ def test_the_work_of_a_client_that_went_away_is_dropped():
     with serving(waiting) as server:
         remote = RemotePredictor(server.url)
         session = Session(small_volume(), remote)
-        patch = session._replay._patch(session._replay._lattice.window_at((60, 75, 45), (128, 128, 128)))
+        patch = session._replay.inner._patch(session._replay.inner._lattice.window_at((60, 75, 45), (128, 128, 128)))
         remote._upload(patch, Cancellation())
         head = {"model": "default", "request": "a1", "prompts": {"clicks": [[1, 2, 3, True]]}}
         url = server.url + messages.PREDICTIONS.format(digest=patch.digest)

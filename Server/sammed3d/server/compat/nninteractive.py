@@ -23,7 +23,8 @@ from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import ModelError, SAMMed3DError
 from sammed3d.files.volume import Volume
-from sammed3d.inference.session import Session, Update
+from sammed3d.inference.session import Session
+from sammed3d.inference.session_object import Update
 from sammed3d.server.compat import nnia
 from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
 from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor

@@ -1,0 +1,204 @@
+"""What a model does not know, in words that it knows: drawings and boxes as clicks, chosen by what it answers.
+
+- A scribble becomes clicks on it: the middle first, then the place farthest from those chosen, a few at first; then
+  more where the answer misses parts of the stroke, until little is missing or there are `MOST` of them.
+- A lasso becomes clicks inside it, the deepest place first, and negative ones round it where the answer leaves it.
+- A box, for a model without boxes, becomes a click in its middle, and negative ones outside its faces where the answer
+  leaves it.
+
+After that, `constraints.py` makes the mask agree with what was drawn, unless the user does not want that.
+
+Which clicks are chosen depends on the prompts before and the model alone, so replaying gives the same. They are told to
+whoever saves the prompts (`translations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.drawings import Drawing, Scribble
+from sammed3d.core.geometry import Grid
+from sammed3d.core.mask import BoxedMask
+from sammed3d.core.prompts import BoxPrompt, Click, Translation
+from sammed3d.core.rasterisation import Indices, voxels_of
+from sammed3d.inference.constraints import agreement, honoured
+from sammed3d.inference.flat_area import FlatArea
+from sammed3d.inference.inferer import Inferer, PromptState
+from sammed3d.inference.predictor import Predictor
+
+FEW, MOST = 2, 8
+"""Clicks that a stroke or an area becomes, at first and at most."""
+MISSED = 0.05
+"""The share of a drawing that may be missing from the answer before another click is added."""
+ROUND, MOST_ROUND = 0, 6
+"""Negative clicks round a lasso or a box, at first and at most."""
+DEEP = 0.5
+"""Clicks inside a lasso are at least this deep, as a share of its deepest place."""
+NEAREST, FARTHEST_AWAY, AWAY = 4.0, 12.0, 0.3
+"""Negative clicks are so far from what was drawn: mm, at least and at most; between, this share of its depth."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Voxels of which some become clicks.
+
+    Attributes:
+        voxels: (N, 3), the best first, or along a stroke.
+        positive: whether they are to be inside.
+        few: how many clicks at least.
+        most: how many at most.
+        middle: whether the first click goes to the middle of the voxels that the answer has wrong, not to the first.
+    """
+
+    voxels: Indices
+    positive: bool
+    few: int
+    most: int
+    middle: bool = False
+
+
+class TranslatingInferer:
+    """Evaluate prompts of any kind with a model that knows some; see `inferer.Inferer`.
+
+    Args:
+        inner: evaluates clicks, and boxes where the model knows them.
+        grid: of the volume.
+        predictor: the model that `inner` asks.
+    """
+
+    def __init__(self, inner: Inferer, grid: Grid, predictor: Predictor) -> None:
+        self.inner = inner
+        self._grid = grid
+        self._predictor = predictor
+        self._known: dict[tuple[object, ...], Translation] = {}
+
+    def mask_of(
+        self, state: PromptState, cancellation: Cancellation | None = None
+    ) -> tuple[BoxedMask | None, dict[str, float]]:
+        """Return the mask of prompts, and the seconds spent by stage; errors as `Inferer.mask_of`."""
+        if state.box is None and not state.drawings:
+            return self.inner.mask_of(state, cancellation)
+        asking = _Asking(self.inner, cancellation, {})
+        translated, _ = self._translated(state, asking)
+        mask = asking(translated)
+        return honoured(mask, state, self._grid) if state.honour else mask, asking.seconds
+
+    def translations(self, state: PromptState) -> tuple[Translation, ...]:
+        """Return what the model was told in place of box and drawings; asks it again if that was forgotten."""
+        return self._translated(state, _Asking(self.inner, None, {}))[1]
+
+    def _translated(self, state: PromptState, asking: _Asking) -> tuple[PromptState, tuple[Translation, ...]]:
+        """Return prompts that the model knows, and how they came about."""
+        done: list[Translation] = []
+        now = replace(state, clicks=(), drawings=())
+        if state.box is not None and not self._predictor.preset.boxes:
+            now = replace(now, box=None)
+            done.append(self._translation("box", state.box, now, asking))
+            now = replace(now, clicks=done[-1].clicks)
+        position = 0
+        counts = {"scribble": 0, "lasso": 0}
+        for drawing in state.drawings:
+            now = replace(now, clicks=now.clicks + state.clicks[position : drawing.after])
+            position = max(position, drawing.after)
+            counts[drawing.kind] += 1
+            done.append(self._translation(f"{drawing.kind} {counts[drawing.kind]}", drawing, now, asking))
+            now = replace(now, clicks=now.clicks + done[-1].clicks)
+        return replace(now, clicks=now.clicks + state.clicks[position:]), tuple(done)
+
+    def _translation(self, name: str, drawn: Drawing | BoxPrompt, before: PromptState, asking: _Asking) -> Translation:
+        key = (None if before.base is None else before.base.digest, before.box, before.clicks, drawn)
+        known = self._known.get(key)
+        if known is None:
+            parts = _parts_of_box(drawn, self._grid) if isinstance(drawn, BoxPrompt) else _parts_of(drawn, self._grid)
+            clicks: tuple[Click, ...] = ()
+            missed = 0.0
+            for part in parts:
+                now = replace(before, clicks=before.clicks + clicks)
+                chosen, missing = self._choose(part, now, asking)
+                clicks, missed = clicks + chosen, max(missed, missing)
+            known = self._known[key] = Translation(name, self._predictor.name, clicks, missed=missed)
+        return replace(known, prompt=name)
+
+    def _choose(self, part: _Part, before: PromptState, asking: _Asking) -> tuple[tuple[Click, ...], float]:
+        """Return the clicks that a part becomes, and the share of it that the last answer has wrong."""
+        clicks: tuple[Click, ...] = ()
+        chosen: list[int] = []
+        world = self._grid.to_world(part.voxels)
+        while True:
+            if not chosen or len(chosen) >= part.few:
+                mask = asking(replace(before, clicks=before.clicks + clicks))
+                wrong = ~agreement(mask, part.voxels, part.positive)
+            missed = float(wrong.mean()) if len(wrong) else 0.0
+            if len(chosen) >= part.few and (missed <= MISSED or len(chosen) >= part.most):
+                return clicks, missed
+            candidates = np.setdiff1d(np.flatnonzero(wrong), chosen)
+            if not len(candidates):
+                candidates = np.setdiff1d(np.arange(len(world)), chosen)
+            if not len(candidates):
+                return clicks, missed
+            if chosen:
+                away = np.linalg.norm(world[candidates, None] - world[None, chosen], axis=-1).min(axis=1)
+                pick = candidates[int(away.argmax())]
+            else:
+                pick = candidates[len(candidates) // 2 if part.middle else 0]
+            chosen.append(int(pick))
+            r, a, s = world[pick].tolist()
+            clicks = (*clicks, Click((r, a, s), part.positive))
+
+
+@dataclass
+class _Asking:
+    """Ask the model, on behalf of one evaluation."""
+
+    inner: Inferer
+    cancellation: Cancellation | None
+    seconds: dict[str, float]
+
+    def __call__(self, state: PromptState) -> BoxedMask | None:
+        mask, seconds = self.inner.mask_of(state, self.cancellation)
+        for name, value in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + value
+        return mask
+
+
+def _parts_of(drawing: Drawing, grid: Grid) -> Iterator[_Part]:
+    voxels = voxels_of(drawing, grid)
+    if not len(voxels):  # an image was exchanged under it
+        return
+    if isinstance(drawing, Scribble):
+        yield _Part(voxels, drawing.positive, FEW if drawing.positive else 1, MOST, middle=True)
+        return
+    area = FlatArea(voxels, grid, 2 * FARTHEST_AWAY)
+    deepest = float(area.depths.max())
+    inside = voxels[np.argsort(-area.depths, kind="stable")]
+    deep = inside[: max(1, int((area.depths >= DEEP * deepest).sum()))]
+    yield _Part(deep, drawing.positive, 1, MOST)
+    if drawing.positive:
+        yield _Part(area.ring(_away(deepest)), False, ROUND, MOST_ROUND)
+
+
+def _parts_of_box(box: BoxPrompt, grid: Grid) -> Iterator[_Part]:
+    middle = np.clip(np.rint(grid.to_index(box.middle)).astype(np.int64), 0, np.array(grid.shape) - 1)
+    yield _Part(middle[None], True, 1, 1)
+    low, high = box.corners.min(axis=0), box.corners.max(axis=0)
+    away = _away(float((high - low).min()) / 2)
+    shares = np.stack(np.meshgrid([0.5, 0.3, 0.7, 0.1, 0.9], [0.5, 0.3, 0.7, 0.1, 0.9]), -1).reshape(-1, 2)
+    places = []
+    for axis in range(3):
+        across = [n for n in range(3) if n != axis]
+        for face in (low[axis] - away, high[axis] + away):
+            points = np.empty((len(shares), 3))
+            points[:, across] = low[across] + shares * (high - low)[across]
+            points[:, axis] = face
+            places.append(points)
+    index = np.rint(grid.to_index(np.stack(places, axis=1).reshape(-1, 3))).astype(np.int64)
+    yield _Part(index[np.all((index >= 0) & (index < grid.shape), axis=1)], False, ROUND, MOST_ROUND)
+
+
+def _away(depth: float) -> float:
+    """Return the distance of negative clicks (mm) from the edge of something so deep."""
+    return float(np.clip(AWAY * depth, NEAREST, FARTHEST_AWAY))
