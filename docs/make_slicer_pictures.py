@@ -9,18 +9,23 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
-for folder in (ROOT / "SAMMed3DSegment" / "Testing" / "SlicerHarness", ROOT / "SAMMed3DSegment", ROOT / "Server"):
-    sys.path.insert(0, str(folder))
+MODULES = ("SegmentEditorSAMMed3D", "SAMMed3DSegment", "SAMMed3DSegment/Testing/SlicerHarness")
+for folder in ("Server", *MODULES):
+    sys.path.insert(0, str(ROOT / folder))
 
 import numpy as np  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
+import slicer  # noqa: E402
+
 import qt  # noqa: E402
 import slicerHarness  # noqa: E402 - fills `slicer`
+import SegmentEditorSAMMed3D  # noqa: E402
 from slicerHarness.views import SliceView, ThreeDView  # noqa: E402
 
 CLICKS = {
@@ -63,6 +68,7 @@ def main() -> None:
         shot(module, f"panel-{name.removesuffix('Section')}.png", 860)
         section.setCollapsed(True)
     module.panel.segments.select(first)
+    effect(module)
     slicerHarness.unloadModule("SAMMed3DSegment")
 
 
@@ -79,6 +85,25 @@ def segment(module, name: str) -> str:
     made.SetName(name)
     made.SetColor(*COLORS[name])
     return module.panel.segmentId
+
+
+def effect(module) -> None:
+    """Save the options of the Segment Editor's effect, on the segments of the module."""
+    SegmentEditorSAMMed3D.SegmentEditorSAMMed3D(types.SimpleNamespace(path=SegmentEditorSAMMed3D.__file__))
+    slicer.app.startupFunctions[-1][1]()
+    parameters, editor = module.logic.getParameterNode(), slicer.qMRMLSegmentEditorWidget()
+    editor.setMRMLScene(slicer.mrmlScene)
+    editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+    editor.setSegmentationNode(parameters.segmentation)
+    editor.setSourceVolumeNode(parameters.volume)
+    editor.setCurrentSegmentID(module.panel.segmentId)
+    editor.setActiveEffectByName("SAM-Med3D")
+    editor.activeEffect().self().positiveButton.click()
+    editor.resize(WIDTH, 10)
+    editor.show()
+    qt.QApplication.processEvents()
+    editor.grab().save(str(PICTURES / "panel-effect.png"))
+    editor.close()
 
 
 def shot(module, name: str, height: int) -> None:

@@ -16,6 +16,7 @@ from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentsPanel import SegmentsPanel, newSegmentation
+from SAMMed3DSegmentLib.SegmentWriter import followEditor
 from SAMMed3DSegmentLib.ServerPanel import ServerPanel
 from SAMMed3DSegmentLib.Settings import Settings
 from SAMMed3DSegmentLib.Shortcuts import Shortcuts
@@ -33,6 +34,10 @@ class Panel:
         settings, store: see there.
         predictors: know the device, and test a server.
         parameterNode: returns the scene's parameter node, made if need be.
+
+    Attributes:
+        onUpdated: called when there may be something new to show; for who shows it elsewhere too.
+        borrower: the effect of a Segment Editor for which the panel works now; None for none.
     """
 
     def __init__(
@@ -48,8 +53,10 @@ class Panel:
         self.ui, self.segmenter = ui, segmenter
         self._parameterNode = parameterNode
         self._updating = self._rebuilding = False
+        self.onUpdated: Callable[[], None] = lambda: None
+        self.borrower = None
         self.threadTime = ThreadTime()
-        self.segments = SegmentsPanel(ui, segmenter, parameterNode, self._onSegment)
+        self.segments = SegmentsPanel(ui, parameterNode, self._onSegment)
         self.status = StatusPanel(ui, segmenter, self.threadTime, self.update, self._onIdle)
         self.models = ModelPanel(ui, store, settings, predictors, self.threadTime, self._onModel)
         self.server = ServerPanel(ui, settings, predictors, self.threadTime, self._onPlace)
@@ -92,6 +99,7 @@ class Panel:
         """Show what the scene holds; after it was opened, imported or closed."""
         self._rebuilding = False
         node = self._parameterNode()
+        followEditor(None)
         self._updating = True
         self.status.say("")
         self.ui.volumeSelector.setCurrentNode(node.volume)
@@ -125,6 +133,8 @@ class Panel:
 
     def close(self) -> None:
         """The module goes away."""
+        if self.borrower is not None:
+            self.borrower.close()
         self.threadTime.close()
         for part in (
             self.clicks,
@@ -169,6 +179,7 @@ class Panel:
         self.ui.tryButton.setVisible(self._parameterNode().volume is None)
         for part in (self.segments, self.clicks, self.status, self.exports):
             part.update()
+        self.onUpdated()
 
     # Wiring
 

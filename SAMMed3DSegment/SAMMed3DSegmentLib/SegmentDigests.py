@@ -24,18 +24,19 @@ class SegmentDigests:
             return False
         written = vtk.mutable("")
         known = segment.GetTag(WRITTEN_TAG, written)
-        return not known or str(written) != self._digest(segmentationNode, segmentId)
+        return not known or str(written) != self.now(segmentationNode, segmentId)
 
     def mark(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, digest: str | None = None) -> None:
         """Remember that what a segment holds now, or what a digest says, was written by this module."""
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-        segment.SetTag(WRITTEN_TAG, self._digest(segmentationNode, segmentId) if digest is None else digest)
+        segment.SetTag(WRITTEN_TAG, self.now(segmentationNode, segmentId) if digest is None else digest)
 
     def forget(self) -> None:
         """Drop what refers to the scene."""
         self._known.clear()
 
-    def _digest(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
+    def now(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
+        """Return the digest of what a segment holds."""
         name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
         labelmap = segmentationNode.GetSegmentation().GetSegment(segmentId).GetRepresentation(name)
         key, time = (segmentationNode.GetID(), segmentId), 0 if labelmap is None else labelmap.GetMTime()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +30,7 @@ class SegmentPrompts:
         image: digest of its image.
         observer: of the points, which are changed without calling back.
         digests: tell whether somebody else changed the segment.
+        beforeWriting: called before the segment is changed.
 
     Attributes:
         segmentationNode, segmentId: see above.
@@ -46,10 +47,11 @@ class SegmentPrompts:
         image: str,
         observer: PointObserver,
         digests: SegmentDigests,
+        beforeWriting: Callable[[], None] = lambda: None,
     ) -> None:
         self.segmentationNode, self.segmentId = segmentationNode, segmentId
         self.job: Job | None = None
-        self._observer, self._digests = observer, digests
+        self._observer, self._digests, self._beforeWriting = observer, digests, beforeWriting
         self._held = replace(
             Holdings.of(segmentationNode, segmentId), placement=placementOf(volumeNode, segmentationNode)
         )
@@ -84,8 +86,12 @@ class SegmentPrompts:
 
     @property
     def edited(self) -> bool:
-        """Whether somebody else changed the segment since it was written."""
-        return self._digests.differs(self.segmentationNode, self.segmentId)
+        """Whether somebody else changed the segment since it was written.
+
+        Its tag tells that across sessions; undo of the Segment Editor brings back an older tag with the older voxels.
+        """
+        differs = self._digests.differs(self.segmentationNode, self.segmentId)
+        return differs or self._digests.now(self.segmentationNode, self.segmentId) != self._held.digest
 
     def isOurs(self, image: str) -> bool:
         """Tell whether the segment holds what its prompts made of an image."""
@@ -133,6 +139,7 @@ class SegmentPrompts:
         if self.timeline.shown is not wasShown:
             held = self.timeline.kept
             if isinstance(held, Holdings):
+                self._beforeWriting()
                 restored = SegmentWriter.restore(self.segmentationNode, self.segmentId, held, self._held)
                 self._hold(replace(restored, placement=held.placement))
             else:
@@ -147,6 +154,20 @@ class SegmentPrompts:
         self._keep(volumeNode)
         return True
 
+    def catchUp(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Put the state in force whose voxels somebody brought back, as undo in the Segment Editor does.
+
+        Tells whether there is one; what is being evaluated goes on, and so does an edit that no state made.
+        """
+        if self.timeline.pending or not self.edited:
+            return False
+        digest = self._digests.now(self.segmentationNode, self.segmentId)
+        if not self.timeline.return_to(lambda held: isinstance(held, Holdings) and held.digest == digest):
+            return False
+        self._hold(self.timeline.kept)
+        self.show(volumeNode)
+        return True
+
     def failed(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> int:
         """Go back to the state that the segment shows; returns how many prompts were taken back."""
         abandoned = self.timeline.failed()
@@ -157,6 +178,7 @@ class SegmentPrompts:
 
     def _write(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, grid: np.ndarray | None = None) -> None:
         edited, mask = self.edited, self.timeline.mask
+        self._beforeWriting()
         held = SegmentWriter.write(self.segmentationNode, self.segmentId, volumeNode, mask, self._held, grid)
         held = replace(held, placement=placementOf(volumeNode, self.segmentationNode))
         self._hold(held, mark=not edited)  # an edit made meanwhile is still to be taken over, at the next click

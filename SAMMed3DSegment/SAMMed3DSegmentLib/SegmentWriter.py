@@ -27,6 +27,8 @@ SEGMENT_EDITOR_TAG, OWN_TAG = "SegmentEditor", "SAMMed3DSegment"
 """Singleton tags of the editor nodes of the Segment Editor module and of this one."""
 OVERWRITE_ATTRIBUTE = "SAMMed3DSegment.Overwrite"
 """Attribute of this module's editor node: the overwrite mode that the user chose."""
+EDITOR_ROLE = "SAMMed3DSegment.Editor"
+"""Reference of this module's editor node: the one of a Segment Editor in which this module's effect is on."""
 
 Taken = Mapping[str, tuple[np.ndarray, PackedMask]]
 """By segment id: the grid's index-to-RAS matrix, and the voxels of that segment that were overwritten."""
@@ -107,8 +109,16 @@ def ownEditorNode() -> slicer.vtkMRMLSegmentEditorNode:
     return node
 
 
+def followEditor(editorNode: slicer.vtkMRMLSegmentEditorNode | None) -> None:
+    """Let masking and overlaps be what a Segment Editor says; None: overlaps what the user chose in this module."""
+    ownEditorNode().SetNodeReferenceID(EDITOR_ROLE, None if editorNode is None else editorNode.GetID())
+
+
 def overwriteMode() -> int:
     """Return what happens to other segments where they overlap: none is overwritten unless the user chose so."""
+    followed = ownEditorNode().GetNodeReference(EDITOR_ROLE)
+    if followed is not None:
+        return followed.GetOverwriteMode()
     chosen = ownEditorNode().GetAttribute(OVERWRITE_ATTRIBUTE)
     return slicer.vtkMRMLSegmentEditorNode.OverwriteNone if chosen is None else int(chosen)
 
@@ -220,7 +230,9 @@ def _referenceMatrix(segmentationNode) -> np.ndarray | None:
 
 def _editable(segmentationNode, segmentId: str, volumeNode, matrix, added, removed):
     """Leave out what the Segment Editor's masking keeps from being changed."""
-    editor = slicer.mrmlScene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+    editor = ownEditorNode().GetNodeReference(EDITOR_ROLE)
+    if editor is None:
+        editor = slicer.mrmlScene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
     if editor is None or editor.GetSegmentationNode() is not segmentationNode:
         return added, removed
     everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere

@@ -41,6 +41,7 @@ class Segmenter(Background):
         model: name of the model that evaluates the next prompts.
         volumeNode: what is segmented.
         segmentationNode: where the segments are.
+        beforeWriting: called before a segment is changed; for undo by others.
     """
 
     def __init__(self, thread: InferenceThread, onChanged: Callable[[], None] = lambda: None) -> None:
@@ -51,9 +52,14 @@ class Segmenter(Background):
         self._segments: dict[tuple[str, str], SegmentPrompts] = {}
         self._points = PointObserver(self._onPoints)
         self._scene = SceneObserver(
-            self.forgetScene, self._onNodeRemoved, self._onSegmentRemoved, PointList.followSegment, self._onVolumeMoved
+            self.forgetScene,
+            self._onNodeRemoved,
+            self._onSegmentRemoved,
+            PointList.followSegment,
+            self._points.followVolume,
         )
         self._digests = SegmentDigests()
+        self.beforeWriting: Callable[[], None] = lambda: None
         self._images = VolumeImages()
 
     # Input
@@ -147,6 +153,12 @@ class Segmenter(Background):
         image = self._images.digest(self.volumeNode)
         return prompts is not None and prompts.timeline.can_redo and prompts.isOurs(image)
 
+    def catchUp(self, segmentId: str) -> None:
+        """Follow undo of the Segment Editor: where it brought back what clicks had made, the clicks are back too."""
+        prompts = self._known(segmentId)
+        if prompts is not None and prompts.catchUp(self.volumeNode):
+            self.onChanged()
+
     def objectPrompts(self, segmentIds: Sequence[str]) -> list[ObjectPrompts]:
         """Return the prompts of segments, for saving as JSON."""
         result = []
@@ -160,10 +172,6 @@ class Segmenter(Background):
         return result
 
     # Scene
-
-    def forgetSegment(self, segmentId: str) -> None:
-        """Drop what belongs to a segment that is being removed: its points and the masks it started from."""
-        self._onSegmentRemoved(self.segmentationNode, segmentId)
 
     def forgetScene(self) -> None:
         """Drop everything that refers to the scene: it is being closed, or the module is."""
@@ -201,12 +209,6 @@ class Segmenter(Background):
                 self._points.forget(prompts.points)
                 self._thread.cancel(key)
                 del self._segments[key]
-
-    def _onVolumeMoved(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-        with self._points.quietly():
-            for points in PointList.pointLists():
-                if points.GetNodeReference(PointList.VOLUME_ROLE) is volumeNode:
-                    PointList.followVolume(points, volumeNode)
 
     # How it works
 
@@ -299,7 +301,13 @@ class Segmenter(Background):
         prompts = self._segments.get(key)
         if prompts is None or not prompts.isThere:  # the user may delete a point list; the segment stays
             prompts = self._segments[key] = SegmentPrompts(
-                self.segmentationNode, segmentId, self.volumeNode, image, self._points, self._digests
+                self.segmentationNode,
+                segmentId,
+                self.volumeNode,
+                image,
+                self._points,
+                self._digests,
+                lambda: self.beforeWriting(),  # noqa: PLW0108 - another one may be set by then
             )
         with self._points.quietly():
             PointList.followVolume(prompts.points, self.volumeNode)

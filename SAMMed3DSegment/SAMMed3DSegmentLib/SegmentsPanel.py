@@ -9,7 +9,6 @@ import vtk
 from slicer.i18n import tr as _
 
 from SAMMed3DSegmentLib import Surface
-from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentWriter import overwriteMode, setOverwriteMode
 
 OVERWRITE_MODES = ("OverwriteNone", "OverwriteVisibleSegments", "OverwriteAllSegments")
@@ -20,15 +19,12 @@ class SegmentsPanel:
 
     Args:
         ui: the widgets.
-        segmenter: keeps what belongs to segments.
         parameterNode: returns the scene's parameter node, made if need be.
         onSelected: called when another segment, or none, was selected.
     """
 
-    def __init__(
-        self, ui, segmenter: Segmenter, parameterNode: Callable[[], object], onSelected: Callable[[], None]
-    ) -> None:
-        self.ui, self._segmenter = ui, segmenter
+    def __init__(self, ui, parameterNode: Callable[[], object], onSelected: Callable[[], None]) -> None:
+        self.ui = ui
         self._parameterNode, self._onSelected = parameterNode, onSelected
         self._updating = False
         self._observation: tuple[slicer.vtkMRMLSegmentationNode, int] | None = None
@@ -89,7 +85,6 @@ class SegmentsPanel:
         """Remove the selected segment with its points, and select the last one that is left."""
         segmentId = self.selected
         segmentation = self._parameterNode().segmentation.GetSegmentation()
-        self._segmenter.forgetSegment(segmentId)
         segmentation.RemoveSegment(segmentId)
         count = segmentation.GetNumberOfSegments()
         self.select(segmentation.GetNthSegmentID(count - 1) if count else "")

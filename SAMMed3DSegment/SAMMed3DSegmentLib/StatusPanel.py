@@ -23,6 +23,9 @@ class StatusPanel:
         threadTime: for its predictions.
         onChanged: called when there is something new to show.
         onIdle: called when all predictions have ended.
+
+    Attributes:
+        onSaid: called with each text, for who shows it elsewhere too.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class StatusPanel:
     ) -> None:
         self.ui, self._segmenter, self._threadTime = ui, segmenter, threadTime
         self._onChanged, self._onIdle = onChanged, onIdle
+        self.onSaid: Callable[[str], None] = lambda _text: None
         self._surfaces = qt.QTimer()
         self._surfaces.setInterval(SURFACE_PAUSE)
         self._surfaces.setSingleShot(True)
@@ -50,6 +54,7 @@ class StatusPanel:
     def say(self, text: str) -> None:
         """Show a text until there is another one."""
         self.ui.statusLabel.setText(text)
+        self.onSaid(text)
 
     def update(self) -> None:
         """Show whether predictions are under way."""

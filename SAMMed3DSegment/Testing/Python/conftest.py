@@ -2,6 +2,7 @@
 
 import importlib.util
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,9 @@ else:
 
     import slicerHarness  # fills `slicer`
     from mrmlNodes import addVolume
+    from SAMMed3DSegmentLib import SettingsPage
     from SAMMed3DSegmentLib.InferenceThread import InferenceThread
+    from SAMMed3DSegmentLib.Predictors import Predictors
     from SAMMed3DSegmentLib.Segmenter import Segmenter
     from slicerHarness import dialogs
 
@@ -55,6 +58,26 @@ def segmentationNode(scene, volumeNode):
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     return node
+
+
+@pytest.fixture
+def module(scene, predictor, tmp_path, monkeypatch):
+    """The module as the application shows it."""
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(Predictors, "load", lambda self, choice: predictor)
+    slicer.app.userSettings().clear()
+    if not SettingsPage._pages():  # once, when the application starts
+        SettingsPage.register()
+    slicer.app.settingsDialog().reloadSettings()
+    _, widget = slicerHarness.loadModule(Path(__file__).parents[2] / "SAMMed3DSegment.py")
+    yield widget
+    slicerHarness.unloadModule("SAMMed3DSegment")
+
+
+@pytest.fixture
+def ui(module):
+    """The widgets of the module by their names."""
+    return module.ui
 
 
 @pytest.fixture

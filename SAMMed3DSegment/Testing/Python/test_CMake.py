@@ -45,6 +45,8 @@ def test_every_file_is_listed_built_and_installed(installed):
         expected |= {f"{folder}/{name}": content for name, content in files(module / folder).items()}
     for name in ("SAMMed3DSegment.py", "Testing/Python/test_Workflow.py"):
         expected[name] = (module / name).read_bytes()
+    effect = ROOT / "SegmentEditorSAMMed3D"
+    expected |= {name: content for name, content in files(effect).items() if name != "CMakeLists.txt"}
     assert files(modules) == expected
     assert files(build / "lib" / "Slicer-5.12" / "qt-scripted-modules") == expected
 
@@ -60,7 +62,7 @@ def test_the_installed_packages_import_from_there(installed):
 def test_slicers_checks_stop_what_slicer_would_stop(tmp_path):
     """A project without a language does not know the width of its pointers: Slicer stops there, so the stub does."""
     text = (ROOT / "CMakeLists.txt").read_text()
-    for name in ("SAMMed3DSegment", "Server", "README.md", "LICENSE"):
+    for name in ("SAMMed3DSegment", "SegmentEditorSAMMed3D", "Server", "README.md", "LICENSE"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "CMakeLists.txt").write_text(text.replace("project(SAMMed3DSegment)", "project(SAMMed3DSegment NONE)"))
     done = configure(tmp_path, tmp_path / "build", check=False)

@@ -11,7 +11,8 @@ import slicer
 
 MODULE = Path(__file__).parents[2]
 MANIFESTS = MODULE / "Testing" / "SlicerHarness" / "manifest"
-SOURCES = [MODULE / "SAMMed3DSegment.py", *(MODULE / "SAMMed3DSegmentLib").glob("*.py")]
+EFFECT = MODULE.parent / "SegmentEditorSAMMed3D"
+SOURCES = [MODULE / "SAMMed3DSegment.py", *(MODULE / "SAMMed3DSegmentLib").glob("*.py"), *EFFECT.rglob("*.py")]
 
 
 @pytest.fixture(params=["qt5", "qt6"])

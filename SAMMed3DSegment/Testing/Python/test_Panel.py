@@ -14,6 +14,7 @@ import qt
 import slicerHarness
 from helpers import ThresholdPredictor, make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
+from panels import keptModules, settle
 from sammed3d import Box
 from sammed3d.nets import build
 from sammed3d.zoo import registry, store
@@ -21,38 +22,13 @@ from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import Exporter, ModelPanel, PointList, SettingsPage, Surface
 from SAMMed3DSegmentLib.MaskGrids import matrixOfImage, matrixOfVolume
-from SAMMed3DSegmentLib.Predictors import ModelChoice, Predictors
+from SAMMed3DSegmentLib.Predictors import ModelChoice
 from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
 from SAMMed3DSegmentLib.Shortcuts import SEGMENT_EDITOR_KEYS
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import worldOf
 
 MODULE = Path(__file__).parents[2] / "SAMMed3DSegment.py"
-OURS = ("SAMMed3DSegment", "SAMMed3DSegmentLib", "sammed3d")
-
-
-@pytest.fixture
-def predictor():
-    return ThresholdPredictor()
-
-
-@pytest.fixture
-def module(scene, predictor, tmp_path, monkeypatch):
-    """The module as the application shows it."""
-    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(Predictors, "load", lambda self, choice: predictor)
-    slicer.app.userSettings().clear()
-    if not SettingsPage._pages():  # once, when the application starts
-        SettingsPage.register()
-    slicer.app.settingsDialog().reloadSettings()
-    _, widget = slicerHarness.loadModule(MODULE)
-    yield widget
-    slicerHarness.unloadModule("SAMMed3DSegment")
-
-
-@pytest.fixture
-def ui(module):
-    return module.ui
 
 
 @pytest.fixture
@@ -74,13 +50,6 @@ def wait(condition, timeout=20.0):
 def importFile(module, file):
     module.panel.models.importFile(file)
     wait(lambda: not module.panel.models.busy)
-
-
-def settle(module, timeout=20.0):
-    end = time.monotonic() + timeout
-    while module.panel.segmenter.busy or module.panel.threadTime.active:
-        assert time.monotonic() < end
-        qt.QApplication.processEvents()
 
 
 def segmentation(module):
@@ -424,8 +393,7 @@ def test_reloading_the_module_gives_the_new_code_and_no_second_listener(module, 
     oldPanel, heard = module.panel, []
     oldPanel.readScene = oldPanel.sceneChanges = oldPanel.sceneCloses = lambda: heard.append(True)
     old, before = module, sys.modules["SAMMed3DSegmentLib.Panel"]
-    kept = {name: value for name, value in sys.modules.items() if name.partition(".")[0] in OURS}
-    try:
+    with keptModules():
         module.onReload()
         again = slicer.modules.SAMMed3DSegmentWidget
         assert again is not old
@@ -442,11 +410,6 @@ def test_reloading_the_module_gives_the_new_code_and_no_second_listener(module, 
         ui.volumeSelector.setCurrentNode(None)
         assert segmentation(again).GetSegmentation().GetNumberOfSegments() == segments, "old buttons are dead"
         assert again.logic.getParameterNode().volume is volumeNode
-    finally:
-        slicerHarness.unloadModule("SAMMed3DSegment")
-        for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
-            del sys.modules[name]
-        sys.modules.update(kept)
         slicerHarness.loadModule(MODULE)
 
 

@@ -612,7 +612,6 @@ def test_removing_a_segment_removes_its_points(segmenter, scene, segmentationNod
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
     segmenter.settle()
-    segmenter.forgetSegment(segmentId)
     segmentationNode.GetSegmentation().RemoveSegment(segmentId)
     assert not list(PointList.pointLists())
 

@@ -16,7 +16,7 @@ A session's objects and the segments of the Slicer module stand on it. The rules
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -190,6 +190,17 @@ class ObjectTimeline:
             return False
         self._shown, self._mask = moment, moment.result.mask()
         return True
+
+    def return_to(self, matches: Callable[[object], bool]) -> bool:
+        """Put the state in force, and show it, that is nearest to the one in force and whose `kept` matches.
+
+        For what others undid or did again by means of their own; tells whether there is such a state.
+        """
+        fitting = [m for m in self._moments if m.result is not None and m.kept is not None and matches(m.kept)]
+        if not fitting:
+            return False
+        self._position = self._moments.index(min(fitting, key=self._distance))
+        return self.recall()
 
     # What the network does
 

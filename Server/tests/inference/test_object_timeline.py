@@ -216,6 +216,27 @@ def test_what_the_front_end_keeps_belongs_to_the_state_that_is_shown():
     assert timeline.kept == "one"
 
 
+def test_what_others_undid_is_in_force_again():
+    timeline = ObjectTimeline()
+    timeline.kept = "nothing"
+    for count, kept in enumerate(("one", "two", "one"), start=1):
+        timeline.put_clicks((A, B, C)[:count], "m")
+        assert timeline.evaluated(timeline.now, evaluate(timeline.now))
+        timeline.kept = kept
+    assert timeline.return_to(lambda kept: kept == "two")
+    assert timeline.now.clicks == (A, B)
+    assert same(timeline.mask, evaluate(timeline.now))
+    assert not timeline.pending
+    assert timeline.return_to(lambda kept: kept == "nothing")
+    assert timeline.now.clicks == ()
+    assert timeline.return_to(lambda kept: kept == "one")
+    assert timeline.now.clicks == (A,), "of several, the nearest"
+    assert not timeline.return_to(lambda kept: kept == "never")
+    assert timeline.now.clicks == (A,)
+    timeline.put_clicks((D,), "m")
+    assert not timeline.return_to(lambda kept: kept == "two"), "forgotten"
+
+
 def test_fresh_clicks_are_told_by_place_and_kind_and_counted():
     timeline = clicked(A, A)
     moved = Click((A.world[0] + 1e-3, 0, 0))

@@ -21,11 +21,14 @@ from slicerHarness.scene import boot
 
 boot()
 slicer.__path__.append(str(Path(__file__).parents[1] / "slicerModules"))
-from slicerHarness import dialogs, widgets  # noqa: E402 - fills slicer.qMRML*
+from slicerHarness import dialogs, segmentEditor, widgets  # noqa: E402 - fills slicer.qMRML*
 
 dialogs.install(slicer.util)
 slotErrors = []
 """Errors in slots and observers, which the application only prints: tests look here."""
+
+
+segmentEditor.onError = lambda error: _onError(type(error), error, error.__traceback__)
 
 
 def _onError(kind, value, traceback):

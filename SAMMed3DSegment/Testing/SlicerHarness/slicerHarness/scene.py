@@ -85,6 +85,11 @@ class ModuleManager:
     def __init__(self):
         self.functions = []
 
+    def module(self, name):
+        """A module by its name; None where there is none."""
+        found = getattr(slicer.modules, name.lower(), None)
+        return found if getattr(found, "name", None) == name else None
+
     def connect(self, signal, function):
         if signal != "moduleAboutToBeUnloaded(QString)":
             raise ValueError(f"the module manager has no signal {signal} in this harness")
@@ -94,6 +99,31 @@ class ModuleManager:
     def disconnect(self, signal, function):
         self.functions.remove(function)
         return True
+
+
+class ModuleSelector:
+    """Stands for the module selector of the tool bar: leaves one module and enters another."""
+
+    def __init__(self):
+        self.selected = ""
+
+    def selectModule(self, name):
+        for entry, step in ((self.selected, "exit"), (name, "enter")):
+            module = slicer.app.moduleManager().module(entry)
+            if module is not None and module.widgetRepresentation().isEntered != (step == "enter"):
+                getattr(module.widgetRepresentation(), step)()
+        self.selected = name
+
+
+class MainWindow(qt.QMainWindow):
+    """Stands for qSlicerMainWindow."""
+
+    def __init__(self):
+        super().__init__()
+        self._selector = ModuleSelector()
+
+    def moduleSelector(self):
+        return self._selector
 
 
 class Module:
@@ -155,7 +185,7 @@ class Application:
         self.temporaryPath, self.slicerUserSettingsFilePath = folder, f"{folder}/settings.ini"
         self._io, self._settings = CoreIOManager(scene), qt.QSettings(self.slicerUserSettingsFilePath, INI)
         self._settingsDialog = ctk.ctkSettingsDialog(self._settings)
-        self._mainWindow = qt.QMainWindow()
+        self._mainWindow = MainWindow()
         self._mainWindow.setObjectName("qSlicerMainWindow")
         self._modules = ModuleManager()
         self.startupFunctions = []

@@ -267,4 +267,4 @@ class qMRMLSegmentsTableView(QtWidgets.QTableWidget, SceneWidget):
 
 WIDGETS = {c.__name__: c for c in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView)}
 register(*WIDGETS.values())
-vars(slicer).update(WIDGETS)
+vars(slicer).update(WIDGETS | {"qSlicerScriptedLoadableModuleWidget": qSlicerScriptedLoadableModuleWidget})

@@ -1,0 +1,1 @@
+"""The Segment Editor's effect "SAM-Med3D"."""
