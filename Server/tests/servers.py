@@ -34,7 +34,9 @@ class LiveServer:
         devices = self._devices or [Scheduler({"default": self._predictor}, self._options.get("batch", 1))]
         of_engine = {k: v for k, v in self._options.items() if k in ("cache_mib", "queue", "quotas")}
         self.engine = Engine([model], devices, **of_engine)
-        rest = {k: v for k, v in self._options.items() if k in ("hosts", "max_body", "facades", "origins")}
+        rest = {
+            k: v for k, v in self._options.items() if k in ("hosts", "max_body", "facades", "origins", "uploads_mib")
+        }
         self.app = app = create_app(self.engine, self._keys, **rest)
         self.connections = Connections(self._options.get("shares", Shares()))
         config = uvicorn.Config(

@@ -35,6 +35,7 @@ def serve(
     host_name: Annotated[list[str] | None, _option("host_name")] = None,
     origin: Annotated[list[str] | None, _option("origin")] = None,
     max_body: Annotated[int | None, _option("max_body")] = None,
+    memory_mib: Annotated[int | None, _option("memory_mib")] = None,
     cache_mib: Annotated[int | None, _option("cache_mib")] = None,
     gpu_cache_mib: Annotated[int | None, _option("gpu_cache_mib")] = None,
     host_cache_mib: Annotated[int | None, _option("host_cache_mib")] = None,

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sammed3d.errors import ModelError
+from sammed3d.nets.click_maps import REACHES, likeness, nearness
 
 _BINS = 512
-_NEAR = (2.0, 8.0)  # reach of the distance maps, in voxels of the finest level
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class _MaskDecoder(nn.Module):
         super().__init__()
         widths, inner = config.widths, config.decoder_widths
         self.sharpness = nn.Parameter(torch.tensor([[4.0, 1.0], [4.0, 1.0]]))  # (level 0..1, intensity and features)
-        prompts = 2 * (1 + len(_NEAR)) + 2
+        prompts = 2 * (1 + len(REACHES)) + 2
         self.entry = nn.ModuleList()
         for level, (w, n) in enumerate(zip(widths, inner, strict=True)):
             given = (2 + w + prompts + 6 if level == 0 else w + 2 if level == 1 else w) + (
@@ -192,15 +192,15 @@ class _MaskDecoder(nn.Module):
             given = [features.expand(batch, *features.shape[1:])]
             if level == 0:
                 alike = [
-                    _alike(features[:, :1], positions, labels, self.sharpness[0, 0]),
-                    _alike(features[:, 1:2], positions, labels, 4 * self.sharpness[0, 0]),
-                    _alike(features[:, 2:], positions, labels, self.sharpness[0, 1]),
+                    likeness(features[:, :1], positions, labels, self.sharpness[0, 0]),
+                    likeness(features[:, 1:2], positions, labels, 4 * self.sharpness[0, 0]),
+                    likeness(features[:, 2:], positions, labels, self.sharpness[0, 1]),
                 ]
                 fed_back = [(previous / 4).tanh(), previous.sigmoid()]
-                given += [*_near(positions, labels, edge), *fed_back, *alike]
+                given += [*nearness(positions, labels, edge), *fed_back, *alike]
             else:
                 if level == 1:
-                    given.append(_alike(features, (positions - 0.5) / 2, labels, self.sharpness[1, 1]))
+                    given.append(likeness(features, (positions - 0.5) / 2, labels, self.sharpness[1, 1]))
                 given.append(self.down[level - 1](x))
             x = self.blocks[level](self.entry[level](_channels_last(torch.cat(given, dim=1))))
             skips.append(x)
@@ -256,37 +256,6 @@ def _two_views(patch: Tensor) -> Tensor:
     smooth = functional.avg_pool1d(ranks_of_bins[:, None], 9, 1, 4, count_include_pad=False)[:, 0]
     ranks = smooth.gather(1, (bounded * (_BINS - 1)).long())
     return torch.stack([bounded, ranks], dim=1).view(len(patch), 2, *patch.shape[2:]) * 4 - 2
-
-
-def _near(positions: Tensor, labels: Tensor, edge: int) -> list[Tensor]:
-    """Maps (B, 1, n, n, n) for positive, then negative clicks: at the click itself, and how near, for each reach."""
-    axis = torch.arange(edge, device=positions.device, dtype=positions.dtype)
-    maps = []
-    for sign in (1, 0):
-        far = torch.where(labels == sign, 0.0, 1e6)[:, :, None]
-        r, a, s = ((axis - positions[:, :, d, None]) ** 2 for d in range(3))  # each (B, N, n)
-        squared = (r + far)[:, :, :, None, None] + a[:, :, None, :, None] + s[:, :, None, None, :]
-        nearest = squared.amin(dim=1, keepdim=True)
-        maps.append((nearest <= 1).to(nearest.dtype))
-        maps += [torch.exp(-nearest / (2 * reach**2)) for reach in _NEAR]
-    return maps
-
-
-def _alike(features: Tensor, positions: Tensor, labels: Tensor, sharpness: Tensor) -> Tensor:
-    """(B, 2, n, n, n): likeness in 0..1 of every voxel to the most alike positive, and to the most alike negative."""
-    batch, edge = len(positions), features.shape[-1]
-    r, a, s = positions.round().long().clamp(0, edge - 1).unbind(-1)  # (B, N) each
-    features = features.expand(batch, *features.shape[1:])
-    clicked = features[torch.arange(batch, device=r.device)[:, None], :, r, a, s]  # (B, N, C)
-    flat = features.flatten(2)
-    squared = clicked.square().sum(-1)[:, :, None] + flat.square().sum(1)[:, None] - 2 * clicked @ flat
-    likeness = torch.exp(-sharpness.abs() * squared.clamp(min=0) / features.shape[1])
-    likeness = likeness.view(batch, -1, edge, edge, edge)
-    per_sign = []
-    for sign in (1, 0):
-        of_sign = (labels == sign)[:, :, None, None, None].to(likeness.dtype)
-        per_sign.append((likeness * of_sign).amax(dim=1, keepdim=True))
-    return torch.cat(per_sign, dim=1)
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -26,6 +26,11 @@ class TensorCache:
         self._host: LRUCache[Tensor] = LRUCache(host_bytes if device.type != "cpu" else 0, _tensor_bytes)
         self._near: LRUCache[Tensor] = LRUCache(max_bytes, _tensor_bytes, self._move_to_host)
 
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """What it holds and may hold, on the device and in the computer's memory together."""
+        return self._near.bytes + self._host.bytes, self._near.max_bytes + self._host.max_bytes
+
     def get(self, key: Hashable) -> Tensor | None:
         """Return a tensor on the device and mark it as used, or None."""
         tensor = self._near.get(key)
@@ -37,7 +42,9 @@ class TensorCache:
         return tensor
 
     def put(self, key: Hashable, tensor: Tensor) -> None:
-        """Keep a tensor of the device."""
+        """Keep a tensor of the device. Of a part of a larger one it keeps a copy: the part would hold all of it."""
+        if tensor.untyped_storage().nbytes() > tensor.nelement() * tensor.element_size():
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
         self._near.put(key, tensor)
 
     def __contains__(self, key: Hashable) -> bool:
@@ -49,4 +56,4 @@ class TensorCache:
 
 
 def _tensor_bytes(tensor: Tensor) -> int:
-    return tensor.nelement() * tensor.element_size()
+    return tensor.untyped_storage().nbytes()

@@ -118,6 +118,10 @@ class TorchPredictor:
             return self._arithmetic
         return "float32" if self._autocast_type is None else f"mixed {str(self._autocast_type).removeprefix('torch.')}"
 
+    def cache_bytes(self) -> dict[str, tuple[int, int]]:
+        """Return what each cache holds and may hold, in bytes, on the device and in the computer's memory together."""
+        return {"embeddings": self._embeddings.bytes, "logits": self._logits.bytes}
+
     def is_encoded(self, digest: str) -> bool:
         """Whether the image embedding of a patch is at hand, so that a click on it is cheap."""
         with self._lock:
@@ -137,8 +141,7 @@ class TorchPredictor:
             embeddings = self._network.encode(voxels[:, None], cancellation.check)
             self._synchronise()
             for n, patch in enumerate(patches):
-                own = embeddings[n : n + 1]
-                self._embeddings.put(patch.digest, own if len(patches) == 1 else own.clone())
+                self._embeddings.put(patch.digest, embeddings[n : n + 1])
         return time.perf_counter() - begin
 
     def predict(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None) -> Prediction:

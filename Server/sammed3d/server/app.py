@@ -55,6 +55,7 @@ def create_app(
     max_body: int = 64 << 20,
     facades: Facades | None = None,
     origins: frozenset[str] = frozenset(),
+    uploads_mib: int = 1024,
 ) -> Guard:
     """Build the application.
 
@@ -65,6 +66,7 @@ def create_app(
         max_body: bytes of the largest request of the native protocol.
         facades: which other protocols are spoken; none if left out.
         origins: web pages of other origins that may use the server (CORS).
+        uploads_mib: memory for the bodies of all requests that are under way.
     """
     facades = facades or Facades()
     leases = Leases(facades.sessions, facades.memory_mib << 20)
@@ -115,7 +117,8 @@ def create_app(
             return max_body
         return facades.volume_mib << 20 if path.startswith(tuple(volume_paths)) else SMALL_BODY
 
-    rules = Rules(keys, hosts, open_paths, limit, origins)
+    engine.metrics.watch_cache("volumes", leases.held_bytes, lambda: leases.max_bytes)
+    rules = Rules(keys, hosts, open_paths, limit, origins, uploads_mib << 20)
     return Guard(app, rules, engine.metrics, app.openapi)
 
 

@@ -29,11 +29,27 @@ class Metrics:
         )
         self._queue = Gauge("sammed3d_predictions", "Predictions that wait or run.", registry=self.registry)
         self._memory = Gauge("sammed3d_device_bytes", "Memory taken on the devices.", registry=self.registry)
+        self._resident = Gauge(
+            "sammed3d_resident_bytes", "Memory of the processes.", ["process"], registry=self.registry
+        )
+        self._held = Gauge("sammed3d_cache_bytes", "Memory that caches hold.", ["cache"], registry=self.registry)
+        self._bounds = Gauge(
+            "sammed3d_cache_limit_bytes", "Most that they may hold.", ["cache"], registry=self.registry
+        )
 
     def watch(self, depth: Callable[[], int], device_bytes: Callable[[], int]) -> None:
         """Say where to read the queue's length and the devices' memory."""
         self._queue.set_function(depth)
         self._memory.set_function(device_bytes)
+
+    def watch_cache(self, name: str, held: Callable[[], float], limit: Callable[[], float]) -> None:
+        """Say where to read what a cache holds, and what it may hold, in bytes."""
+        self._held.labels(name).set_function(held)
+        self._bounds.labels(name).set_function(limit)
+
+    def watch_process(self, name: str, resident: Callable[[], float]) -> None:
+        """Say where to read the memory of a process, in bytes."""
+        self._resident.labels(name).set_function(resident)
 
     def requested(self, method: str, route: str, status: int) -> None:
         """Count a request."""

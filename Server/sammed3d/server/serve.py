@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
 
 from sammed3d.errors import ModelError
-from sammed3d.server import logs
+from sammed3d.server import logs, memory
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive import directions_of
 from sammed3d.server.compute.engine import Engine
@@ -23,8 +25,11 @@ from sammed3d.server.settings import ServerSettings
 from sammed3d.wire.messages import ModelInfo
 from sammed3d.zoo.store import ModelStore
 
+log = logging.getLogger("sammed3d.server")
+
 FILES = 8192
 """Open files that the server asks the system for: each connection is one."""
+LARGEST_VOLUME_MIB = 1024
 
 
 def check_exposure(host: str, keys: Path | None, tls: bool, insecure_http: bool) -> None:
@@ -60,10 +65,21 @@ def find_models(settings: ServerSettings, store: ModelStore | None = None) -> tu
 
 def worker_settings(settings: ServerSettings, models: tuple[ModelSpec, ...]) -> list[WorkerSettings]:
     """Return what the worker on each device has to do."""
-    return [
-        WorkerSettings(models, device, settings.batch, settings.gpu_cache_mib, settings.host_cache_mib)
-        for device in settings.device
-    ]
+    return [WorkerSettings(models, device, settings.batch) for device in settings.device]
+
+
+def budget_of(settings: ServerSettings, models: tuple[ModelSpec, ...], limit: memory.Limit) -> memory.Budget:
+    """Divide the memory there is by what the settings say.
+
+    Raises:
+        ModelError: the models do not fit into it.
+    """
+    wishes = memory.Wishes(
+        settings.memory_mib, settings.cache_mib, settings.volumes_mib, settings.gpu_cache_mib, settings.host_cache_mib
+    )
+    weights = [model.path.stat().st_size for model in models if model.path.is_file()]
+    volumes = any(_facades_on(settings))
+    return memory.divide(wishes, weights, len(settings.device), limit, volumes)
 
 
 def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
@@ -76,8 +92,11 @@ def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
     check_exposure(settings.host, settings.keys, tls, settings.insecure_http)
     directions_of(settings.nninteractive_axes)
     keys = None if settings.keys is None else Keys.read(settings.keys)
+    budget = budget_of(settings, workers[0].models, memory.memory_limit())
+    log.info("%s", budget)
     metrics = Metrics()
-    devices = start_workers(workers, metrics.restarted)
+    with_caches = [replace(w, cache_mib=budget.gpu_cache, host_cache_mib=budget.host_cache) for w in workers]
+    devices = start_workers(with_caches, metrics.restarted)
     started = devices[0].started
     names = ", ".join(sorted({device.started.device for device in devices}))
     presets, capabilities = started.presets, started.capabilities
@@ -88,27 +107,36 @@ def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
     engine = Engine(
         models,
         devices,
-        settings.cache_mib,
+        budget.patches,
         settings.queue,
         None if keys is None else keys.quotas,
         metrics,
     )
-    return application(settings, engine, keys)
+    return application(settings, engine, keys, budget)
 
 
-def application(settings: ServerSettings, engine: Engine, keys: Keys | None) -> Guard:
+def application(settings: ServerSettings, engine: Engine, keys: Keys | None, budget: memory.Budget) -> Guard:
     """Build the application for an engine."""
-    alone = is_loopback(settings.host)
     facades = Facades(
-        alone if settings.nninteractive is None else settings.nninteractive,
-        alone if settings.monailabel is None else settings.monailabel,
+        *_facades_on(settings),
         settings.nninteractive_axes,
         settings.sessions,
-        settings.volume_mib,
-        settings.volumes_mib,
+        settings.volume_mib or max(1, min(LARGEST_VOLUME_MIB, budget.volumes // 2)),
+        budget.volumes,
     )
     hosts = LOOPBACK | {settings.host.lower()} | {name.lower() for name in settings.host_name}
-    return create_app(engine, keys, frozenset(hosts), settings.max_body, facades, frozenset(settings.origin))
+    return create_app(
+        engine, keys, frozenset(hosts), settings.max_body, facades, frozenset(settings.origin), budget.uploads
+    )
+
+
+def _facades_on(settings: ServerSettings) -> tuple[bool, bool]:
+    """Tell which protocols of other products are spoken: nnInteractive, MONAI Label."""
+    alone = is_loopback(settings.host)
+    return (
+        alone if settings.nninteractive is None else settings.nninteractive,
+        alone if settings.monailabel is None else settings.monailabel,
+    )
 
 
 def run(settings: ServerSettings) -> None:

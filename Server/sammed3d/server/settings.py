@@ -32,17 +32,22 @@ class ServerSettings(BaseSettings):
     host_name: list[str] = Field([], description="Further host names to answer to.")
     origin: list[str] = Field([], description="Web pages of other origins that may use the server (CORS).")
     max_body: int = Field(64 << 20, gt=0, description="Bytes of the largest request of our own clients.")
-    cache_mib: int = Field(1024, ge=0, description="Memory for uploaded patches.")
-    gpu_cache_mib: int = Field(512, gt=0, description="Memory on each device for embeddings, and again for logits.")
-    host_cache_mib: int = Field(512, ge=0, description="Memory for what does not fit on a GPU, per GPU, twice.")
+    memory_mib: int | None = Field(
+        None, gt=0, description="All memory of the server; half of what there is if not said."
+    )
+    cache_mib: int | None = Field(None, ge=0, description="Memory for uploaded patches; a share of all if not said.")
+    gpu_cache_mib: int | None = Field(None, gt=0, description="On each GPU for embeddings, and again for logits [512].")
+    host_cache_mib: int | None = Field(
+        None, ge=0, description="The same in the computer's memory, for each device; a share of all if not said."
+    )
     queue: int = Field(32, gt=0, description="Predictions that may wait or run.")
     batch: int = Field(0, ge=0, description="Patches encoded together; 0 for one on a CPU and four on a GPU.")
     nninteractive: bool | None = Field(None, description="Speak nnInteractive 2; yes on loopback if not said.")
     nninteractive_axes: str = Field("SPL", description="Directions of the axes of nnInteractive images.")
     monailabel: bool | None = Field(None, description="Speak MONAI Label; yes on loopback if not said.")
     sessions: int = Field(8, gt=0, description="Volumes of clients of other products that are open at once.")
-    volume_mib: int = Field(1024, gt=0, description="Largest volume of such a client.")
-    volumes_mib: int = Field(4096, gt=0, description="Memory for all their volumes.")
+    volume_mib: int | None = Field(None, gt=0, description="Largest volume of such a client; 1024 where there is room.")
+    volumes_mib: int | None = Field(None, gt=0, description="Memory for their volumes; a share of all if not said.")
     admin_port: int = Field(0, ge=0, lt=1 << 16, description="Port of Prometheus metrics; 0 for none.")
     admin_host: str = Field("127.0.0.1", description="Address of the metrics.")
     log: Literal["text", "json"] = Field("text", description="Format of log lines.")

@@ -12,6 +12,7 @@ from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
+from sammed3d.nets import click_maps
 from sammed3d.nets.promptable_unet import PromptableUNetConfig, _Pointwise
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.zoo import load_predictor
@@ -181,3 +182,13 @@ def test_a_convolution_of_one_voxel_is_the_convolution_it_stands_for():
 def test_unknown_sizes_are_refused():
     with pytest.raises(ModelError, match="Unknown network size"):
         nets.build("promptable_unet", {"depth": 3})
+
+
+@torch.inference_mode()
+def test_many_clicks_give_what_all_their_maps_at_once_would_give(network, monkeypatch):
+    embedding = network.encode(torch.randn(1, 1, 32, 32, 32))
+    coords, labels = 32 * torch.rand(1, 50, 3), torch.randint(0, 2, (1, 50))
+    labels[:, :17] = 1  # the first few at a time have no negative one
+    few_at_a_time, _ = network.decode(embedding, coords, labels, None)
+    monkeypatch.setattr(click_maps, "_few_at_a_time", lambda _: [slice(None)])
+    assert torch.allclose(network.decode(embedding, coords, labels, None)[0], few_at_a_time, atol=1e-5)

@@ -13,6 +13,7 @@ from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
+from sammed3d.predictors.tensor_cache import TensorCache
 from sammed3d.predictors.torch_predictor import TorchPredictor, choose_device, choose_precision
 
 CLICKS = [
@@ -197,3 +198,15 @@ def test_the_result_belongs_to_the_caller(predictor):
     kept = first.copy()
     first[:] = 0
     assert np.array_equal(predictor.predict(patch, PatchPrompts(CLICKS)).low_res, kept)
+
+
+def test_caches_count_what_they_hold_and_hold_no_more_than_they_count(predictor, tiny_network):
+    large = torch.zeros(4, 8)
+    cache = TensorCache(torch.device("cpu"), 64, 0)
+    cache.put("part", large[:1])
+    assert cache.bytes == (32, 64)
+    assert cache.get("part").untyped_storage().nbytes() == 32, "not all of the tensor that it was a part of"
+    predictor.predict(patch_at(), PatchPrompts(CLICKS))
+    held = predictor.cache_bytes()
+    assert held["logits"][0] == len(CLICKS) * 16**3 * 4
+    assert held["embeddings"][0] == tiny_network.encode(torch.zeros(1, 1, 64, 64, 64)).nelement() * 4

@@ -13,6 +13,7 @@ from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts,
 from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
 from sammed3d.server.compute.scheduler import Scheduler
 from sammed3d.server.compute.worker import UnavailableError
+from sammed3d.server.compute.worker_process import Held as InUse
 from sammed3d.server.http.keys import Quota
 from sammed3d.wire.messages import ModelInfo, Question, Turn
 from workers import SMALL, job
@@ -24,7 +25,7 @@ MODEL = ModelInfo("default", "Test", "0" * 64, "", SMALL)
 class Held:
     """A device that answers when it is told to."""
 
-    device_bytes = 7
+    held = InUse(device=7, resident=1 << 20, caches={"embeddings": (5, 9)})
 
     def __init__(self):
         self.is_ready, self.jobs, self.cancelled, self.closed = True, {}, [], False
@@ -171,6 +172,11 @@ def test_what_is_counted(device):
     value = engine.metrics.registry.get_sample_value
     assert value("sammed3d_predictions") == 0
     assert value("sammed3d_device_bytes") == 7
+    assert value("sammed3d_resident_bytes", {"process": "worker 0"}) == 1 << 20
+    assert value("sammed3d_resident_bytes", {"process": "server"}) > 1 << 20
+    assert value("sammed3d_cache_bytes", {"cache": "embeddings"}) == 5
+    assert value("sammed3d_cache_limit_bytes", {"cache": "embeddings"}) == 9
+    assert value("sammed3d_cache_bytes", {"cache": "patches"}) == 8 * job(1).patch.voxels.nbytes
     assert value("sammed3d_prediction_seconds_count", {"stage": "decode"}) == 1
     assert value("sammed3d_cache_lookups_total", {"cache": "patch", "result": "hit"}) == 1
     assert value("sammed3d_cache_lookups_total", {"cache": "patch", "result": "miss"}) == 1

@@ -117,6 +117,11 @@ class Leases:
                 raise NoMemoryError("The server has no memory left for this volume. Try again later, or crop it.")
             lease.bytes = count
 
+    def held_bytes(self) -> int:
+        """Memory that all leases take."""
+        with self._lock:
+            return sum(each.bytes for each in self._leases.values())
+
     def release(self, token: str, user: str) -> None:
         """End a lease, if there is one."""
         with self._lock:

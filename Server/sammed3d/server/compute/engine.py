@@ -7,6 +7,7 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 from sammed3d.core.cache import LRUCache
@@ -17,8 +18,9 @@ from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchPrompts, Prediction
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError
-from sammed3d.server.compute.worker_process import patch_of
+from sammed3d.server.compute.worker_process import NOTHING, Held, patch_of
 from sammed3d.server.http.keys import NO_QUOTA, Quota
+from sammed3d.server.memory import resident_bytes
 from sammed3d.server.metrics import Metrics
 from sammed3d.wire.messages import ModelInfo, Question, Turn
 
@@ -92,6 +94,7 @@ class Engine:
         self._spent: dict[str, float] = {}
         self._lock = threading.Lock()
         self.metrics.watch(self._depth, self._device_bytes)
+        self._watch_memory()
 
     @property
     def is_ready(self) -> bool:
@@ -209,7 +212,26 @@ class Engine:
         return len(self._running)
 
     def _device_bytes(self) -> int:
-        return sum(getattr(device, "device_bytes", 0) for device in self.devices)
+        return sum(self._held_by(device).device for device in self.devices)
+
+    def _watch_memory(self) -> None:
+        metrics, patches = self.metrics, self._patches
+        metrics.watch_process("server", resident_bytes)
+        metrics.watch_cache("patches", lambda: patches.bytes, lambda: patches.max_bytes)
+        for n, device in enumerate(self.devices):
+            metrics.watch_process(f"worker {n}", partial(self._resident_of, device))
+        for cache in ("embeddings", "logits"):
+            metrics.watch_cache(cache, partial(self._of_all, cache, 0), partial(self._of_all, cache, 1))
+
+    def _of_all(self, cache: str, which: int) -> int:
+        return sum(self._held_by(device).caches.get(cache, (0, 0))[which] for device in self.devices)
+
+    def _resident_of(self, device: Device) -> int:
+        return self._held_by(device).resident
+
+    @staticmethod
+    def _held_by(device: Device) -> Held:
+        return getattr(device, "held", NOTHING)
 
 
 class EnginePredictor:

@@ -22,7 +22,7 @@ from sammed3d.errors import ModelError, PredictionCancelled, SAMMed3DError
 from sammed3d.inference.predictor import Prediction
 from sammed3d.server.compute import worker_process
 from sammed3d.server.compute.scheduler import Job
-from sammed3d.server.compute.worker_process import Asked, Started, WorkerSettings
+from sammed3d.server.compute.worker_process import NOTHING, Asked, Started, WorkerSettings
 
 log = logging.getLogger("sammed3d.server")
 
@@ -68,7 +68,7 @@ class Worker:
         self._known: OrderedDict[str, None] = OrderedDict()
         self._closed = threading.Event()
         self._ready = False
-        self.device_bytes = 0
+        self.held = NOTHING
         self.started = self._start()
         self._reader = threading.Thread(target=self._read, name="worker", daemon=True)
         self._reader.start()
@@ -223,7 +223,7 @@ class Worker:
                 return
             self._sent.pop(number)
         if kind == "done":
-            self.device_bytes = rest[1]
+            self.held = rest[1]
             entry.future.set_result(rest[0])
         elif kind == "cancelled":
             entry.future.set_exception(PredictionCancelled("The prediction was cancelled."))

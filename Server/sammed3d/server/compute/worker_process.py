@@ -23,6 +23,7 @@ from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.scheduler import EncodingPredictor, Job, Scheduler
+from sammed3d.server.memory import give_back, resident_bytes
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class WorkerSettings:
         models: to load.
         device: torch device.
         batch: patches encoded together, at most; 0 for one on the CPU and four on a GPU.
-        cache_mib, host_cache_mib: see `TorchPredictor`; shared by the models.
+        cache_mib, host_cache_mib: see `TorchPredictor`, where the device is a GPU; on others the second counts alone.
+            Shared by the models.
         load: makes of these settings, in the process, what it works with.
     """
 
@@ -59,7 +61,7 @@ class WorkerSettings:
     device: str = "auto"
     batch: int = 0
     cache_mib: int = 256
-    host_cache_mib: int = 0
+    host_cache_mib: int = 256
     load: Callable[[WorkerSettings], Loaded] = field(default_factory=lambda: load_models)
 
 
@@ -91,6 +93,24 @@ class Started:
     device: str
     presets: dict[str, Preset]
     capabilities: dict[str, Capabilities]
+
+
+@dataclass(frozen=True)
+class Held:
+    """The memory that a worker has in use, in bytes.
+
+    Attributes:
+        device: on its GPU.
+        resident: of its process.
+        caches: by the cache's name, what it holds and what it may hold, all models together.
+    """
+
+    device: int = 0
+    resident: int = 0
+    caches: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+NOTHING = Held()
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,12 +180,13 @@ def load_models(settings: WorkerSettings) -> Loaded:
 
     device = choose_device(settings.device)
     share = max(1, len(settings.models))
+    near = settings.cache_mib if device.type == "cuda" else settings.host_cache_mib
     predictors: dict[str, EncodingPredictor] = {
         spec.name: load_predictor(
             spec.path,
             device=settings.device,
             family=spec.family,
-            cache_mib=settings.cache_mib // share,
+            cache_mib=near // share,
             host_cache_mib=settings.host_cache_mib // share,
         )
         for spec in settings.models
@@ -180,6 +201,7 @@ class _Child:
         self._connection = connection
         self._lock = threading.Lock()
         self._jobs: dict[int, Job] = {}
+        self._predictors = list(loaded.predictors.values())
         self._scheduler = Scheduler(loaded.predictors, loaded.batch, self._say_started)
 
     def run(self) -> None:
@@ -210,7 +232,9 @@ class _Child:
         self._jobs.pop(number, None)
         error = future.exception()
         if error is None:
-            self._say("done", number, future.result(), _device_bytes())
+            if "encode" in future.result().seconds:  # which takes much memory, and so long that this does not show
+                give_back()
+            self._say("done", number, future.result(), self._held())
         elif isinstance(error, PredictionCancelled):
             self._say("cancelled", number)
         elif isinstance(error, _PatchNeededError):
@@ -220,6 +244,14 @@ class _Child:
         else:
             self._say("failed", number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             os._exit(1)  # after an error of CUDA nothing in this process can be trusted any more
+
+    def _held(self) -> Held:
+        caches: dict[str, tuple[int, int]] = {}
+        for predictor in self._predictors:
+            for name, numbers in getattr(predictor, "cache_bytes", dict)().items():
+                held, most = caches.get(name, (0, 0))
+                caches[name] = held + numbers[0], most + numbers[1]
+        return Held(_device_bytes(), resident_bytes(), caches)
 
     def _say(self, *message: Any) -> None:
         with self._lock:

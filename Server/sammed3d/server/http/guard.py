@@ -48,6 +48,7 @@ class Rules:
         open_paths: need no key; their bodies are limited like others.
         limit: from a path to the bytes of its largest body.
         origins: web pages of other origins that may use the server.
+        uploads: bytes of all bodies that are held at once; a single one may be larger.
     """
 
     keys: Keys | None
@@ -55,6 +56,7 @@ class Rules:
     open_paths: frozenset[str]
     limit: Callable[[str], int]
     origins: frozenset[str] = frozenset()
+    uploads: int = 1 << 30
 
 
 class Guard:
@@ -71,6 +73,8 @@ class Guard:
 
     def __init__(self, app: App, rules: Rules, metrics: Metrics, openapi: Callable[[], dict[str, Any]]) -> None:
         self._app, self._rules, self.metrics, self.openapi = app, rules, metrics, openapi
+        self._bodies = _Bodies(rules.uploads)
+        metrics.watch_cache("uploads", lambda: self._bodies.held, lambda: rules.uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -81,7 +85,9 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         scope["request_id"] = secrets.token_hex(8)
-        exchange = _Exchange(scope, receive, send, self._rules.limit(scope["path"]), self._cors_headers(scope))
+        exchange = _Exchange(
+            scope, receive, send, self._rules.limit(scope["path"]), self._cors_headers(scope), self._bodies
+        )
         begin = time.perf_counter()
         try:
             refusal = self._refusal(scope)
@@ -98,6 +104,7 @@ class Guard:
             log.exception("request %s failed", scope["request_id"])
             await exchange.refuse(500, FAILED)
         finally:
+            exchange.forget_body()
             self._note(scope, exchange.status, time.perf_counter() - begin)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
@@ -154,18 +161,38 @@ class Guard:
         log.info(" ".join(str(v) for v in said.values()), extra={"fields": said})
 
 
+class _Bodies:
+    """The memory of all bodies that are under way."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.held = most, 0
+
+    def take(self, count: int, own: int) -> bool:
+        """Take memory for a piece of a body that has some already; a body that is alone may have all it likes."""
+        if self.held > own and self.held + count > self.most:
+            return False
+        self.held += count
+        return True
+
+
 class _Exchange:
     """One request's way in and its answer's way out, with what is counted and added on the way."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, limit: int, cors_headers: tuple[tuple[bytes, bytes], ...]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        limit: int,
+        cors_headers: tuple[tuple[bytes, bytes], ...],
+        bodies: _Bodies,
     ) -> None:
         self._scope, self._receive, self._send, self._limit = scope, receive, send, limit
-        self.cors_headers = cors_headers
+        self.cors_headers, self._bodies = cors_headers, bodies
         self.status = 500
         self.cut: tuple[int, str] | None = None
         self._answered = False
-        self._seen = 0
+        self._seen = self._held = 0
         self._whole = False
 
     async def receive(self) -> Message:
@@ -177,12 +204,22 @@ class _Exchange:
         except TimeoutError:
             self.cut = 408, "The body did not arrive in time."
             return {"type": "http.disconnect"}
-        self._seen += len(message.get("body", b""))
+        count = len(message.get("body", b""))
+        self._seen += count
         self._whole = not message.get("more_body", False)
         if self._seen > self._limit:
             self.cut = 413, f"The body is larger than {self._limit} bytes."
             return {"type": "http.disconnect"}
+        if not self._bodies.take(count, self._held):
+            self.cut = 503, "The server's memory for uploads is used up. Try again later."
+            return {"type": "http.disconnect"}
+        self._held += count
         return message
+
+    def forget_body(self) -> None:
+        """Give back the memory that the body took."""
+        self._bodies.held -= self._held
+        self._held = 0
 
     async def send_unless_cut(self, message: Message) -> None:
         """Let the application answer, unless its body was cut off."""
@@ -192,7 +229,7 @@ class _Exchange:
     async def refuse(self, status: int, detail: str) -> None:
         """Answer with a problem, if nothing was answered yet."""
         if not self._answered:
-            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}.get(status)
             response = problem(self._scope, status, detail, headers)
             await self.send_all(status, response.raw_headers, bytes(response.body))
 

@@ -1,0 +1,177 @@
+"""How much memory there is, who may take how much of it, and how it goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+from sammed3d.errors import ModelError
+
+MIB = 2**20
+FRONT_MIB = 256
+"""What the front process takes beside its caches."""
+WORKER_MIB = 512
+"""What torch takes in a worker, weights and caches left out."""
+WEIGHTS = 2.5
+"""Times its file that a model takes while it works on a CPU."""
+MOST_MIB = 32 * 1024
+"""More is taken only where it is said."""
+LEAST_MIB = 64
+"""Below this, a cache serves nobody."""
+SHARES = {"patches": 2, "volumes": 2, "uploads": 1, "host": 4}
+"""In which proportion what is left is divided."""
+MOST_GPU_MIB = 512
+"""For each cache on a GPU, where nothing is said: GPUs have other guests, whom only the administrator knows."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The memory that there is.
+
+    Attributes:
+        bytes: of it.
+        source: who says so.
+    """
+
+    bytes: int
+    source: str
+
+
+def memory_limit(root: Path = Path("/")) -> Limit:
+    """Find out how much memory this process and its children can have.
+
+    Args:
+        root: of the file system in which the kernel tells of control groups.
+
+    Returns:
+        The machine's memory, or that of the narrowest control group (cgroup v1 or v2) round this process.
+    """
+    narrowest = Limit(psutil.virtual_memory().total, "the machine")
+    for file in _files_of_groups(root):
+        try:
+            said = file.read_text().strip()
+        except OSError:
+            continue
+        if said.isdigit() and 0 < int(said) < narrowest.bytes:  # others: "max"
+            narrowest = Limit(int(said), "the control group")
+    return narrowest
+
+
+def _files_of_groups(root: Path) -> Iterator[Path]:
+    """Name the files that may hold the limit of a control group of this process, or of one round it."""
+    try:
+        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    mounts = root / "sys" / "fs" / "cgroup"
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        groups = [PurePosixPath(path), *PurePosixPath(path).parents]
+        if number == "0":
+            folders, name = [mounts, mounts / "unified"], "memory.max"
+        elif "memory" in controllers.split(","):
+            folders, name = [mounts / "memory"], "memory.limit_in_bytes"
+        else:
+            continue
+        yield from (folder / str(group).lstrip("/") / name for folder in folders for group in groups)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Who may take how much, in MiB.
+
+    Attributes:
+        total: all of it: processes, weights, caches and uploads.
+        source: where that number comes from.
+        patches: uploaded patches.
+        volumes: volumes of clients of other products.
+        uploads: bodies of requests that are on their way.
+        gpu_cache: embeddings on a GPU, and logits again.
+        host_cache: embeddings in the computer's memory, for each device, and logits again; on a CPU all there are.
+    """
+
+    total: int
+    source: str
+    patches: int
+    volumes: int
+    uploads: int
+    gpu_cache: int
+    host_cache: int
+
+    def __str__(self) -> str:
+        return (
+            f"memory: {self.total} MiB ({self.source}), of which patches {self.patches}, volumes {self.volumes}, "
+            f"uploads {self.uploads}, and on each device embeddings {self.host_cache} and logits {self.host_cache} "
+            f"(on a GPU {self.gpu_cache} each of its own memory)"
+        )
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the administrator says, in MiB; None for what is to follow from the memory there is.
+
+    Attributes:
+        total, patches, volumes, gpu_cache, host_cache: see `Budget`.
+    """
+
+    total: int | None = None
+    patches: int | None = None
+    volumes: int | None = None
+    gpu_cache: int | None = None
+    host_cache: int | None = None
+
+
+def divide(wishes: Wishes, weights: Sequence[int], workers: int, limit: Limit, volumes: bool = True) -> Budget:
+    """Divide the memory: half of what there is, less what processes and weights need, among caches and uploads.
+
+    Args:
+        wishes: what was said; those come first, and the rest shares what they leave.
+        weights: bytes of each model's file.
+        workers: processes that load the models.
+        limit: the memory there is.
+        volumes: whether volumes are kept at all.
+
+    Raises:
+        ModelError: the models do not fit.
+    """
+    total = wishes.total or min(limit.bytes // 2 // MIB, MOST_MIB)
+    share_of = "half" if total < MOST_MIB else "a part"
+    source = "--memory-mib" if wishes.total else f"{share_of} of {limit.bytes // MIB} MiB, {limit.source}'s"
+    needed = FRONT_MIB + workers * (WORKER_MIB + round(WEIGHTS * sum(weights) / MIB))
+    host = None if wishes.host_cache is None else 2 * workers * wishes.host_cache
+    said = {"patches": wishes.patches, "volumes": wishes.volumes if volumes else 0, "host": host}
+    left = total - needed - sum(n for n in said.values() if n is not None)
+    shares = {name: parts for name, parts in SHARES.items() if said.get(name) is None}
+    if left < LEAST_MIB * len(shares):
+        raise ModelError(
+            f"{total} MiB of memory ({source}) are too few: models and caches need {needed + LEAST_MIB * 4}. "
+            "Serve fewer models, allow more (--memory-mib), or take smaller caches."
+        )
+    unit = left / sum(shares.values())
+    share = {name: int(unit * shares[name]) if n is None else n for name, n in (said | {"uploads": None}).items()}
+    gpu = MOST_GPU_MIB if wishes.gpu_cache is None else wishes.gpu_cache
+    return Budget(
+        total, source, share["patches"], share["volumes"], share["uploads"], gpu, share["host"] // (2 * workers)
+    )
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process has in use."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system; glibc would keep it between what is still in use."""
+    if (trim := _trim()) is not None:
+        trim(0)
+
+
+@functools.cache
+def _trim() -> ctypes._NamedFuncPointer | None:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
