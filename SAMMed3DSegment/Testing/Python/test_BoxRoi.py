@@ -124,4 +124,3 @@ def test_a_model_that_knows_no_boxes_is_told_of_them_in_clicks(make, volumeNode,
     settle(segmenter)
     assert segmenter.objectPrompts([segmentId])[0].box is not None
     assert segmenter.canUndo(segmentId)
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from rich.table import Table
 import sammed3d
 from sammed3d import samples
 from sammed3d.cli.data import data_app
+from sammed3d.cli.drawn import check_given, from_voxels, given_prompts
 from sammed3d.cli.evaluate import evaluate
 from sammed3d.cli.find import find
 from sammed3d.cli.models import models_app
@@ -35,8 +35,8 @@ from sammed3d.cli.terminal import (
 from sammed3d.cli.train import train
 from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.geometry import Grid, Point3, canonical_axes
-from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
+from sammed3d.core.geometry import canonical_axes
+from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import ModelError, PromptError
 from sammed3d.files.outputs import check_output
 from sammed3d.files.segmentation import check_place, read_mask
@@ -86,14 +86,25 @@ def segment(
     ] = None,
     box: Annotated[
         str | None,
-        typer.Option(metavar="R,A,S,R,A,S", help="Two opposite corners of a box round it."),
+        typer.Option(metavar="R,A,S,R,A,S", help="Two opposite corners of a box round it, or a file with a ROI."),
     ] = None,
+    scribble: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:-]", help="A stroke: Slicer curve (.mrk.json), or lines of R,A,S; ':-' as clicks."),
+    ] = None,
+    lasso: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:-]", help="A loop on a plane: Slicer closed curve (.mrk.json), or lines of R,A,S."),
+    ] = None,
+    honour: Annotated[
+        bool, typer.Option(help="Whether the mask is made to agree with box, scribbles and lassos.")
+    ] = True,
     points: Annotated[
-        Path | None, typer.Option(help="Clicks from a prompt file or Slicer markups (.mrk.json) instead.")
+        Path | None, typer.Option(help="All prompts from a prompt file or Slicer markups (.mrk.json) instead.")
     ] = None,
     ijk: Annotated[bool, typer.Option("--ijk", help="--click and --box are voxel indices I,J,K.")] = False,
     initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the segment, with --click or --box.")] = "Object 1",
+    name: Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")] = "Object 1",
     model: ModelOption = "default",
     device: DeviceOption = "auto",
     family: FamilyOption = None,
@@ -116,11 +127,10 @@ def segment(
     debug: DebugOption = False,
 ) -> None:
     """Segment the structures that were clicked on and write the mask on the volume's own grid."""
-    if bool(click or box) == bool(points):
-        raise typer.BadParameter("Give clicks with --click or a --box, or a file of them with --points.")
-    parsed = tuple(_parse_click(text) for text in click or [])
-    given = ObjectPrompts(name, parsed, box=None if box is None else _parse_box(box))
+    if bool(click or box or scribble or lasso) == bool(points):
+        raise typer.BadParameter("Give --click, --box, --scribble or --lasso, or a file of prompts with --points.")
     with explained(debug):
+        given = given_prompts(name, click or (), box, scribble or (), lasso or (), honour)
         check_place(output)
         check_output(output, (volume, points, initial), force)
         seconds: dict[str, float] = {}
@@ -206,13 +216,13 @@ def _apply(
 ) -> None:
     """Apply all prompts; adds up the seconds by stage, and those that each object took."""
     if ijk:
-        given = _from_voxels(given, session.volume.grid)
+        given = from_voxels(given, session.volume.grid)
     objects = list(prompt_files.read(points)) if points else [given]
     if initial is not None and len(objects) != 1:
         raise PromptError(f"{points}: --initial refines one object, but this file holds {len(objects)}.")
     for prompt in objects:
-        if initial is None and prompt.box is None and not any(click.positive for click in prompt.clicks):
-            raise PromptError(f"{prompt.name!r} has no positive click, so there is nothing to find. Click inside it.")
+        if initial is None:
+            check_given(prompt)
         if prompt.initial_mask is not None and initial is None:
             raise PromptError(f"{points}: {prompt.name!r} started from a mask; give that mask with --initial.")
         session.add_object(prompt.name)
@@ -224,40 +234,10 @@ def _apply(
             seconds[step] = seconds.get(step, 0.0) + value
 
 
-def _from_voxels(given: ObjectPrompts, grid: Grid) -> ObjectPrompts:
-    """Turn voxel indices that were given in place of mm into mm."""
-
-    def world(index: Point3) -> Point3:
-        r, a, s = grid.to_world(index).tolist()
-        return r, a, s
-
-    clicks = tuple(Click(world(c.world), c.positive) for c in given.clicks)
-    return replace(given, clicks=clicks, box=given.box and BoxPrompt(world(given.box.begin), world(given.box.end)))
-
-
 def _connect(server: str, model: str, key: str, ca: Path | None, proxies: bool) -> Predictor:
     from sammed3d.predictors.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
 
     return RemotePredictor(server, model, key=key, verify=True if ca is None else str(ca), proxies=proxies)
-
-
-def _parse_click(text: str) -> Click:
-    place, _, sign = text.partition(":")
-    try:
-        r, a, s = (float(part) for part in place.split(","))
-        if sign not in ("", "+", "-"):
-            raise ValueError(sign)
-        return Click((r, a, s), sign != "-")
-    except (ValueError, PromptError) as error:
-        raise typer.BadParameter(f"{text!r} is not a click. Write R,A,S in mm, for example 12,-30.5,88:-") from error
-
-
-def _parse_box(text: str) -> BoxPrompt:
-    try:
-        r, a, s, other_r, other_a, other_s = (float(part) for part in text.split(","))
-        return BoxPrompt((r, a, s), (other_r, other_a, other_s))
-    except (ValueError, PromptError) as error:
-        raise typer.BadParameter(f"{text!r} is not a box. Write two corners in mm: R,A,S,R,A,S") from error
 
 
 def _report(session: Session, predictor: Any, seconds: dict[str, float], spent: dict[str, float]) -> dict[str, Any]:
@@ -269,6 +249,11 @@ def _report(session: Session, predictor: Any, seconds: dict[str, float], spent: 
             {
                 "name": o.name,
                 "clicks": len(o.clicks),
+                "drawings": len(o.drawings),
+                "told": [
+                    {"prompt": t.prompt, "clicks": len(t.clicks), "missed": round(t.missed, 4)}
+                    for t in session.translations(o.name)
+                ],
                 "voxels": voxels,
                 "volume_ml": round(voxels * voxel_ml, 3),
                 "seconds": round(spent[o.name], 4),

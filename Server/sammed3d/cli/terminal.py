@@ -70,6 +70,8 @@ def explained(debug: bool) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.showwarning = show  # type: ignore[assignment]
             yield
+    except typer.BadParameter:  # wrong usage, which typer explains
+        raise
     except Exception as error:
         if debug:
             traceback.print_exc()

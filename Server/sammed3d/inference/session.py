@@ -18,7 +18,7 @@ from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.drawings import Drawing, Lasso, Scribble, moved_places, points_of
 from sammed3d.core.mask import BoxedMask, Mask
-from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts, Translation
 from sammed3d.errors import PromptError, VolumeError
 from sammed3d.files.segmentation import RGB, Segment, write_segments
 from sammed3d.files.volume import Volume
@@ -212,6 +212,10 @@ class Session:
         shape = self.volume.grid.shape
         return np.zeros(shape, np.uint8, order="F") if stored is None else stored.full(shape)
 
+    def translations(self, name: str) -> tuple[Translation, ...]:
+        """Return what the model was told in place of an object's box and drawings, as it does not know them."""
+        return self._replay.translations(named(self.objects, name).state)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all objects: `.seg.nrrd` with names and colours, or a label map (NIfTI, NRRD, MHA).
 
@@ -226,7 +230,7 @@ class Session:
         Raises:
             PromptError: the file cannot be written.
         """
-        saved = (replace(o.prompts, translations=self._replay.translations(o.state)) for o in self.objects)
+        saved = (replace(o.prompts, translations=self.translations(o.name)) for o in self.objects)
         prompt_files.write(path, saved)
 
     def load_prompts(self, path: str | os.PathLike[str]) -> list[Update]:

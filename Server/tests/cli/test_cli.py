@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.core import markups, prompt_files
+from sammed3d.core.drawings import Lasso
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.files.segmentation import Segment, write_segments
@@ -106,9 +107,6 @@ def test_a_2d_model_works_slice_by_slice_and_takes_boxes(ct, tiny_checkpoint_2d,
     session.click((90, 105, 75), positive=False)
     assert np.array_equal(Volume.read(tmp_path / "mask.nii.gz").array, session.mask())
     assert run("segment", ct, "--box", "1,2,3", "--output", tmp_path / "m.nii.gz").exit_code == 2
-    result = run("segment", ct, "--box", "10,10,10,50,50,50", "--output", tmp_path / "m.nii.gz")
-    assert result.exit_code == 1
-    assert "does not know boxes" in one_line(result)
 
 
 def test_voxel_indices_and_world_coordinates_mean_the_same_place(ct, tiny_checkpoint, tmp_path):
@@ -128,6 +126,67 @@ def test_points_come_from_markups_and_prompt_files(ct, tiny_checkpoint, tmp_path
     (tmp_path / "p.json").write_text(prompt_files.dumps(both))
     result = run("segment", ct, "--points", tmp_path / "p.json", *common, "-o", tmp_path / "b.seg.nrrd")
     assert [s["name"] for s in json.loads(result.stdout)["segments"]] == ["liver", "spleen"]
+
+
+STROKE, LOOP = [(60, 105, 75), (110, 105, 75)], [(70, 80, 75), (110, 80, 75), (110, 130, 75), (70, 130, 75)]
+
+
+def drawn_files(folder):
+    """A stroke as lines, a loop as Slicer writes it, a ROI."""
+    (folder / "stroke.csv").write_text("# R, A, S\n" + "\n".join(",".join(map(str, p)) for p in STROKE))
+    (folder / "loop.mrk.json").write_text(markups.drawing_json(Lasso(tuple(LOOP), positive=False)))
+    roi = {"type": "ROI", "coordinateSystem": "RAS", "center": [90, 105, 75], "size": [100, 90, 80]}
+    (folder / "roi.mrk.json").write_text(json.dumps({"markups": [roi]}))
+
+
+def test_drawings_come_from_files_and_are_what_the_session_makes_of_them(ct, tiny_checkpoint, tmp_path):
+    drawn_files(tmp_path)
+    common = ("--model", tiny_checkpoint, "--device", "cpu", "--json")
+    given = ("--click", "90,105,75", "--scribble", tmp_path / "stroke.csv", "--lasso", tmp_path / "loop.mrk.json")
+    box = ("--box", tmp_path / "roi.mrk.json")
+    result = run("segment", ct, *given, *box, *common, "-o", tmp_path / "a.nii.gz")
+    assert result.exit_code == 0, result.output
+    session = Session(Volume.read(ct), load_predictor(tiny_checkpoint, "cpu"))
+    session.set_box((40, 60, 35), (140, 150, 115))
+    session.click((90, 105, 75))
+    session.scribble(STROKE)
+    session.lasso(LOOP, positive=False)
+    assert np.array_equal(Volume.read(tmp_path / "a.nii.gz").array, session.mask())
+    [segment] = json.loads(result.stdout)["segments"]
+    assert (segment["clicks"], segment["drawings"]) == (1, 2)
+    assert [told["prompt"] for told in segment["told"]] == ["box", "scribble 1", "lasso 1"]
+    session.save_prompts(tmp_path / "saved.json")
+    assert run("segment", ct, "--points", tmp_path / "saved.json", *common, "-o", tmp_path / "b.nii.gz").exit_code == 0
+    assert np.array_equal(Volume.read(tmp_path / "b.nii.gz").array, session.mask())
+    negative = ("--scribble", f"{tmp_path / 'stroke.csv'}:-", "--no-honour")
+    result = run("segment", ct, "--click", "90,105,75", *negative, *common, "-o", tmp_path / "c.nii.gz")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--scribble", "loop.mrk.json"), "loop.mrk.json: this file holds no scribble (a curve in Slicer)"),
+        (("--lasso", "nothing.mrk.json"), "nothing.mrk.json: the prompts cannot be read"),
+        (("--scribble", "nothing.csv"), "nothing.csv: the drawing cannot be read"),
+        (("--scribble", "words.csv"), "words.csv: neither a curve of Slicer"),
+        (("--lasso", "stroke.csv"), "A lasso needs at least 3 points, not 2"),
+        (("--lasso", "loop.mrk.json"), "has no positive click"),
+        (("--box", "loop.mrk.json"), "loop.mrk.json: this file holds 0 boxes"),
+        (("--scribble", "far.csv"), "The scribble lies outside ct.nii.gz, which reaches from"),
+        (("--points", "nine.json"), "nine.json: version 9 is not known; update this package"),
+    ],
+)
+def test_drawings_that_cannot_be_are_one_line(ct, tiny_checkpoint, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    drawn_files(tmp_path)
+    (tmp_path / "far.csv").write_text("9000,9000,9000")
+    (tmp_path / "words.csv").write_text("here, there")
+    (tmp_path / "nine.json").write_text('{"format": "sammed3d-prompts", "version": 9, "objects": []}')
+    result = run("segment", ct, *arguments, "--model", tiny_checkpoint, "--device", "cpu", "-o", "x.nrrd")
+    assert result.exit_code == 1
+    assert message in one_line(result)
+    assert not (tmp_path / "x.nrrd").exists()
 
 
 def test_an_initial_mask_is_refined(ct, tiny_checkpoint, tmp_path):

@@ -55,7 +55,7 @@ def bright_ball(radius=20.0, shape=(40, 50, 30)):
 def test_a_scribble_on_what_the_model_finds_becomes_few_clicks():
     session = session_of(bright_ball(), 1.0)
     session.scribble(((50.0, 75.0, 45.0), (70.0, 75.0, 45.0)))
-    [told] = session._replay.translations(session.current.state)
+    [told] = session.translations(session.current.name)
     assert (told.prompt, told.model) == ("scribble 1", "threshold")
     assert len(told.clicks) == FEW
     assert told.missed <= MISSED
@@ -69,7 +69,7 @@ def test_a_scribble_on_what_the_model_finds_becomes_few_clicks():
 def test_a_scribble_that_the_model_misses_becomes_more_clicks_until_there_are_enough():
     session = session_of(threshold=1000.0)
     session.scribble(((10.0, 75.0, 45.0), (110.0, 75.0, 45.0)))
-    [told] = session._replay.translations(session.current.state)
+    [told] = session.translations(session.current.name)
     assert FEW < len(told.clicks) <= MOST
     assert len(set(told.clicks)) == len(told.clicks)
     assert told.missed > MISSED
@@ -82,7 +82,7 @@ def test_a_negative_scribble_where_nothing_is_costs_one_click():
     session = session_of(bright_ball(), 1.0)
     session.click(CENTRE)
     session.scribble(((5.0, 5.0, 5.0), (5.0, 100.0, 5.0)), positive=False)
-    [told] = session._replay.translations(session.current.state)
+    [told] = session.translations(session.current.name)
     assert [click.positive for click in told.clicks] == [False]
 
 
@@ -91,7 +91,7 @@ def test_a_lasso_becomes_clicks_deep_inside_and_negative_ones_where_the_answer_l
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     loop = np.stack([60 + 12 * np.cos(turn), 75 + 12 * np.sin(turn), np.full(40, 45.0)], axis=1)
     session.lasso(loop)
-    [told] = session._replay.translations(session.current.state)
+    [told] = session.translations(session.current.name)
     assert told.prompt == "lasso 1"
     inside = [np.hypot(c.world[0] - 60, c.world[1] - 75) for c in told.clicks if c.positive]
     outside = [np.hypot(c.world[0] - 60, c.world[1] - 75) for c in told.clicks if not c.positive]
@@ -105,7 +105,7 @@ def test_a_negative_lasso_is_told_as_negative_clicks_inside_it_alone():
     session = session_of(bright_ball(30.0), 1.0)
     session.click(CENTRE)
     session.lasso(LOOP, positive=False)
-    [told] = session._replay.translations(session.current.state)
+    [told] = session.translations(session.current.name)
     assert not any(click.positive for click in told.clicks)
     assert not marks(session, session.current.drawings[0]).any()
     assert session.mask().any()
@@ -114,7 +114,7 @@ def test_a_negative_lasso_is_told_as_negative_clicks_inside_it_alone():
 def test_a_box_for_a_model_without_boxes_is_a_click_in_its_middle_and_a_limit():
     session = session_of(threshold=-1000.0)  # floods
     session.set_box(*BOX)
-    [told] = session._replay.translations(session.current.state)
+    [told] = session.translations(session.current.name)
     assert told.prompt == "box"
     assert told.clicks[0] == Click((60.0, 75.0, 48.0)), "the voxel nearest to the middle"
     assert any(not c.positive for c in told.clicks)
@@ -134,7 +134,7 @@ def test_models_with_boxes_get_the_box_itself():
     volume = small_volume((60, 70, 8), (1.0, 1.0, 4.0))
     session = Session(volume, RegionPredictor())
     session.set_box((10.0, 10.0, 8.0), (50.0, 60.0, 24.0))
-    assert session._replay.translations(session.current.state) == ()
+    assert session.translations(session.current.name) == ()
     assert any(box is not None for *_, box in session.predictor.calls)
 
 
@@ -290,7 +290,7 @@ def test_what_was_told_is_saved_with_the_prompts(tmp_path):
     again = session_of(session.volume)
     again.load_prompts(tmp_path / "p.json")
     assert np.array_equal(again.mask(), session.mask())
-    assert again._replay.translations(again.current.state) == saved.translations
+    assert again.translations(again.current.name) == saved.translations
 
 
 def test_prompts_from_elsewhere_are_put_in_their_order(tmp_path):

@@ -265,7 +265,7 @@ def test_models_that_do_not_know_boxes_are_told_clicks(tiny_checkpoint):
     predictor = load_predictor(tiny_checkpoint, device="cpu")
     session = Session(small_volume(), predictor)
     session.set_box((10, 10, 10), (60, 60, 60))
-    [told] = session._replay.translations(session.current.state)
+    [told] = session.translations(session.current.name)
     assert told.clicks[0].positive
     with pytest.raises(PromptError, match="does not know boxes"):
         session._replay.inner.mask_of(session.current.state)

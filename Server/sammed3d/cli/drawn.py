@@ -1,0 +1,120 @@
+"""Prompts as they are given on the command line: clicks and boxes in numbers, drawings and boxes in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from sammed3d.core import prompt_files
+from sammed3d.core.drawings import Drawing, Lasso, Scribble, points_of
+from sammed3d.core.geometry import Grid, Point3
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
+from sammed3d.errors import PromptError
+
+MARKUPS = {"scribble": "a curve", "lasso": "a closed curve"}
+
+
+def given_prompts(
+    name: str, clicks: Iterable[str], box: str | None, scribbles: Iterable[str], lassos: Iterable[str], honour: bool
+) -> ObjectPrompts:
+    """Return the prompts of one object: clicks and box as written, then scribbles and lassos of files.
+
+    Raises:
+        typer.BadParameter: a click or a box is none.
+        PromptError: a file is none, or holds no such drawing.
+    """
+    parsed = tuple(parse_click(text) for text in clicks)
+    drawn = [d for text in scribbles for d in read_drawings(text, Scribble)]
+    drawn += [d for text in lassos for d in read_drawings(text, Lasso)]
+    placed = tuple(replace(d, after=len(parsed)) for d in drawn)
+    return ObjectPrompts(name, parsed, None, None if box is None else parse_box(box), placed, honour)
+
+
+def read_drawings(text: str, kind: type[Scribble] | type[Lasso]) -> tuple[Drawing, ...]:
+    """Read `FILE` or `FILE:-` (negative): Slicer curves (`.mrk.json`), a prompt file, or lines of R,A,S in mm.
+
+    Raises:
+        PromptError: unreadable, or it holds no drawing of that kind; names the file.
+    """
+    path = Path(text.removesuffix(":-"))
+    if path.suffix == ".json":
+        found = tuple(d for o in prompt_files.read(path) for d in o.drawings if isinstance(d, kind))
+        if not found:
+            raise PromptError(f"{path.name}: this file holds no {kind.kind} ({MARKUPS[kind.kind]} in Slicer).")
+    else:
+        found = (kind(_lines(path)),)
+    return tuple(replace(d, positive=False) for d in found) if text.endswith(":-") else found
+
+
+def parse_click(text: str) -> Click:
+    """Read `R,A,S` or `R,A,S:-`.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    place, _, sign = text.partition(":")
+    try:
+        r, a, s = (float(part) for part in place.split(","))
+        if sign not in ("", "+", "-"):
+            raise ValueError(sign)
+        return Click((r, a, s), sign != "-")
+    except (ValueError, PromptError) as error:
+        raise typer.BadParameter(f"{text!r} is not a click. Write R,A,S in mm, for example 12,-30.5,88:-") from error
+
+
+def parse_box(text: str) -> BoxPrompt:
+    """Read `R,A,S,R,A,S`, or a file with a box or a ROI of Slicer.
+
+    Raises:
+        typer.BadParameter: it is neither.
+        PromptError: the file holds no box.
+    """
+    if text.endswith(".json"):
+        boxes = [o.box for o in prompt_files.read(text) if o.box is not None]
+        if len(boxes) != 1:
+            raise PromptError(f"{Path(text).name}: this file holds {len(boxes)} boxes (ROIs in Slicer); give one.")
+        return boxes[0]
+    try:
+        r, a, s, other_r, other_a, other_s = (float(part) for part in text.split(","))
+        return BoxPrompt((r, a, s), (other_r, other_a, other_s))
+    except (ValueError, PromptError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is not a box. Write two corners in mm, R,A,S,R,A,S, or name a file with a ROI (.mrk.json)."
+        ) from error
+
+
+def from_voxels(given: ObjectPrompts, grid: Grid) -> ObjectPrompts:
+    """Turn clicks and box that were given as voxel indices into mm."""
+
+    def world(index: Point3) -> Point3:
+        r, a, s = grid.to_world(index).tolist()
+        return r, a, s
+
+    clicks = tuple(Click(world(c.world), c.positive) for c in given.clicks)
+    return replace(given, clicks=clicks, box=given.box and BoxPrompt(world(given.box.begin), world(given.box.end)))
+
+
+def check_given(prompts: ObjectPrompts) -> None:
+    """Refuse prompts of a new object that say nowhere that it is there.
+
+    Raises:
+        PromptError: they do not.
+    """
+    if prompts.box is None and not any(p.positive for p in (*prompts.clicks, *prompts.drawings)):
+        raise PromptError(f"{prompts.name!r} has no positive click, so there is nothing to find. Click inside it.")
+
+
+def _lines(path: Path) -> tuple[Point3, ...]:
+    try:
+        rows = np.loadtxt(path, delimiter=",", ndmin=2)
+    except OSError as error:
+        raise PromptError(f"{path}: the drawing cannot be read: {error}.") from error
+    except ValueError as error:
+        raise PromptError(
+            f"{path.name}: neither a curve of Slicer (.mrk.json) nor lines of R,A,S in mm ({error})."
+        ) from error
+    return points_of(rows)
