@@ -240,9 +240,15 @@ class AutomaticMaskGenerator:
                 candidate = self._judge(point, window, low_res)
                 if candidate is not None:
                     _choose(chosen, candidate, self.settings.overlap)
-            waiting = [point for point in waiting if not any(c.holds(point, window) for c in chosen)]
+            known = [c for c in chosen if not c.too_large]
+            waiting = [point for point in waiting if not any(c.holds(point, window) for c in known)]
             still_to_ask(len(waiting))
         for candidate in chosen:
+            if candidate.too_large:
+                whole = BoxedMask.of(resize(candidate.low_res, window.shape) > 0)
+                if whole is not None:
+                    yield _Found.too_large_to_keep(candidate, window, whole)
+                continue
             for low_res in self._parts(candidate.low_res, window):
                 inside = resize(low_res, window.shape) > 0
                 shape = BoxedMask.of(inside)
@@ -265,7 +271,7 @@ class AutomaticMaskGenerator:
             yield np.where(inside & ~piece, -np.abs(low_res), low_res).astype(np.float32)
 
     def _judge(self, point: Index3, window: Box, low_res: Float32) -> _Candidate | None:
-        """Return the mask of a point if it is stable, of plausible size, and about that point."""
+        """Return the mask of a point if it is stable, not too small, and about that point."""
         inside = low_res > 0
         if not inside[_cell(point, window, inside.shape)]:
             return None
@@ -273,13 +279,15 @@ class AutomaticMaskGenerator:
         stability = int(np.count_nonzero(low_res > self.settings.offset)) / max(1, loose)
         voxel_ml = math.prod(window.shape) / inside.size * math.prod(self._predictor.preset.spacing) / 1000
         size = np.count_nonzero(inside) * voxel_ml
-        coarse = self.settings.smallest - 2 * voxel_ml <= size <= 2 * self.settings.largest  # the final size counts
-        if stability < self.settings.stability or not coarse:
+        if stability < self.settings.stability or size < self.settings.smallest - 2 * voxel_ml:
             return None
-        return _Candidate(point, float(stability), low_res.copy(), inside)
+        too_large = bool(size > 2 * self.settings.largest)  # surely: what is less counts at its final size
+        return _Candidate(point, float(stability), low_res.copy(), inside, too_large)
 
     def _instance(self, volume: Volume, lattice: Lattice, found: _Found) -> Instance | None:
         """Paint what was found at the volume's own resolution."""
+        if found.too_large:
+            return None
         mask: BoxedMask | None = None
         layers: list[Layer] = []
         for n, seen in enumerate(found.seen):
@@ -303,6 +311,7 @@ class _Candidate:
     stability: float
     low_res: Float32
     inside: npt.NDArray[np.bool_]
+    too_large: bool
 
     def holds(self, point: Index3, window: Box) -> bool:
         """Whether a point lies in the mask."""
@@ -320,12 +329,23 @@ class _Seen:
 
 @dataclass(eq=False)
 class _Found:
-    """An object, as one patch or several show it."""
+    """An object, as one patch or several show it.
+
+    What is too large in one patch may look small in the next, where only its end lies: such objects are followed to the
+    last patch and left out then.
+    """
 
     point: Index3
     stability: float
     seen: list[_Seen]
     contrast: float
+    too_large: bool = False
+
+    @classmethod
+    def too_large_to_keep(cls, candidate: _Candidate, window: Box, mask: BoxedMask) -> _Found:
+        placed = BoxedMask(mask.box.shifted(window.begin), mask.voxels)
+        seen = [_Seen(window, candidate.low_res, placed)]
+        return cls(candidate.point, candidate.stability, seen, contrast=0.0, too_large=True)
 
 
 def _choose(chosen: list[_Candidate], new: _Candidate, overlap: float) -> None:
@@ -341,7 +361,8 @@ def _merge(found: list[_Found], new: _Found, overlap: float) -> None:
     best = max([new, *known_parts], key=lambda part: part.stability)
     found[:] = [known for known in found if known not in known_parts]
     seen = [each for part in (*known_parts, new) for each in part.seen]
-    found.append(_Found(best.point, best.stability, seen, best.contrast))
+    too_large = any(part.too_large for part in (*known_parts, new))
+    found.append(_Found(best.point, best.stability, seen, best.contrast, too_large))
 
 
 def _same(one: _Seen, other: _Seen, overlap: float) -> bool:

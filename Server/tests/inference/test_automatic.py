@@ -111,6 +111,21 @@ def test_what_is_unstable_too_small_or_too_large_is_left_out():
     assert count(largest=(sizes[1] + sizes[2]) / 2) == 2
 
 
+def test_the_end_of_an_object_that_is_too_large_is_left_out_too():
+    """The last of the patches sees the end of the rod only, which is small enough."""
+    shape = (48, 48, 160)
+    array = np.full(shape, 100, np.int16)
+    array[16:30, 18:32, 40:118] = 1000
+    volume = Volume(array, Grid(shape, make_affine((1.5, 1.5, 1.5))), "rod")
+
+    def found(largest):
+        settings = AutomaticSettings(distance=6, largest=largest)
+        return AutomaticMaskGenerator(RegionsIn3d(), settings).generate(volume, array > 500)
+
+    assert found(largest=15.0) == []
+    assert len(found(largest=60.0)) == 1
+
+
 def test_points_are_set_in_the_region_only_and_covered_ones_not_asked_again():
     volume, labels = nodules()
     predictor = RegionsIn3d()

@@ -343,8 +343,17 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(data, tmp_path):
         run_of(data, tmp_path / "parts", settings).train(stop_after=stop)
     whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    means = [[(row["loss"], row["dice"]) for row in log_of(tmp_path / name)] for name in ("whole", "parts")]
+    assert means[0] == means[1], "of all batches of an epoch, also of those before a stop"
     with pytest.raises(ModelError, match="another recipe"):
         run_of(data, tmp_path / "parts", recipe(lr=5e-4))
+
+
+def test_the_last_batch_of_an_epoch_may_be_smaller_and_nothing_is_dropped(data, tmp_path):
+    run = run_of(data, tmp_path, recipe(batch_size=3))
+    batches = [[index for index, _ in run.batch_indices(n)] for n in range(3)]
+    assert [len(batch) for batch in batches] == [3, 3, 2]
+    assert sorted(index for batch in batches for index in batch) == list(range(8))
 
 
 def test_a_killed_save_leaves_the_previous_state(data, tmp_path, monkeypatch):
