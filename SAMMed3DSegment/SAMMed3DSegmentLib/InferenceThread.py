@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError, Volume
 from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.inferer import Inferer, PromptState
-from sammed3d.inference.session import replay_for
+from sammed3d.inference.session import inferer_for
 
-REPLAYS = 2
+INFERERS = 2
 """Volumes (with a model each) whose patches and logits are kept."""
 
 
@@ -76,7 +76,7 @@ class InferenceThread:
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._predictor: tuple[Hashable, Predictor] | None = None
-        self._replays: OrderedDict[tuple[str, Hashable], Inferer] = OrderedDict()
+        self._inferers: OrderedDict[tuple[str, Hashable], Inferer] = OrderedDict()
         self._retired: list[object] = []  # kept until the main thread drops them, for the images that they hold
 
     def submit(self, job: Job) -> None:
@@ -146,13 +146,13 @@ class InferenceThread:
         """Load the model anew at the next job (the device was changed, or a file replaced)."""
         with self._condition:
             self._predictor = None
-            self._replays.clear()
+            self._inferers.clear()
 
     def forgetImage(self, volumeDigest: str) -> None:
         """Let go of an image that is not needed any more."""
         with self._condition:
-            for name in [name for name in self._replays if name[0] == volumeDigest]:
-                self._retired.append(self._replays.pop(name))
+            for name in [name for name in self._inferers if name[0] == volumeDigest]:
+                self._retired.append(self._inferers.pop(name))
 
     def stop(self, timeout: float = 5.0) -> None:
         """Cancel everything and end the thread."""
@@ -189,8 +189,8 @@ class InferenceThread:
 
     def _evaluate(self, job: Job) -> None:
         try:
-            replay = self._replayFor(job)
-            job.mask, seconds = replay.mask_of(job.state, job.cancellation)
+            inferer = self._infererFor(job)
+            job.mask, seconds = inferer.mask_of(job.state, job.cancellation)
             job.seconds |= seconds
         except PredictionCancelled:
             job.cancelled = True
@@ -202,21 +202,21 @@ class InferenceThread:
             logging.exception("A prediction failed")
             job.error = f"The prediction failed: {error or type(error).__name__}"
 
-    def _replayFor(self, job: Job) -> Inferer:
+    def _infererFor(self, job: Job) -> Inferer:
         name = (job.volumeDigest, job.model)
         with self._condition:
-            replay, known = self._replays.get(name), self._predictor
-        if replay is None:
+            inferer, known = self._inferers.get(name), self._predictor
+        if inferer is None:
             if known is None or known[0] != job.model:
                 job.cancellation.enter("load")
                 begin = time.perf_counter()
                 known = job.model, self._loadPredictor(job.model)
                 job.seconds["load"] = time.perf_counter() - begin
-            replay = replay_for(job.volume, known[1])
+            inferer = inferer_for(job.volume, known[1])
         with self._condition:
             self._predictor = known
-            self._replays[name] = replay
-            self._replays.move_to_end(name)
-            while len(self._replays) > REPLAYS:
-                self._retired.append(self._replays.popitem(last=False))
-        return replay
+            self._inferers[name] = inferer
+            self._inferers.move_to_end(name)
+            while len(self._inferers) > INFERERS:
+                self._retired.append(self._inferers.popitem(last=False))
+        return inferer

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from sammed3d.core.geometry import AxisMap, Grid
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.geometry import AxisMap, Box, Grid
 from sammed3d.core.interpolation import mean_pool
-from sammed3d.errors import PredictionCancelled
 from sammed3d.files.volume import Volume, image_on
-from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
+from sammed3d.inference.patch import Patch
+from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 
 AXIS_MAPS = [
@@ -97,8 +101,94 @@ def write_image(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
     return path
 
 
-class ThresholdPredictor:
-    """Stands for a network: inside is where the normalised patch is above a threshold; every call is recorded.
+class Call(NamedTuple):
+    """A question that a fake predictor was asked."""
+
+    window: Box
+    clicks: tuple[PatchClick, ...]
+    mask_prompt: np.ndarray | None
+    box: PatchBox | None
+    earlier: tuple[PatchClick, ...]
+
+
+class FakePredictor:
+    """Stands in for a network in all tests; how it answers is a subclass's.
+
+    Attributes:
+        calls: the questions that it answered, or failed at.
+        log: ("encode", digests of patches) and ("decode", digest of a patch), in order.
+        encoded: digests of the patches whose embeddings are there; None for all of them.
+        fail: raised instead of an answer, or of an encoding; None for none.
+        gate: while it is closed (`gate.clear()`), predictions wait; they can be cancelled meanwhile.
+        encode_gate: the same for encodings.
+        asked, encoding, cancelled: set once a prediction or an encoding has come, or one was cancelled while it waited.
+        before: called with patch and prompts before each answer.
+    """
+
+    name = "fake"
+    score: float | None = None
+
+    def __init__(self, preset: Preset | None = None, capabilities: Capabilities | None = None) -> None:
+        self.preset = preset or Preset()
+        self.capabilities = capabilities or Capabilities(self.preset.boxes)
+        self.calls: list[Call] = []
+        self.log: list[tuple] = []
+        self.encoded: set[str] | None = None
+        self.fail: Exception | None = None
+        self.gate, self.encode_gate = threading.Event(), threading.Event()
+        self.gate.set()
+        self.encode_gate.set()
+        self.asked, self.encoding, self.cancelled = threading.Event(), threading.Event(), threading.Event()
+        self.before: Callable[[Patch, PatchPrompts], object] = lambda patch, prompts: None
+
+    def close_for(self, seconds: float) -> None:
+        """Let predictions wait for a while."""
+        self.gate.clear()
+        threading.Timer(seconds, self.gate.set).start()
+
+    def is_encoded(self, digest: str) -> bool:
+        return self.encoded is None or digest in self.encoded
+
+    def encode(self, patches: Sequence[Patch], cancellation: Cancellation | None = None) -> float:
+        """Take 1.5 seconds, as it says."""
+        self.encoding.set()
+        self._pass(self.encode_gate, cancellation)
+        if cancellation is not None:
+            cancellation.check()
+        if self.fail is not None:
+            raise self.fail
+        self.log.append(("encode", [patch.digest for patch in patches]))
+        self.encoded |= {patch.digest for patch in patches}
+        return 1.5
+
+    def predict(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None) -> Prediction:
+        prompts.check(self.preset)
+        self.asked.set()
+        self._pass(self.gate, cancellation)
+        self.calls.append(Call(patch.window, prompts.clicks, prompts.mask_prompt, prompts.box, prompts.earlier))
+        self.log.append(("decode", patch.digest))
+        self.before(patch, prompts)
+        if cancellation is not None:
+            cancellation.check()
+        if self.fail is not None:
+            raise self.fail
+        return Prediction(self.answer(patch, prompts).astype(np.float32), self.score, {"decode": 0.0})
+
+    def answer(self, patch: Patch, prompts: PatchPrompts) -> np.ndarray:
+        """Low-res logits."""
+        raise NotImplementedError
+
+    def _pass(self, gate: threading.Event, cancellation: Cancellation | None) -> None:
+        end = time.monotonic() + 60
+        while not gate.wait(0.005):
+            assert time.monotonic() < end, "nobody opens the gate"
+            if cancellation is not None and cancellation.is_cancelled:
+                self.cancelled.set()
+                cancellation.check()
+
+
+class ThresholdPredictor(FakePredictor):
+    """Inside is where the normalised patch is above a threshold.
 
     A negative click lowers the logits and a positive one raises them round the click, so that the order and number of
     clicks matter.
@@ -106,62 +196,37 @@ class ThresholdPredictor:
 
     name = "threshold"
 
-    def __init__(self, threshold: float = 0.437, preset: Preset | None = None) -> None:
-        self.preset = preset or Preset()
-        self.capabilities = Capabilities(self.preset.boxes)
+    def __init__(self, threshold: float = 0.437, preset: Preset | None = None, all_clicks: bool = False) -> None:
+        preset = preset or Preset()
+        super().__init__(preset, Capabilities(preset.boxes, all_clicks))
         self.threshold = threshold
-        self.calls: list[tuple] = []
-        self.fail: Exception | None = None
 
-    def is_encoded(self, digest: str) -> bool:
-        return True
-
-    def encode(self, patches, cancellation=None) -> float:
-        raise AssertionError("everything is encoded")
-
-    def predict(self, patch, prompts: PatchPrompts, cancellation=None) -> Prediction:
-        prompts.check(self.preset)
-        clicks, initial = prompts.clicks, prompts.mask_prompt
-        self.calls.append((patch.window, clicks, initial))
-        if cancellation is not None:
-            cancellation.check()
-        if self.fail is not None:
-            raise self.fail
+    def answer(self, patch: Patch, prompts: PatchPrompts) -> np.ndarray:
         logits = 4 * (mean_pool(patch.voxels, self.preset.low_res_shape) - np.float32(self.threshold))
-        if initial is not None:
-            logits = logits + 0.25 * initial
+        if prompts.mask_prompt is not None:
+            logits = logits + 0.25 * prompts.mask_prompt
         centres = np.stack(np.meshgrid(*[np.arange(n) * 4 + 1.5 for n in logits.shape], indexing="ij"), axis=-1)
-        for click in clicks:
+        for click in prompts.clicks:
             distance = np.linalg.norm(centres - np.array(click.voxel), axis=-1)
             logits = logits + (8 if click.positive else -8) * np.exp(-((distance / 12) ** 2))
-        return Prediction(logits.astype(np.float32), None, {"decode": 0.0})
+        return logits
 
 
-class CancelledPredictor(ThresholdPredictor):
-    """Cancels the prediction that it is asked for."""
+class RegionPredictor(FakePredictor):
+    """A 2-D network: the bright regions of a slice that a positive click, the mask or the box meets.
 
-    def predict(self, patch, prompts, cancellation=None) -> Prediction:
-        raise PredictionCancelled("cancelled")
-
-
-class RegionPredictor:
-    """Stands in for a 2-D network: the bright regions of a slice that a positive click, the mask or the box meets.
-
-    A negative click takes its region away. Every call is recorded.
+    A negative click takes its region away.
     """
 
     name = "regions"
-    preset = Preset(patch_shape=(64, 64, 1), low_res_shape=(16, 16, 1), normalisation="grey", fit="resize", boxes=True)
-    capabilities = Capabilities(boxes=True)
+    score = 0.9
 
     def __init__(self) -> None:
-        self.calls: list[tuple] = []
+        shapes = {"patch_shape": (64, 64, 1), "low_res_shape": (16, 16, 1)}
+        super().__init__(Preset(**shapes, normalisation="grey", fit="resize", boxes=True))
 
-    def predict(self, patch, prompts: PatchPrompts, cancellation=None) -> Prediction:
-        clicks, initial, box = prompts.clicks, prompts.mask_prompt, prompts.box
-        self.calls.append((patch.window.begin, clicks, None if initial is None else initial.copy(), box))
-        if cancellation is not None:
-            cancellation.check()
+    def answer(self, patch: Patch, prompts: PatchPrompts) -> np.ndarray:
+        initial, box = prompts.mask_prompt, prompts.box
         regions, _ = ndimage.label(patch.voxels[..., 0] > 127)
         seeds = np.zeros(regions.shape, bool)
         if initial is not None:
@@ -169,8 +234,8 @@ class RegionPredictor:
         elif box is not None:
             seeds[int(box.begin[0]) : int(box.end[0]), int(box.begin[1]) : int(box.end[1])] = True
         chosen = set(np.unique(regions[seeds])) - {0}
-        for click in clicks:
+        for click in prompts.clicks:
             region = {int(regions[int(click.voxel[0]), int(click.voxel[1])])}
             chosen = chosen | region if click.positive else chosen - region
         share = np.isin(regions, sorted(chosen - {0})).reshape(16, 4, 16, 4).mean(axis=(1, 3))
-        return Prediction((8 * share - 4).astype(np.float32)[..., None], 0.9, {"decode": 0.0})
+        return (8 * share - 4)[..., None]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from helpers import ThresholdPredictor
+from helpers import FakePredictor, ThresholdPredictor
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
@@ -21,6 +22,7 @@ SMALL = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4))
 class Troubled(ThresholdPredictor):
     """Does what files in a folder say: `slow` waits, `die` ends the process, `fail` raises, `once` does so only once.
 
+    `asked` and `calls` get a line for each question, and for each whose patch was there.
     `hurt` holds a threshold: only predictions whose first click has a larger first coordinate are troubled.
     """
 
@@ -29,6 +31,8 @@ class Troubled(ThresholdPredictor):
         self.folder = folder
 
     def predict(self, patch, prompts, cancellation: Cancellation | None = None) -> Prediction:
+        with (self.folder / "asked").open("a") as file:
+            file.write("\n")
         _ = patch.voxels
         with (self.folder / "calls").open("a") as file:
             file.write(f"{os.getpid()} {patch.digest[:8]} {len(prompts.clicks)}\n")
@@ -51,22 +55,17 @@ class Troubled(ThresholdPredictor):
             time.sleep(0.01)
 
 
-class Echo:
+class Echo(FakePredictor):
     """Answers with what it was asked, written into the logits: see `echoed`."""
 
     name = "echo"
-    preset = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4), boxes=True)
-    capabilities = Capabilities(boxes=True, all_clicks=True, scores=True)
+    score = 0.5
 
-    def is_encoded(self, digest: str) -> bool:
-        return True
+    def __init__(self) -> None:
+        super().__init__(replace(SMALL, boxes=True), Capabilities(boxes=True, all_clicks=True, scores=True))
 
-    def encode(self, patches, cancellation=None) -> float:
-        return 0.0
-
-    def predict(self, patch, prompts: PatchPrompts, cancellation=None) -> Prediction:
-        _ = patch.voxels
-        return Prediction(echoed(prompts), 0.5, {"decode": 0.0})
+    def answer(self, patch, prompts: PatchPrompts) -> np.ndarray:
+        return echoed(prompts)
 
 
 def echoed(prompts: PatchPrompts) -> np.ndarray:

@@ -90,11 +90,11 @@ def _check_complete(folder: Path, others: set[str]) -> None:
     `others` are the files of other series, which do not matter.
     """
     suspects = (path for path in folder.iterdir() if path.is_file() and str(path) not in others)
-    if damaged := sum(_is_truncated(path) for path in suspects):
+    if damaged := sum(is_truncated(path) for path in suspects):
         raise VolumeError(f"{folder.name}: {damaged} of its DICOM files are incomplete. Export the series again.")
 
 
-def _is_truncated(file: Path) -> bool:
+def is_truncated(file: Path) -> bool:
     """Tell whether a file ends within its pixel data, or within an icon's; GDCM would fill the rest silently."""
     data = file.read_bytes()
     if data[128:132] != b"DICM":

@@ -38,6 +38,11 @@ class Session:
         volume: the image.
         predictor: the network.
 
+    Attributes:
+        objects: what is being segmented, in the order in which it was added.
+        current: the object that prompts apply to; None before the first.
+        inferer: turns an object's prompts into its mask.
+
     Every operation on prompts applies to the `current` object; the first one makes it. An operation that fails or is
     cancelled leaves the session as it was. A session belongs to one thread at a time.
 
@@ -53,7 +58,7 @@ class Session:
         self.predictor = predictor
         self.objects: list[SessionObject] = []
         self.current: SessionObject | None = None
-        self._replay = replay_for(volume, predictor)
+        self.inferer = inferer_for(volume, predictor)
 
     # Objects
 
@@ -214,7 +219,7 @@ class Session:
 
     def translations(self, name: str) -> tuple[Translation, ...]:
         """Return what the model was told in place of an object's box and drawings, as it does not know them."""
-        return self._replay.translations(named(self.objects, name).state)
+        return self.inferer.translations(named(self.objects, name).state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all objects: `.seg.nrrd` with names and colours, or a label map (NIfTI, NRRD, MHA).
@@ -269,14 +274,14 @@ class Session:
         """Evaluate new prompts of the current object; only if that succeeds do they enter its timeline."""
         target = self.current or new_object(self.objects)
         state = replace(prompts_after, model=self.predictor.name)
-        mask, seconds = self._replay.mask_of(state, cancellation)
+        mask, seconds = self.inferer.mask_of(state, cancellation)
         if target not in self.objects:
             self.objects.append(target)
             self.current = target
         return target.enter(state, mask, seconds)
 
 
-def replay_for(volume: Volume, predictor: Predictor) -> TranslatingInferer:
+def inferer_for(volume: Volume, predictor: Predictor) -> TranslatingInferer:
     """Return what turns prompts on a volume into masks: patch by patch, or slice by slice, as the model needs it."""
     inner = SliceInferer(volume, predictor) if predictor.preset.by_slice else PatchInferer(volume, predictor)
     return TranslatingInferer(inner, volume.grid, predictor)

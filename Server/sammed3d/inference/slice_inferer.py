@@ -86,12 +86,15 @@ class SliceInferer:
     """Evaluate prompts slice by slice; see `inferer.Inferer`.
 
     Answers (16 KiB each), slices and masks are kept in bounded caches; what was dropped is made again when needed.
+
+    Attributes:
+        slices: the volume's slices as inputs of the predictor's network.
     """
 
     def __init__(self, volume: Volume, predictor: Predictor) -> None:
         self._volume = volume
         self._predictor = predictor
-        self._slices = Slices(volume.grid, predictor.preset)
+        self.slices = Slices(volume.grid, predictor.preset)
         self._answers: LRUCache[Answer] = LRUCache(ANSWERS, lambda answer: answer.low_res.nbytes)
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._painted: LRUCache[Mask] = LRUCache(64 * MIB, lambda mask: mask.nbytes)
@@ -121,7 +124,7 @@ class SliceInferer:
             own[number] = _Own(self._of_base(state.base, number), box, ())
             keys[number] = asking(number, own[number])
         for click in in_effect(state):
-            number, (column, row) = self._slices.place(click.world)
+            number, (column, row) = self.slices.place(click.world)
             if number not in own:
                 start = self._of_base(state.base, number) or self._reached(number, state, keys, asking)
                 own[number] = _Own(start, None, ())
@@ -131,16 +134,16 @@ class SliceInferer:
 
     def _place_box(self, box: BoxPrompt) -> tuple[int, PatchBox]:
         """Return the middle slice of a box, and the box in its image."""
-        number, _ = self._slices.place(box.middle)
-        places = np.array([self._slices.place(corner)[1] for corner in box.corners])
+        number, _ = self.slices.place(box.middle)
+        places = np.array([self.slices.place(corner)[1] for corner in box.corners])
         (left, top), (right, bottom) = places.min(axis=0).tolist(), places.max(axis=0).tolist()
         return number, PatchBox((left, top, 0.0), (right, bottom, 0.0))
 
     def _bounds(self, state: PromptState, keys: Mapping[int, Answer]) -> range:
         """Return the slices to which an object may be followed."""
         if state.box is None:
-            return range(self._slices.count)
-        numbers = [*keys, *(self._slices.place(corner)[0] for corner in state.box.corners)]
+            return range(self.slices.count)
+        numbers = [*keys, *(self.slices.place(corner)[0] for corner in state.box.corners)]
         return range(min(numbers), max(numbers) + 1)
 
     def _reached(self, number: int, state: PromptState, keys: Mapping[int, Answer], asking: _Asking) -> Answer | None:
@@ -175,7 +178,7 @@ class SliceInferer:
         """Follow an object from slice to slice until it vanishes."""
         before = start
         for number in way:
-            box = self._slices.bounds(before.low_res)
+            box = self.slices.bounds(before.low_res)
             if box is None:
                 return
             answer = asking(number, _Own(before, box, ()))
@@ -186,10 +189,10 @@ class SliceInferer:
 
     def _of_base(self, base: BoxedMask | None, number: int) -> Answer | None:
         """Return the mask that the object started from, in a slice; None where there is nothing of it."""
-        if base is None or base.box.intersection(self._slices.box(number)) is None:
+        if base is None or base.box.intersection(self.slices.box(number)) is None:
             return None
-        mask = np.squeeze(base.cut(self._slices.box(number)), axis=self._slices.axis)
-        return Answer(self._slices.prompt_of(mask, MASK_LOGIT)) if mask.any() else None
+        mask = np.squeeze(base.cut(self.slices.box(number)), axis=self.slices.axis)
+        return Answer(self.slices.prompt_of(mask, MASK_LOGIT)) if mask.any() else None
 
     def _ask(self, number: int, own: _Own, cancellation: Cancellation, seconds: dict[str, float]) -> Answer:
         clicks = positive_first(own.clicks) if own.start is None and own.box is None else own.clicks
@@ -212,14 +215,14 @@ class SliceInferer:
     def _patch(self, number: int) -> Patch:
         patch = self._patches.get(number)
         if patch is None:
-            patch = self._slices.cut(self._volume, number)
+            patch = self.slices.cut(self._volume, number)
             self._patches.put(number, patch)
         return patch
 
     def _assembled(self, slices: Mapping[int, Answer], base: BoxedMask | None) -> BoxedMask | None:
         """Put the masks of slices together, laid over the mask that the object started from."""
         painted = {number: self._paint(number, answer) for number, answer in slices.items()}
-        boxes = [self._slices.box(number) for number, mask in painted.items() if mask.any()]
+        boxes = [self.slices.box(number) for number, mask in painted.items() if mask.any()]
         if base is not None:
             boxes.append(base.box)
         if not boxes:
@@ -227,17 +230,17 @@ class SliceInferer:
         whole = reduce(Box.union, boxes)
         voxels = np.zeros(whole.shape, np.uint8, order="F") if base is None else base.cut(whole)
         for number, mask in painted.items():
-            here = self._slices.box(number)
+            here = self.slices.box(number)
             common = here.intersection(whole)
             if common is not None:
-                across = np.expand_dims(mask, self._slices.axis)
+                across = np.expand_dims(mask, self.slices.axis)
                 voxels[common.within(whole)] = across[common.within(here)]
         return BoxedMask(whole, voxels).cropped()
 
     def _paint(self, number: int, answer: Answer) -> Mask:
         mask = self._painted.get((number, answer.digest))
         if mask is None:
-            mask = self._slices.paint(answer.low_res)
+            mask = self.slices.paint(answer.low_res)
             self._painted.put((number, answer.digest), mask)
         return mask
 

@@ -119,6 +119,10 @@ class RemotePredictor:
             answers.append(low_res)
         return np.stack([answer for answer in answers if answer is not None])
 
+    def close(self) -> None:
+        """Close the connections to the server; a later request opens new ones."""
+        self._transport.session.close()
+
     def _upload(self, patch: Patch, cancellation: Cancellation) -> None:
         with self._lock:
             known = patch.digest in self._uploaded

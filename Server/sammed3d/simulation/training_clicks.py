@@ -20,7 +20,7 @@ def first_clicks(targets: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         (N, 3) voxels of the targets.
     """
-    return _pick(targets * (0.02 + _depth(targets) ** 2), generator, 1)[:, 0]
+    return _pick(targets * (0.02 + depth(targets) ** 2), generator, 1)[:, 0]
 
 
 def next_clicks(
@@ -45,7 +45,7 @@ def next_clicks(
         there = errors * where
         errors = torch.where(_is_empty(there), errors, there)
     errors = torch.where(_is_empty(errors), inside.float(), errors)
-    voxels = _pick(errors * _depth(errors) ** 4, generator, count)
+    voxels = _pick(errors * depth(errors) ** 4, generator, count)
     n = torch.arange(len(voxels), device=voxels.device)[:, None]
     return voxels, inside[n, 0, voxels[..., 0], voxels[..., 1], voxels[..., 2]].long()
 
@@ -73,7 +73,7 @@ def clicks_on_neighbours(intensities: Tensor, targets: Tensor, generator: torch.
     return _pick(torch.where(_is_empty(weights), outside, weights), generator, count)
 
 
-def _depth(masks: Tensor) -> Tensor:
+def depth(masks: Tensor) -> Tensor:
     """Roughly how deep each voxel lies in its mask, 0..1: the mask's share of growing surroundings."""
     return torch.stack([_share_of_surroundings(masks, edge) for edge in _REACHES]).mean(0)
 

@@ -82,7 +82,7 @@ class DistillationRun(Run):
         super().__init__(recipe, model, samples, (), folder, fabric)
         self._teacher = EncoderWithLayers(teacher.plain_network.eval().requires_grad_(False)).to(fabric.device)
         # without flips, so that the teacher's outputs of a sample can be kept
-        self._patches = Patches(samples, self.preset, recipe, augment=False)
+        self.patches = Patches(samples, self.preset, recipe, augment=False)
         self._cache = folder / "teacher"
 
     @staticmethod
@@ -111,11 +111,11 @@ class DistillationRun(Run):
         """Choose what is compared in this epoch: a layer of each, or the embeddings."""
         recipe = self.recipe
         layers = len(found) - 1
-        stage = self.epoch // recipe.distill_layer_epochs
-        if not recipe.distill_layers or stage >= layers:
+        number = self.epoch // recipe.distill_layer_epochs
+        if not recipe.distill_layers or number >= layers:
             pair = found[-1], wanted[-1]
         else:
-            pair = found[stage], wanted[round((stage + 1) * (len(wanted) - 1) / layers) - 1]
+            pair = found[number], wanted[round((number + 1) * (len(wanted) - 1) / layers) - 1]
         if pair[0].shape != pair[1].shape:
             raise ModelError(
                 f"The student's output is {tuple(pair[0].shape[1:])}, the teacher's {tuple(pair[1].shape[1:])}; "

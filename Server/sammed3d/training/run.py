@@ -75,7 +75,7 @@ class Run:
         optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.lr, betas=(recipe.betas[0], recipe.betas[1]))
         self.loop, self.optimizer = fabric.setup(self._wrapped(network), optimizer)
         self.network = network
-        self._patches = Patches(samples, self.preset, recipe, augment=True)
+        self.patches = Patches(samples, self.preset, recipe, augment=True)
         # without a batch there is nothing to pool
         self._validation = Patches(validation, self.preset, replace(recipe, normalisation="sample"), augment=False)
         self.epoch = self.batch = self.steps = 0
@@ -171,12 +171,12 @@ class Run:
     def _batches(self) -> Iterator[tuple[int, dict[str, Any]]]:
         recipe = self.recipe
         sampler = _BatchesOfRank(self)
-        loader: DataLoader[Any] = DataLoader(self._patches, batch_sampler=sampler, num_workers=recipe.workers)
+        loader: DataLoader[Any] = DataLoader(self.patches, batch_sampler=sampler, num_workers=recipe.workers)
         yield from enumerate(loader, start=self.batch)
 
     def _per_epoch(self) -> int:
         """Batches of an epoch; the last one may be smaller."""
-        return math.ceil(len(self._patches) / (self.recipe.batch_size * self.fabric.world_size))
+        return math.ceil(len(self.patches) / (self.recipe.batch_size * self.fabric.world_size))
 
     def batch_indices(self, number: int) -> list[tuple[int, int]]:
         """Return what this process takes of a batch: (index, seed) of each sample.
@@ -184,7 +184,7 @@ class Run:
         Where an epoch's last batch cannot be shared out evenly, it is filled with the first samples of the epoch.
         """
         rng = np.random.default_rng(_seed(self.recipe.seed, self.epoch, 0, 1))
-        order = rng.permutation(len(self._patches))
+        order = rng.permutation(len(self.patches))
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         whole = self.recipe.batch_size * processes
         size = math.ceil(min(whole, len(order) - number * whole) / processes)
@@ -252,7 +252,7 @@ class Run:
                 before = replace(before, clamp=None, clamp_after=False)
             about = model.about() | {"notes": [], "recipe": recipe, "base_preset": before.to_json()}
             write_checkpoint(self.folder / UPDATES, lora_weights(self.network), base_sha256=base, **about)
-        card = model_card(model, self.recipe, self._patches.samples)
+        card = model_card(model, self.recipe, self.patches.samples)
         (self.folder / RUN_CARD).write_text(card, encoding="utf-8")
         (self.folder / "summary.json").write_text(json.dumps({"best": self.best, "epoch": self.epoch + 1}))
 

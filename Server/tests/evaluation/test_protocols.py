@@ -113,16 +113,16 @@ def test_the_classic_protocol_is_the_published_loop(tiny_network):
     assert len({step.mask.tobytes() for step in steps}) > 1
 
 
-def test_the_current_protocol_shows_all_clicks_and_scores_on_the_volume(tiny_network):
-    seen = []
+def test_the_current_protocol_shows_all_clicks_and_scores_on_the_volume(tiny_network, monkeypatch):
+    seen, decode = [], tiny_network.decode
 
-    class Counting(TorchPredictor):
-        def _decode(self, embedding, clicks, low_res):
-            seen.append(len(clicks))
-            return super()._decode(embedding, clicks, low_res)
+    def counted(embedding, coords, *arguments, **options):
+        seen.append(coords.shape[1])
+        return decode(embedding, coords, *arguments, **options)
 
+    monkeypatch.setattr(tiny_network, "decode", counted)
     protocol = PROTOCOLS["current"]
-    predictor = Counting(tiny_network, TINY_PRESET, device="cpu", all_clicks=protocol.all_clicks)
+    predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", all_clicks=protocol.all_clicks)
     truth = ball((20, 25, 15), 7)
     steps = list(protocol.steps(predictor, predictor.preset, small_volume(SHAPE), truth, 3, np.random.RandomState(0)))
     assert seen == [1, 2, 3]
@@ -264,13 +264,8 @@ def test_the_classic_protocol_clamps_ct_as_its_loader_does(tmp_path):
     assert PROTOCOLS["honest"].preset_for(TINY_PRESET, case) == TINY_PRESET
     volume = Volume((10 * phantom(SHAPE)).astype(np.int16), Grid(SHAPE, make_affine((3.0, 3.0, 3.0))), "ct")
     seen = []
-
-    class Watching(ThresholdPredictor):
-        def predict(self, patch, *arguments, **options):
-            seen.append(patch.voxels)
-            return super().predict(patch, *arguments, **options)
-
-    predictor = Watching(preset=TINY_PRESET)
+    predictor = ThresholdPredictor(preset=TINY_PRESET)
+    predictor.before = lambda patch, prompts: seen.append(patch.voxels)
     for chosen in (TINY_PRESET, preset):
         truth = ball((20, 25, 15), 7)
         next(iter(PROTOCOLS["classic"].steps(predictor, chosen, volume, truth, 1, np.random.RandomState(0))))

@@ -294,10 +294,10 @@ def test_a_folder_without_dicom_and_damaged_slices_are_named(tmp_path):
 def test_truncated_slices_are_noticed_in_every_syntax(tmp_path, syntax, cut):
     folder = write_slices(tmp_path / "ct", phantom((12, 10, 8)), syntax=syntax)
     for path in folder.iterdir():
-        assert not dicom._is_truncated(path)
+        assert not dicom.is_truncated(path)
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) - cut])
-        assert dicom._is_truncated(path) == (cut > 0)
+        assert dicom.is_truncated(path) == (cut > 0)
 
 
 def test_an_icon_hides_no_truncated_image_and_compressed_data_may_be_followed_by_more(tmp_path):
@@ -313,7 +313,7 @@ def test_an_icon_hides_no_truncated_image_and_compressed_data_may_be_followed_by
         (b"", False),
     ):
         path.write_bytes(head + body)
-        assert dicom._is_truncated(path) == truncated
+        assert dicom.is_truncated(path) == truncated
 
 
 def test_dicom_errors_do_not_name_the_patient(tmp_path):

@@ -27,13 +27,13 @@ def boxes_3d():
 def test_a_box_opens_the_patch_and_goes_before_the_clicks(boxes_3d):
     session = Session(small_volume((70, 80, 60)), boxes_3d)
     session.set_box((30.0, 40.0, 30.0), (120.0, 130.0, 110.0))
-    [stage] = session._replay.inner._stages(session.current.state)
-    assert stage.clicks == ()
-    begin, end = np.array(stage.window.begin), np.array(stage.window.begin) + 64
-    grid = session._replay.inner._lattice.grid
+    [visit] = session.inferer.inner.visits(session.current.state)
+    assert visit.clicks == ()
+    begin, end = np.array(visit.window.begin), np.array(visit.window.begin) + 64
+    grid = session.inferer.inner.lattice.grid
     assert (begin <= grid.to_index((75, 85, 70))).all()
     assert (end > grid.to_index((75, 85, 70))).all()
-    assert stage.box.begin == tuple(np.rint(grid.to_index((30, 40, 30))) - begin)
+    assert visit.box.begin == tuple(np.rint(grid.to_index((30, 40, 30))) - begin)
     boxed = session.mask()
     assert boxed.any()
     session.click((75.0, 85.0, 70.0))
@@ -49,9 +49,9 @@ def test_a_box_opens_the_patch_and_goes_before_the_clicks(boxes_3d):
 def test_a_box_larger_than_the_patch_is_cut_to_it_and_one_outside_refused(boxes_3d):
     session = Session(small_volume((90, 90, 90)), boxes_3d)
     session.set_box((-50.0, 0.0, 0.0), (300.0, 267.0, 267.0))
-    [stage] = session._replay.inner._stages(session.current.state)
-    assert stage.box.begin == (0, 0, 0)
-    assert stage.box.end == (63, 63, 63)
+    [visit] = session.inferer.inner.visits(session.current.state)
+    assert visit.box.begin == (0, 0, 0)
+    assert visit.box.end == (63, 63, 63)
     with pytest.raises(PromptError, match=r"middle of the box, .* lies outside"):
         session.set_box((-500.0, 0.0, 0.0), (-300.0, 50.0, 50.0))
 

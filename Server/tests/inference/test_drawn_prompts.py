@@ -142,8 +142,8 @@ def test_prompts_without_drawings_are_told_as_they_are():
     session = session_of()
     session.click(CENTRE)
     state = session.current.state
-    assert session._replay.inner.mask_of(state)[0].digest == session.current.mask.digest
-    assert session._replay.translations(state) == ()
+    assert session.inferer.inner.mask_of(state)[0].digest == session.current.mask.digest
+    assert session.inferer.translations(state) == ()
 
 
 # What holds

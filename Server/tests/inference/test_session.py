@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from helpers import (
     AXIS_MAPS,
-    CancelledPredictor,
     ThresholdPredictor,
     make_affine,
     phantom,
@@ -19,7 +18,7 @@ from sammed3d.core.prompts import Click
 from sammed3d.errors import PredictionCancelled, PromptError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import MARGIN
-from sammed3d.inference.predictor import Cancellation, Capabilities
+from sammed3d.inference.predictor import Cancellation
 from sammed3d.inference.session import Session
 
 CENTRE = (60.0, 75.0, 45.0)  # of small_volume()
@@ -122,7 +121,7 @@ def test_corner_voxels_can_be_clicked_and_beyond_them_not(session):
 def test_every_click_is_one_call_with_all_clicks_in_order(session, predictor):
     session.click(CENTRE)
     session.click((20.0, 20.0, 20.0), positive=False)
-    windows, clicks, initials = zip(*predictor.calls, strict=True)
+    windows, clicks, initials, *_ = zip(*predictor.calls, strict=True)
     assert [len(c) for c in clicks] == [1, 2]
     assert clicks[1][0] == clicks[0][0]
     assert [c.positive for c in clicks[1]] == [True, False]
@@ -184,7 +183,7 @@ def test_negative_clicks_before_the_first_positive_one_wait_for_it(session, pred
     assert update.box is None
     assert not predictor.calls
     session.click(CENTRE)
-    [(_, clicks, _)] = predictor.calls
+    [(_, clicks, *_)] = predictor.calls
     assert [c.positive for c in clicks] == [True, False]
 
 
@@ -206,8 +205,8 @@ def test_a_failed_or_cancelled_prediction_leaves_the_session_as_it_was(session, 
     assert len(session.current.clicks) == 2
 
 
-def test_a_first_click_that_is_cancelled_leaves_no_object():
-    session = Session(small_volume(), CancelledPredictor())
+def test_a_first_click_that_is_cancelled_leaves_no_object(session, predictor):
+    predictor.fail = PredictionCancelled("cancelled")
     with pytest.raises(PredictionCancelled):
         session.click(CENTRE)
     assert session.objects == []
@@ -297,7 +296,7 @@ def test_an_existing_mask_enters_as_mask_prompt_and_is_the_start(session, predic
     session.start_from(mask)
     assert np.array_equal(session.mask(), mask > 0)
     session.click((45.0, 45.0, 45.0), positive=False)
-    initial = predictor.calls[-1][2]
+    initial = predictor.calls[-1].mask_prompt
     assert initial.shape == (32, 32, 32)
     assert initial.max() > 6
     assert initial.min() < -6
@@ -330,33 +329,23 @@ def test_a_click_in_the_inner_part_stays_and_one_near_the_face_opens_a_patch():
     predictor = ThresholdPredictor()
     session = Session(long_volume(), predictor)
     session.click((90.0, 90.0, 300.0))
-    window = predictor.calls[-1][0]
-    inner_end = session._replay.inner._lattice.grid.to_world((60, 60, window.end[2] - MARGIN))[2]
+    window = predictor.calls[-1].window
+    inner_end = session.inferer.inner.lattice.grid.to_world((60, 60, window.end[2] - MARGIN))[2]
     session.click((90.0, 90.0, inner_end - 2.0))
-    assert predictor.calls[-1][0] == window
+    assert predictor.calls[-1].window == window
     session.click((90.0, 90.0, inner_end + 2.0))
-    further, clicks, initial = predictor.calls[-1]
-    assert further != window
-    assert len(clicks) == 1
-    assert initial is not None
+    further = predictor.calls[-1]
+    assert further.window != window
+    assert len(further.clicks) == 1
+    assert further.mask_prompt is not None
     # A click back in the first patch's inner part goes there, with the object as it stands.
     session.click((90.0, 90.0, 250.0))
-    assert predictor.calls[-1][0] == window
-    assert predictor.calls[-1][2] is not None
+    assert predictor.calls[-1].window == window
+    assert predictor.calls[-1].mask_prompt is not None
 
 
 def test_a_model_that_takes_all_clicks_is_told_of_earlier_ones_that_lie_in_a_further_patch():
-    class Listening(ThresholdPredictor):
-        def __init__(self, all_clicks):
-            super().__init__()
-            self.capabilities = Capabilities(all_clicks=all_clicks)
-            self.told = []
-
-        def predict(self, patch, prompts, cancellation=None):
-            self.told.append([(c.voxel[2] + patch.window.begin[2], c.positive) for c in prompts.earlier])
-            return super().predict(patch, prompts, cancellation)
-
-    predictor, other = Listening(True), Listening(False)
+    predictor, other = ThresholdPredictor(all_clicks=True), ThresholdPredictor()
     for each in (predictor, other):
         session = Session(long_volume(), each)
         session.click((90.0, 90.0, 300.0))
@@ -364,17 +353,18 @@ def test_a_model_that_takes_all_clicks_is_told_of_earlier_ones_that_lie_in_a_fur
         session.click((90.0, 90.0, 385.0))  # a further patch, in which the first click lies and the second does not
         session.click((90.0, 90.0, 250.0))  # back in the first patch
         session.click((90.0, 90.0, 260.0))
-    lattice = session._replay.inner._lattice
+    lattice = session.inferer.inner.lattice
     first, second, third = ((lattice.nearest((90.0, 90.0, s))[2], s != 240.0) for s in (300.0, 240.0, 385.0))
-    assert predictor.told == [[], [], [first], [first, second, third], [first, second, third]]
-    assert not any(other.told)
+    told = [[(c.voxel[2] + call.window.begin[2], c.positive) for c in call.earlier] for call in predictor.calls]
+    assert told == [[], [], [first], [first, second, third], [first, second, third]]
+    assert not any(call.earlier for call in other.calls)
 
 
 def test_at_the_end_of_the_volume_no_further_patch_is_opened(predictor, session):
     session.click(CENTRE)
     for corner in session.volume.grid.corners():
         session.click(tuple(corner))
-    assert len({window for window, _, _ in predictor.calls}) == 1
+    assert len({call.window for call in predictor.calls}) == 1
 
 
 def test_a_further_patch_keeps_what_was_approved_elsewhere_and_leaves_no_seam():

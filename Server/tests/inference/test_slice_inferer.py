@@ -14,6 +14,7 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference import slice_inferer
 from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
+from sammed3d.inference.slices import Slices
 from sammed3d.nets import build
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
@@ -47,9 +48,9 @@ def test_an_object_is_followed_to_both_sides_until_it_vanishes():
     assert (session.mask() != expected).sum() == 4 * 17, "all but the corners, which interpolation rounds"
     assert update.box.begin == (8, 8, 5)
     assert update.box.end == (24, 24, 22)
-    asked = [window[2] for window, *_ in session.predictor.calls]
+    asked = [call.window.begin[2] for call in session.predictor.calls]
     assert asked == [12, *range(13, 23), *range(11, 3, -1)], "and not beyond the first empty slice"
-    _, clicks, initial, box = session.predictor.calls[1]
+    _, clicks, initial, box, _ = session.predictor.calls[1]
     assert clicks == ()
     assert initial is not None
     assert box.begin == (40.0, 40.0, 0.0), "the box round the mask, columns and rows run to the left and back"
@@ -127,7 +128,7 @@ def test_clicks_of_a_slice_accumulate_and_start_from_what_had_reached_it():
     session.click(at(16, 16, 5))
     session.click(at(48, 48, 9))
     session.click(at(16, 16, 9), positive=False)
-    _, clicks, initial, box = next(call for call in reversed(session.predictor.calls) if call[1])
+    _, clicks, initial, box, _ = next(call for call in reversed(session.predictor.calls) if call.clicks)
     assert [click.positive for click in clicks] == [True, False]
     assert initial is not None
     assert box is None
@@ -142,15 +143,15 @@ def test_negative_clicks_alone_make_nothing():
     assert session.mask().sum() == 0
     assert session.predictor.calls == []
     session.click(at(16, 16, 5))
-    asked = [[click.positive for click in clicks] for _, clicks, *_ in session.predictor.calls]
+    asked = [[click.positive for click in call.clicks] for call in session.predictor.calls]
     assert asked == [[True], [True, False]], "the positive one goes first"
 
 
 def test_a_box_prompts_its_middle_slice_and_bounds_the_others():
     session = session_on(columns((8, 8, 0, 30), (40, 40, 0, 30)))
     session.set_box(at(6, 6, 8), at(26, 26, 16))
-    (begin, *_), clicks, initial, box = (session.predictor.calls[0][0],), *session.predictor.calls[0][1:]
-    assert begin[2] == 12
+    window, clicks, initial, box, _ = session.predictor.calls[0]
+    assert window.begin[2] == 12
     assert (clicks, initial) == ((), None)
     assert box.begin == (63 - 26, 63 - 26, 0)
     assert box.end == (63 - 6, 63 - 6, 0)
@@ -185,8 +186,7 @@ def test_an_object_that_started_from_a_mask_changes_in_the_clicked_slices_only()
     session.start_from(start)
     assert np.array_equal(session.mask(), start)
     session.click(at(48, 48, 10))
-    _, _, initial, _ = session.predictor.calls[0]
-    assert (initial > 0).any(), "what is there is shown to the model"
+    assert (session.predictor.calls[0].mask_prompt > 0).any(), "what is there is shown to the model"
     changed = session.mask() != start
     assert changed[..., 10].any()
     assert not np.delete(changed, 10, axis=2).any()
@@ -198,18 +198,10 @@ def test_an_object_that_started_from_a_mask_changes_in_the_clicked_slices_only()
 def test_a_cancelled_walk_changes_nothing_and_goes_on_later():
     session = session_on(columns((8, 8, 0, 30)))
     cancellation = Cancellation()
-    predict = session.predictor.predict
-
-    def stop_after_five(*args):
-        if len(session.predictor.calls) == 5:
-            cancellation.cancel()
-        return predict(*args)
-
-    session.predictor.predict = stop_after_five
+    session.predictor.before = lambda *_: len(session.predictor.calls) == 6 and cancellation.cancel()
     with pytest.raises(PredictionCancelled):
         session.click(at(16, 16, 12), cancellation=cancellation)
     assert session.objects == []
-    session.predictor.predict = predict
     session.click(at(16, 16, 12))
     assert session.mask()[16, 16].all()
     assert len(session.predictor.calls) == 5 + 1 + 25, "what was known before is not asked again"
@@ -232,9 +224,7 @@ def test_the_session_gives_the_numbers_of_the_published_predictor(tiny_checkpoin
     """One slice by hand: nearest pixels, ImageNet mean and deviation, best of three, fed back as probabilities."""
     predictor = load_predictor(tiny_checkpoint_2d, device="cpu")
     volume = small_volume((60, 70, 5), (1.0, 1.0, 4.0))
-    session = Session(volume, predictor)
-    session.set_clicks([])
-    replay = session._replay.inner
+    slices = Slices(volume.grid, predictor.preset)
     network = filled(build("sam_med2d", TINY_2D))
     image = volume.array[::-1, ::-1, 2].T.astype(np.float64)  # rows, columns
     grey = (image - image.min()) / (image.max() - image.min()) * 255
@@ -252,12 +242,12 @@ def test_the_session_gives_the_numbers_of_the_published_predictor(tiny_checkpoin
         PatchClick((float(coords[0, 0, 0]), float(coords[0, 0, 1]), 0.0), True),
         PatchClick((float(coords[0, 1, 0]), float(coords[0, 1, 1]), 0.0), False),
     ]
-    said = predictor.predict(replay._slices.cut(volume, 2), PatchPrompts(clicks))
-    assert np.abs(said.low_res[..., 0].T - expected).max() < 1e-4
-    assert said.score == pytest.approx(float(scores.max()), abs=1e-4)
-    assert replay._slices.place((20.0, 31.0, 8.0)) == (2, pytest.approx(clicks[0].voxel[:2]))
-    again = predictor.predict(replay._slices.cut(volume, 2), PatchPrompts(clicks))
-    assert again.score == said.score
+    answer = predictor.predict(slices.cut(volume, 2), PatchPrompts(clicks))
+    assert np.abs(answer.low_res[..., 0].T - expected).max() < 1e-4
+    assert answer.score == pytest.approx(float(scores.max()), abs=1e-4)
+    assert slices.place((20.0, 31.0, 8.0)) == (2, pytest.approx(clicks[0].voxel[:2]))
+    again = predictor.predict(slices.cut(volume, 2), PatchPrompts(clicks))
+    assert again.score == answer.score
     assert again.seconds == {}, "nothing was computed"
 
 
@@ -268,16 +258,17 @@ def test_models_that_do_not_know_boxes_are_told_clicks(tiny_checkpoint):
     [told] = session.translations(session.current.name)
     assert told.clicks[0].positive
     with pytest.raises(PromptError, match="does not know boxes"):
-        session._replay.inner.mask_of(session.current.state)
+        session.inferer.inner.mask_of(session.current.state)
 
 
 def test_adapters_can_be_left_out_and_padding_chosen(tmp_path):
     state = filled(build("sam_med2d", TINY_2D)).state_dict()
-    small = RegionPredictor.preset.to_json()
+    small = RegionPredictor().preset.to_json()
     write_checkpoint(tmp_path / "m.safetensors", state, sizes=TINY_2D, preset=small)
     without = load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d_no_adapters")
     assert any("weights (Adapter)" in note for note in without.notes)
-    patch = Session(small_volume((60, 70, 5), (1.0, 1.0, 4.0)), without)._replay.inner._patch(2)
+    volume = small_volume((60, 70, 5), (1.0, 1.0, 4.0))
+    patch = Slices(volume.grid, without.preset).cut(volume, 2)
     with_adapters = load_predictor(tmp_path / "m.safetensors", "cpu", family="sam_med2d")
     click = [PatchClick((30.0, 30.0, 0.0), True)]
     answers = [p.predict(patch, PatchPrompts(click)).low_res for p in (with_adapters, without)]

@@ -129,8 +129,13 @@ class Watched(nets.PromptableUNet):
 
 
 @pytest.fixture
-def watched():
-    return TorchPredictor(Watched(), PRESET, device="cpu")
+def network_watched():
+    return Watched()
+
+
+@pytest.fixture
+def watched(network_watched):
+    return TorchPredictor(network_watched, PRESET, device="cpu")
 
 
 @pytest.fixture
@@ -144,32 +149,32 @@ EARLIER = [PatchClick((20.0, 20.0, 20.0), False)]
 CLICKS = [PatchClick((3.0, 4.0, float(n)), True) for n in range(3)]
 
 
-def test_the_first_click_is_answered_twice_and_every_pass_sees_all_clicks_so_far(watched, patch):
+def test_the_first_click_is_answered_twice_and_every_pass_sees_all_clicks_so_far(watched, network_watched, patch):
     watched.predict(patch, PatchPrompts(CLICKS))
-    assert watched._network.seen == [(1, False), (1, True), (2, True), (3, True)]
+    assert network_watched.seen == [(1, False), (1, True), (2, True), (3, True)]
 
 
-def test_one_click_after_another_gives_what_all_at_once_give(watched, patch):
-    alone = TorchPredictor(watched._network, PRESET, device="cpu")
+def test_one_click_after_another_gives_what_all_at_once_give(watched, network_watched, patch):
+    alone = TorchPredictor(network_watched, PRESET, device="cpu")
     stepwise = [watched.predict(patch, PatchPrompts(CLICKS[:n])).low_res for n in (1, 2, 3)]
     assert np.array_equal(alone.predict(patch, PatchPrompts(CLICKS)).low_res, stepwise[-1])
-    assert len(watched._network.seen) == 8
+    assert len(network_watched.seen) == 8
 
 
-def test_earlier_clicks_are_seen_at_every_pass_and_have_none_of_their_own(watched, patch):
+def test_earlier_clicks_are_seen_at_every_pass_and_have_none_of_their_own(watched, network_watched, patch):
     mask = np.full(PRESET.low_res_shape, -6.9, np.float32)
     told = watched.predict(patch, PatchPrompts(CLICKS[1:], mask_prompt=mask, earlier=EARLIER)).low_res
-    assert watched._network.seen == [(2, True), (3, True)], "a mask prompt is answered once"
+    assert network_watched.seen == [(2, True), (3, True)], "a mask prompt is answered once"
     untold = watched.predict(patch, PatchPrompts(CLICKS[1:], mask_prompt=mask)).low_res
-    assert watched._network.seen[2:] == [(1, True), (2, True)], "another question, so not from the cache"
+    assert network_watched.seen[2:] == [(1, True), (2, True)], "another question, so not from the cache"
     assert not np.array_equal(told, untold)
 
 
-def test_a_model_that_takes_the_newest_click_alone_is_shown_no_earlier_ones(patch):
-    predictor = TorchPredictor(Watched(), PRESET, device="cpu", all_clicks=False)
+def test_a_model_that_takes_the_newest_click_alone_is_shown_no_earlier_ones(network_watched, patch):
+    predictor = TorchPredictor(network_watched, PRESET, device="cpu", all_clicks=False)
     plain = predictor.predict(patch, PatchPrompts(CLICKS[1:])).low_res
     assert np.array_equal(predictor.predict(patch, PatchPrompts(CLICKS[1:], earlier=EARLIER)).low_res, plain)
-    assert predictor._network.seen == [(1, False), (1, True), (1, True)]
+    assert network_watched.seen == [(1, False), (1, True), (1, True)]
 
 
 def test_a_convolution_of_one_voxel_is_the_convolution_it_stands_for():

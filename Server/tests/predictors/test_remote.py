@@ -74,15 +74,16 @@ def test_every_prompt_reaches_the_network_as_it_was_given():
             assert np.array_equal(inside.predict(patch, asked).low_res, echoed(asked))
 
 
-def test_a_patch_travels_once(tiny_network):
+def test_a_patch_travels_once(tiny_network, monkeypatch):
     with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
         remote = RemotePredictor(server.url)
-        sent = []
-        original = remote._transport.session.request
-        remote._transport.session.request = lambda method, url, **k: (
-            sent.append((method, len(k.get("data") or b""))),
-            original(method, url, **k),
-        )[1]
+        sent, original = [], requests.Session.request
+
+        def request(session, method, url, **options):
+            sent.append((method, len(options.get("data") or b"")))
+            return original(session, method, url, **options)
+
+        monkeypatch.setattr(requests.Session, "request", request)
         masks(remote)
         puts = [size for method, size in sent if method == "PUT"]
         posts = [size for method, size in sent if method == "POST"]
@@ -105,39 +106,31 @@ def test_a_server_that_restarts_in_the_middle_is_not_noticed(tiny_network):
 
 
 def test_a_forgotten_patch_is_uploaded_again(tiny_network):
-    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
-        remote = RemotePredictor(server.url)
-        session = Session(small_volume((70, 80, 60)), remote)
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu"), cache_mib=2) as server:
+        session = Session(small_volume((70, 80, 60)), RemotePredictor(server.url))
         session.click(*CLICKS[0])
-        server.engine._patches._entries.clear()
+        for seed in range(3):  # others' patches fill the cache
+            voxels = np.full(TINY_PRESET.patch_shape, seed, np.float32)
+            server.engine.put_patch("somebody else", f"{seed:064x}", voxels)
         session.click(*CLICKS[1])
         assert len(session.current.clicks) == 2
+        lookups = server.engine.metrics.registry.get_sample_value
+        assert lookups("sammed3d_cache_lookups_total", {"cache": "patch", "result": "miss"}) == 1
 
 
-class Waiting(ThresholdPredictor):
-    """Waits until it is cancelled or let go."""
-
-    def __init__(self):
-        super().__init__()
-        self.started, self.go, self.cancelled = threading.Event(), threading.Event(), threading.Event()
-
-    def predict(self, patch, prompts, cancellation=None):
-        self.started.set()
-        while not self.go.wait(0.01):
-            try:
-                cancellation.check()
-            except PredictionCancelled:
-                self.cancelled.set()
-                raise
-        return super().predict(patch, prompts, cancellation)
+@pytest.fixture
+def waiting():
+    """A predictor that waits until it is cancelled or let go."""
+    predictor = ThresholdPredictor()
+    predictor.gate.clear()
+    return predictor
 
 
-def test_cancelling_stops_the_server_within_a_second():
-    waiting = Waiting()
+def test_cancelling_stops_the_server_within_a_second(waiting):
     with serving(waiting) as server:
         session = Session(small_volume(), RemotePredictor(server.url))
         cancellation = Cancellation()
-        threading.Thread(target=lambda: (waiting.started.wait(), cancellation.cancel()), daemon=True).start()
+        threading.Thread(target=lambda: (waiting.asked.wait(10), cancellation.cancel()), daemon=True).start()
         begin = time.monotonic()
         with pytest.raises(PredictionCancelled):
             session.click((60.0, 75.0, 45.0), cancellation=cancellation)
@@ -146,13 +139,10 @@ def test_cancelling_stops_the_server_within_a_second():
         assert session.objects == []
 
 
-def test_the_work_of_a_client_that_went_away_is_dropped():
-    waiting = Waiting()
+def test_the_work_of_a_client_that_went_away_is_dropped(waiting):
     with serving(waiting) as server:
-        remote = RemotePredictor(server.url)
-        session = Session(small_volume(), remote)
-        patch = session._replay.inner._patch(session._replay.inner._lattice.window_at((60, 75, 45), (128, 128, 128)))
-        remote._upload(patch, Cancellation())
+        patch = replace(job(1).patch)  # with its own digest
+        server.engine.put_patch("local", patch.digest, patch.voxels)
         head = {"model": "default", "request": "a1", "prompts": {"clicks": [[1, 2, 3, True]]}}
         url = server.url + messages.PREDICTIONS.format(digest=patch.digest)
         with pytest.raises(requests.Timeout):
@@ -160,16 +150,15 @@ def test_the_work_of_a_client_that_went_away_is_dropped():
         assert waiting.cancelled.wait(3)
 
 
-def test_a_busy_server_is_waited_for():
-    waiting = Waiting()
+def test_a_busy_server_is_waited_for(waiting):
     with serving(waiting, queue=1) as server:
         first, second = (Session(small_volume(), RemotePredictor(server.url)) for _ in range(2))
         threads = [threading.Thread(target=s.click, args=((60.0, 75.0, 45.0),)) for s in (first, second)]
         threads[0].start()
-        waiting.started.wait()
+        waiting.asked.wait(10)
         threads[1].start()
         time.sleep(0.5)
-        waiting.go.set()
+        waiting.gate.set()
         for thread in threads:
             thread.join(10)
         assert np.array_equal(first.mask(), second.mask())

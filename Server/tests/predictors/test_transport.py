@@ -28,31 +28,14 @@ CLICK = PatchPrompts([PatchClick((1.0, 2.0, 3.0), True)])
 SMALL = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4))
 
 
-class Slow(ThresholdPredictor):
-    """Takes its time, and fails if it is told to."""
-
-    def __init__(self, seconds=0.0, **options):
-        super().__init__(**options)
-        self.seconds, self.failure = seconds, None
-
-    def predict(self, patch, prompts, cancellation=None):
-        until = time.monotonic() + self.seconds
-        while time.monotonic() < until:
-            cancellation.check()
-            time.sleep(0.01)
-        if self.failure is not None:
-            raise self.failure
-        return super().predict(patch, prompts, cancellation)
+@pytest.fixture
+def fake():
+    return ThresholdPredictor(preset=SMALL)
 
 
 @pytest.fixture
-def slow():
-    return Slow(preset=SMALL)
-
-
-@pytest.fixture
-def network(slow):
-    with serving(slow) as server:
+def network(fake):
+    with serving(fake) as server:
         network = BadNetwork(server.url)
         yield network
         network.close()
@@ -62,13 +45,13 @@ def patch():
     return replace(job(1).patch)  # with its own digest
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(network, slow):
+def test_an_answer_that_breaks_off_is_asked_for_again(network, fake):
     remote = RemotePredictor(network.url)
     remote.predict(patch(), CLICK)
     for cut in (0, 20, 400, 600):  # nothing, in the head, in the body
-        remote._transport.session.close()
+        remote.close()
         network.cuts = [cut, cut, None]
-        assert np.array_equal(remote.predict(patch(), CLICK).low_res, slow.predict(patch(), CLICK).low_res)
+        assert np.array_equal(remote.predict(patch(), CLICK).low_res, fake.predict(patch(), CLICK).low_res)
         assert not network.cuts
 
 
@@ -78,7 +61,7 @@ def test_a_network_that_always_breaks_is_said_in_words_and_the_click_can_be_made
         session = Session(small_volume(), RemotePredictor(network.url, patience=0.5))
         session.click(PLACE)
         before = session.mask()
-        session.predictor._transport.session.close()
+        session.predictor.close()
         network.cuts = [400] * 100
         with pytest.raises(ModelError, match=r"cannot be reached .*nothing was lost"):
             session.click((50.0, 75.0, 45.0), positive=False)
@@ -89,17 +72,17 @@ def test_a_network_that_always_breaks_is_said_in_words_and_the_click_can_be_made
         network.close()
 
 
-def test_a_silent_connection_is_given_up_and_another_one_tried(network, slow, monkeypatch):
+def test_a_silent_connection_is_given_up_and_another_one_tried(network, fake, monkeypatch):
     remote = RemotePredictor(network.url)
     monkeypatch.setattr(transport, "TIMEOUTS", (5.0, 0.3))
     network.silent = True
     threading.Timer(0.5, setattr, (network, "silent", False)).start()
-    assert np.array_equal(remote.predict(patch(), CLICK).low_res, slow.predict(patch(), CLICK).low_res)
+    assert np.array_equal(remote.predict(patch(), CLICK).low_res, fake.predict(patch(), CLICK).low_res)
 
 
 def test_cancel_acts_at_once_on_a_silent_connection(network):
     remote = RemotePredictor(network.url)
-    remote._transport.session.close()
+    remote.close()
     network.silent = True
     cancellation = Cancellation()
     threading.Timer(0.3, cancellation.cancel).start()
@@ -109,25 +92,28 @@ def test_cancel_acts_at_once_on_a_silent_connection(network):
     assert time.monotonic() - begin < transport.SILENCE / 3
 
 
-def test_a_server_that_computes_for_long_gives_signs_of_life(network, slow, monkeypatch):
+def test_a_server_that_computes_for_long_gives_signs_of_life(network, fake, monkeypatch):
     remote = RemotePredictor(network.url)
     remote.predict(patch(), CLICK)
     monkeypatch.setattr(messages, "SIGN_SECONDS", 0.1)
     monkeypatch.setattr(transport, "TIMEOUTS", (5.0, 1.0))
-    slow.seconds, asked = 2.5, len(slow.calls)
+    asked = len(fake.calls)
+    fake.close_for(2.5)
     again = PatchPrompts([*CLICK.clicks, PatchClick((4.0, 5.0, 6.0), False)])
     answer = remote.predict(patch(), again)
-    assert len(slow.calls) == asked + 1, "nobody lost patience"
+    assert len(fake.calls) == asked + 1, "nobody lost patience"
     assert np.array_equal(answer.low_res, ThresholdPredictor(preset=SMALL).predict(patch(), again).low_res)
 
 
-def test_what_fails_after_signs_of_life_is_said(network, slow, monkeypatch):
+def test_what_fails_after_signs_of_life_is_said(network, fake, monkeypatch):
     remote = RemotePredictor(network.url, patience=0.5)
     monkeypatch.setattr(messages, "SIGN_SECONDS", 0.1)
-    slow.seconds, slow.failure = 0.5, WorkerError("The prediction failed twice.")
+    fake.fail = WorkerError("The prediction failed twice.")
+    fake.close_for(0.5)
     with pytest.raises(ModelError, match=r"failed twice\. \(HTTP 500\)"):
         remote.predict(patch(), CLICK)
-    slow.failure = PredictionCancelled("by the server")
+    fake.close_for(0.5)
+    fake.fail = PredictionCancelled("by the server")
     with pytest.raises(PredictionCancelled):
         remote.predict(patch(), CLICK)
 

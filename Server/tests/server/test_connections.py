@@ -133,9 +133,9 @@ def test_strangers_have_to_go_after_seconds_and_users_stay(tmp_path):
             with contextlib.suppress(ConnectionError):
                 while slow.recv(4096):
                     pass
-            [connection] = server.connections._users
+            [connection] = server.connections.of_users
             assert user.get(server.url + messages.INFO, timeout=5).status_code == 200
-            assert list(server.connections._users) == [connection], "the same one"
+            assert server.connections.of_users == [connection], "the same one"
 
 
 def test_an_upgrade_to_a_websocket_is_no_error_of_the_server(keyed):

@@ -1,7 +1,6 @@
 """The engine: whose patch is whose, who has to wait, and which request counts."""
 
 import threading
-import time
 from concurrent.futures import Future
 
 import numpy as np
@@ -184,13 +183,9 @@ def test_what_is_counted(device):
 
 
 def test_sessions_on_the_server_can_be_cancelled():
-    class Waiting(ThresholdPredictor):
-        def predict(self, patch, prompts, cancellation=None):
-            while True:
-                cancellation.check()
-                time.sleep(0.01)
-
-    engine = Engine([MODEL], [Scheduler({"default": Waiting(preset=SMALL)})])
+    waiting = ThresholdPredictor(preset=SMALL)
+    waiting.gate.clear()
+    engine = Engine([MODEL], [Scheduler({"default": waiting})])
     predictor = EnginePredictor(engine, "anna", "default")
     cancellation = Cancellation()
     threading.Timer(0.2, cancellation.cancel).start()

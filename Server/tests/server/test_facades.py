@@ -119,7 +119,7 @@ def test_damaged_arrays_never_end_the_server(unpacker, data):
 
 def test_a_process_that_dies_while_it_unpacks_is_a_bad_array_and_no_more(unpacker):
     unpacker.unpack(packed(IMAGE), 3)
-    unpacker._process.kill()
+    psutil.Process(unpacker.pid).kill()
     with pytest.raises(nnia.ArrayError):
         unpacker.unpack(packed(IMAGE), 3)
     assert np.array_equal(unpacker.unpack(packed(IMAGE), 3), IMAGE)

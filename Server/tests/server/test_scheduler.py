@@ -16,61 +16,43 @@ from sammed3d.server.compute.scheduler import Job, Scheduler
 from workers import SMALL, job
 
 
-class Gated(ThresholdPredictor):
-    """Knows which patches are encoded, waits at a gate, and writes down what it does."""
-
-    def __init__(self):
-        super().__init__(preset=SMALL)
-        self.encoded, self.log = set(), []
-        self.gate, self.encode_gate = threading.Event(), threading.Event()
-        self.arrived, self.encoding = threading.Event(), threading.Event()
-        self.encode_gate.set()
-        self.error = None
-
-    def is_encoded(self, digest):
-        return digest in self.encoded
-
-    def encode(self, patches, cancellation=None):
-        self.encoding.set()
-        self.encode_gate.wait(10)
-        cancellation.check()
-        if self.error is not None:
-            raise self.error
-        self.log.append(("encode", [int(p.digest, 16) for p in patches]))
-        self.encoded |= {p.digest for p in patches}
-        return 1.5
-
-    def predict(self, patch, prompts, cancellation=None):
-        self.arrived.set()
-        self.gate.wait(10)
-        self.log.append(("decode", int(patch.digest, 16)))
-        return super().predict(patch, prompts, cancellation)
-
-
 @pytest.fixture
 def gated():
-    return Gated()
+    """A predictor whose first job waits at the gate, and that has encoded nothing yet."""
+    predictor = ThresholdPredictor(preset=SMALL)
+    predictor.encoded = set()
+    predictor.gate.clear()
+    return predictor
+
+
+def digest(seed):
+    return job(seed).patch.digest
 
 
 def scheduler_with(gated, batch=1):
     """A scheduler that is held up by a first job, so that others queue behind it."""
     scheduler = Scheduler({"default": gated}, batch)
-    gated.encoded.add(job(99).patch.digest)
+    gated.encoded.add(digest(99))
     first = scheduler.submit(job(99))
-    gated.arrived.wait(5)
+    gated.asked.wait(5)
     return scheduler, first
 
 
 def test_clicks_on_known_patches_overtake_new_patches(gated):
     scheduler, first = scheduler_with(gated)
     new = [scheduler.submit(job(1)), scheduler.submit(job(2))]
-    gated.encoded.add(job(3).patch.digest)
+    gated.encoded.add(digest(3))
     known = scheduler.submit(job(3))
     gated.gate.set()
     for future in (first, *new, known):
         future.result(5)
-    assert gated.log[1] == ("decode", 3)
-    assert gated.log[2:] == [("encode", [1]), ("decode", 1), ("encode", [2]), ("decode", 2)]
+    assert gated.log[1] == ("decode", digest(3))
+    assert gated.log[2:] == [
+        ("encode", [digest(1)]),
+        ("decode", digest(1)),
+        ("encode", [digest(2)]),
+        ("decode", digest(2)),
+    ]
     scheduler.close()
 
 
@@ -80,7 +62,7 @@ def test_new_patches_are_encoded_together_and_each_once(gated):
     gated.gate.set()
     results = [future.result(5) for future in futures]
     encodes = [patches for kind, patches in gated.log if kind == "encode"]
-    assert encodes == [[1, 2, 3], [4]]
+    assert encodes == [[digest(1), digest(2), digest(3)], [digest(4)]]
     assert results[0].seconds["encode"] == 1.5
     assert all("queue" in result.seconds for result in results)
     scheduler.close()
@@ -93,7 +75,10 @@ def test_jobs_that_failed_before_are_encoded_alone(gated):
     gated.gate.set()
     for future in futures:
         future.result(5)
-    assert [patches for kind, patches in gated.log if kind == "encode"] == [[1], [2, 3]]
+    assert [patches for kind, patches in gated.log if kind == "encode"] == [
+        [digest(1)],
+        [digest(2), digest(3)],
+    ]
     scheduler.close()
 
 
@@ -121,19 +106,19 @@ def test_an_encoding_stops_only_when_all_who_wait_for_it_are_gone(gated):
     assert futures[1].result(5) is not None
     with pytest.raises(PredictionCancelled):
         futures[0].result(5)
-    assert ("encode", [1, 2]) in gated.log
+    assert ("encode", [digest(1), digest(2)]) in gated.log
     scheduler.close()
 
 
 def test_an_error_of_the_encoder_reaches_all_who_wait_for_it(gated):
     scheduler, _ = scheduler_with(gated, batch=2)
-    gated.error = RuntimeError("out of memory")
+    gated.fail = RuntimeError("out of memory")
     futures = [scheduler.submit(job(seed)) for seed in (1, 2)]
     gated.gate.set()
     for future in futures:
         with pytest.raises(RuntimeError, match="out of memory"):
             future.result(5)
-    gated.error = None
+    gated.fail = None
     assert scheduler.submit(job(5)).result(5) is not None
     scheduler.close()
 

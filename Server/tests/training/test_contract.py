@@ -110,7 +110,7 @@ def assert_used_as_trained(run, raw):
     """Load by path without hints and click: the session's patch is that of training."""
     predictor = load_predictor(run.folder / BEST, "cpu")
     assert predictor.preset == run.preset
-    sample = run._patches.samples[0]
+    sample = run.patches.samples[0]
     item = Patches([sample], run.preset, run.recipe, augment=False)[0, 1]
     volume = Volume.read(raw / "case0" / "image.nii.gz")
     lattice = Lattice(volume.grid, predictor.preset.spacing)

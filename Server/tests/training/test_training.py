@@ -9,9 +9,9 @@ from sammed3d import Session, Volume, load_predictor
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files.datasets import find_cases
 from sammed3d.inference.compositing import MASK_LOGIT
-from sammed3d.simulation.training_clicks import _depth, clicks_on_neighbours, first_clicks, next_clicks
+from sammed3d.simulation.training_clicks import clicks_on_neighbours, depth, first_clicks, next_clicks
 from sammed3d.training.default_model.cases import cached
-from sammed3d.training.default_model.crops import CropSettings, CropStream, _shares_by_volume, _some_objects
+from sammed3d.training.default_model.crops import CropSettings, CropStream, shares_by_volume, some_objects
 from sammed3d.training.default_model.lessons import CLICKS, Conversation, Lesson, Turn, damaged, draw_lesson
 from sammed3d.training.default_model.synthetic import random_shapes, structure_at
 from sammed3d.training.default_model.train import case_weights, main, run
@@ -113,23 +113,23 @@ def test_wide_crops_show_more_and_prefer_large_structures(cases):
     assert 0 < np.median(sizes(1.0)) < np.median(sizes(0.0)), "what is shown is smaller in a wide crop"
     label = np.zeros((20, 20, 20), np.uint8)
     label[:8], label[15] = 3, 7
-    assert _shares_by_volume(label, {3: label, 7: label}) == pytest.approx([0.7388, 0.2612], abs=1e-3)
+    assert shares_by_volume(label, {3: label, 7: label}) == pytest.approx([0.7388, 0.2612], abs=1e-3)
 
 
 def test_touching_labels_become_one_object_now_and_then():
     labels = np.zeros((24, 24, 24), np.uint8)
     labels[4:10, 4:20, 4:20], labels[10:16, 4:20, 4:20], labels[20:24] = 1, 2, 3
     rng = np.random.default_rng(0)
-    alone = _some_objects(labels, 1, rng, wanted=1, fused=0.0)
+    alone = some_objects(labels, 1, rng, wanted=1, fused=0.0)
     assert np.array_equal(alone[0], labels == 1)
-    together = _some_objects(labels, 1, rng, wanted=1, fused=1.0)
+    together = some_objects(labels, 1, rng, wanted=1, fused=1.0)
     assert np.array_equal(together[0], (labels == 1) | (labels == 2)), "the third is not near"
 
 
 def test_depth_is_that_of_plain_means():
     masks = (torch.rand(2, 1, 17, 17, 17, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     plain = sum(torch.nn.functional.avg_pool3d(masks, k, 1, k // 2) for k in (3, 7, 13)) / 3
-    assert torch.allclose(_depth(masks), plain, atol=1e-6)
+    assert torch.allclose(depth(masks), plain, atol=1e-6)
 
 
 def test_first_clicks_lie_inside_and_next_clicks_in_errors():

@@ -95,7 +95,7 @@ def test_32_slices_run_in_patches_that_are_no_cubes(tmp_path):
     session.click((90.0, 105.0, 75.0))
     session.click((20.0, 100.0, 70.0))
     assert session.mask().shape == (60, 70, 50)
-    assert len(session._replay.inner._stages(session.current.state)) == 2, "the second click is beyond the patch"
+    assert len(session.inferer.inner.visits(session.current.state)) == 2, "the second click is beyond the patch"
 
 
 def test_upsampling_is_torchs_transposed_convolution():

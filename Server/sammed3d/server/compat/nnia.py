@@ -108,6 +108,11 @@ class Unpacker:
                 raise ArrayError("The array cannot be unpacked.") from error
         return np.frombuffer(raw, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
+    @property
+    def pid(self) -> int | None:
+        """Process id; None while there is no process."""
+        return None if self._process is None else self._process.pid
+
     def close(self) -> None:
         """End the process."""
         with self._lock:

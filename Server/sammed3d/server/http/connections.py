@@ -80,6 +80,11 @@ class Connections:
         """Whether it has not shown a key."""
         return connection in self._strangers
 
+    @property
+    def of_users(self) -> list[Connection]:
+        """Those over which a key was shown, the one used longest ago first."""
+        return list(self._users)
+
     def shown_key(self, connection: Connection, user: str) -> bool:
         """Take a connection for a user's; False where the user, or all of them, hold as many as they may.
 

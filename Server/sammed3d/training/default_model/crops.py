@@ -81,7 +81,7 @@ class CropStream(IterableDataset[Crops]):
         self.settings = settings
         self.seed = seed
         self._voxels = [_sample_voxels(case.label, np.random.default_rng(0)) for case in self.cases]
-        self._shares = [_shares_by_volume(case.label, voxels) for case, voxels in zip(cases, self._voxels, strict=True)]
+        self._shares = [shares_by_volume(case.label, voxels) for case, voxels in zip(cases, self._voxels, strict=True)]
 
     def __iter__(self) -> Iterator[Crops]:
         worker = get_worker_info()
@@ -110,7 +110,7 @@ class CropStream(IterableDataset[Crops]):
         kind = rng.random()
         if kind < settings.synthetic:
             image, labels = random_shapes(edge, rng)
-            masks = _some_objects(labels, settings.objects, rng, 0, settings.fused)
+            masks = some_objects(labels, settings.objects, rng, 0, settings.fused)
         else:
             number = int(rng.choice(len(self.cases), p=self.weights))
             unlabelled = kind < settings.synthetic + settings.unlabelled or not self._voxels[number]
@@ -142,7 +142,7 @@ class CropStream(IterableDataset[Crops]):
             return resized, _structures(resized, settings.objects, rng)
         labels = torch.from_numpy(_cut(case.label, begin, shown))[None, None].float()
         nearest = functional.interpolate(labels, size=3 * (edge,), mode="nearest-exact")[0, 0].to(torch.uint8).numpy()
-        return resized, _some_objects(nearest, settings.objects, rng, label, settings.fused)
+        return resized, some_objects(nearest, settings.objects, rng, label, settings.fused)
 
 
 def degrade(image: Tensor, rng: np.random.Generator) -> Tensor:
@@ -194,14 +194,14 @@ def _cut(array: npt.NDArray[np.generic], begin: npt.NDArray[np.int_], shape: npt
     return result
 
 
-def _shares_by_volume(label: npt.NDArray[np.uint8], voxels: dict[int, npt.NDArray[np.int_]]) -> npt.NDArray[np.float64]:
+def shares_by_volume(label: npt.NDArray[np.uint8], voxels: dict[int, npt.NDArray[np.int_]]) -> npt.NDArray[np.float64]:
     """How often to take each label: by the root of its volume."""
     counts = np.bincount(np.asarray(label).ravel(), minlength=256)[list(voxels)]
     roots: npt.NDArray[np.float64] = np.sqrt(counts.astype(np.float64)) / max(np.sqrt(counts).sum(), 1e-9)
     return roots
 
 
-def _some_objects(
+def some_objects(
     labels: npt.NDArray[np.uint8], count: int, rng: np.random.Generator, wanted: int, fused: float
 ) -> list[npt.NDArray[np.uint8]]:
     """Return masks of some labels, the wanted one first; now and then several that touch as one object."""

@@ -2,7 +2,7 @@
 
 An object is either clicked for the first time, and answered twice with the same click; or it is there as a mask, and
 corrected. More clicks follow, several between two answers so that a long conversation stays cheap; on the way it may
-move to another patch, as `patch_replay.py` does: part of what was there is lost from sight, and so are its clicks.
+move to another patch, as `patch_inferer.py` does: part of what was there is lost from sight, and so are its clicks.
 """
 
 from __future__ import annotations
