@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import time
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 
 import slicer
@@ -119,7 +120,12 @@ class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
         >>> logic.wait()
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loadPredictor: Callable | None = None) -> None:
+        """Make a logic.
+
+        Args:
+            loadPredictor: from a chosen model to its predictor, called in the background; as the settings say if None.
+        """
         from sammed3d.zoo.store import ModelStore
         from SAMMed3DSegmentLib.InferenceThread import InferenceThread
         from SAMMed3DSegmentLib.Predictors import Predictors
@@ -130,7 +136,7 @@ class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
         self.settings = Settings(slicer.app.userSettings())
         self.store = ModelStore()
         self.predictors = Predictors(self.settings)
-        self._thread = InferenceThread(self.predictors.load)
+        self._thread = InferenceThread(loadPredictor or self.predictors.load)
         self.segmenter = Segmenter(self._thread)
         self.segmenter.modelChoice = self.predictors.choiceOf
 

@@ -41,8 +41,8 @@ class ThreadTime:
 
     @property
     def active(self) -> bool:
-        """Whether there is work."""
-        return bool(self._works)
+        """Whether its timer runs, as it does while there is work and no longer."""
+        return bool(self._timer.active)
 
     def follow(
         self,

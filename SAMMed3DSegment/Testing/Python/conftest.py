@@ -1,12 +1,11 @@
 """A Slicer without the desktop application: real nodes and logics from slicer-core, Qt from PySide6."""
 
 import importlib.util
-import time
 from pathlib import Path
 
 import pytest
 
-from helpers import ThresholdPredictor, make_affine, phantom
+from helpers import make_affine, phantom
 
 if any(importlib.util.find_spec(name) is None for name in ("slicer", "PySide6")):  # not on this platform
     collect_ignore_glob = ["test_*.py"]
@@ -16,9 +15,8 @@ else:
     import slicerHarness  # fills `slicer`
     from mrmlNodes import addVolume
     from SAMMed3DSegmentLib import SettingsPage
-    from SAMMed3DSegmentLib.InferenceThread import InferenceThread
     from SAMMed3DSegmentLib.Predictors import Predictors
-    from SAMMed3DSegmentLib.Segmenter import Segmenter
+    from segmenters import Models, newSegmenter
     from slicerHarness import dialogs
 
 
@@ -81,26 +79,35 @@ def ui(module):
 
 
 @pytest.fixture
-def predictor():
-    """Stands for the network; records its calls."""
-    return ThresholdPredictor()
+def models():
+    """Models by name, "default" and "other", which stand for networks and record their calls."""
+    return Models(default=0.437, other=0.6)
 
 
 @pytest.fixture
-def segmenter(volumeNode, segmentationNode, predictor):
-    """A segmenter on the phantom, with a `settle` that waits for its predictions."""
-    thread = InferenceThread(lambda name: predictor)
-    segmenter = Segmenter(thread)
-    segmenter.setInput(volumeNode, segmentationNode)
+def predictor(models):
+    """Stands for the network of the default model."""
+    return models["default"]
 
-    def settle(timeout=20.0):
-        end = time.monotonic() + timeout
-        while segmenter.busy:
-            assert time.monotonic() < end, "the predictions do not end"
-            segmenter.poll()
-            time.sleep(0.002)
 
-    segmenter.settle = settle
-    yield segmenter
-    segmenter.forgetScene()
-    thread.stop()
+@pytest.fixture
+def makeSegmenter(volumeNode, segmentationNode, models):
+    """Make segmenters that know nothing but the scene, and end them afterwards."""
+    made = []
+
+    def make(volume=volumeNode, segmentation=segmentationNode, loadPredictor=models):
+        made.append(newSegmenter(volume, segmentation, loadPredictor))
+        return made[-1][0]
+
+    yield make
+    for predictor in models.predictors.values():
+        predictor.gate.set()
+    for segmenter, thread in made:
+        segmenter.forgetScene()
+        thread.stop()
+
+
+@pytest.fixture
+def segmenter(makeSegmenter):
+    """A segmenter on the phantom; `segmenters.settle` waits for its predictions."""
+    return makeSegmenter()

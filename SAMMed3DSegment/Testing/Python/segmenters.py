@@ -1,6 +1,5 @@
 """Segmenters for tests: one way to make them, one way to wait for them, and what a user would check by eye."""
 
-import threading
 import time
 
 from helpers import ThresholdPredictor
@@ -14,29 +13,11 @@ SPOTS = [(20, 25, 15), (10, 12, 8), (30, 30, 20), (25, 40, 22)]
 """Voxels (I, J, K) of the phantom inside something."""
 
 
-class PatientPredictor(ThresholdPredictor):
-    """Waits before it answers while its gate is closed; can be cancelled meanwhile."""
-
-    def __init__(self, threshold=0.437):
-        super().__init__(threshold)
-        self.gate = threading.Event()
-        self.gate.set()
-        self.waiting = False
-
-    def predict(self, patch, prompts, cancellation=None):
-        self.waiting = True
-        while not self.gate.wait(0.005):
-            if cancellation is not None:
-                cancellation.check()
-        self.waiting = False
-        return super().predict(patch, prompts, cancellation)
-
-
 class Models:
     """Predictors by name, loaded when asked for; their thresholds differ, and so do their masks."""
 
     def __init__(self, **thresholds):
-        self.predictors = {name: PatientPredictor(t) for name, t in (thresholds or {"default": 0.437}).items()}
+        self.predictors = {name: ThresholdPredictor(t) for name, t in (thresholds or {"default": 0.437}).items()}
         self.loaded = []
 
     def __call__(self, name):
@@ -54,9 +35,9 @@ class Models:
         return [call for predictor in self.predictors.values() for call in predictor.calls]
 
 
-def makeSegmenter(volumeNode, segmentationNode, models):
+def newSegmenter(volumeNode, segmentationNode, loadPredictor):
     """Return a segmenter and its thread."""
-    thread = InferenceThread(models)
+    thread = InferenceThread(loadPredictor)
     segmenter = Segmenter(thread)
     segmenter.setInput(volumeNode, segmentationNode)
     return segmenter, thread

@@ -1,7 +1,5 @@
 """Boxes from Markups ROIs: through transforms, in the history, in the scene, and for models that know none."""
 
-import time
-
 import numpy as np
 import pytest
 import slicer
@@ -10,35 +8,8 @@ from helpers import RegionPredictor, ThresholdPredictor, make_affine
 from mrmlNodes import linearTransform, voxels
 from sammed3d import PromptError, Session
 from SAMMed3DSegmentLib import BoxRoi, PointList
-from SAMMed3DSegmentLib.InferenceThread import InferenceThread
-from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-
-
-@pytest.fixture
-def make(volumeNode, segmentationNode):
-    """Make a segmenter with a predictor, and end it afterwards."""
-    made = []
-
-    def segmenterWith(predictor):
-        thread = InferenceThread(lambda name: predictor)
-        segmenter = Segmenter(thread)
-        segmenter.setInput(volumeNode, segmentationNode)
-        made.append((segmenter, thread))
-        return segmenter
-
-    yield segmenterWith
-    for segmenter, thread in made:
-        segmenter.forgetScene()
-        thread.stop()
-
-
-def settle(segmenter):
-    end = time.monotonic() + 30
-    while segmenter.busy:
-        assert time.monotonic() < end, "the predictions do not end"
-        segmenter.poll()
-        time.sleep(0.002)
+from segmenters import settle
 
 
 def roiAt(volumeNode, ijk, size):
@@ -50,8 +21,8 @@ def roiAt(volumeNode, ijk, size):
     return node
 
 
-def test_a_box_segments_as_in_a_session_and_can_be_undone(make, volumeNode, segmentationNode):
-    segmenter = make(RegionPredictor())
+def test_a_box_segments_as_in_a_session_and_can_be_undone(makeSegmenter, volumeNode, segmentationNode):
+    segmenter = makeSegmenter(loadPredictor=lambda name: RegionPredictor())
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
     roi = roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0))
     segmenter.setBox(segmentId, roi)
@@ -77,13 +48,13 @@ def test_a_box_segments_as_in_a_session_and_can_be_undone(make, volumeNode, segm
     assert np.array_equal(voxels(segmentationNode, segmentId), boxed)
 
 
-def test_a_box_is_saved_with_the_scene(make, volumeNode, segmentationNode):
-    segmenter = make(RegionPredictor())
+def test_a_box_is_saved_with_the_scene(makeSegmenter, volumeNode, segmentationNode):
+    segmenter = makeSegmenter(loadPredictor=lambda name: RegionPredictor())
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
     segmenter.setBox(segmentId, roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0)))
     settle(segmenter)
     boxed = voxels(segmentationNode, segmentId).copy()
-    later = make(RegionPredictor())  # knows only what is in the scene
+    later = makeSegmenter(loadPredictor=lambda name: RegionPredictor())  # knows only what is in the scene
     later.click(segmentId, volumeToWorld(volumeNode, tuple(volumeFromNode(volumeNode).grid.to_world((20, 25, 15)))))
     settle(later)
     later.undo(segmentId)
@@ -106,8 +77,8 @@ def test_a_turned_roi_under_a_moved_volume_gives_the_box_round_it(volumeNode):
     assert np.subtract(turned.end, turned.begin).max() > 30
 
 
-def test_what_cannot_be_is_said_and_changes_nothing(make, volumeNode, segmentationNode):
-    segmenter = make(ThresholdPredictor())
+def test_what_cannot_be_is_said_and_changes_nothing(makeSegmenter, volumeNode, segmentationNode):
+    segmenter = makeSegmenter(loadPredictor=lambda name: ThresholdPredictor())
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
     with pytest.raises(PromptError, match="lies outside"):
         segmenter.setBox(segmentId, roiAt(volumeNode, (200, 25, 15), (30.0, 35.0, 20.0)))
@@ -117,8 +88,8 @@ def test_what_cannot_be_is_said_and_changes_nothing(make, volumeNode, segmentati
     assert segmenter.objectPrompts([segmentId])[0].box is None
 
 
-def test_a_model_that_knows_no_boxes_is_told_of_them_in_clicks(make, volumeNode, segmentationNode):
-    segmenter = make(ThresholdPredictor())
+def test_a_model_that_knows_no_boxes_is_told_of_them_in_clicks(makeSegmenter, volumeNode, segmentationNode):
+    segmenter = makeSegmenter(loadPredictor=lambda name: ThresholdPredictor())
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
     segmenter.setBox(segmentId, roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0)))
     settle(segmenter)

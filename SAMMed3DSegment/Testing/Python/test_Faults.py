@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import time
 import weakref
 
 import numpy as np
@@ -18,37 +17,10 @@ from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-from segmenters import SPOTS, Models, clickAt, clicksOf, makeSegmenter, sessionMask, settle, worldOf
+from segmenters import SPOTS, clickAt, clicksOf, sessionMask, settle, worldOf
 from slicerHarness.views import SliceView
 
 AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
-
-
-@pytest.fixture
-def models():
-    return Models(default=0.437, other=0.6)
-
-
-@pytest.fixture
-def make(volumeNode, segmentationNode, models):
-    """Make segmenters that know nothing but the scene, and end them afterwards."""
-    made = []
-
-    def segmenterOn(volume=volumeNode, segmentation=segmentationNode):
-        made.append(makeSegmenter(volume, segmentation, models))
-        return made[-1][0]
-
-    yield segmenterOn
-    for predictor in models.predictors.values():
-        predictor.gate.set()
-    for segmenter, thread in made:
-        segmenter.forgetScene()
-        thread.stop()
-
-
-@pytest.fixture
-def segmenter(make):
-    return make()
 
 
 @pytest.fixture
@@ -145,13 +117,15 @@ def test_masks_stay_when_the_model_changes_and_undo_brings_all_back(
     assert models.loaded == ["default", "other"], "neither of both needs a model"
 
 
-def test_a_scene_whose_model_is_missing_keeps_its_mask(segmenter, make, segmentationNode, volumeNode, liver, models):
+def test_a_scene_whose_model_is_missing_keeps_its_mask(
+    segmenter, makeSegmenter, segmentationNode, volumeNode, liver, models
+):
     segmenter.model = "other"
     clickAt(segmenter, liver, SPOTS[0], SPOTS[2])
     before = voxels(segmentationNode, liver)
     segmenter.forgetScene()
     del models.predictors["other"]
-    later = make()
+    later = makeSegmenter()
     clickAt(later, liver, SPOTS[1])
     [click] = clicksOf(later, liver)
     assert np.array_equal(
@@ -308,8 +282,7 @@ def test_results_are_shown_as_they_come(segmenter, segmentationNode, volumeNode,
     segmenter.onChanged = lambda: shown.add(int(voxels(segmentationNode, liver).sum()))
     predictor.gate.clear()
     segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
-    while not predictor.waiting:  # until it is under way
-        time.sleep(0.002)
+    assert predictor.asked.wait(20), "it is under way"
     for n in range(1, 6):
         segmenter.click(liver, worldOf(segmenter, np.add(SPOTS[0], (n, -n, 0))))
     predictor.gate.set()
@@ -459,7 +432,9 @@ def test_a_scene_swapped_during_a_prediction_does_not_get_the_other_scenes_mask(
     assert clicksOf(segmenter, again) == ()
 
 
-def test_a_damaged_record_is_like_a_segment_drawn_by_hand(segmenter, make, segmentationNode, volumeNode, liver, models):
+def test_a_damaged_record_is_like_a_segment_drawn_by_hand(
+    segmenter, makeSegmenter, segmentationNode, volumeNode, liver, models
+):
     clickAt(segmenter, liver, SPOTS[0])
     before = voxels(segmentationNode, liver)
     segmenter.forgetScene()
@@ -472,7 +447,7 @@ def test_a_damaged_record_is_like_a_segment_drawn_by_hand(segmenter, make, segme
         '{"version":1,"states":[[9,[[1,2]],0]]}',
     ):
         points.SetAttribute(SceneRecord.TIMELINE_ATTRIBUTE, damaged)
-        later = make()
+        later = makeSegmenter()
         later.pointsFor(liver)
         assert not later.canUndo(liver)
         assert np.array_equal(voxels(segmentationNode, liver), before)

@@ -11,11 +11,10 @@ from helpers import ThresholdPredictor
 from mrmlNodes import voxels
 from sammed3d import ModelError, Session
 from SAMMed3DSegmentLib import PointList, Predictors
-from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.Predictors import ModelChoice
-from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from segmenters import settle
 from servers import serving
 
 
@@ -42,7 +41,7 @@ def test_choices_say_all_that_changes_the_answer_and_nothing_else(settings):
     assert "top-secret" not in repr(choice)
 
 
-def test_settings_are_read_on_the_main_thread_only(segmentationNode, volumeNode, tiny_checkpoint_path):
+def test_settings_are_read_on_the_main_thread_only(segmenterOf, segmentationNode, volumeNode, tiny_checkpoint_path):
     """QSettings are not made for several threads: a job carries what they were when it was made."""
 
     class MainThreadStore(Store):
@@ -53,27 +52,28 @@ def test_settings_are_read_on_the_main_thread_only(segmentationNode, volumeNode,
     settings = Settings(MainThreadStore())
     settings.device = "cpu"
     predictors = Predictors.Predictors(settings)
-    segmenter, thread = segmenterOf(predictors, volumeNode, segmentationNode)
+    segmenter = segmenterOf(predictors)
     segmenter.model = str(tiny_checkpoint_path)
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
     segmenter.click(segmentId, volumeFromNode(volumeNode).grid.to_world((20, 25, 15)))
     settings.device = "cuda:7"  # too late for this click
-    while segmenter.busy:
-        segmenter.poll()
+    settle(segmenter)
     assert segmenter.message == ""
     assert predictors.device == ""
     settings.device = "cpu"
     assert predictors.device.startswith("CPU, "), "said by the thread that has loaded the model"
-    segmenter.forgetScene()
-    thread.stop()
 
 
-def segmenterOf(predictors, volumeNode, segmentationNode):
-    thread = InferenceThread(predictors.load)
-    segmenter = Segmenter(thread)
-    segmenter.modelChoice = predictors.choiceOf
-    segmenter.setInput(volumeNode, segmentationNode)
-    return segmenter, thread
+@pytest.fixture
+def segmenterOf(makeSegmenter):
+    """Make a segmenter whose models are where the settings say."""
+
+    def make(predictors):
+        segmenter = makeSegmenter(loadPredictor=predictors.load)
+        segmenter.modelChoice = predictors.choiceOf
+        return segmenter
+
+    return make
 
 
 def test_a_network_in_this_process(settings, tiny_checkpoint_path):
@@ -139,19 +139,16 @@ def test_nothing_is_sent_without_consent(settings):
             predictors.load(predictors.choiceOf("default"))
 
 
-def test_clicks_through_a_server_give_the_same_segment(settings, segmentationNode, volumeNode):
+def test_clicks_through_a_server_give_the_same_segment(settings, segmenterOf, segmentationNode, volumeNode):
     with serving(ThresholdPredictor()) as server:
         settings.place, settings.url, settings.consent = SERVER, server.url, True
         predictors = Predictors.Predictors(settings)
-        segmenter, thread = segmenterOf(predictors, volumeNode, segmentationNode)
+        segmenter = segmenterOf(predictors)
         segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
         for spot in ((20, 25, 15), (10, 12, 8)):
             segmenter.click(segmentId, volumeFromNode(volumeNode).grid.to_world(spot))
-            while segmenter.busy:
-                segmenter.poll()
+            settle(segmenter)
         assert segmenter.message == ""
         session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
         session.set_clicks(PointList.clicksFromPointList(segmenter.pointsFor(segmentId), volumeNode))
         assert np.array_equal(voxels(segmentationNode, segmentId), session.mask())
-        segmenter.forgetScene()
-        thread.stop()

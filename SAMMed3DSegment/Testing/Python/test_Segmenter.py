@@ -1,6 +1,5 @@
 """From points to segments on real MRML nodes, with predictions in the background."""
 
-import threading
 import time
 
 import numpy as np
@@ -12,72 +11,50 @@ from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box, Session
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList
-from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
-from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-
-SPOTS = [(20, 25, 15), (10, 12, 8), (30, 30, 20), (25, 40, 22)]
+from segmenters import SPOTS, clicksOf, sessionMask, settle, worldOf
 
 
 def addSegment(segmentationNode, name="liver"):
     return segmentationNode.GetSegmentation().AddEmptySegment(name)
 
 
-def worldOf(segmenter, ijk):
-    grid = volumeFromNode(segmenter.volumeNode).grid
-    return volumeToWorld(segmenter.volumeNode, tuple(grid.to_world(ijk)))
-
-
 def expectedMask(volumeNode, clicks, base=None):
     """What a session of the same clicks gives."""
-    session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
-    if base is not None:
-        session.start_from(base)
-    session.set_clicks(clicks)
-    return session.mask()
-
-
-def clicksOf(segmenter, segmentId):
-    return PointList.clicksFromPointList(segmenter.pointsFor(segmentId), segmenter.volumeNode)
+    return sessionMask(volumeNode, ThresholdPredictor(), clicks, base)
 
 
 def test_placing_points_segments_as_a_session_does(segmenter, segmentationNode):
     segmentId = addSegment(segmentationNode)
     for n, spot in enumerate(SPOTS):
         segmenter.click(segmentId, worldOf(segmenter, spot), positive=n % 3 != 2)
-        segmenter.settle()
+        settle(segmenter)
         expected = expectedMask(segmenter.volumeNode, clicksOf(segmenter, segmentId))
         assert expected.any()
         assert np.array_equal(voxels(segmentationNode, segmentId), expected)
 
 
-def test_a_2d_model_is_a_model_like_any_other(volumeNode, segmentationNode):
+def test_a_2d_model_is_a_model_like_any_other(makeSegmenter, volumeNode, segmentationNode):
     predictor = RegionPredictor()
-    thread = InferenceThread(lambda name: predictor)
-    segmenter = Segmenter(thread)
-    segmenter.setInput(volumeNode, segmentationNode)
+    segmenter = makeSegmenter(loadPredictor=lambda name: predictor)
     segmentId = addSegment(segmentationNode)
     masks = []
     for spot, positive in ((SPOTS[0], True), (SPOTS[2], True), (SPOTS[3], False)):
         segmenter.click(segmentId, worldOf(segmenter, spot), positive)
         settle(segmenter)
-        session = Session(volumeFromNode(volumeNode), RegionPredictor())
-        session.set_clicks(clicksOf(segmenter, segmentId))
-        masks.append(session.mask())
+        masks.append(sessionMask(volumeNode, RegionPredictor(), clicksOf(segmenter, segmentId)))
         assert np.array_equal(voxels(segmentationNode, segmentId), masks[-1])
     assert np.count_nonzero(masks[0].any(axis=(0, 1))) > 1, "it was followed to further slices"
     segmenter.undo(segmentId)
     settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, segmentId), masks[1])
-    segmenter.forgetScene()
-    thread.stop()
 
 
 def test_a_segment_in_work_says_so(segmenter, segmentationNode):
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     assert logic.GetSegmentStatus(segment) == logic.InProgress
@@ -89,7 +66,7 @@ def test_a_placed_point_takes_the_kind_that_is_switched_on(segmenter, segmentati
     points.AddControlPointWorld(worldOf(segmenter, SPOTS[0]))
     segmenter.positive = False
     points.AddControlPointWorld(worldOf(segmenter, SPOTS[1]))
-    segmenter.settle()
+    settle(segmenter)
     assert [c.positive for c in clicksOf(segmenter, segmentId)] == [True, False]
     assert [bool(points.GetNthControlPointSelected(n)) for n in range(2)] == [True, False], "their colour follows"
 
@@ -98,31 +75,31 @@ def test_moving_and_deleting_a_point_replays(segmenter, segmentationNode):
     segmentId = addSegment(segmentationNode)
     for spot in SPOTS[:3]:
         segmenter.click(segmentId, worldOf(segmenter, spot))
-    segmenter.settle()
+    settle(segmenter)
     points = segmenter.pointsFor(segmentId)
     points.SetNthControlPointPositionWorld(1, worldOf(segmenter, SPOTS[3]))
-    segmenter.settle()
+    settle(segmenter)
     moved = clicksOf(segmenter, segmentId)
     assert len(moved) == 3
     assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(segmenter.volumeNode, moved))
     points.RemoveNthControlPoint(0)
-    segmenter.settle()
+    settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(segmenter.volumeNode, moved[1:]))
 
 
 def test_a_drag_is_one_step(segmenter, segmentationNode, predictor):
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     points, calls = segmenter.pointsFor(segmentId), len(predictor.calls)
     points.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent)
     for offset in range(5):
         points.SetNthControlPointPositionWorld(0, worldOf(segmenter, (20 + offset, 25, 15)))
     points.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
-    segmenter.settle()
+    settle(segmenter)
     assert len(predictor.calls) == calls + 1
     segmenter.undo(segmentId)
-    segmenter.settle()
+    settle(segmenter)
     [click] = clicksOf(segmenter, segmentId)
     assert np.allclose(volumeToWorld(segmenter.volumeNode, click.world), worldOf(segmenter, SPOTS[0]))
 
@@ -132,19 +109,19 @@ def test_undo_and_redo_go_all_the_way_and_back(segmenter, segmentationNode):
     masks, clicks = [voxels(segmentationNode, segmentId)], [()]
     for n, spot in enumerate(SPOTS * 3):
         segmenter.click(segmentId, worldOf(segmenter, np.add(spot, n % 5)), positive=n % 4 != 3)
-        segmenter.settle()
+        settle(segmenter)
         masks.append(voxels(segmentationNode, segmentId))
         clicks.append(clicksOf(segmenter, segmentId))
     for step in range(len(masks) - 2, -1, -1):
         assert segmenter.canUndo(segmentId)
         segmenter.undo(segmentId)
-        segmenter.settle()
+        settle(segmenter)
         assert np.array_equal(voxels(segmentationNode, segmentId), masks[step])
         assert same_clicks(clicksOf(segmenter, segmentId), clicks[step])
     assert not segmenter.canUndo(segmentId)
     for step in range(1, len(masks)):
         segmenter.redo(segmentId)
-        segmenter.settle()
+        settle(segmenter)
         assert np.array_equal(voxels(segmentationNode, segmentId), masks[step])
     assert not segmenter.canRedo(segmentId)
 
@@ -154,11 +131,11 @@ def test_a_drawn_segment_is_what_the_first_click_starts_from(segmenter, segmenta
     drawByHand(segmentationNode, segmentId, volumeNode, Box((5, 5, 5), (25, 25, 15)))
     drawn = voxels(segmentationNode, segmentId)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
-    segmenter.settle()
+    settle(segmenter)
     expected = expectedMask(volumeNode, clicksOf(segmenter, segmentId), base=drawn)
     assert np.array_equal(voxels(segmentationNode, segmentId), expected)
     segmenter.undo(segmentId)
-    segmenter.settle()
+    settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, segmentId), drawn)
     assert not segmenter.canUndo(segmentId), "what was drawn before is not ours to undo"
 
@@ -166,38 +143,38 @@ def test_a_drawn_segment_is_what_the_first_click_starts_from(segmenter, segmenta
 def test_a_hand_edit_between_clicks_is_the_new_starting_point(segmenter, segmentationNode, volumeNode):
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     first = voxels(segmentationNode, segmentId)
     drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (6, 6, 6)))
     drawByHand(segmentationNode, segmentId, volumeNode, Box((18, 20, 10), (22, 28, 20)), value=0)
     edited = voxels(segmentationNode, segmentId)
     assert not np.array_equal(first, edited)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
-    segmenter.settle()
+    settle(segmenter)
     [click] = clicksOf(segmenter, segmentId)
     assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=edited))
     for expected in (edited, first, np.zeros_like(first)):
         segmenter.undo(segmentId)
-        segmenter.settle()
+        settle(segmenter)
         assert np.array_equal(voxels(segmentationNode, segmentId), expected)
     for expected in (first, edited):
         segmenter.redo(segmentId)
-        segmenter.settle()
+        settle(segmenter)
         assert np.array_equal(voxels(segmentationNode, segmentId), expected)
 
 
 def test_undo_right_after_a_hand_edit_can_be_redone(segmenter, segmentationNode, volumeNode):
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     first = voxels(segmentationNode, segmentId)
     drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (6, 6, 6)))
     edited = voxels(segmentationNode, segmentId)
     segmenter.undo(segmentId)
-    segmenter.settle()
+    settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, segmentId), first)
     segmenter.redo(segmentId)
-    segmenter.settle()
+    settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, segmentId), edited)
 
 
@@ -205,11 +182,11 @@ def test_an_edit_made_while_a_prediction_runs_is_not_lost(segmenter, segmentatio
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
     drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (4, 4, 4)))
-    segmenter.settle()
+    settle(segmenter)
     assert voxels(segmentationNode, segmentId)[:4, :4, :4].all()
     together = voxels(segmentationNode, segmentId)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
-    segmenter.settle()
+    settle(segmenter)
     [click] = clicksOf(segmenter, segmentId)
     assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=together))
 
@@ -218,14 +195,14 @@ def test_reset_empties_and_can_be_undone(segmenter, segmentationNode, volumeNode
     segmentId = addSegment(segmentationNode)
     drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (6, 6, 6)))
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     before, clicks = voxels(segmentationNode, segmentId), clicksOf(segmenter, segmentId)
     segmenter.reset(segmentId)
-    segmenter.settle()
+    settle(segmenter)
     assert not voxels(segmentationNode, segmentId).any()
     assert clicksOf(segmenter, segmentId) == ()
     segmenter.undo(segmentId)
-    segmenter.settle()
+    settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, segmentId), before)
     assert same_clicks(clicksOf(segmenter, segmentId), clicks)
 
@@ -241,8 +218,8 @@ def test_neighbours_stay_bit_identical_after_100_clicks(segmenter, segmentationN
     for n in range(100):
         segmenter.click(segmentId, worldOf(segmenter, rng.uniform(1, (38, 48, 28))), positive=n % 4 != 3)
         if n % 10 == 0:
-            segmenter.settle()
-    segmenter.settle()
+            settle(segmenter)
+    settle(segmenter)
     assert all((voxels(segmentationNode, segmentId) & b).any() for b in before), "they overlap it"
     for neighbour, mask in zip(neighbours, before, strict=True):
         assert np.array_equal(voxels(segmentationNode, neighbour), mask)
@@ -261,7 +238,7 @@ def test_the_segment_editors_area_and_range_are_honoured(segmenter, segmentation
     editor.SetSourceVolumeIntensityMaskRange(300, 500)
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     whole = expectedMask(volumeNode, clicksOf(segmenter, segmentId))
     array = volumeFromNode(volumeNode).array
     expected = whole * ((array >= 300) & (array <= 500))
@@ -279,13 +256,13 @@ def test_overwriting_is_possible_where_asked_for(segmenter, segmentationNode, vo
     setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     mine, theirs = voxels(segmentationNode, segmentId), voxels(segmentationNode, neighbour)
     assert mine.any()
     assert np.array_equal(theirs, 1 - mine)
 
 
-def test_closing_the_scene_never_makes_the_next_one_overwrite(scene, predictor):
+def test_closing_the_scene_never_makes_the_next_one_overwrite(scene, makeSegmenter):
     """Slicer resets singleton nodes then, and the default of segment editor nodes overwrites all other segments."""
     from SAMMed3DSegmentLib.SegmentWriter import overwriteMode, setOverwriteMode
 
@@ -296,16 +273,12 @@ def test_closing_the_scene_never_makes_the_next_one_overwrite(scene, predictor):
     segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     neighbour, segmentId = addSegment(segmentationNode, "spleen"), addSegment(segmentationNode)
     drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (40, 50, 30)))
-    thread = InferenceThread(lambda name: predictor)
-    segmenter = Segmenter(thread)
-    segmenter.setInput(volumeNode, segmentationNode)
+    segmenter = makeSegmenter(volumeNode, segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
     settle(segmenter)
     assert voxels(segmentationNode, segmentId).any()
     assert voxels(segmentationNode, neighbour).all()
     assert overwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
-    segmenter.forgetScene()
-    thread.stop()
 
 
 def test_segments_on_another_grid_than_the_volumes(scene, segmenter, volumeNode):
@@ -317,7 +290,7 @@ def test_segments_on_another_grid_than_the_volumes(scene, segmenter, volumeNode)
     segmenter.setInput(volumeNode, other)
     segmentId = addSegment(other)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     coarse = expectedMask(volumeNode, clicksOf(segmenter, segmentId))
     fine = voxels(other, segmentId, (80, 100, 60))
     assert int(fine.sum()) == pytest.approx(8 * int(coarse.sum()), rel=0.02)
@@ -332,7 +305,7 @@ def test_volume_and_segmentation_under_different_transforms(scene, segmenter, vo
     segmentId = addSegment(segmentationNode)
     world = worldOf(segmenter, SPOTS[0])
     segmenter.click(segmentId, world)
-    segmenter.settle()
+    settle(segmenter)
     [click] = clicksOf(segmenter, segmentId)
     assert np.allclose(click.world, volumeFromNode(volumeNode).grid.to_world(SPOTS[0]))
     mask = expectedMask(volumeNode, [click])
@@ -343,10 +316,10 @@ def test_volume_and_segmentation_under_different_transforms(scene, segmenter, vo
 def test_a_click_outside_the_volume_is_taken_back_with_a_word(segmenter, segmentationNode):
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     before = voxels(segmentationNode, segmentId)
     segmenter.click(segmentId, (5000.0, 0.0, 0.0))
-    segmenter.settle()
+    settle(segmenter)
     assert "outside CT" in segmenter.message
     assert len(clicksOf(segmenter, segmentId)) == 1
     assert np.array_equal(voxels(segmentationNode, segmentId), before)
@@ -355,57 +328,29 @@ def test_a_click_outside_the_volume_is_taken_back_with_a_word(segmenter, segment
 def test_a_failed_prediction_takes_its_click_back(segmenter, segmentationNode, predictor):
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     before = voxels(segmentationNode, segmentId)
     predictor.fail = RuntimeError("CUDA out of memory")
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[1]))
-    segmenter.settle()
+    settle(segmenter)
     assert "CUDA out of memory" in segmenter.message
     assert len(clicksOf(segmenter, segmentId)) == 1
     assert np.array_equal(voxels(segmentationNode, segmentId), before)
     predictor.fail = None
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[1]))
-    segmenter.settle()
+    settle(segmenter)
     assert segmenter.message == ""
     assert len(clicksOf(segmenter, segmentId)) == 2
 
 
-class SlowPredictor(ThresholdPredictor):
-    """Waits before it answers, until it is let go; can be cancelled meanwhile."""
-
-    def __init__(self):
-        super().__init__()
-        self.go = threading.Event()
-
-    def predict(self, patch, prompts, cancellation=None):
-        while not self.go.wait(0.01):
-            cancellation.check()
-        return super().predict(patch, prompts, cancellation)
-
-
 @pytest.fixture
-def predictorThatWaits(request):
-    return SlowPredictor()
+def slow(segmenter, predictor):
+    """A segmenter whose model waits until its gate is opened."""
+    predictor.gate.clear()
+    return segmenter
 
 
-@pytest.fixture
-def slow(volumeNode, segmentationNode, predictorThatWaits):
-    thread = InferenceThread(lambda name: predictorThatWaits)
-    segmenter = Segmenter(thread)
-    segmenter.setInput(volumeNode, segmentationNode)
-    yield segmenter
-    predictorThatWaits.go.set()
-    segmenter.forgetScene()
-    thread.stop()
-
-
-def settle(segmenter):
-    while segmenter.busy:
-        segmenter.poll()
-        time.sleep(0.002)
-
-
-def test_twenty_quick_clicks_latest_wins_in_order(slow, segmentationNode, predictorThatWaits):
+def test_twenty_quick_clicks_latest_wins_in_order(slow, segmentationNode, predictor):
     segmentId = addSegment(segmentationNode)
     rng = np.random.default_rng(3)
     spots = [worldOf(slow, rng.uniform(5, (35, 45, 25))) for _ in range(20)]
@@ -414,14 +359,14 @@ def test_twenty_quick_clicks_latest_wins_in_order(slow, segmentationNode, predic
         slow.click(segmentId, world)
         slow.poll()
         assert time.monotonic() - begin < 1, "the caller never waits for the network"
-    predictorThatWaits.go.set()
+    predictor.gate.set()
     settle(slow)
     clicks = clicksOf(slow, segmentId)
     assert len(clicks) == 20
     assert [tuple(np.round(volumeToWorld(slow.volumeNode, c.world), 3)) for c in clicks] == [
         tuple(np.round(world, 3)) for world in spots
     ]
-    assert len(predictorThatWaits.calls) < 20, "what was overtaken is not computed"
+    assert len(predictor.calls) < 20, "what was overtaken is not computed"
     assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(slow.volumeNode, clicks))
     for count in range(19, -1, -1):
         slow.undo(segmentId)
@@ -442,7 +387,7 @@ def test_cancel_takes_the_click_back_at_once(slow, segmentationNode):
 
 
 @pytest.mark.parametrize("deleted", ["volume", "segmentation", "points", "segment", "scene"])
-def test_deletions_while_a_prediction_runs(deleted, slow, scene, segmentationNode, volumeNode, predictorThatWaits):
+def test_deletions_while_a_prediction_runs(deleted, slow, scene, segmentationNode, volumeNode, predictor):
     segmentId = addSegment(segmentationNode)
     other = addSegment(segmentationNode, "other")
     drawByHand(segmentationNode, other, volumeNode, Box((0, 0, 0), (6, 6, 6)))
@@ -460,7 +405,7 @@ def test_deletions_while_a_prediction_runs(deleted, slow, scene, segmentationNod
         case "scene":
             slow.forgetScene()
             scene.Clear(0)
-    predictorThatWaits.go.set()
+    predictor.gate.set()
     settle(slow)
     if deleted in ("volume", "points", "segment"):
         assert np.array_equal(voxels(segmentationNode, other), before)
@@ -469,12 +414,12 @@ def test_deletions_while_a_prediction_runs(deleted, slow, scene, segmentationNod
 def test_deleting_the_point_list_leaves_the_segment(segmenter, scene, segmentationNode, volumeNode):
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     before = voxels(segmentationNode, segmentId)
     scene.RemoveNode(segmenter.pointsFor(segmentId))
     assert np.array_equal(voxels(segmentationNode, segmentId), before)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
-    segmenter.settle()
+    settle(segmenter)
     [click] = clicksOf(segmenter, segmentId)
     assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=before))
 
@@ -483,18 +428,18 @@ def test_another_frame_or_volume_keeps_what_was_segmented(segmenter, scene, segm
     """A sequence moves on: the node gets another image. The clicks of the first frame are not replayed on it."""
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     first = voxels(segmentationNode, segmentId)
     affine = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
     frame = addVolume(scene, phantom((40, 50, 30), seed=5), affine, "frame")
     volumeNode.SetAndObserveImageData(frame.GetImageData())
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
-    segmenter.settle()
+    settle(segmenter)
     [click] = clicksOf(segmenter, segmentId)
     assert np.array_equal(voxels(segmentationNode, segmentId), expectedMask(volumeNode, [click], base=first))
 
 
-def test_another_volume_chosen_while_a_prediction_runs(slow, scene, segmentationNode, volumeNode, predictorThatWaits):
+def test_another_volume_chosen_while_a_prediction_runs(slow, scene, segmentationNode, volumeNode, predictor):
     """The result lands where it belongs, though the other volume has another grid."""
     segmentId = addSegment(segmentationNode)
     world = worldOf(slow, SPOTS[0])
@@ -502,7 +447,7 @@ def test_another_volume_chosen_while_a_prediction_runs(slow, scene, segmentation
     other = addVolume(scene, phantom((25, 30, 40), seed=2), make_affine((3.0, 3.5, 2.0), (0, 0, 0), (0, 0, 0)), "MR")
     slow.setInput(other, segmentationNode)
     slow.pointsFor(segmentId)
-    predictorThatWaits.go.set()
+    predictor.gate.set()
     settle(slow)
     session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
     session.click(tuple(volumeFromNode(volumeNode).grid.to_world(SPOTS[0])))
@@ -517,15 +462,13 @@ def test_another_volume_chosen_while_a_prediction_runs(slow, scene, segmentation
     assert changed < 0.25 * session.mask().sum(), "but for resampling between the grids it is what it was"
 
 
-def test_a_click_that_waits_is_kept_when_somebody_draws_and_clicks_again(
-    slow, segmentationNode, volumeNode, predictorThatWaits
-):
+def test_a_click_that_waits_is_kept_when_somebody_draws_and_clicks_again(slow, segmentationNode, volumeNode, predictor):
     segmentId = addSegment(segmentationNode)
     slow.click(segmentId, worldOf(slow, SPOTS[0]))
     drawByHand(segmentationNode, segmentId, volumeNode, Box((0, 0, 0), (4, 4, 4)))
     drawn = voxels(segmentationNode, segmentId)
     slow.click(segmentId, worldOf(slow, SPOTS[2]))
-    predictorThatWaits.go.set()
+    predictor.gate.set()
     settle(slow)
     clicks = clicksOf(slow, segmentId)
     assert len(clicks) == 2
@@ -539,7 +482,7 @@ def test_two_segmentations_do_not_mix(segmenter, scene, segmentationNode, volume
     segmenter.click(first, worldOf(segmenter, SPOTS[0]))
     segmenter.setInput(volumeNode, other)  # while the first one is being computed
     segmenter.click(second, worldOf(segmenter, SPOTS[1]))
-    segmenter.settle()
+    settle(segmenter)
     masks = [voxels(segmentationNode, first), voxels(other, second)]
     for mask, spot in zip(masks, SPOTS, strict=False):
         grid = volumeFromNode(volumeNode).grid
@@ -555,7 +498,7 @@ def test_a_saved_scene_goes_on_where_it_was(segmenter, scene, segmentationNode, 
     for segmentId in (drawnId, plainId):
         for n, spot in enumerate(SPOTS[:3]):
             segmenter.click(segmentId, worldOf(segmenter, spot), positive=n != 1)
-    segmenter.settle()
+    settle(segmenter)
     masks = {s: voxels(segmentationNode, s) for s in (drawnId, plainId)}
     clicks = {s: clicksOf(segmenter, s) for s in (drawnId, plainId)}
     file = str(tmp_path / "scene.mrb")
@@ -573,13 +516,13 @@ def test_a_saved_scene_goes_on_where_it_was(segmenter, scene, segmentationNode, 
         assert not SegmentDigests().differs(segmentationNode, segmentId)
     assert not predictor.calls, "opening a scene predicts nothing"
     segmenter.click(plainId, worldOf(segmenter, SPOTS[3]))
-    segmenter.settle()
+    settle(segmenter)
     expected = expectedMask(volumeNode, clicksOf(segmenter, plainId))
     assert len(clicksOf(segmenter, plainId)) == 4
     assert np.array_equal(voxels(segmentationNode, plainId), expected)
     for _ in range(3):
         segmenter.undo(drawnId)
-        segmenter.settle()
+        settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, drawnId), base), "undo still works, down to what was drawn"
 
 
@@ -589,7 +532,7 @@ def test_surfaces_follow_when_the_clicks_pause_and_only_of_the_edited_segment(se
     neighbour, segmentId = addSegment(segmentationNode, "spleen"), addSegment(segmentationNode)
     drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (6, 6, 6)))
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     segmenter.refreshSurfaces()
     assert not Surface.isShown(segmentationNode), "nobody asked for 3-D"
     Surface.show(segmentationNode, True)
@@ -599,7 +542,7 @@ def test_surfaces_follow_when_the_clicks_pause_and_only_of_the_edited_segment(se
 
     before, theirs = surface(segmentId).GetNumberOfPoints(), surface(neighbour)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[2]))
-    segmenter.settle()
+    settle(segmenter)
     assert surface(segmentId).GetNumberOfPoints() == before, "still the old one, not gone"
     assert segmenter.surfacesWait
     segmenter.refreshSurfaces()
@@ -611,7 +554,7 @@ def test_surfaces_follow_when_the_clicks_pause_and_only_of_the_edited_segment(se
 def test_removing_a_segment_removes_its_points(segmenter, scene, segmentationNode):
     segmentId = addSegment(segmentationNode)
     segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
-    segmenter.settle()
+    settle(segmenter)
     segmentationNode.GetSegmentation().RemoveSegment(segmentId)
     assert not list(PointList.pointLists())
 

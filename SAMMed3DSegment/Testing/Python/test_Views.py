@@ -9,6 +9,7 @@ from mrmlNodes import voxels
 from SAMMed3DSegmentLib import PointList, Surface
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from segmenters import settle
 from slicerHarness.views import SliceView, ThreeDView
 
 
@@ -43,7 +44,7 @@ def test_clicks_in_a_slice_land_where_the_pixel_says(segmenter, segmentationNode
     pixels = [view.pixelOf(centre), np.add(view.pixelOf(centre), (14, -9))]
     for pixel in pixels:
         view.click(*pixel)
-        segmenter.settle()
+        settle(segmenter)
     points = segmenter.pointsFor(placing)
     assert points.GetNumberOfDefinedControlPoints() == 2, "placing goes on after the first point"
     for index, pixel in enumerate(pixels):
@@ -66,7 +67,7 @@ def test_polarity_may_change_while_a_point_follows_the_mouse(segmenter, placing)
         assert not PointList.isPlaced(points, preview)
         assert bool(points.GetNthControlPointSelected(preview)) == positive, "it has the colour of what it will be"
         view.click(*at)
-        segmenter.settle()
+        settle(segmenter)
     assert [click.positive for click in PointList.clicksFromPointList(points, segmenter.volumeNode)] == [
         True,
         False,
@@ -80,12 +81,12 @@ def test_a_point_is_dragged_in_a_slice(segmenter, placing, predictor):
     view.show(segmenter.volumeNode, through=centre)
     start = view.pixelOf(centre)
     view.click(*start)
-    segmenter.settle()
+    settle(segmenter)
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     calls, end = len(predictor.calls), np.add(start, (30, 20))
     view.drag(start, end)
-    segmenter.settle()
+    settle(segmenter)
     moved = segmenter.pointsFor(placing).GetNthControlPointPositionWorld(0)
     assert np.linalg.norm(np.subtract(moved, view.worldAt(*map(int, end)))) < 2 * pixelSize(view)
     assert len(predictor.calls) == calls + 1, "one prediction, when the mouse is let go"
@@ -94,7 +95,7 @@ def test_a_point_is_dragged_in_a_slice(segmenter, placing, predictor):
 def test_clicks_on_a_surface_in_3d(segmenter, segmentationNode, placing):
     grid = volumeFromNode(segmenter.volumeNode).grid
     segmenter.click(placing, grid.to_world((20, 25, 15)))
-    segmenter.settle()
+    settle(segmenter)
     Surface.show(segmentationNode, True)
     view = ThreeDView("3D")
     camera = view.renderer.GetActiveCamera()
@@ -104,7 +105,7 @@ def test_clicks_on_a_surface_in_3d(segmenter, segmentationNode, placing):
     view.renderer.ResetCameraClippingRange()
     view.window.Render()
     view.click(200, 200)
-    segmenter.settle()
+    settle(segmenter)
     points = segmenter.pointsFor(placing)
     assert points.GetNumberOfDefinedControlPoints() == 2
     clicked = PointList.clicksFromPointList(points, segmenter.volumeNode)[1]

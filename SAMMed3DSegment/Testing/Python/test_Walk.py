@@ -20,7 +20,7 @@ from sammed3d.inference.object_timeline import same_click, same_clicks
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
-from segmenters import Models, clicksOf, makeSegmenter, settle, worldOf
+from segmenters import Models, clicksOf, newSegmenter, settle, worldOf
 
 ACTIONS = int(os.environ.get("SAMMED3D_WALK", "300"))
 SEED = int(os.environ.get("SAMMED3D_SEED", "1")) or random.SystemRandom().randrange(1, 10**9)
@@ -65,7 +65,7 @@ class Walk:
         while self.segmentation.GetSegmentation().GetNumberOfSegments() < 3:
             self.segmentation.GetSegmentation().AddEmptySegment()
         if self.segmenter is None:
-            self.segmenter, self.thread = makeSegmenter(self.volumes[0], self.segmentation, self.models)
+            self.segmenter, self.thread = newSegmenter(self.volumes[0], self.segmentation, self.models)
         elif self.segmenter.volumeNode is None or self.segmenter.segmentationNode is not self.segmentation:
             self.segmenter.setInput(self.volumes[0], self.segmentation)
 

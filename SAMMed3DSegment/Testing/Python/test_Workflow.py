@@ -38,9 +38,7 @@ class WorkflowTest(unittest.TestCase):
         from SAMMed3DSegmentLib import SampleVolumes
 
         slicer.mrmlScene.Clear(0)
-        self.logic = SAMMed3DSegmentLogic()
-        self.logic.predictors.load = lambda name: BallPredictor()
-        self.logic._thread._loadPredictor = self.logic.predictors.load
+        self.logic = SAMMed3DSegmentLogic(lambda choice: BallPredictor())
         self.volumeNode = SampleVolumes.load()
         self.segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Organs")
         self.segmentationNode.CreateDefaultDisplayNodes()

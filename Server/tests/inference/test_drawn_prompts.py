@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from helpers import CancelledPredictor, RegionPredictor, ThresholdPredictor, make_affine, phantom, small_volume
+from helpers import RegionPredictor, ThresholdPredictor, make_affine, phantom, small_volume
 from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.drawings import Lasso, Scribble
@@ -60,7 +60,7 @@ def test_a_scribble_on_what_the_model_finds_becomes_few_clicks():
     assert len(told.clicks) == FEW
     assert told.missed <= MISSED
     assert all(click.positive for click in told.clicks)
-    assert session.predictor.calls[-1][1], "the model was told clicks"
+    assert session.predictor.calls[-1].clicks, "the model was told clicks"
     stroke = voxels_of(session.current.drawings[0], session.volume.grid).tolist()
     for click in told.clicks:
         assert np.rint(session.volume.grid.to_index(click.world)).tolist() in stroke
@@ -329,7 +329,9 @@ def test_bad_drawings_are_refused_in_one_line_and_change_nothing(draw, message):
 
 @pytest.mark.parametrize("draw", ["scribble", "lasso"])
 def test_a_drawing_that_is_cancelled_leaves_no_trace(draw):
-    session = Session(small_volume(), CancelledPredictor())
+    predictor = ThresholdPredictor()
+    predictor.fail = PredictionCancelled("cancelled")
+    session = Session(small_volume(), predictor)
     with pytest.raises(PredictionCancelled):
         getattr(session, draw)(LOOP)
     assert session.objects == []

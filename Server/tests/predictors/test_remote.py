@@ -65,7 +65,7 @@ def test_every_prompt_reaches_the_network_as_it_was_given():
     worker = Worker(WorkerSettings((ModelSpec("default", "Echo", "", "", Path()),), "cpu", load=load_echo))
     with serving(Echo(), devices=[worker]) as server:
         remote = RemotePredictor(server.url)
-        assert remote.capabilities == worker.started.capabilities["default"] == Echo.capabilities
+        assert remote.capabilities == worker.started.capabilities["default"] == Echo().capabilities
         for asked in (prompts, replace(prompts, clicks=()), replace(prompts, box=None), PatchPrompts(prompts.clicks)):
             answer = remote.predict(patch, asked)
             assert np.array_equal(answer.low_res, echoed(asked))
