@@ -14,7 +14,7 @@ import numpy as np
 from sammed3d.core.geometry import FARTHEST, Float64, Point3
 from sammed3d.errors import PromptError
 
-MOST_POINTS = 100_000
+MOST_POINTS = 300_000
 """Points of a drawing that was painted voxel by voxel."""
 MOST_CORNERS = 10_000
 """Points of a drawn line: a hand that draws for five minutes."""

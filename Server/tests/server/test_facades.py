@@ -361,7 +361,12 @@ def nni_requests():
         "/add_bbox_interaction",
         {"json": {"bbox_coords": [[0, 1], [0, 1], [0, 1]], "include_interaction": True}},
     )
-    yield "a scribble", "/add_scribble_interaction", {"data": packed(IMAGE)}
+    include = {"headers": {"X-Meta": '{"include_interaction": true}'}}
+    yield "a scribble that is none", "/add_scribble_interaction", {"data": packed(IMAGE)}
+    yield "a scribble before an image", "/add_scribble_interaction", {"data": packed(IMAGE)} | include
+    yield "a lasso in nonsense", "/add_lasso_interaction", {"data": b"NNIA"} | include
+    bad = {"headers": {"X-Meta": '{"include_interaction": true, "interaction_bbox": [[0, 1e9], [0, 1], [0, 1]]}'}}
+    yield "a lasso elsewhere", "/add_lasso_interaction", {"data": packed(IMAGE)} | bad
     yield "mask before image", "/add_initial_seg_interaction", {"data": packed(IMAGE.astype(np.uint8))}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from helpers import make_affine, phantom, write_image
 from networks import TINY_PRESET
+from sammed3d.core.drawings import Lasso, Scribble
 from sammed3d.core.geometry import Grid
 from sammed3d.files.volume import Volume, read_image
 from sammed3d.inference.session import Session
@@ -84,7 +85,7 @@ def test_nninteractive_clients_click_undo_and_start_from_masks(tiny_network, tmp
     session.click(session.volume.grid.to_world(clicks[0][:3]), clicks[0][3])
     assert np.array_equal(np.load(tmp_path / "refined.npy"), session.mask())
     seen = json.loads((tmp_path / "seen.json").read_text())
-    tools = {"points": True, "bbox2d": False, "bbox3d": False, "scribble": False, "lasso": False}
+    tools = {"points": True, "bbox2d": False, "bbox3d": True, "scribble": True, "lasso": True}
     assert seen == {
         "capabilities": tools,
         "outside": "HTTPStatusError 400",
@@ -108,8 +109,50 @@ def test_nninteractive_clients_draw_boxes_where_the_model_knows_them(tiny_checkp
     assert boxed.any()
     seen = np.load(tmp_path / "masks.npy")
     assert np.array_equal(seen, np.stack([boxed, session.mask(), boxed, 0 * boxed]))
-    tools = {"points": True, "bbox2d": True, "bbox3d": True, "scribble": False, "lasso": False}
+    tools = {"points": True, "bbox2d": True, "bbox3d": True, "scribble": True, "lasso": True}
     assert json.loads((tmp_path / "seen.json").read_text()) == tools
+
+
+@pytest.mark.parametrize("version", ["2.5.1", "2.6.0"])
+def test_nninteractive_clients_draw_scribbles_lassos_and_boxes_with_any_model(tiny_network, tmp_path, version):
+    image = np.ascontiguousarray(phantom((40, 50, 30)).T)  # (Z, Y, X)
+    np.save(tmp_path / "image.npy", image)
+    predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
+    with serving(predictor, facades=Facades(nninteractive=True)) as server:
+        use("nninteractive_drawings.py", f"nninteractive-client=={version}", server.url, tmp_path)
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = SPACING[2], -SPACING[1], -SPACING[0], 1
+    session = Session(Volume(image, Grid(image.shape, affine)), predictor)
+    grid = session.volume.grid
+
+    def painted(kind, voxels, positive):
+        return kind(tuple(map(tuple, grid.to_world(voxels))), positive, painted=True)
+
+    expected = []
+    scribble = np.array([(15, y, 20) for y in range(20, 30)])
+    lasso = np.array([(10, y, x) for y in range(5, 15) for x in range(8, 20)])
+    session.draw(painted(Scribble, scribble, True))
+    expected.append(session.mask())
+    assert expected[0][tuple(scribble.T)].all()
+    session.draw(painted(Lasso, lasso, False))
+    expected.append(session.mask())
+    assert not expected[1][tuple(lasso.T)].any()
+    session.set_box(*grid.to_world([(5, 10, 5), (24, 39, 29)]))
+    expected.append(session.mask())
+    outside = expected[2].copy()
+    outside[5:25, 10:40, 5:30] = 0
+    assert not outside.any()
+    seen = np.load(tmp_path / "masks.npy")
+    assert np.array_equal(seen, np.stack([*expected, expected[1], expected[0], 0 * expected[0]]))
+    told = json.loads((tmp_path / "seen.json").read_text())
+    assert told["tools"] == {"points": True, "bbox2d": False, "bbox3d": True, "scribble": True, "lasso": True}
+    assert {name: status for name, (status, _) in told["refused"].items()} == dict.fromkeys(
+        ("empty", "shape", "outside", "flat"), 400
+    )
+    assert "is empty" in told["refused"]["empty"][1]
+    assert "(30, 50, 40) was expected" in told["refused"]["shape"][1]
+    assert "outside the image" in told["refused"]["outside"][1]
+    assert "one slice" in told["refused"]["flat"][1]
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="that client needs the module cgi, which Python 3.13 lacks")

@@ -1,6 +1,7 @@
 """The protocol of nnInteractive 2, so that its clients (3D Slicer, napari and others) can use the models served here.
 
-Points, an initial mask and undo; other tools are advertised as not supported. These clients send the whole volume and
+Points, boxes, scribbles, lassos, an initial mask and undo. What a model does not know it is told in clicks
+(`inference/prompt_translation.py`). These clients send the whole volume and
 neither its orientation nor its origin, so the direction of its axes is an assumption: by default that of an axial
 volume as 3D Slicer stores it, slices first ("SPL": the first axis grows towards Superior, then Posterior, then Left).
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from sammed3d import __version__
+from sammed3d.core.drawings import Drawing, Lasso, Scribble
 from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import ModelError, SAMMed3DError
@@ -27,6 +29,16 @@ from sammed3d.inference.session import Session
 from sammed3d.inference.session_object import Update
 from sammed3d.server.compat import nnia
 from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
+from sammed3d.server.compat.nni_prompts import (
+    BadRequestError,
+    BoundingBox,
+    Painted,
+    Point,
+    box_of,
+    click_of,
+    drawing_of,
+    painted_of,
+)
 from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
 from sammed3d.server.http.problems import problem
@@ -39,30 +51,14 @@ BINARY = "application/octet-stream"
 IDLE, SILENCE = 600.0, 90.0
 """Seconds after which a session ends that the user, or the program, has forgotten."""
 MAX_POINTS = 1024
-UNSUPPORTED = "This server supports points, an initial mask, undo and, if its model knows them, boxes; not this tool."
+MAX_PAINTED = 500_000
+"""Voxels of all scribbles and lassos of an object."""
+FLAT = "A box of one slice does not say how far the object reaches. Draw it over several slices, or use the lasso."
 _BINARY_BODY = {
     "requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}
 }
 Token = Annotated[str, Header(alias="X-Lease-Token", max_length=256)]
 Meta = Annotated[str, Header(alias="X-Meta", max_length=8192)]
-
-
-class Point(BaseModel):
-    """A click: voxel of the sent image, in the order of its axes."""
-
-    coordinates: Annotated[list[float], Field(min_length=3, max_length=3)]
-    include_interaction: bool
-    run_prediction: bool = True
-
-
-class BoundingBox(BaseModel):
-    """A box: first voxel and one past the last one, for each axis of the sent image."""
-
-    bbox_coords: Annotated[
-        list[Annotated[list[float], Field(min_length=2, max_length=2)]], Field(min_length=3, max_length=3)
-    ]
-    include_interaction: bool
-    run_prediction: bool = True
 
 
 class Buffer(BaseModel):
@@ -71,23 +67,32 @@ class Buffer(BaseModel):
     shape: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=3, max_length=3)]
 
 
-class BadRequestError(Exception):
-    """What the client asked for cannot be done; says why."""
-
-
 @dataclass(eq=False)
 class _State:
     """What is kept of a client.
 
     Attributes:
         session: on its image; None before there is one.
-        pending: clicks that it did not want to be run yet.
+        pending: clicks and drawings that it did not want to be run yet, in order.
         box: that it did not want to be run yet, or None.
     """
 
     session: Session | None = None
-    pending: list[Click] = field(default_factory=list)
+    pending: list[Click | Drawing] = field(default_factory=list)
     box: BoxPrompt | None = None
+
+    @property
+    def count(self) -> int:
+        """Clicks and drawings of the object."""
+        now = self.session.current if self.session else None
+        return len(self.pending) + (len(now.clicks) + len(now.drawings) if now else 0)
+
+    @property
+    def painted(self) -> int:
+        """Voxels of all drawings of the object."""
+        now = self.session.current if self.session else None
+        drawn = [d for d in (*self.pending, *(now.drawings if now else ())) if not isinstance(d, Click)]
+        return sum(len(d.points) for d in drawn)
 
     def needs_image(self) -> Session:
         if self.session is None:
@@ -215,18 +220,21 @@ class Facade:
             """Draw a box round the object; it takes the place of the one before."""
             return await self._run(request, token, lambda state: _add_box(state, box))
 
-        @routes.post("/add_scribble_interaction")
-        @routes.post("/add_lasso_interaction")
-        async def unsupported() -> Response:
-            """Refuse a tool that the capabilities do not name."""
-            raise BadRequestError(UNSUPPORTED)
+        @routes.post("/add_scribble_interaction", response_class=Response, openapi_extra=_BINARY_BODY)
+        async def add_scribble(request: Request, token: Token = "", meta: Meta = "{}") -> Response:
+            """Draw a stroke: painted voxels."""
+            return await self._draw(request, token, meta, Scribble)
+
+        @routes.post("/add_lasso_interaction", response_class=Response, openapi_extra=_BINARY_BODY)
+        async def add_lasso(request: Request, token: Token = "", meta: Meta = "{}") -> Response:
+            """Draw a loop, which comes filled: the voxels inside."""
+            return await self._draw(request, token, meta, Lasso)
 
         return routes
 
     def _capabilities(self) -> dict[str, Any]:
         model = next(iter(self._engine.models.values()))
-        boxes = {"bbox2d": model.preset.boxes and model.preset.by_slice, "bbox3d": model.preset.boxes}
-        tools = boxes | {"scribble": False, "lasso": False}
+        tools = {"bbox2d": model.preset.by_slice, "bbox3d": True, "scribble": True, "lasso": True}
         return {
             "supported_interactions": {"points": True} | tools,
             "channel_mapping": {"prev_seg": 0, "points": [1, 2]},
@@ -269,6 +277,21 @@ class Facade:
         _begin_object(state)
         session.start_from(mask)  # the client has put it into its own buffer by itself
         return None
+
+    async def _draw(self, request: Request, token: str, meta: str, kind: type[Scribble] | type[Lasso]) -> Response:
+        self._leases.get(token, request.scope["user"])
+        body = await request.body()
+        painted = painted_of(decode_object(meta))
+        return await self._run(request, token, lambda state: self._add_drawing(state, body, painted, kind))
+
+    def _add_drawing(
+        self, state: _State, body: bytes, painted: Painted, kind: type[Scribble] | type[Lasso]
+    ) -> Update | None:
+        session = state.needs_image()
+        drawing = drawing_of(kind, self._unpacker.unpack(body, 3), painted, session.volume.grid)
+        if state.painted + len(drawing.points) > MAX_PAINTED:
+            raise BadRequestError(f"An object takes at most {MAX_PAINTED} painted voxels. Begin a new one.")
+        return _add(state, drawing, painted.run_prediction)
 
     async def _run(self, request: Request, token: str, act: Callable[[_State], Update | None]) -> Response:
         lease = self._leases.get(token, request.scope["user"])
@@ -317,41 +340,38 @@ def _begin_object(state: _State) -> None:
 
 
 def _add_point(state: _State, point: Point) -> Update | None:
-    session = state.needs_image()
-    voxel = [math.floor(c + 0.5) if math.isfinite(c) else -1 for c in point.coordinates]
-    shape = session.volume.grid.shape
-    if not all(0 <= v < n for v, n in zip(voxel, shape, strict=True)):
-        raise BadRequestError(f"The point lies outside the image, whose shape is {shape}.")
-    x, y, z = session.volume.grid.to_world(voxel).tolist()
-    clicks = len(state.pending) + (len(session.current.clicks) if session.current else 0)
-    if clicks >= MAX_POINTS:
-        raise BadRequestError(f"An object takes at most {MAX_POINTS} points. Begin a new one.")
-    state.pending.append(Click((x, y, z), point.include_interaction))
-    return _run_pending(state) if point.run_prediction else None
+    return _add(state, click_of(point, state.needs_image().volume.grid), point.run_prediction)
+
+
+def _add(state: _State, prompt: Click | Drawing, run: bool) -> Update | None:
+    if state.count >= MAX_POINTS:
+        raise BadRequestError(f"An object takes at most {MAX_POINTS} points and drawings. Begin a new one.")
+    state.pending.append(prompt)
+    return _run_pending(state) if run else None
 
 
 def _add_box(state: _State, box: BoundingBox) -> Update | None:
     session = state.needs_image()
-    if not session.predictor.preset.boxes:
-        raise BadRequestError(UNSUPPORTED)
-    if not box.include_interaction:
-        raise BadRequestError("Boxes are drawn round the object only. Use negative points for what is no part of it.")
-    begin, end = zip(*box.bbox_coords, strict=True)
-    shape = session.volume.grid.shape
-    if not all(0 <= b < e <= n + 1 for b, e, n in zip(begin, end, shape, strict=True)):
-        raise BadRequestError(f"The box is empty or lies outside the image, whose shape is {shape}.")
-    last = [min(e, n) - 1 for e, n in zip(end, shape, strict=True)]
-    (a, b, c), (d, e, f) = (session.volume.grid.to_world(voxel).tolist() for voxel in (begin, last))
-    state.box = BoxPrompt((a, b, c), (d, e, f))
+    drawn, flat = box_of(box, session.volume.grid)
+    if flat and not session.predictor.preset.by_slice:
+        raise BadRequestError(FLAT)
+    state.box = drawn
     return _run_pending(state) if box.run_prediction else None
 
 
 def _run_pending(state: _State) -> Update | None:
+    """Add what waits to the object, in order; it is gone even if that fails, as the client thinks that it is."""
     session = state.needs_image()
     if not state.pending and state.box is None:
         return None
-    before = session.current.prompts if session.current else ObjectPrompts("", ())
-    prompts = ObjectPrompts(before.name, (*before.clicks, *state.pending), box=state.box or before.box)
+    prompts = session.current.prompts if session.current else ObjectPrompts("", ())
+    prompts = replace(prompts, box=state.box or prompts.box)
+    for waiting in state.pending:
+        if isinstance(waiting, Click):
+            prompts = replace(prompts, clicks=(*prompts.clicks, waiting))
+        else:
+            placed = replace(waiting, after=len(prompts.clicks))
+            prompts = replace(prompts, drawings=(*prompts.drawings, placed))
     state.pending, state.box = [], None
     return session.set_prompts(prompts)
 
@@ -364,7 +384,7 @@ def _undo(state: _State) -> Update | None:
         else:
             state.box = None
         return None
-    if session.current is None or not (session.current.clicks or session.current.box):
+    if session.current is None or session.current.state.is_start:
         return None
     return session.undo()
 
