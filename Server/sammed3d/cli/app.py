@@ -1,4 +1,4 @@
-"""The command line: `sammed3d segment`, `find`, `info`, `models`, `train`, `evaluate`, `serve` and `demo`."""
+"""The command line: `sammed3d segment`, `find`, `collect`, `info`, `models`, `train`, `evaluate`, `serve`, `demo`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 
 import sammed3d
 from sammed3d import samples
+from sammed3d.cli.collect import collect
 from sammed3d.cli.data import data_app
 from sammed3d.cli.drawn import check_given, from_voxels, given_prompts
 from sammed3d.cli.evaluate import evaluate
@@ -54,6 +55,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.command("find")(find)
+app.command("collect")(collect)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("serve")(serve)

@@ -250,11 +250,16 @@ def _pairs(images: Path, labels: Path) -> list[Case]:
 def _case_folders(folder: Path) -> list[Case]:
     cases = []
     for image in sorted(folder.glob("*/image.nii.gz")):
-        label = image.with_name("label.nii.gz")
-        names_file = image.with_name("labels.json")
-        entries = json.loads(names_file.read_text(encoding="utf-8")) if names_file.is_file() else {}
-        names = {int(v): entry["name"] if isinstance(entry, dict) else str(entry) for v, entry in entries.items()}
-        cases.append(Case(image.parent.name, image, label if label.is_file() else None, names))
+        name = image.parent.name
+        labels = [f for f in sorted(image.parent.iterdir()) if re.fullmatch(r"label(_\d+)?\.nii\.gz", f.name)]
+        if not labels:
+            cases.append(Case(name, image, None))
+        for label in labels:  # several where structures overlap
+            end = stem(label).removeprefix("label")
+            names_file = image.with_name(f"labels{end}.json")
+            entries = json.loads(names_file.read_text(encoding="utf-8")) if names_file.is_file() else {}
+            names = {int(v): entry["name"] if isinstance(entry, dict) else str(entry) for v, entry in entries.items()}
+            cases.append(Case(name + end, image, label, names, group=name if len(labels) > 1 else ""))
     return cases
 
 

@@ -127,7 +127,7 @@ def _call_layers_a_list(path: Path) -> None:
 
 def _label_map(path: Path, segments: Sequence[Segment], grid: Grid) -> sitk.Image:
     image = image_on(grid, sitk.sitkUInt8 if len(segments) < 256 else sitk.sitkUInt16)
-    layers = _layers(segments, per_layer=len(segments))
+    layers = layered(segments)
     if max(layers, default=0) > 0:
         raise VolumeError(
             f"{path.name}: some objects overlap, which a label map cannot hold. Save as .seg.nrrd, or one by one."
@@ -138,7 +138,7 @@ def _label_map(path: Path, segments: Sequence[Segment], grid: Grid) -> sitk.Imag
 
 
 def _segmentation_image(segments: Sequence[Segment], grid: Grid) -> sitk.Image:
-    layers = _layers(segments, per_layer=255)
+    layers = layered(segments, per_layer=255)
     images = [image_on(grid, sitk.sitkUInt8) for _ in range(max(layers, default=0) + 1)]
     used = [0] * len(images)
     keys = {
@@ -167,15 +167,20 @@ def _segmentation_image(segments: Sequence[Segment], grid: Grid) -> sitk.Image:
     return image
 
 
-def _layers(segments: Sequence[Segment], per_layer: int) -> list[int]:
-    """Give each segment the first layer in which it overlaps no other and that has not got its fill."""
+def layered(segments: Sequence[Segment], per_layer: int | None = None) -> list[int]:
+    """Return a layer for each segment: the first in which it overlaps no other and that has not got its fill.
+
+    Args:
+        segments: on one grid.
+        per_layer: how many a layer holds at most; None for any number.
+    """
     layers: list[list[BoxedMask | None]] = []
     chosen = []
     for segment in segments:
         fits = (
             n
             for n, others in enumerate(layers)
-            if len(others) < per_layer and not any(_overlap(segment.mask, o) for o in others)
+            if (per_layer is None or len(others) < per_layer) and not any(_overlap(segment.mask, o) for o in others)
         )
         layer = next(fits, len(layers))
         if layer == len(layers):

@@ -1,0 +1,162 @@
+"""`sammed3d collect`: a dataset for training out of what users segmented."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sammed3d.cli.terminal import DebugOption, ForceOption, SeriesOption, explained
+from sammed3d.core import prompt_files
+from sammed3d.core.prompts import Click
+from sammed3d.errors import SAMMed3DError, VolumeError
+from sammed3d.files import collection, datasets, scenes
+from sammed3d.files.collection import Collected, Wanted
+from sammed3d.files.segment_reader import on_grid, read_segments
+from sammed3d.files.segmentation import Segment
+from sammed3d.files.volume import Volume
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A volume and what was segmented on it.
+
+    Attributes:
+        title: for the report.
+        volume: file.
+        segmentations: each with its clicks, by segment ID or, out of a prompt file, by name.
+        series: of a DICOM folder.
+    """
+
+    title: str
+    volume: Path
+    segmentations: Sequence[tuple[Path, Mapping[str, tuple[Click, ...]]]]
+    series: int | None = None
+
+
+def collect(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Scenes of 3D Slicer (.mrb, .mrml), segmentations (with --volume), or folders with NAME.seg.nrrd, the "
+            "volume NAME beside it, and NAME.json for its prompts."
+        ),
+    ],
+    to: Annotated[Path, typer.Option(help="The dataset: a folder of cases, as `sammed3d data prepare` takes it.")],
+    volume: Annotated[Path | None, typer.Option(help="Volume of the one segmentation that is given.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompt file of the one segmentation that is given.")] = None,
+    series: SeriesOption = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name or terminology code of a segment to take.")] = None,
+    rename: Annotated[list[str] | None, typer.Option(help="SEGMENT=STRUCTURE, by name or terminology code.")] = None,
+    by_terminology: Annotated[bool, typer.Option(help="Call structures as their terminology says.")] = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Collect volumes and their segments as cases to train on, without anything that names a patient."""
+    with explained(debug):
+        wanted = Wanted(tuple(only or ()), dict(_renamed(text) for text in rename or ()), by_terminology)
+        taken = problems = 0
+        for source in sources:
+            if to.resolve() == source.resolve() or to.resolve() in source.resolve().parents:
+                raise VolumeError(f"{source}: lies in the dataset that is written ({to}). Choose another folder.")
+            with _opened(source, volume, prompts, series) as (found, left_out):
+                for sentence in left_out:
+                    print(f"{source.name}: {sentence}")
+                problems += len(left_out)
+                for each in found:
+                    case, problem = _collect(each, to, wanted, force)
+                    taken += case
+                    problems += problem
+        print(collection.STRIPPED)
+        print(f"{to}: {taken} cases written, {problems} sources that could not be used.")
+    if problems or not taken:
+        raise typer.Exit(1)
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    segment, equals, structure = text.partition("=")
+    if not equals or not segment or not structure.strip():
+        raise typer.BadParameter(f"--rename takes SEGMENT=STRUCTURE, not {text!r}.")
+    return segment, structure.strip()
+
+
+@contextmanager
+def _opened(
+    path: Path, volume: Path | None, prompts: Path | None, series: int | None
+) -> Iterator[tuple[list[_Source], tuple[str, ...]]]:
+    """Give the segmentations of a source, and a sentence for each that cannot be used."""
+    if path.suffix.lower() in (".mrb", ".mrml"):
+        with tempfile.TemporaryDirectory() as folder:
+            scene = scenes.read_scene(path, Path(folder))
+            by_volume: dict[Path, list[tuple[Path, Mapping[str, tuple[Click, ...]]]]] = {}
+            for each in scene.segmentations:
+                by_volume.setdefault(each.volume, []).append((each.file, each.clicks))
+            found = [_Source(f"{path.name}, volume {n}", *each) for n, each in enumerate(by_volume.items(), start=1)]
+            yield found, scene.left_out
+    elif path.is_dir():
+        yield _beside(path)
+    elif volume is None:
+        raise VolumeError(f"{path}: say which volume it was made on (--volume).")
+    else:
+        yield [_Source(path.name, volume, [(path, _clicks(prompts))], series)], ()
+
+
+def _beside(folder: Path) -> tuple[list[_Source], tuple[str, ...]]:
+    """Pair the segmentations of a folder with the volumes and prompts beside them."""
+    found: list[_Source] = []
+    left_out: list[str] = []
+    segmentations = sorted(folder.glob("*.seg.nrrd"))
+    if not segmentations:
+        raise VolumeError(f"{folder}: holds no .seg.nrrd. Give a scene, or a segmentation with --volume.")
+    for path in segmentations:
+        name = path.name[: -len(".seg.nrrd")]
+        volumes = [folder / f"{name}{s}" for s in datasets.SUFFIXES if (folder / f"{name}{s}").is_file()]
+        prompts = folder / f"{name}.json"
+        if len(volumes) == 1:
+            clicks = _clicks(prompts if prompts.is_file() else None)
+            found.append(_Source(path.name, volumes[0], [(path, clicks)]))
+        else:
+            left_out.append(f"{path.name}: has {len(volumes)} volumes called {name} beside it instead of one.")
+    return found, tuple(left_out)
+
+
+def _clicks(file: Path | None) -> dict[str, tuple[Click, ...]]:
+    return {} if file is None else {each.name: each.clicks for each in prompt_files.read(file) if each.clicks}
+
+
+def _collect(source: _Source, dataset: Path, wanted: Wanted, force: bool) -> tuple[int, int]:
+    """Write the case of a volume, and say what became of it: (cases written, sources that cannot be used)."""
+    placed: dict[str, Segment] = {}
+    clicks: dict[str, tuple[Click, ...]] = {}
+    resampled = False
+    try:
+        image = Volume.read(source.volume, source.series)
+        for number, (file, clicked) in enumerate(source.segmentations):
+            grid, segments = read_segments(file)
+            for key, segment in segments.items():
+                mask, anew = (None, False) if segment.mask is None else on_grid(segment.mask, grid, image.grid)
+                resampled |= anew
+                placed[f"{number}/{key}"] = replace(segment, mask=mask)
+                clicks[f"{number}/{key}"] = clicked.get(key) or clicked.get(segment.name) or ()
+        report = collection.collect(image, placed, clicks, dataset, wanted, force)
+    except SAMMed3DError as error:
+        print(f"{source.title}: {error}")
+        return 0, 1
+    _print(source.title, report, sum(map(bool, clicks.values())), resampled)
+    return int(bool(report.case)), 0
+
+
+def _print(title: str, report: Collected, clicked: int, resampled: bool) -> None:
+    if report.case:
+        print(f"{title} -> {report.case}: {', '.join(report.taken)}; clicks of {clicked}")
+    else:
+        print(f"{title}: nothing taken")
+    if resampled and report.case:
+        print("  · masks were resampled to the volume's grid (nearest voxel).")
+    for sentence in report.left_out:
+        print(f"  · {sentence}")
