@@ -61,6 +61,7 @@ def main() -> None:
     module.panel.update()
     shot(module, "panel-segments.png", 640)
     slices(module, "views-segments.png", CLICKS["spleen"][1][0])
+    search(module)
     for name in ("modelSection", "serverSection", "exportSection"):
         module.ui.placeSelector.setCurrentIndex(1 if name == "serverSection" else 0)
         section = getattr(module.ui, name)
@@ -85,6 +86,26 @@ def segment(module, name: str) -> str:
     made.SetName(name)
     made.SetColor(*COLORS[name])
     return module.panel.segmentId
+
+
+def search(module) -> None:
+    """Save the section Find with what it finds in a ROI round the left kidney, then let go of it."""
+    ui, roi = module.ui, slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "left kidney")
+    roi.SetCenter(-80, 112, 365)
+    roi.SetSize(40, 40, 60)
+    roi.SetDisplayVisibility(False)
+    ui.findSection.setCollapsed(False)
+    ui.regionSelector.setCurrentIndex(1)
+    ui.roiSelector.setCurrentNode(roi)
+    ui.smallestSpinBox.value = 5
+    ui.findButton.click()
+    while module.panel.find.busy:
+        qt.QApplication.processEvents()
+    ui.foundTable.selectRow(0)
+    shot(module, "panel-find.png", 1000)
+    module.panel.find.forget()
+    ui.findSection.setCollapsed(True)
+    slicer.mrmlScene.RemoveNode(roi)
 
 
 def effect(module) -> None:

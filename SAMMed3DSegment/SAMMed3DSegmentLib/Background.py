@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
+from sammed3d import Cancellation, Predictor
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job
 from SAMMed3DSegmentLib.Surface import SurfaceQueue
 
@@ -68,6 +69,10 @@ class Background:
         self._thread.cancel()
         self.poll()
         self.onChanged()
+
+    def predictorFor(self, model: Hashable, cancellation: Cancellation) -> Predictor:
+        """Return what `modelChoice` named, loaded if it is not; for other threads than the main one."""
+        return self._thread.predictorFor(model, cancellation)
 
     def forgetPredictors(self) -> None:
         """Load predictors anew at the next click: what they may do was changed."""

@@ -73,6 +73,7 @@ class InferenceThread:
         self._abandoned = False
         self._done: deque[Job] = deque()
         self._condition = threading.Condition()
+        self._loading = threading.Lock()
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._predictor: tuple[Hashable, Predictor] | None = None
@@ -142,6 +143,18 @@ class InferenceThread:
         running = self._running
         return "" if running is None or running.cancelled else running.cancellation.stage
 
+    def predictorFor(self, model: Hashable, cancellation: Cancellation) -> Predictor:
+        """Return the predictor of a model, loaded if it is not; from any thread. Predictions wait for it meanwhile."""
+        with self._loading:
+            with self._condition:
+                known = self._predictor
+            if known is None or known[0] != model:
+                cancellation.enter("load")
+                known = model, self._loadPredictor(model)
+                with self._condition:
+                    self._predictor = known
+            return known[1]
+
     def forgetModel(self) -> None:
         """Load the model anew at the next job (the device was changed, or a file replaced)."""
         with self._condition:
@@ -207,14 +220,11 @@ class InferenceThread:
         with self._condition:
             inferer, known = self._inferers.get(name), self._predictor
         if inferer is None:
+            begin = time.perf_counter()
+            inferer = inferer_for(job.volume, self.predictorFor(job.model, job.cancellation))
             if known is None or known[0] != job.model:
-                job.cancellation.enter("load")
-                begin = time.perf_counter()
-                known = job.model, self._loadPredictor(job.model)
                 job.seconds["load"] = time.perf_counter() - begin
-            inferer = inferer_for(job.volume, known[1])
         with self._condition:
-            self._predictor = known
             self._inferers[name] = inferer
             self._inferers.move_to_end(name)
             while len(self._inferers) > INFERERS:

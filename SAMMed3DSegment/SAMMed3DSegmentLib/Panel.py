@@ -11,6 +11,7 @@ from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import SampleVolumes
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
+from SAMMed3DSegmentLib.FindPanel import FindPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
@@ -69,6 +70,14 @@ class Panel:
             self.status.say,
             self.update,
         )
+        self.find = FindPanel(
+            ui,
+            segmenter,
+            self.threadTime,
+            lambda: self.server.objection,
+            self._ensureSegmentation,
+            self.segments.select,
+        )
         self.exports = ExportPanel(ui, segmenter, settings, self.threadTime, lambda: self.segmentId)
         self.shortcuts = Shortcuts(
             {
@@ -117,6 +126,7 @@ class Panel:
         self.sceneChanges()
         self.placeMode.stop()
         self.status.sceneCloses()
+        self.find.forget()
         self.segmenter.forgetScene()
         self.segments.sceneCloses()
 
@@ -142,6 +152,7 @@ class Panel:
             self.status,
             self.models,
             self.server,
+            self.find,
             self.exports,
             self.shortcuts,
         ):
@@ -177,7 +188,7 @@ class Panel:
     def update(self) -> None:
         """Bring every widget in step."""
         self.ui.tryButton.setVisible(self._parameterNode().volume is None)
-        for part in (self.segments, self.clicks, self.status, self.exports):
+        for part in (self.segments, self.clicks, self.status, self.find, self.exports):
             part.update()
         self.onUpdated()
 
@@ -237,11 +248,12 @@ class Panel:
     def _onPlace(self) -> None:
         if self.server.objection:  # also where consent was taken back in the middle
             self.placeMode.stop()
+            self.find.forget()
             self.segmenter.forgetPredictors()
         self.models.update()
         self.update()
 
-    def _ensureSegmentation(self) -> None:
+    def _ensureSegmentation(self) -> slicer.vtkMRMLSegmentationNode:
         node = self._parameterNode()
         if node.segmentation is None:
             node.segmentation = newSegmentation(node.volume)
@@ -249,6 +261,7 @@ class Panel:
             self.ui.segmentationSelector.setCurrentNode(node.segmentation)
             self._updating = False
             self._onInput()
+        return node.segmentation
 
     def _ensureSegment(self) -> None:
         self._ensureSegmentation()

@@ -111,7 +111,16 @@ def test_every_text_of_the_panel_goes_through_translation():
     """Words in the GUI's Python files are arguments of `_()`; those of the .ui file are translated by Qt."""
     import ast
 
-    for file in ("Panel", "ClicksPanel", "SegmentsPanel", "StatusPanel", "ModelPanel", "ServerPanel", "ExportPanel"):
+    for file in (
+        "Panel",
+        "ClicksPanel",
+        "SegmentsPanel",
+        "StatusPanel",
+        "FindPanel",
+        "ModelPanel",
+        "ServerPanel",
+        "ExportPanel",
+    ):
         tree = ast.parse((MODULE.parent / "SAMMed3DSegmentLib" / f"{file}.py").read_text())
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             if isinstance(call.func, ast.Attribute) and call.func.attr in ("setText", "_say", "say"):

@@ -144,9 +144,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
         if not self._scene:
             return []
         nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
-        matches = slicer.vtkMRMLNode.IsA if self.settings["showChildNodeTypes"] else lambda n, t: n.GetClassName() == t
-        types = self.settings["nodeTypes"]
-        return [n for n in nodes if any(matches(n, t) for t in types) and not n.GetHideFromEditors()]
+        children, types = self.settings["showChildNodeTypes"], self.settings["nodeTypes"]
+        fitting = [n for n in nodes if any(n.IsA(t) if children else n.GetClassName() == t for t in types)]
+        return [n for n in fitting if not n.GetHideFromEditors()]
 
     def _fill(self):
         before, self._busy = self._currentId(), True
