@@ -15,6 +15,8 @@ class Cancellation:
     Attributes:
         stage: "" before it starts, then "load", "cut", "send", "encode", "decode" or "paint".
         share: part of the stage that is done, 0..1; None where nobody can tell.
+        patches: while an object is followed, which further patch is looked at (1, 2, ...) and how many there may be;
+            else (0, 0).
         slices: with 2-D models, how many slices were looked at so far and how many there are at most; else (0, 0).
 
     Example:
@@ -28,6 +30,7 @@ class Cancellation:
         self._callbacks: list[Callable[[], object]] = []
         self.stage = ""
         self.share: float | None = None
+        self.patches = (0, 0)
         self.slices = (0, 0)
 
     @property

@@ -122,11 +122,11 @@ def _in_plane(planes: Float32, wi: AxisWeights, wj: AxisWeights) -> Float32:
     return result
 
 
-def resize(array: Array, shape: tuple[int, int, int]) -> Float32:
-    """Resize like `torch.nn.functional.interpolate(mode="trilinear", align_corners=False)`."""
+def resize(array: Array, shape: tuple[int, int, int], part: tuple[slice, slice, slice] | None = None) -> Float32:
+    """Resize like `torch.nn.functional.interpolate(mode="trilinear", align_corners=False)`; `part` of it, or all."""
     i, j, k = (
-        AxisWeights.at((np.arange(target) + 0.5) * (source / target) - 0.5, source)
-        for source, target in zip(array.shape, shape, strict=True)
+        AxisWeights.at((np.arange(target)[cut] + 0.5) * (source / target) - 0.5, source)
+        for source, target, cut in zip(array.shape, shape, part or (slice(None),) * 3, strict=True)
     )
     return interpolate(array, (i, j, k))
 

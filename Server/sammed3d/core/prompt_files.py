@@ -17,7 +17,7 @@ from sammed3d.errors import PromptError
 
 FORMAT = "sammed3d-prompts"
 VERSIONS = (1, 2, 3)
-"""Version 2 has boxes, version 3 drawings and whether they are honoured."""
+"""Version 2 has boxes; version 3 drawings, whether they are honoured, and how far objects were followed."""
 
 
 def dumps(objects: Iterable[ObjectPrompts]) -> str:
@@ -84,7 +84,8 @@ def write(path: str | os.PathLike[str], objects: Iterable[ObjectPrompts]) -> Non
 
 
 def _version(prompts: ObjectPrompts) -> int:
-    if prompts.drawings or prompts.translations or not prompts.honour:
+    followed = any(click.follow for click in prompts.clicks)
+    if prompts.drawings or prompts.translations or not prompts.honour or followed:
         return 3
     return 1 if prompts.box is None else 2
 
@@ -131,11 +132,13 @@ def _translation_from_json(entry: dict[str, Any]) -> Translation:
 
 
 def _clicks_to_json(clicks: Iterable[Click]) -> list[dict[str, Any]]:
-    return [{"world": list(c.world), "positive": c.positive} for c in clicks]
+    return [
+        {"world": list(c.world), "positive": c.positive, **({"follow": c.follow} if c.follow else {})} for c in clicks
+    ]
 
 
 def _clicks_from_json(entries: Iterable[dict[str, Any]]) -> tuple[Click, ...]:
-    return tuple(Click(tuple(c["world"]), _polarity(c["positive"])) for c in entries)
+    return tuple(Click(tuple(c["world"]), _polarity(c["positive"]), c.get("follow", 0)) for c in entries)
 
 
 def _polarity(value: object) -> bool:

@@ -15,6 +15,9 @@ from sammed3d.core.drawings import Drawing
 from sammed3d.core.geometry import Point3
 from sammed3d.errors import PromptError
 
+MOST_PATCHES = 1000
+"""Into how many patches an object can be followed after one click: a bound for files of others."""
+
 
 @dataclass(frozen=True)
 class Click:
@@ -23,13 +26,15 @@ class Click:
     Attributes:
         world: where, RAS mm.
         positive: True where the object is, False where it is not.
+        follow: into how many further patches the object was followed after this click (`inference/following.py`).
 
     Raises:
-        PromptError: the coordinate is not three finite numbers.
+        PromptError: the coordinate is not three finite numbers, or the number of patches is none.
     """
 
     world: Point3
     positive: bool = True
+    follow: int = 0
 
     def __post_init__(self) -> None:
         try:
@@ -40,6 +45,8 @@ class Click:
             raise PromptError(f"A click needs finite coordinates, not {self.world!r}.")
         object.__setattr__(self, "world", (x, y, z))
         object.__setattr__(self, "positive", bool(self.positive))
+        if isinstance(self.follow, bool) or not isinstance(self.follow, int) or not 0 <= self.follow <= MOST_PATCHES:
+            raise PromptError(f"An object is followed into 0 to {MOST_PATCHES} further patches, not {self.follow!r}.")
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,13 @@ class Layer:
         window: Lattice box of the patch.
         low_res: Low-res logits after the patch's last click, float32, axes R, A, S.
         soft: Whether the layer fades towards its faces.
+        margin: Over how many samples it does.
     """
 
     window: Box
     low_res: Float32
     soft: bool
+    margin: int = MARGIN
 
 
 def mask_prompt(
@@ -69,6 +71,7 @@ def paint(
     region = lattice.covered(window)
     if region is None:
         return before
+    window = lattice.in_volume(window)
     logits, cover = _composite(lattice, window, layers)
     painted = _threshold(lattice, window, logits, cover, base)
     return _replace(before, region, painted)
@@ -82,10 +85,10 @@ def _composite(lattice: Lattice, window: Box, layers: Sequence[Layer]) -> tuple[
         common = window.intersection(layer.window)
         if common is None:
             continue
-        full = resize(layer.low_res, layer.window.shape)
-        opacity = _opacity(lattice, layer)[common.within(layer.window)]
+        there = common.within(layer.window)
+        opacity = _opacity(lattice, layer)[there]
         here = common.within(window)
-        logits[here] += opacity * (full[common.within(layer.window)] - logits[here])
+        logits[here] += opacity * (resize(layer.low_res, layer.window.shape, there) - logits[here])
         cover[here] += opacity * (1 - cover[here])
     return logits, cover
 
@@ -94,7 +97,7 @@ def _opacity(lattice: Lattice, layer: Layer) -> Float32:
     ramps = []
     for count, (lower, upper) in zip(layer.window.shape, lattice.borders_inside(layer.window), strict=True):
         ramp = np.ones(count, np.float32)
-        fade = (np.arange(min(MARGIN, count), dtype=np.float32) + 0.5) / MARGIN
+        fade = (np.arange(min(layer.margin, count), dtype=np.float32) + 0.5) / layer.margin
         if layer.soft and lower:
             ramp[: len(fade)] = fade
         if layer.soft and upper:

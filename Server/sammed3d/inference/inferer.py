@@ -62,6 +62,13 @@ class Inferer(Protocol):
         """
         ...
 
+    def goes_on(self, state: PromptState, cancellation: Cancellation | None = None, /) -> bool:
+        """Whether there is a further patch to follow the object into, after the last click of some prompts.
+
+        Asks for what is not known yet of the answers to these prompts; errors as `mask_of`.
+        """
+        ...
+
 
 def in_effect(state: PromptState) -> tuple[Click, ...]:
     """Return the clicks in the order in which they are applied: where nothing is there yet, a positive one first."""

@@ -105,6 +105,16 @@ class Lattice:
         """For each axis, tell whether the window's lower and upper face lie inside the volume (and not at its end)."""
         return tuple((b > 0, e < n) for b, e, n in zip(window.begin, window.end, self.shape, strict=True))
 
+    def in_volume(self, window: Box) -> Box:
+        """Return the part of a window that lies in the volume, with two samples round it where there are as many.
+
+        The window must reach into the volume.
+        """
+        near = window.intersection(Box((0, 0, 0), self.shape))
+        if near is None:
+            raise ValueError("a window outside the volume")
+        return near.grown(2).intersection(window) or near
+
     def sampling(self, window: Box) -> Weights3:
         """Return the weights, one for each volume axis (I, J, K), that sample the volume in a window.
 

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from sammed3d.core.geometry import Box, Grid
-from sammed3d.core.interpolation import Array, Float32, as_float32, interpolate
+from sammed3d.core.geometry import Box, Grid, Index3
+from sammed3d.core.interpolation import Array, Float32, as_float32, interpolate, mean_pool
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
@@ -23,7 +23,8 @@ class Patch:
 
     Attributes:
         voxels: Shape preset.patch_shape, float32, axes R, A, S, normalised; read-only.
-        window: Lattice box that it covers; parts outside the volume were padded with 0 before normalisation.
+        window: Lattice box that it covers; parts outside the volume were padded with 0 before normalisation. A wide
+            patch covers twice as many samples along each axis, and its voxels are means of eight.
         grid: Grid of its voxels, RAS mm.
     """
 
@@ -40,6 +41,12 @@ class Patch:
 def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> Patch:
     """Cut a window out of a volume; only the voxels under the window are read and resampled.
 
+    Args:
+        volume: the image.
+        lattice: the volume's.
+        window: a box of the lattice, a whole number of times as large as the patch along each axis.
+        preset: of the model.
+
     Raises:
         VolumeError: the window holds nothing to normalise by (no voxel above 0, or all of them equal).
     """
@@ -53,9 +60,19 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
     if preset.clamp_after and inside is not None:
         part = inside.within(window)
         voxels[part] = adjust_intensities(voxels[part], preset)
+    if window.shape != preset.patch_shape:
+        voxels = mean_pool(voxels, preset.patch_shape)
     voxels = normalised(voxels, preset, volume.name)
     voxels.flags.writeable = False
-    return Patch(voxels, window, lattice.grid.window(window.begin, window.shape))
+    return Patch(voxels, window, _grid_of(lattice, window, preset.patch_shape))
+
+
+def _grid_of(lattice: Lattice, window: Box, shape: Index3) -> Grid:
+    """Return the grid of the voxels of a patch, each of which stands for one or more samples of the lattice."""
+    scale = np.array(window.shape) / shape
+    affine = lattice.grid.index_to_world @ np.diag([*scale, 1.0])
+    affine[:3, 3] = lattice.grid.to_world(np.array(window.begin) + (scale - 1) / 2)
+    return Grid(shape, affine)
 
 
 def normalised(voxels: Float32, preset: Preset, name: str) -> Float32:

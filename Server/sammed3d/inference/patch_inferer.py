@@ -10,6 +10,8 @@ Which patch a prompt goes to is decided by the prompts alone:
 - Any other click goes to an earlier patch that has it in its inner part, or opens a new one round it. The object as it
   stands is carried in as mask prompt, and the new result is laid over the old one as `compositing.py` describes. A
   model that takes all clicks is also told of the earlier ones that lie in this patch.
+- After a click that says so (`Click.follow`), the object is followed into that many further patches at most, see
+  `following.py`.
 
 Consecutive clicks of one patch are a visit to it. All results are kept by the chain of visits that led to them, so
 replaying known prompts asks the network nothing.
@@ -18,7 +20,7 @@ replaying known prompts asks the network nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,34 +31,17 @@ from sammed3d.core.interpolation import Float32
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import MARGIN, Layer, mask_prompt, paint
+from sammed3d.inference.compositing import Layer, mask_prompt, paint
+from sammed3d.inference.following import is_believed
 from sammed3d.inference.inferer import PromptState, in_effect, timed
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
+from sammed3d.inference.patch_follower import PatchFollower
+from sammed3d.inference.patch_visits import Chain, Visit, Walk
 from sammed3d.inference.predictor import PatchBox, PatchClick, PatchPrompts, Predictor
+from sammed3d.inference.windows import Windows
 
 MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Visit:
-    """Consecutive clicks that go to one patch.
-
-    Attributes:
-        window: the patch's box of the lattice.
-        clicks: in voxels of the patch.
-        box: before the clicks, in voxels of the patch; or None.
-        earlier: clicks of earlier visits that lie in this patch too, for models that take all clicks.
-    """
-
-    window: Box
-    clicks: tuple[PatchClick, ...]
-    box: PatchBox | None = None
-    earlier: tuple[PatchClick, ...] = ()
-
-
-Chain = tuple[str | Visit | None, ...]
-"""Digest of the mask an object started from, then its visits: names a result."""
 
 
 class PatchInferer:
@@ -73,7 +58,10 @@ class PatchInferer:
         self._volume = volume
         self._predictor = predictor
         self.lattice = Lattice(volume.grid, predictor.preset.spacing)
+        self._windows = Windows(self.lattice, predictor.preset.patch_shape)
+        self._follower = PatchFollower(self._windows, predictor.preset.low_res_shape)
         self._low_res: dict[Chain, Float32] = {}
+        self._believed: dict[Chain, bool] = {}
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._masks: LRUCache[BoxedMask] = LRUCache(64 * MIB, lambda mask: mask.voxels.nbytes)
 
@@ -86,69 +74,87 @@ class PatchInferer:
             PredictionCancelled: `cancellation` was used.
             VolumeError: a patch cannot be normalised.
         """
-        seconds: dict[str, float] = {}
-        cancellation = cancellation or Cancellation()
-        mask = state.base
-        chain: Chain = (None if state.base is None else state.base.digest,)
-        layers: list[Layer] = []
-        for visit in self.visits(state):
-            chain = (*chain, visit)
-            soft = bool(layers) or state.base is not None
-            low_res = self._low_res.get(chain)
-            if low_res is None:
-                cancellation.enter("cut")
-                with timed(seconds, "cut"):
-                    patch = self._patch(visit.window)
-                    shape = self._predictor.preset.low_res_shape
-                    initial = mask_prompt(self.lattice, visit.window, shape, layers, state.base) if soft else None
-                prompts = PatchPrompts(visit.clicks, visit.box, initial, visit.earlier)
-                prediction = self._predictor.predict(patch, prompts, cancellation)
-                for name, value in prediction.seconds.items():
-                    seconds[name] = seconds.get(name, 0.0) + value
-                low_res = self._low_res[chain] = prediction.low_res
-            layers.append(Layer(visit.window, low_res, soft))
-            cancellation.enter("paint")
-            with timed(seconds, "paint"):
-                mask = self._painted(chain, layers, state.base, mask)
-        return mask, seconds
+        walk = self._walked(state, cancellation or Cancellation())
+        walk.cancellation.enter("paint")
+        with timed(walk.seconds, "paint"):
+            mask = self._painted(walk)
+        return mask, walk.seconds
+
+    def goes_on(self, state: PromptState, cancellation: Cancellation | None = None) -> bool:
+        """Whether there is a further patch to follow the object into; see `Inferer.goes_on`."""
+        return self._follower.next_visit(self._walked(state, cancellation or Cancellation())) is not None
 
     def visits(self, state: PromptState) -> list[Visit]:
-        """Return the visits to patches that prompts make, in order."""
-        visits: list[Visit] = []
+        """Return the visits to patches that prompts make, in order; asks what it must to know where an object goes."""
+        return self._walked(state, Cancellation()).visits
+
+    def _walked(self, state: PromptState, cancellation: Cancellation) -> Walk:
+        """Answer all visits of some prompts, in order."""
+        walk = Walk(state.base, cancellation)
         shape = self._predictor.preset.patch_shape
+        visit: Visit | None = None
         if state.box is not None:
             window = self.lattice.window_at(state.box.middle, shape)
-            visits.append(Visit(window, (), self._in_window(state.box, window)))
-        done: list[tuple[Index3, bool]] = []
+            visit = Visit(window, (), self._in_window(state.box, window))
         for click in in_effect(state):
             sample = self.lattice.nearest(click.world)
-            if not visits or not self._is_inner(visits[-1].window, sample):
-                known = (visit.window for visit in visits if self._is_inner(visit.window, sample))
-                window = next(known, None) or self.lattice.window_at(click.world, shape)
-                visits.append(Visit(window, (), None, self._clicks_in(window, done)))
-            done.append((sample, click.positive))
-            visits[-1] = replace(visits[-1], clicks=(*visits[-1].clicks, _in_patch(visits[-1].window, *done[-1])))
-        return visits
+            if visit is None or not self._windows.is_inner(visit.window, sample):
+                if visit is not None:
+                    self._answer(walk, visit)
+                window = self._windows.known(walk.windows, sample, shape) or self.lattice.window_at(click.world, shape)
+                visit = Visit(window, (), None, self._clicks_in(window, walk.clicks))
+            walk.clicks.append((sample, click.positive))
+            visit = replace(visit, clicks=(*visit.clicks, self._windows.click(visit.window, sample, click.positive)))
+            if click.follow:
+                self._answer(walk, visit)
+                visit = None
+                self._follow(walk, click.follow)
+        if visit is not None:
+            self._answer(walk, visit)
+        return walk
+
+    def _answer(self, walk: Walk, visit: Visit) -> None:
+        """Ask the network about a visit, unless its answer is known, and lay the answer over what is there."""
+        chain = (*walk.chain, visit)
+        soft = bool(walk.layers) or walk.base is not None
+        low_res = self._low_res.get(chain)
+        if low_res is None:
+            walk.cancellation.enter("cut")
+            with timed(walk.seconds, "cut"):
+                patch = self._patch(visit.window)
+                seen = self._seen(walk, visit.window) if soft else None
+            prompts = PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
+            prediction = self._predictor.predict(patch, prompts, walk.cancellation)
+            for name, value in prediction.seconds.items():
+                walk.seconds[name] = walk.seconds.get(name, 0.0) + value
+            low_res = prediction.low_res
+            if visit.followed and seen is not None:
+                known = [layer.window for layer in walk.layers]
+                self._believed[chain] = is_believed(self._windows, visit.window, seen, low_res, known)
+            self._low_res[chain] = low_res
+        counts = self._believed.get(chain, True)
+        margin = self._windows.margin(visit.window)
+        walk.add(visit, Layer(visit.window, low_res, soft, margin) if counts else None)
+
+    def _follow(self, walk: Walk, patches: int) -> None:
+        for _ in range(patches):
+            visit = self._follower.next_visit(walk)
+            if visit is None:
+                return
+            self._answer(walk, visit)
+
+    def _seen(self, walk: Walk, window: Box) -> Float32:
+        return mask_prompt(self.lattice, window, self._predictor.preset.low_res_shape, walk.layers, walk.base)
 
     def _clicks_in(self, window: Box, done: Sequence[tuple[Index3, bool]]) -> tuple[PatchClick, ...]:
         """Clicks so far that lie in a window that another visit begins with, where the model wants to know."""
-        if not self._predictor.capabilities.all_clicks:
-            return ()
-        inside = (d for d in done if all(b <= s < e for s, b, e in zip(d[0], window.begin, window.end, strict=True)))
-        return tuple(_in_patch(window, sample, positive) for sample, positive in inside)
+        return self._windows.clicks_in(window, done) if self._predictor.capabilities.all_clicks else ()
 
     def _in_window(self, box: BoxPrompt, window: Box) -> PatchBox:
         samples = np.rint(self.lattice.grid.to_index(box.corners)) - window.begin
         inside = np.clip(samples, 0, np.array(window.shape) - 1)
         (a, b, c), (d, e, f) = inside.min(axis=0).tolist(), inside.max(axis=0).tolist()
         return PatchBox((a, b, c), (d, e, f))
-
-    def _is_inner(self, window: Box, sample: Index3) -> bool:
-        faces = self.lattice.borders_inside(window)
-        return all(
-            b + (MARGIN if lower else 0) <= s < e - (MARGIN if upper else 0)
-            for s, b, e, (lower, upper) in zip(sample, window.begin, window.end, faces, strict=True)
-        )
 
     def _patch(self, window: Box) -> Patch:
         patch = self._patches.get(window)
@@ -157,17 +163,16 @@ class PatchInferer:
             self._patches.put(window, patch)
         return patch
 
-    def _painted(
-        self, chain: Chain, layers: Sequence[Layer], base: BoxedMask | None, before: BoxedMask | None
-    ) -> BoxedMask | None:
-        mask = self._masks.get(chain)
-        if mask is None:
-            mask = paint(self.lattice, layers, base, before)
+    def _painted(self, walk: Walk) -> BoxedMask | None:
+        """Return the mask of all layers, going on from the newest one whose mask is at hand."""
+        mask, first = walk.base, 0
+        for number in range(len(walk.layers), 0, -1):
+            known = self._masks.get(walk.painted[number - 1])
+            if known is not None:
+                mask, first = known, number
+                break
+        for number in range(first, len(walk.layers)):
+            mask = paint(self.lattice, walk.layers[: number + 1], walk.base, mask)
             if mask is not None:
-                self._masks.put(chain, mask)
+                self._masks.put(walk.painted[number], mask)
         return mask
-
-
-def _in_patch(window: Box, sample: Index3, positive: bool) -> PatchClick:
-    x, y, z = (float(s - b) for s, b in zip(sample, window.begin, strict=True))
-    return PatchClick((x, y, z), positive)

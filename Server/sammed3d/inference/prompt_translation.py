@@ -87,6 +87,12 @@ class TranslatingInferer:
         mask = asking(translated)
         return honoured(mask, state, self._grid) if state.honour else mask, asking.seconds
 
+    def goes_on(self, state: PromptState, cancellation: Cancellation | None = None) -> bool:
+        """Whether there is a further patch to follow the object into; see `Inferer.goes_on`."""
+        if state.box is not None or state.drawings:
+            state = self._translated(state, _Asking(self.inner, cancellation, {}))[0]
+        return self.inner.goes_on(state, cancellation)
+
     def translations(self, state: PromptState) -> tuple[Translation, ...]:
         """Return what the model was told in place of box and drawings; asks it again if that was forgotten."""
         return self._translated(state, _Asking(self.inner, None, {}))[1]

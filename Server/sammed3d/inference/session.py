@@ -22,6 +22,7 @@ from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts, Translation
 from sammed3d.errors import PromptError, VolumeError
 from sammed3d.files.segmentation import RGB, Segment, write_segments
 from sammed3d.files.volume import Volume
+from sammed3d.inference.follow import Followed, FollowSettings, can_follow, follow
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.patch_inferer import PatchInferer
 from sammed3d.inference.predictor import Predictor
@@ -42,6 +43,7 @@ class Session:
         objects: what is being segmented, in the order in which it was added.
         current: the object that prompts apply to; None before the first.
         inferer: turns an object's prompts into its mask.
+        following: whether and how far objects are followed beyond the patches that they are clicked in.
 
     Every operation on prompts applies to the `current` object; the first one makes it. An operation that fails or is
     cancelled leaves the session as it was. A session belongs to one thread at a time.
@@ -59,6 +61,7 @@ class Session:
         self.objects: list[SessionObject] = []
         self.current: SessionObject | None = None
         self.inferer = inferer_for(volume, predictor)
+        self.following = FollowSettings("never")
 
     # Objects
 
@@ -92,12 +95,27 @@ class Session:
         """
         click = Click((world[0], world[1], world[2]), positive)
         check_click(click, self.volume.grid, self.volume.name)
-        return self._put_clicks((*self._now().clicks, click), cancellation)
+        following = None if self.following.mode == "never" else self.following
+        return self._put_clicks((*self._now().clicks, click), cancellation, following)
+
+    def follow(self, settings: FollowSettings | None = None, cancellation: Cancellation | None = None) -> Update:
+        """Follow the current object beyond what was looked at, after its last click. One step of undo.
+
+        Args:
+            settings: the limits; those of `following` if not given.
+            cancellation: stops it; what was followed until then stays.
+
+        Raises:
+            PromptError: the last prompt is no positive click.
+        """
+        if not can_follow(self._now()):
+            raise PromptError("There is no positive click to follow the object from. Click inside it first.")
+        return self._change(self._now(), cancellation, replace(settings or self.following, mode="always"))
 
     def move_click(self, index: int, world: Sequence[float], cancellation: Cancellation | None = None) -> Update:
         """Move a click, keeping its place in the order and its polarity; later clicks are applied again."""
         clicks = clicks_with(self._now(), index)
-        clicks[index] = Click((world[0], world[1], world[2]), clicks[index].positive)
+        clicks[index] = replace(clicks[index], world=(world[0], world[1], world[2]))
         check_click(clicks[index], self.volume.grid, self.volume.name)
         return self._put_clicks(clicks, cancellation)
 
@@ -265,20 +283,33 @@ class Session:
     def _now(self) -> PromptState:
         return PromptState() if self.current is None else self.current.state
 
-    def _put_clicks(self, clicks: Sequence[Click], cancellation: Cancellation | None) -> Update:
+    def _put_clicks(
+        self, clicks: Sequence[Click], cancellation: Cancellation | None, following: FollowSettings | None = None
+    ) -> Update:
         now = self._now()
         drawings = moved_places(now.drawings, now.clicks, clicks)
-        return self._change(replace(now, clicks=tuple(clicks), drawings=drawings), cancellation)
+        return self._change(replace(now, clicks=tuple(clicks), drawings=drawings), cancellation, following)
 
-    def _change(self, prompts_after: PromptState, cancellation: Cancellation | None = None) -> Update:
+    def _change(
+        self,
+        prompts_after: PromptState,
+        cancellation: Cancellation | None = None,
+        following: FollowSettings | None = None,
+    ) -> Update:
         """Evaluate new prompts of the current object; only if that succeeds do they enter its timeline."""
         target = self.current or new_object(self.objects)
         state = replace(prompts_after, model=self.predictor.name)
         mask, seconds = self.inferer.mask_of(state, cancellation)
+        followed = None
+        if following is not None and can_follow(state):
+            followed = follow(self.inferer, Followed(state, mask, seconds=seconds), following, cancellation)
+            state, mask, seconds = followed.state, followed.mask, followed.seconds
+            if followed.patches == 0 and target.clicks == state.clicks:
+                return replace(Update.between(target.name, mask, mask, seconds), followed=followed)
         if target not in self.objects:
             self.objects.append(target)
             self.current = target
-        return target.enter(state, mask, seconds)
+        return replace(target.enter(state, mask, seconds), followed=followed)
 
 
 def inferer_for(volume: Volume, predictor: Predictor) -> TranslatingInferer:

@@ -13,6 +13,7 @@ from sammed3d.core.mask import BoxedMask, Mask, changed_box
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import PromptError
 from sammed3d.files.segmentation import PALETTE, RGB
+from sammed3d.inference.follow import Followed
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
 
@@ -27,6 +28,7 @@ class Update:
         voxels: the mask inside `box` after the operation, uint8 0/1; None if nothing changed.
         previous: the mask inside `box` before it; None if nothing changed.
         seconds: time by stage: "cut", "encode", "decode", "paint".
+        followed: how far the object was followed beyond the patch of the click; None where it was not looked at.
     """
 
     object: str
@@ -34,6 +36,7 @@ class Update:
     voxels: Mask | None
     previous: Mask | None
     seconds: dict[str, float]
+    followed: Followed | None = None
 
     @classmethod
     def between(cls, name: str, before: BoxedMask | None, after: BoxedMask | None, seconds: dict[str, float]) -> Update:

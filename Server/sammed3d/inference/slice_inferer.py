@@ -99,6 +99,10 @@ class SliceInferer:
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._painted: LRUCache[Mask] = LRUCache(64 * MIB, lambda mask: mask.nbytes)
 
+    def goes_on(self, _state: PromptState, _cancellation: Cancellation | None = None) -> bool:
+        """Whether there is a further patch to follow the object into: never, it is followed through all slices."""
+        return False
+
     def mask_of(
         self, state: PromptState, cancellation: Cancellation | None = None
     ) -> tuple[BoxedMask | None, dict[str, float]]:

@@ -1,0 +1,67 @@
+"""Which patch an object is followed into next: the decisions of `following.py`, on the way through its visits."""
+
+from __future__ import annotations
+
+from sammed3d.core.geometry import Index3
+from sammed3d.inference.compositing import mask_prompt
+from sammed3d.inference.following import Exit, exits, points_inside, still_open, window_after
+from sammed3d.inference.patch_visits import Chain, Visit, Walk
+from sammed3d.inference.windows import Windows
+
+
+class PatchFollower:
+    """Find the patch in which an object goes on; what was found is kept by the chain that led to it.
+
+    Args:
+        windows: on the volume's lattice.
+        low_res_shape: of the model's answers.
+    """
+
+    def __init__(self, windows: Windows, low_res_shape: Index3) -> None:
+        self._windows = windows
+        self._low_res_shape = low_res_shape
+        self._next: dict[Chain, Visit | None] = {}
+        self._exits: dict[Chain, tuple[Exit, ...]] = {}
+
+    def next_visit(self, walk: Walk) -> Visit | None:
+        """Return the patch into which the object is followed next; None where it goes on nowhere."""
+        chain = walk.chain
+        if chain not in self._next:
+            self._next[chain] = self._wide(walk) or self._beyond(walk)
+        return self._next[chain]
+
+    def _wide(self, walk: Walk) -> Visit | None:
+        """The wide patch round the last click, if it was not looked at since then and shows more than the click's."""
+        if not walk.clicks or walk.newest_followed or self._windows.shows_all(walk.windows[-1]):
+            return None
+        *_, (sample, positive) = walk.clicks
+        if not positive:
+            return None
+        wide = self._windows.wide_at(sample)
+        window = self._windows.known(walk.windows, sample, wide.shape) or wide
+        *earlier, last = self._windows.clicks_in(window, walk.clicks)
+        return Visit(window, (last,), None, tuple(earlier), followed=True)
+
+    def _beyond(self, walk: Walk) -> Visit | None:
+        """The patch behind the largest exit that is open."""
+        looked_at = walk.windows
+        ways = [way for n in range(len(walk.layers)) for way in self._exits_of(walk, n)]
+        open_ = [left for way in ways if (left := still_open(self._windows, way, looked_at)) is not None]
+        for way in sorted(open_, key=lambda way: -len(way.samples)):
+            window = window_after(self._windows, way)
+            if window in looked_at:
+                continue
+            seen = mask_prompt(self._windows.lattice, window, self._low_res_shape, walk.layers, walk.base)
+            points = points_inside(window, seen, way.middle)
+            if points:
+                first, *others = self._windows.clicks_in(window, [(point, True) for point in points])
+                earlier = (*self._windows.clicks_in(window, walk.clicks), *others)
+                return Visit(window, (first,), None, earlier, followed=True)
+        return None
+
+    def _exits_of(self, walk: Walk, number: int) -> tuple[Exit, ...]:
+        """Where the answer that is a layer leaves its window."""
+        chain, layer = walk.painted[number], walk.layers[number]
+        if chain not in self._exits:
+            self._exits[chain] = exits(self._windows, layer.window, layer.low_res)
+        return self._exits[chain]

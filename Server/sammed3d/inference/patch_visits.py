@@ -1,0 +1,82 @@
+"""Visits: what is asked in one patch, and the way through the visits of an object's prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.geometry import Box, Index3
+from sammed3d.core.mask import BoxedMask
+from sammed3d.inference.compositing import Layer
+from sammed3d.inference.predictor import PatchBox, PatchClick
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Consecutive clicks that go to one patch.
+
+    Attributes:
+        window: the patch's box of the lattice.
+        clicks: in voxels of the patch.
+        box: before the clicks, in voxels of the patch; or None.
+        earlier: clicks of earlier visits that lie in this patch too, for models that take all clicks.
+        followed: whether nobody clicked here: the object was followed into this patch, and the last click is a place
+            that was taken from it.
+    """
+
+    window: Box
+    clicks: tuple[PatchClick, ...]
+    box: PatchBox | None = None
+    earlier: tuple[PatchClick, ...] = ()
+    followed: bool = False
+
+
+Chain = tuple[str | Visit | None, ...]
+"""Digest of the mask an object started from, then its visits: names a result."""
+
+
+@dataclass(eq=False)
+class Walk:
+    """How far the visits of some prompts were answered.
+
+    Attributes:
+        base: the mask that the object started from, or None.
+        cancellation: stops it.
+        seconds: spent so far, by stage of the computation.
+        visits: that were answered.
+        clicks: of the user so far: lattice sample and polarity.
+        layers: the answers that count, in order.
+        painted: for each layer, the chain that made it.
+    """
+
+    base: BoxedMask | None
+    cancellation: Cancellation
+    seconds: dict[str, float] = field(default_factory=dict)
+    visits: list[Visit] = field(default_factory=list)
+    clicks: list[tuple[Index3, bool]] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    painted: list[Chain] = field(default_factory=list)
+
+    @property
+    def chain(self) -> Chain:
+        """Names what was answered so far."""
+        return (None if self.base is None else self.base.digest, *self.visits)
+
+    @property
+    def windows(self) -> list[Box]:
+        """The windows that were looked at, in order."""
+        return [visit.window for visit in self.visits]
+
+    @property
+    def newest_followed(self) -> Sequence[Visit]:
+        """The visits since the last click of a user."""
+        asked = [n for n, visit in enumerate(self.visits) if not visit.followed]
+        return self.visits[asked[-1] + 1 :] if asked else ()
+
+    def add(self, visit: Visit, layer: Layer | None) -> None:
+        """Note the answer to a visit; None where it does not count."""
+        self.visits.append(visit)
+        if layer is not None:
+            self.layers.append(layer)
+            self.painted.append(self.chain)

@@ -1,0 +1,345 @@
+"""Objects larger than a patch: where they are followed to, where that ends, what stays when it is stopped."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from helpers import make_affine
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.geometry import Grid
+from sammed3d.core.prompts import Click
+from sammed3d.errors import PromptError
+from sammed3d.files.volume import Volume
+from sammed3d.inference.follow import FollowSettings
+from sammed3d.inference.inferer import PromptState
+from sammed3d.inference.patch_inferer import PatchInferer
+from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
+from sammed3d.inference.preset import Preset
+from sammed3d.inference.session import Session
+
+pytestmark = pytest.mark.slow
+PRESET = Preset(spacing=(3.0, 3.0, 3.0), patch_shape=(64, 64, 64), low_res_shape=(16, 16, 16))
+"""A patch of 192 mm, a wide one of 384 mm."""
+
+
+class FloodPredictor:
+    """Stands for a network: the bright region of the patch that its clicks or the mask prompt meet.
+
+    Attributes:
+        calls: windows that it was asked about.
+        before: called with the number of each call, before it is answered.
+        answer: what to say in place of the region, by number of the call.
+    """
+
+    name = "flood"
+    preset = PRESET
+    capabilities = Capabilities(all_clicks=True)
+
+    def __init__(self) -> None:
+        self.calls: list = []
+        self.before = lambda _number: None
+        self.answer: dict = {}
+
+    def predict(self, patch, prompts: PatchPrompts, cancellation=None) -> Prediction:
+        prompts.check(self.preset)
+        self.calls.append(patch.window)
+        self.before(len(self.calls))
+        if cancellation is not None:
+            cancellation.check()
+        bright = patch.voxels > 0
+        regions, _ = ndimage.label(bright)
+        seeds = np.zeros(bright.shape, bool)
+        if prompts.mask_prompt is not None:
+            seeds |= np.kron(prompts.mask_prompt > 0, np.ones((4, 4, 4), bool))
+        for click in (*prompts.earlier, *prompts.clicks):
+            if click.positive:
+                seeds[tuple(int(v) for v in click.voxel)] = True
+        chosen = np.isin(regions, sorted(set(np.unique(regions[seeds & bright])) - {0}))
+        for click in (*prompts.earlier, *prompts.clicks):
+            if not click.positive:
+                near = np.linalg.norm(np.moveaxis(np.indices(chosen.shape), 0, -1) - click.voxel, axis=-1) < 8
+                chosen &= ~near
+        share = chosen.reshape(16, 4, 16, 4, 16, 4).mean(axis=(1, 3, 5))
+        logits = (12 * share - 6).astype(np.float32)
+        if len(self.calls) in self.answer:
+            logits = self.answer[len(self.calls)](logits)
+        return Prediction(logits, None, {"decode": 0.0})
+
+
+def bar(length=900, thick=48, angles=(0, 0, 0), size=120, spacing=6.0):
+    """A volume with a bright bar along its last axis that ends 30 mm before either end, and the bar."""
+    shape = (int(size / spacing), int(size / spacing), int(length / spacing))
+    grid = Grid(shape, make_affine((spacing,) * 3, angles))
+    x, y, z = np.meshgrid(*[(np.arange(n) + 0.5) * spacing for n in shape], indexing="ij")
+    truth = (abs(x - size / 2) < thick / 2) & (abs(y - size / 2) < thick / 2) & (z > 30) & (z < length - 30)
+    rng = np.random.default_rng(0)
+    image = np.where(truth, 900, 300) + rng.integers(0, 20, shape)
+    return Volume(image.astype(np.int16), grid, "bar"), truth
+
+
+def start_of(volume, share=0.1):
+    shape = np.array(volume.grid.shape)
+    return tuple(volume.grid.to_world([shape[0] // 2, shape[1] // 2, int(share * shape[2])]).tolist())
+
+
+def mask_of(inferer, volume, *clicks):
+    mask, _ = inferer.mask_of(PromptState(clicks))
+    return mask.full(volume.grid.shape).astype(bool)
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.fixture
+def predictor():
+    return FloodPredictor()
+
+
+@pytest.fixture
+def session(predictor):
+    session = Session(bar()[0], predictor)
+    session.following = FollowSettings()
+    return session
+
+
+# Where an object is followed to
+
+
+def test_an_object_larger_than_any_patch_is_followed_to_its_ends(session, predictor):
+    truth = bar()[1]
+    session.following = FollowSettings("never")
+    session.click(start_of(session.volume))
+    alone = session.mask().astype(bool)
+    assert dice(alone, truth) < 0.4
+    assert len(predictor.calls) == 1
+    update = session.follow()
+    whole = session.mask().astype(bool)
+    assert dice(whole, truth) > 0.9
+    assert (whole & truth)[..., -7].any()  # the last slices of the bar, 0.8 m from the click
+    assert 3 <= update.followed.patches <= 8
+    assert not update.followed.goes_on
+    assert session.current.clicks[0].follow == update.followed.patches == len(predictor.calls) - 1
+
+
+def test_a_limit_of_patches_is_kept_and_going_on_reaches_the_same(session):
+    session.following = FollowSettings(patches=2)
+    update = session.click(start_of(session.volume))
+    assert (update.followed.patches, update.followed.goes_on) == (2, True)
+    assert update.followed.message.startswith("The object was followed into 2 further patches and goes on.")
+    steps = 0
+    while update.followed.goes_on:
+        update = session.follow()
+        steps += 1
+    assert steps >= 1
+    in_steps, clicks = session.mask(), session.current.clicks
+    other = Session(session.volume, FloodPredictor())
+    other.set_clicks(clicks)
+    assert np.array_equal(other.mask(), in_steps)
+    other = Session(session.volume, FloodPredictor())
+    other.following = FollowSettings(patches=100)
+    other.click(start_of(session.volume))
+    assert np.array_equal(other.mask(), in_steps)
+
+
+def test_a_limit_of_seconds_is_kept(session):
+    session.following = FollowSettings(seconds=1e-9)
+    update = session.click(start_of(session.volume))
+    assert (update.followed.patches, update.followed.goes_on) == (0, True)
+
+
+def test_asking_tells_that_there_is_more_and_never_does_not_look(session, predictor):
+    session.following = FollowSettings("ask")
+    update = session.click(start_of(session.volume))
+    assert (update.followed.patches, update.followed.goes_on, len(predictor.calls)) == (0, True, 1)
+    assert "may go on" in update.followed.message
+    session.following = FollowSettings("never")
+    assert session.click(start_of(session.volume)).followed is None
+
+
+def test_an_object_that_ends_in_its_patch_is_looked_at_once_more(predictor):
+    volume, truth = bar()
+    short = np.where(np.arange(150) < 22, volume.array, 310).astype(np.int16)
+    session = Session(Volume(short, volume.grid), predictor)
+    session.following = FollowSettings()
+    update = session.click(start_of(volume, 0.05))
+    assert (update.followed.patches, update.followed.goes_on) == (1, False)
+    assert dice(session.mask().astype(bool), truth & (np.arange(150) < 22)) > 0.85
+
+
+def test_a_volume_that_a_patch_shows_whole_has_nothing_to_follow(predictor):
+    volume, _ = bar(length=180)
+    session = Session(volume, predictor)
+    session.following = FollowSettings()
+    update = session.click(start_of(volume, 0.5))
+    assert (update.followed.patches, update.followed.goes_on, update.followed.message) == (0, False, "")
+
+
+def test_negative_clicks_are_not_followed(session, predictor):
+    session.click(start_of(session.volume))
+    calls = len(predictor.calls)
+    update = session.click(start_of(session.volume, 0.12), positive=False)
+    assert update.followed is None
+    assert len(predictor.calls) == calls + 1
+    with pytest.raises(PromptError, match="no positive click to follow"):
+        session.follow()
+
+
+def test_a_click_where_the_object_was_followed_to_refines_its_patch_alone(session, predictor):
+    session.click(start_of(session.volume))
+    before = session.mask()
+    session.click(start_of(session.volume, 0.7), positive=False)
+    window = predictor.calls[-1]
+    assert window.shape == PRESET.patch_shape
+    changed = np.flatnonzero((before != session.mask()).any(axis=(0, 1)))
+    assert len(changed)
+    assert (changed + 0.5).min() * 2 >= window.begin[2]
+    assert (changed + 0.5).max() * 2 <= window.end[2]
+
+
+@pytest.mark.parametrize("angles", [(0.3, -0.2, 0.5), (1.2, 0.1, -0.4)])
+def test_objects_in_oblique_volumes_are_followed(predictor, angles):
+    volume, truth = bar(angles=angles)
+    session = Session(volume, predictor)
+    session.following = FollowSettings(patches=20)
+    session.click(start_of(volume))
+    assert dice(session.mask().astype(bool), truth) > 0.85
+
+
+def test_a_volume_of_one_slice_is_followed(predictor):
+    volume, _ = bar()
+    thin = Volume(np.ascontiguousarray(volume.array[10:11]), Grid((1, *volume.grid.shape[1:]), make_affine((6, 6, 6))))
+    session = Session(thin, predictor)
+    session.following = FollowSettings()
+    update = session.click(tuple(thin.grid.to_world([0, 10, 20]).tolist()))
+    assert update.followed.patches >= 1
+    other = Session(thin, FloodPredictor())
+    other.set_clicks(session.current.clicks)
+    assert np.array_equal(other.mask(), session.mask())
+
+
+# Where it stops
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda logits: -np.abs(logits), id="lost"),
+        pytest.param(lambda logits: -logits, id="another object"),
+    ],
+)
+def test_an_answer_that_disagrees_with_what_is_known_is_left_out_and_not_followed(session, predictor, answer):
+    predictor.answer = dict.fromkeys(range(2, 100), answer)
+    session.following = FollowSettings("never")
+    session.click(start_of(session.volume))
+    before = session.mask()
+    update = session.follow()
+    assert np.array_equal(session.mask(), before)
+    assert update.followed.patches >= 1
+    assert not update.followed.goes_on
+
+
+def test_a_patch_that_takes_everything_is_left_out(session, predictor):
+    """A leak: in a further patch of the same size the answer is everything there is."""
+    session.following = FollowSettings(patches=1)
+    session.click(start_of(session.volume))  # the wide patch, to 0.38 m
+    truth = bar()[1]
+    predictor.answer = dict.fromkeys(range(3, 100), lambda logits: np.full_like(logits, 6))
+    session.follow(FollowSettings(patches=20))
+    leaked = session.mask().astype(bool) & ~ndimage.binary_dilation(truth, iterations=4)
+    assert not leaked.any()
+
+
+# Stopping, undo, files
+
+
+@pytest.mark.parametrize("stopped_at", [2, 3, 4])
+def test_what_was_followed_stays_when_it_is_stopped(session, predictor, stopped_at):
+    cancellation = Cancellation()
+    seen = []
+
+    def stop(number):
+        seen.append(cancellation.patches)
+        if number == stopped_at:
+            cancellation.cancel()
+
+    predictor.before = stop
+    update = session.click(start_of(session.volume), cancellation=cancellation)
+    assert seen == [(n, 8 if n else 0) for n in range(stopped_at)]
+    assert update.followed.cancelled
+    assert update.followed.patches == session.current.clicks[0].follow == stopped_at - 2
+    assert update.followed.message.startswith("Stopped")
+    other = Session(session.volume, FloodPredictor())
+    other.set_clicks(session.current.clicks)
+    assert np.array_equal(other.mask(), session.mask())
+    predictor.before = lambda _number: None
+    assert session.follow().followed.patches > 0
+
+
+def test_a_click_and_what_was_followed_are_one_step_of_undo(session, predictor):
+    session.click(start_of(session.volume))
+    whole, calls = session.mask(), len(predictor.calls)
+    session.undo()
+    assert not session.mask().any()
+    assert session.redo() is not None
+    assert np.array_equal(session.mask(), whole)
+    assert session.follow().box is None  # there is no more, so it is no step of undo
+    session.undo()
+    assert not session.mask().any()
+    assert len(predictor.calls) == calls
+
+
+def test_replaying_what_was_followed_asks_the_network_nothing(predictor):
+    volume, _ = bar()
+    inferer = PatchInferer(volume, predictor)
+    click = Click(start_of(volume), follow=5)
+    whole = mask_of(inferer, volume, click)
+    calls = len(predictor.calls)
+    fewer = mask_of(inferer, volume, Click(start_of(volume), follow=2))
+    assert fewer.sum() < whole.sum()
+    assert np.array_equal(mask_of(inferer, volume, click), whole)
+    assert len(predictor.calls) == calls
+
+
+def test_moving_and_removing_clicks_replays_with_what_was_followed(session):
+    session.following = FollowSettings(patches=3)
+    session.click(start_of(session.volume))
+    session.click(start_of(session.volume, 0.5), positive=False)
+    followed = session.current.clicks[0].follow
+    session.move_click(0, start_of(session.volume, 0.15))
+    assert session.current.clicks[0].follow == followed
+    session.remove_click(1)
+    other = Session(session.volume, FloodPredictor())
+    other.set_clicks(session.current.clicks)
+    assert np.array_equal(other.mask(), session.mask())
+
+
+def test_saved_prompts_say_how_far_the_object_was_followed(session, tmp_path):
+    session.click(start_of(session.volume))
+    path = tmp_path / "prompts.json"
+    session.save_prompts(path)
+    saved = json.loads(path.read_text())
+    assert saved["version"] == 3
+    assert saved["objects"][0]["clicks"][0]["follow"] == session.current.clicks[0].follow > 0
+    reopened = Session(session.volume, FloodPredictor())
+    reopened.load_prompts(path)
+    assert np.array_equal(reopened.mask(), session.mask())
+
+
+@pytest.mark.parametrize("follow", ["-1", "true", "1.5", '"2"', "1001", "null"])
+def test_a_file_with_another_number_of_patches_is_refused(session, tmp_path, follow):
+    path = tmp_path / "prompts.json"
+    click = f'{{"world": [0, 0, 0], "positive": true, "follow": {follow}}}'
+    path.write_text(
+        f'{{"format": "sammed3d-prompts", "version": 3, "objects": [{{"name": "a", "clicks": [{click}]}}]}}'
+    )
+    with pytest.raises(PromptError, match=r"prompts\.json: .*0 to 1000 further patches"):
+        session.load_prompts(path)
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "sometimes"}, {"patches": 0}, {"seconds": 0.0}, {"seconds": float("nan")}])
+def test_limits_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(PromptError):
+        FollowSettings(**wrong)
