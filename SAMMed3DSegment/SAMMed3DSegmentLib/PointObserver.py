@@ -66,6 +66,11 @@ class PointObserver:
         self._observations = [] if points is None else [entry for entry in self._observations if entry[0] is not points]
         self._dragged = set() if points is None else self._dragged - {points.GetID()}
 
+    @property
+    def quiet(self) -> bool:
+        """Whether what changes now was changed by the module itself."""
+        return self._quiet > 0
+
     @contextmanager
     def quietly(self) -> Iterator[None]:
         """Change points without being called back."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import slicer
 
-from sammed3d import BoxPrompt, Click
+from sammed3d import BoxPrompt, Click, PromptError
+from sammed3d.core.drawings import from_json, to_json
 from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
@@ -89,7 +90,7 @@ def kept(
             states.append(_read(written, before, segmentationNode, segmentId, volumeNode))
         position = min(max(int(content["position"]), 0), len(states) - 1)
         return Record(tuple(states), position, str(content["image"]), str(content["placement"]))
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, PromptError):
         return None
 
 
@@ -102,7 +103,10 @@ def forget(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> 
 
 
 def _written(state: PromptState, before: PromptState) -> list[object]:
-    """A state as a list: how many clicks it shares with the one before, its further clicks, base, box and model."""
+    """A state as a list: how many clicks it shares with the one before, its further clicks, base, box and model.
+
+    Then its drawings and whether they are honoured, if there is something to say.
+    """
     shared = 0
     for a, b in zip(state.clicks, before.clicks, strict=False):
         if a != b:
@@ -110,16 +114,21 @@ def _written(state: PromptState, before: PromptState) -> list[object]:
         shared += 1
     clicks = [[*click.world, int(click.positive)] for click in state.clicks[shared:]]
     box = None if state.box is None else [*state.box.begin, *state.box.end]
-    return [shared, clicks, None if state.base is None else state.base.digest, box, state.model]
+    further = [[to_json(d) for d in state.drawings], state.honour] if state.drawings or not state.honour else []
+    return [shared, clicks, None if state.base is None else state.base.digest, box, state.model, *further]
 
 
 def _read(written, before: PromptState, segmentationNode, segmentId: str, volumeNode) -> PromptState:
-    shared, further, digest, corners, model = written
+    shared, further, digest, corners, model, *rest = written
+    drawn, honour = rest or ((), True)
+    drawings = tuple(from_json(entry) for entry in drawn)
     clicks = before.clicks[:shared] + tuple(Click((x, y, z), bool(kind)) for x, y, z, kind in further)
     box = None if corners is None else BoxPrompt(tuple(corners[:3]), tuple(corners[3:]))
     if digest is None or (before.base is not None and before.base.digest == digest):
-        return PromptState(clicks, None if digest is None else before.base, box, str(model))
-    return PromptState(clicks, _keptBase(segmentationNode, segmentId, volumeNode, digest), box, str(model))
+        base = None if digest is None else before.base
+    else:
+        base = _keptBase(segmentationNode, segmentId, volumeNode, digest)
+    return PromptState(clicks, base, box, str(model), drawings, bool(honour))
 
 
 def _name(segmentId: str, digest: str) -> str:

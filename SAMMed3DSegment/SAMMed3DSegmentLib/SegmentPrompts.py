@@ -11,7 +11,7 @@ import slicer
 from sammed3d import Click
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
-from SAMMed3DSegmentLib import PointList, SceneRecord, SegmentWriter
+from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord, SegmentWriter
 from SAMMed3DSegmentLib.InferenceThread import Job
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
@@ -120,6 +120,7 @@ class SegmentPrompts:
         """Make the points those of the state in force, and keep the timeline in the scene."""
         with self._observer.quietly():
             PointList.setClicks(self.points, self.timeline.now.clicks, volumeNode)
+            DrawingNodes.setDrawings(self.segmentationNode, self.segmentId, self.timeline.now.drawings, volumeNode)
         self._keep(volumeNode)
 
     def takeOut(self, refused: Sequence[Click], volumeNode: slicer.vtkMRMLScalarVolumeNode, image: str) -> None:
@@ -174,7 +175,8 @@ class SegmentPrompts:
         self.recall(volumeNode)
         self.show(volumeNode)
         boxes = int(abandoned.box is not None and abandoned.box != self.timeline.now.box)
-        return len(self.timeline.fresh(abandoned.clicks)) + boxes
+        drawn = sum(drawing not in self.timeline.now.drawings for drawing in abandoned.drawings)
+        return len(self.timeline.fresh(abandoned.clicks)) + boxes + drawn
 
     def _write(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, grid: np.ndarray | None = None) -> None:
         edited, mask = self.edited, self.timeline.mask

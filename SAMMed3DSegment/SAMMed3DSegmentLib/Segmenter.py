@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 import slicer
 
 from sammed3d import ObjectPrompts, SAMMed3DError, VolumeError
+from sammed3d.core.drawings import Drawing
 from sammed3d.inference.inferer import PromptState, in_effect
 from sammed3d.inference.object_timeline import same_click, same_clicks
-from sammed3d.inference.prompt_checks import check_box, check_click
-from SAMMed3DSegmentLib import PointList, SceneRecord
+from sammed3d.inference.prompt_checks import check_box, check_click, check_drawing
+from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord
 from SAMMed3DSegmentLib.Background import Background
 from SAMMed3DSegmentLib.BoxRoi import boxOf
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job
@@ -56,7 +57,7 @@ class Segmenter(Background):
             self._onNodeRemoved,
             self._onSegmentRemoved,
             PointList.followSegment,
-            self._points.followVolume,
+            self._onVolumeMoved,
         )
         self._digests = SegmentDigests()
         self.beforeWriting: Callable[[], None] = lambda: None
@@ -119,6 +120,28 @@ class Segmenter(Background):
         prompts.timeline.put_box(box, self.model)
         self._evaluate(prompts)
 
+    def draw(self, segmentId: str, drawing: Drawing) -> None:
+        """Add a scribble or a lasso, in the volume's own frame, after all clicks so far.
+
+        Raises:
+            PromptError: all of it lies outside the volume.
+            VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
+        """
+        prompts = self._promptsFor(segmentId)
+        volume, image = self._images.of(self.volumeNode)
+        check_drawing(drawing, volume.grid, volume.name)
+        if not (prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)):
+            prompts.takeOver(self.volumeNode, image)
+        prompts.timeline.add_drawing(drawing, self.model)
+        self._evaluate(prompts)
+
+    def setHonour(self, segmentId: str, honour: bool) -> None:
+        """Make the segment agree with its box and drawings from now on, or leave the model's answer as it is."""
+        prompts = self._known(segmentId)
+        if prompts is not None and prompts.timeline.now.honour != honour:
+            prompts.timeline.honour(honour)
+            self._evaluate(prompts)
+
     def undo(self, segmentId: str) -> None:
         """Take the newest operation back; a hand edit counts as one."""
         self._step(segmentId, -1)
@@ -166,9 +189,8 @@ class Segmenter(Background):
             prompts = self._known(segmentId)
             state = PromptState() if prompts is None else prompts.timeline.now
             name = self.segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
-            result.append(
-                ObjectPrompts(name, state.clicks, None if state.base is None else state.base.digest, state.box)
-            )
+            base = None if state.base is None else state.base.digest
+            result.append(ObjectPrompts(name, state.clicks, base, state.box, state.drawings, state.honour))
         return result
 
     # Scene
@@ -194,9 +216,21 @@ class Segmenter(Background):
         if points is not None:
             self._points.forget(points)
             slicer.mrmlScene.RemoveNode(points)
+        with self._points.quietly():
+            for drawn in list(DrawingNodes.drawingNodes(segmentationNode, segmentId)):
+                slicer.mrmlScene.RemoveNode(drawn)
         SceneRecord.forget(segmentationNode, segmentId)
 
+    def _onVolumeMoved(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        self._points.followVolume(volumeNode)
+        for drawn in DrawingNodes.drawingNodes():
+            if drawn.GetNodeReference(PointList.VOLUME_ROLE) is volumeNode:
+                DrawingNodes.followVolume(drawn, volumeNode)
+
     def _onNodeRemoved(self, node) -> None:
+        if DrawingNodes.isDrawing(node):
+            self._onDrawingRemoved(node)
+            return
         digest = self._images.forget(node.GetID() or "")
         if digest:
             self._thread.forgetImage(digest)
@@ -211,6 +245,17 @@ class Segmenter(Background):
                 del self._segments[key]
 
     # How it works
+
+    def _onDrawingRemoved(self, node) -> None:
+        """Take a drawing back that the user removed from the scene; that can be undone."""
+        if self._points.quiet or self.segmentationNode is None:
+            return
+        for prompts in self._segments.values():
+            if prompts.isThere and DrawingNodes.isOf(node, prompts.segmentationNode, prompts.segmentId):
+                removed = DrawingNodes.drawingOf(node)
+                prompts.timeline.remove_drawing(removed, self.model)
+                self._evaluate(prompts)
+                return
 
     def _onPoints(self, points: PointList.PointListNode) -> None:
         """Bring the segment of a point list in step with it."""
@@ -340,6 +385,7 @@ def _aboutResult(job: Job) -> str:
     """Say what may be wondered about in a result."""
     if job.mask is not None or job.state.is_start:
         return ""
-    if job.state.box is None and not in_effect(job.state):
+    asked = any(drawing.positive for drawing in job.state.drawings)
+    if job.state.box is None and not asked and not in_effect(job.state):
         return "A negative click takes away, and there is nothing yet. Place a positive one in the structure first."
     return "The model found nothing there. Undo, and click further inside the structure."

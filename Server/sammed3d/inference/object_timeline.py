@@ -155,6 +155,16 @@ class ObjectTimeline:
         else:
             self.push(replace(now, drawings=drawings))
 
+    def add_drawing(self, drawing: Drawing, model: str) -> None:
+        """Put one more scribble or lasso in force, after all clicks."""
+        self.put_drawings((*self.now.drawings, replace(drawing, after=len(self.now.clicks))), model)
+
+    def remove_drawing(self, drawing: Drawing, model: str) -> None:
+        """Put the drawings without one in force; one that is the same but for rounding is taken."""
+        kept = [d for d in self.now.drawings if not same_drawing(d, drawing)]
+        if len(kept) < len(self.now.drawings):
+            self.put_drawings(kept, model)
+
     def honour(self, honour: bool) -> None:
         """Make the mask agree with box and drawings from now on, or leave the model's answer as it is."""
         if honour != self.now.honour:
@@ -305,6 +315,13 @@ class _Moment:
 def same_clicks(some: Sequence[Click], others: Sequence[Click]) -> bool:
     """Tell whether two lists of clicks are the same but for rounding."""
     return len(some) == len(others) and all(same_click(a, b) for a, b in zip(some, others, strict=True))
+
+
+def same_drawing(a: Drawing, b: Drawing) -> bool:
+    """Tell whether two drawings are the same but for rounding."""
+    if (a.kind, a.positive, a.after, len(a.points)) != (b.kind, b.positive, b.after, len(b.points)):
+        return False
+    return bool(np.abs(a.array - b.array).max() < SAME_PLACE)
 
 
 def same_click(a: Click, b: Click) -> bool:

@@ -30,7 +30,7 @@ from sammed3d.inference.flat_area import FlatArea
 from sammed3d.inference.inferer import Inferer, PromptState
 from sammed3d.inference.predictor import Predictor
 
-FEW, MOST = 2, 8
+FEW, MOST = 3, 8
 """Clicks that a stroke or an area becomes, at first and at most."""
 MISSED = 0.05
 """The share of a drawing that may be missing from the answer before another click is added."""
