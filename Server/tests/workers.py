@@ -95,10 +95,11 @@ def troubled(folder: Path) -> WorkerSettings:
     return WorkerSettings((ModelSpec("default", "Stand-in", "0" * 64, "", folder),), "cpu", load=load_troubled)
 
 
-def job(seed: int = 0, first: float = 1.0, clicks: int = 1) -> Job:
+def job(seed: int = 0, first: float = 1.0, clicks: int = 1, user: str = "", session: str = "") -> Job:
     """Make a job on a random patch."""
     from sammed3d.inference.predictor import PatchClick
 
     voxels = np.random.default_rng(seed).standard_normal((16, 16, 16)).astype(np.float32)
     patch = patch_of(voxels, f"{seed:064x}")
-    return Job("default", patch, PatchPrompts([PatchClick((first, 2.0, 3.0 + n), True) for n in range(clicks)]))
+    prompts = PatchPrompts([PatchClick((first, 2.0, 3.0 + n), True) for n in range(clicks)])
+    return Job("default", patch, prompts, user=user, session=session)

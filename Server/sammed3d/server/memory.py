@@ -24,6 +24,9 @@ MOST_MIB = 32 * 1024
 """More is taken only where it is said."""
 LEAST_MIB = 64
 """Below this, a cache serves nobody."""
+PATCH_MIB = 8
+FEWEST, MOST = 16, 256
+"""Predictions that may wait or run, on small and on large machines."""
 SHARES = {"patches": 2, "volumes": 2, "uploads": 1, "host": 4}
 """In which proportion what is left is divided."""
 MOST_GPU_MIB = 512
@@ -103,6 +106,11 @@ class Budget:
     uploads: int
     gpu_cache: int
     host_cache: int
+
+    @property
+    def queue(self) -> int:
+        """Predictions that may wait or run: each may hold a patch that the cache has no room for any more."""
+        return max(FEWEST, min(MOST, self.patches // PATCH_MIB))
 
     def __str__(self) -> str:
         return (

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from sammed3d.errors import ModelError
-from sammed3d.server import logs
+from sammed3d.server import logs, memory
 from sammed3d.server.compute.worker_process import WorkerSettings
 from sammed3d.server.http.guard import Guard
 from sammed3d.server.serve import build, check_exposure, find_models, worker_settings
@@ -62,7 +62,7 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
         serve.ingress(_application_of(settings, _of_replica(workers[0], on_gpu)))(),
         name=NAME,
         num_replicas=len(workers),
-        max_ongoing_requests=4 * settings.queue,
+        max_ongoing_requests=4 * (settings.queue or memory.MOST),
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if on_gpu else 0},
         health_check_period_s=2,
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),

@@ -108,7 +108,7 @@ def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
         models,
         devices,
         budget.patches,
-        settings.queue,
+        settings.queue or budget.queue,
         None if keys is None else keys.quotas,
         metrics,
     )

@@ -40,7 +40,7 @@ class ServerSettings(BaseSettings):
     host_cache_mib: int | None = Field(
         None, ge=0, description="The same in the computer's memory, for each device; a share of all if not said."
     )
-    queue: int = Field(32, gt=0, description="Predictions that may wait or run.")
+    queue: int | None = Field(None, gt=0, description="Predictions that may wait or run; 16 to 256 by the memory.")
     batch: int = Field(0, ge=0, description="Patches encoded together; 0 for one on a CPU and four on a GPU.")
     nninteractive: bool | None = Field(None, description="Speak nnInteractive 2; yes on loopback if not said.")
     nninteractive_axes: str = Field("SPL", description="Directions of the axes of nnInteractive images.")

@@ -9,7 +9,8 @@ import pytest
 from helpers import ThresholdPredictor
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts, Prediction
-from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
+from sammed3d.server.compute.admission import Admission, BusyError
+from sammed3d.server.compute.engine import Engine, EnginePredictor
 from sammed3d.server.compute.scheduler import Scheduler
 from sammed3d.server.compute.worker import UnavailableError
 from sammed3d.server.compute.worker_process import Held as InUse
@@ -116,7 +117,7 @@ def test_a_new_turn_does_not_count_against_the_quota_that_the_old_one_used(devic
 
 def test_the_minute_passes(device, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("sammed3d.server.compute.engine.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sammed3d.server.compute.admission.time.monotonic", lambda: now[0])
     engine = engine_with(device, quotas={"anna": Quota(per_minute=60)})
     for _ in range(60):
         ask(engine)
@@ -180,6 +181,42 @@ def test_what_is_counted(device):
     assert value("sammed3d_cache_lookups_total", {"cache": "patch", "result": "hit"}) == 1
     assert value("sammed3d_cache_lookups_total", {"cache": "patch", "result": "miss"}) == 1
     assert value("sammed3d_cache_lookups_total", {"cache": "embedding", "result": "hit"}) == 1
+
+
+def test_where_there_is_no_room_the_heaviest_users_newest_makes_some():
+    device = Held()
+    engine = Engine([MODEL], [device], queue=4)
+    for user in ("heavy", "light", "other"):
+        engine.put_patch(user, digest(1), voxels(1))
+    heavy = [ask(engine, "heavy", request=str(n)) for n in range(4)]
+    light = ask(engine, "light")
+    with pytest.raises(BusyError, match="busy") as refused:
+        heavy[3].future.result(0)
+    assert refused.value.seconds > 0
+    assert not any(running.future.done() for running in (*heavy[:3], light))
+    other = ask(engine, "other")
+    with pytest.raises(BusyError):
+        heavy[2].future.result(0)
+    for user in ("heavy", "light", "other"):
+        with pytest.raises(BusyError, match="busy"):  # heavy has two, the others one: nobody has two more than another
+            ask(engine, user)
+    device.answer_all()
+    assert all(running.future.result(0) is not None for running in (*heavy[:2], light, other))
+    engine.close()
+
+
+def test_when_to_ask_again_follows_from_how_long_predictions_take():
+    admission = Admission(2, {"few": Quota(per_minute=6)}, devices=2)
+    for _ in range(100):
+        admission.took(3.0)
+    assert admission.refusal(8).seconds == pytest.approx(6.0, rel=0.01)
+    assert admission.refusal(8).headers in ({"Retry-After": "6"}, {"Retry-After": "7"})
+    assert admission.refusal(10000).seconds == 60
+    for _ in range(6):
+        admission.enter("few", {})
+    with pytest.raises(BusyError, match="per minute") as refused:
+        admission.enter("few", {})
+    assert refused.value.seconds == pytest.approx(10, abs=0.5)
 
 
 def test_sessions_on_the_server_can_be_cancelled():

@@ -56,6 +56,66 @@ def test_clicks_on_known_patches_overtake_new_patches(gated):
     scheduler.close()
 
 
+def test_a_light_user_waits_for_what_runs_and_for_nothing_else(gated):
+    scheduler, _ = scheduler_with(gated)
+    gated.encoded |= {digest(seed) for seed in (*range(1, 9), 50)}
+    light = []
+
+    def come(patch, _):
+        if patch.digest == digest(1):  # the heavy user's first one runs
+            light.append(scheduler.submit(job(50, user="light")))
+
+    gated.before = come
+    heavy = [scheduler.submit(job(seed, user="heavy", session=str(seed))) for seed in range(1, 9)]
+    gated.gate.set()
+    for future in (*heavy, *light):
+        future.result(5)
+    assert gated.log == [("decode", digest(seed)) for seed in (99, 1, 50, 2, 3, 4, 5, 6, 7, 8)]
+    scheduler.close()
+
+
+def test_new_patches_of_a_heavy_user_do_not_hold_up_a_light_one(gated):
+    scheduler, first = scheduler_with(gated)
+    heavy = [scheduler.submit(job(seed, user="heavy", session=str(seed))) for seed in (1, 2, 3)]
+    gated.encode_gate.clear()
+    gated.gate.set()
+    first.result(5)
+    gated.encoding.wait(5)
+    light = scheduler.submit(job(50, user="light"))
+    gated.encode_gate.set()
+    for future in (*heavy, light):
+        future.result(5)
+    assert gated.log[1:] == [
+        (kind, [digest(seed)] if kind == "encode" else digest(seed))
+        for seed in (1, 50, 2, 3)  # the first one ran when the light user came
+        for kind in ("encode", "decode")
+    ]
+    scheduler.close()
+
+
+def test_users_take_turns_and_so_do_the_sessions_of_each(gated):
+    scheduler, _ = scheduler_with(gated)
+    gated.encoded |= {digest(seed) for seed in range(10)}
+    asked = [("a", "x", 1), ("a", "x", 2), ("a", "y", 3), ("a", "y", 4), ("b", "z", 5), ("b", "z", 6)]
+    futures = [scheduler.submit(job(seed, user=user, session=session)) for user, session, seed in asked]
+    gated.gate.set()
+    for future in futures:
+        future.result(5)
+    assert [done for _, done in gated.log[1:]] == [digest(seed) for seed in (1, 5, 3, 6, 2, 4)]
+    scheduler.close()
+
+
+def test_what_a_process_asked_to_be_sent_goes_first(gated):
+    scheduler, _ = scheduler_with(gated)
+    gated.encoded |= {digest(seed) for seed in range(10)}
+    futures = [scheduler.submit(job(1)), scheduler.submit(job(2), first=True)]
+    gated.gate.set()
+    for future in futures:
+        future.result(5)
+    assert [done for _, done in gated.log[1:]] == [digest(2), digest(1)]
+    scheduler.close()
+
+
 def test_new_patches_are_encoded_together_and_each_once(gated):
     scheduler, _ = scheduler_with(gated, batch=3)
     futures = [scheduler.submit(job(seed)) for seed in (1, 1, 2, 3, 4)]

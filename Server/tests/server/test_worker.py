@@ -176,3 +176,16 @@ def test_a_patch_without_a_place_keeps_the_digest_it_is_given():
     voxels = np.ones((2, 3, 4), np.float32)
     assert patch_of(voxels, "abc").digest == "abc"
     assert patch_of(voxels, "abc").grid.shape == (2, 3, 4)
+
+
+def test_only_a_few_patches_wait_in_the_process_and_it_asks_for_the_others(worker, tmp_path, monkeypatch):
+    sent = []
+    original = worker._connection.send
+    monkeypatch.setattr(worker._connection, "send", lambda m: (sent.append(m), original(m)))
+    (tmp_path / "slow").touch()
+    asked = [job(seed, user=str(seed % 3)) for seed in range(30)]
+    futures = [worker.submit(each) for each in asked]
+    assert sum(m[1].voxels is not None for m in sent if m[0] == "predict") == worker_module.CARRIED
+    (tmp_path / "slow").unlink()
+    for each, future in zip(asked, futures, strict=True):
+        assert np.array_equal(future.result(30).low_res, expected(each))

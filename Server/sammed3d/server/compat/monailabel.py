@@ -22,7 +22,8 @@ from sammed3d.errors import PromptError, SAMMed3DError
 from sammed3d.inference.session import Session
 from sammed3d.server.compat import image_files
 from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
-from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
+from sammed3d.server.compute.admission import BusyError
+from sammed3d.server.compute.engine import Engine, EnginePredictor
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
 from sammed3d.server.http.bodies import BodyError, read_form
 from sammed3d.server.http.keys import Keys
@@ -271,5 +272,5 @@ def _refusal(request: Request, error: Exception) -> Response | None:
         return problem(request.scope, error.status, str(error))
     for kind, status in STATUS:
         if isinstance(error, kind):
-            return problem(request.scope, status, str(error))
+            return problem(request.scope, status, str(error), error.headers if isinstance(error, BusyError) else None)
     return None

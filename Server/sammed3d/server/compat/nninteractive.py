@@ -39,7 +39,8 @@ from sammed3d.server.compat.nni_prompts import (
     drawing_of,
     painted_of,
 )
-from sammed3d.server.compute.engine import BusyError, Engine, EnginePredictor
+from sammed3d.server.compute.admission import BusyError
+from sammed3d.server.compute.engine import Engine, EnginePredictor
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.routes import explaining
@@ -429,5 +430,6 @@ def refusal(request: Request, error: Exception) -> Response | None:
     for kind, status in STATUS:
         if isinstance(error, kind):
             headers = {"Retry-After": "10"} if status in (429, 503) else None
+            headers = error.headers if isinstance(error, BusyError) else headers
             return problem(request.scope, status, str(error), headers)
     return None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, cast
 
@@ -16,19 +16,16 @@ from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchPrompts, Prediction
+from sammed3d.server.compute.admission import Admission, BusyError
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError
 from sammed3d.server.compute.worker_process import NOTHING, Held, patch_of
-from sammed3d.server.http.keys import NO_QUOTA, Quota
+from sammed3d.server.http.keys import Quota
 from sammed3d.server.memory import resident_bytes
 from sammed3d.server.metrics import Metrics
 from sammed3d.wire.messages import ModelInfo, Question, Turn
 
 MIB = 2**20
-
-
-class BusyError(Exception):
-    """Too many predictions wait already, or this user asked for too many; says which."""
 
 
 class Device(Protocol):
@@ -44,16 +41,24 @@ class Device(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Running:
-    """A prediction under way: `future` ends with it, with PredictionCancelled or with WorkerError."""
+    """A prediction under way: `future` ends with it, with PredictionCancelled, WorkerError or BusyError.
+
+    Attributes:
+        job, device: what is done where.
+        user, request, turn: who asked.
+        future: ends after the engine has taken note.
+        displaced: why it had to make room for another user's, if it had.
+    """
 
     job: Job
     device: Device
-    future: Future[Prediction]
     user: str
     request: str
     turn: Turn | None
+    future: Future[Prediction] = field(default_factory=Future)
+    displaced: BusyError | None = None
 
     def cancel(self) -> None:
         """Stop it."""
@@ -85,13 +90,11 @@ class Engine:
     ) -> None:
         self.models = {model.name: model for model in models}
         self.devices = list(devices)
-        self.queue = queue
+        self._admission = Admission(queue, quotas or {}, len(devices))
         self.metrics = metrics or Metrics()
-        self._quotas = dict(quotas or {})
         self._patches: LRUCache[Patch] = LRUCache(cache_mib * MIB, _patch_bytes, self._dropped)
         self._of_user: dict[str, LRUCache[Patch]] = {}
         self._running: list[Running] = []
-        self._spent: dict[str, float] = {}
         self._lock = threading.Lock()
         self.metrics.watch(self._depth, self._device_bytes)
         self._watch_memory()
@@ -99,7 +102,7 @@ class Engine:
     @property
     def is_ready(self) -> bool:
         """Whether a prediction would be worked on now."""
-        return any(device.is_ready for device in self.devices) and self._depth() < self.queue
+        return any(device.is_ready for device in self.devices) and self._depth() < self._admission.queue
 
     def close(self) -> None:
         """Finish what runs, and end the devices."""
@@ -139,22 +142,33 @@ class Engine:
         self.metrics.looked_up("patch", patch is not None)
         if patch is None:
             return None
-        return self.start(Job(question.model, patch, question.prompts), user, question.request, question.turn)
+        session = question.turn.session if question.turn else ""
+        job = Job(question.model, patch, question.prompts, user=user, session=session)
+        return self.start(job, user, question.request, question.turn)
 
     def start(self, job: Job, user: str, request: str, turn: Turn | None = None) -> Running:
-        """Start a prediction; see `predict`. An older one of the same session is cancelled."""
+        """Start a prediction; see `predict`. An older one of the same session is cancelled.
+
+        Where there is no room, the newest one of the user who has most makes room for a user who has fewer.
+        """
         device = self._device_for(job.patch.digest)
         with self._lock:
             mine = [r for r in self._running if r.user == user]
             older = [r for r in mine if turn and r.turn and r.turn.session == turn.session]
             if any(r.turn.number > turn.number for r in older if r.turn and turn):
                 raise PredictionCancelled("A newer request of the same session has overtaken this one.")
-            self._check_quota(user, len(mine) - len(older))
-            running = Running(job, device, device.submit(job), user, request, turn)
+            counts = Counter(r.user for r in self._running if r not in older)
+            if (heaviest := self._admission.enter(user, counts)) is not None:
+                last = [r for r in self._running if r.user == heaviest and r not in older][-1]
+                last.displaced = self._admission.refusal(len(self._running))
+                older.append(last)
+            running = Running(job, device, user, request, turn)
+            running.future.set_running_or_notify_cancel()  # from now on it ends by what the device says, only
             self._running.append(running)
-        running.future.add_done_callback(lambda _: self._finish(running))
+            answer = device.submit(job)
         for superfluous in older:
             superfluous.cancel()
+        answer.add_done_callback(lambda done: self._finish(running, done))
         return running
 
     def cancel(self, user: str, request: str) -> bool:
@@ -173,27 +187,20 @@ class Engine:
                 return device
         raise UnavailableError("No device works at the moment.")
 
-    def _check_quota(self, user: str, running: int) -> None:
-        if len(self._running) >= self.queue:
-            raise BusyError("The server is busy.")
-        quota = self._quota(user)
-        if running >= quota.waiting:
-            raise BusyError("Too many predictions of this key are under way.")
-        now = time.monotonic()  # a bucket that empties with time: each prediction costs a share of a minute
-        cost = 60.0 / quota.per_minute if quota.per_minute else 0.0
-        spent = max(self._spent.get(user, 0.0), now - 60.0)
-        if spent + cost > now + 1e-6 and cost:
-            raise BusyError("The predictions per minute of this key are used up.")
-        self._spent[user] = spent + cost
-
-    def _quota(self, user: str) -> Quota:
-        return self._quotas.get(user, NO_QUOTA)
-
-    def _finish(self, running: Running) -> None:
+    def _finish(self, running: Running, done: Future[Prediction]) -> None:
+        """Take note of what a device says, then pass it on."""
+        error = done.exception()
         with self._lock:
             self._running.remove(running)
-        if running.future.exception() is None:
-            self.metrics.predicted(running.future.result().seconds)
+            if error is None:
+                self._admission.took(sum(done.result().seconds.get(stage, 0.0) for stage in ("encode", "decode")))
+        if error is None:
+            self.metrics.predicted(done.result().seconds)
+            running.future.set_result(done.result())
+        elif isinstance(error, PredictionCancelled) and running.displaced is not None:
+            running.future.set_exception(running.displaced)
+        else:
+            running.future.set_exception(error)
 
     def _cache_of(self, user: str) -> LRUCache[Patch]:
         """Make the cache that bounds a user's share; what it drops is dropped from the common one."""
@@ -201,7 +208,7 @@ class Engine:
         def drop(digest: Hashable, _: Patch) -> None:
             self._patches.pop((user, digest))
 
-        return LRUCache(self._quota(user).patches_mib * MIB, _patch_bytes, drop)
+        return LRUCache(self._admission.quota(user).patches_mib * MIB, _patch_bytes, drop)
 
     def _dropped(self, key: Hashable, _: Patch) -> None:
         user, digest = cast(tuple[str, str], key)
@@ -258,7 +265,7 @@ class EnginePredictor:
         prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
         cancellation.check()
-        job = Job(self._model, patch, prompts)
+        job = Job(self._model, patch, prompts, user=self._user, session=str(id(self)))
         running = self._engine.start(job, self._user, f"internal{job.number}")
         with cancellation.calling(running.cancel):
             return running.future.result()

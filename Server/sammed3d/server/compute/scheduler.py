@@ -1,4 +1,4 @@
-"""In which order one device works: cheap clicks before new patches, new patches several at a time."""
+"""In which order one device works: users in turn, cheap clicks before new patches, those several at a time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchPrompts, Prediction, Predictor
+from sammed3d.server.compute.turns import Turns
 
 _numbers = itertools.count()
 
@@ -35,6 +36,7 @@ class Job:
         patch, prompts: see `Predictor.predict`.
         number: tells jobs of this process apart.
         alone: never encode its patch together with others, for it failed before.
+        user, session: who waits, for taking turns.
     """
 
     model: str
@@ -42,16 +44,30 @@ class Job:
     prompts: PatchPrompts
     number: int = field(default_factory=_numbers.__next__)
     alone: bool = False
+    user: str = ""
+    session: str = ""
 
 
 @dataclass(eq=False)
 class _Waiting:
     job: Job
-    future: Future[Prediction]
+    arrival: int
+    future: Future[Prediction] = field(default_factory=Future)
     cancellation: Cancellation = field(default_factory=Cancellation)
     since: float = field(default_factory=time.perf_counter)
     encoded: bool = False
+    first: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def user(self) -> str:
+        """Who waits."""
+        return self.job.user
+
+    @property
+    def session(self) -> str:
+        """Which of the user's sessions; a job without one is its own."""
+        return self.job.session or str(self.job.number)
 
 
 class Scheduler:
@@ -62,7 +78,8 @@ class Scheduler:
         batch: patches that are encoded together, at most. One on a CPU, where more gains nothing.
         on_start: called when work on a job begins, in the scheduler's thread.
 
-    A job whose patch is encoded already goes first, since it takes a hundredth of the time of the others.
+    Users take turns, and the sessions of a user too; see `Turns`. Of one user's jobs, those whose patch is encoded
+    already go first, since they take a hundredth of the time of the others.
     """
 
     def __init__(
@@ -73,6 +90,7 @@ class Scheduler:
     ) -> None:
         self._predictors = dict(predictors)
         self._batch, self._on_start = batch, on_start
+        self._turns = Turns()
         self._waiting: list[_Waiting] = []
         self._running: list[_Waiting] = []
         self._changed = threading.Condition()
@@ -85,10 +103,10 @@ class Scheduler:
         """Whether jobs would be worked on now."""
         return self._thread.is_alive() and not self._closed
 
-    def submit(self, job: Job) -> Future[Prediction]:
-        """Queue a job."""
-        entry = _Waiting(job, Future())
+    def submit(self, job: Job, first: bool = False) -> Future[Prediction]:
+        """Queue a job; `first` where its turn has come already."""
         with self._changed:
+            entry = _Waiting(job, self._turns.now(), first=first)
             self._waiting.append(entry)
             self._changed.notify()
         return entry.future
@@ -133,20 +151,23 @@ class Scheduler:
                 if self._closed:
                     return None
                 self._changed.wait()
-            ready = next((e for e in self._waiting if self._is_encoded(e)), None)
-            if ready is not None:
-                self._waiting.remove(ready)
-                self._running = [ready]
-                return [ready], True
-            self._running = self._to_encode()
+            begun = [entry for entry in self._waiting if entry.encoded or entry.first]  # its turn is not over
+            first = begun[0] if begun else self._turns.next(self._waiting, self._is_encoded)
+            if self._is_encoded(first):
+                self._turns.took(first)
+                self._waiting.remove(first)
+                self._running = [first]
+                return [first], True
+            self._running = self._to_encode(first)
+            for entry in self._running:
+                self._turns.took(entry)
             return self._running, False
 
-    def _to_encode(self) -> list[_Waiting]:
-        """Choose jobs whose patches go through the encoder together: the one that waits longest, and its like."""
-        first = self._waiting[0]
+    def _to_encode(self, first: _Waiting) -> list[_Waiting]:
+        """Choose jobs whose patches go through the encoder together: one, and its like."""
         chosen = {first.job.patch.digest: first}
         if not first.job.alone:
-            for entry in self._waiting:
+            for entry in self._turns.in_order(self._waiting):
                 if entry.job.model == first.job.model and not entry.job.alone and len(chosen) < self._batch:
                     chosen.setdefault(entry.job.patch.digest, entry)
         return list(chosen.values())

@@ -31,6 +31,8 @@ DEADLINE = 300.0
 ATTEMPTS = 2
 MAX_PAUSE = 30.0
 _KNOWN = 100_000
+CARRIED = 8
+"""Patches that wait in the process, at most; for others it asks when their turn comes."""
 
 
 class WorkerError(Exception):
@@ -48,6 +50,7 @@ class _Sent:
     failures: int = 0
     started: float | None = None
     cancelled: bool = False
+    carries: bool = False
 
 
 class Worker:
@@ -179,8 +182,13 @@ class Worker:
         job = entry.job
         digest = job.patch.digest
         known = digest in self._known and not whole
-        voxels = None if known else job.patch.voxels
-        self._send("predict", Asked(job.number, job.model, digest, voxels, job.prompts, job.alone))
+        entry.carries = False
+        entry.carries = whole or (not known and sum(e.carries for e in self._sent.values()) < CARRIED)
+        voxels = job.patch.voxels if entry.carries else None
+        asked = Asked(job.number, job.model, digest, voxels, job.prompts, job.alone, job.user, job.session, whole)
+        self._send("predict", asked)
+        if voxels is None:
+            return
         self._known[digest] = None
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)

@@ -118,9 +118,10 @@ class Asked:
     """A job on its way through the pipe.
 
     Attributes:
-        number, model, prompts, alone: see `Job`.
+        number, model, prompts, alone, user, session: see `Job`.
         digest: of its patch.
-        voxels: of its patch; None where the process has had it before.
+        voxels: of its patch; None where the process has had it before, or may ask for it when their turn comes.
+        again: whether it did ask.
     """
 
     number: int
@@ -129,6 +130,9 @@ class Asked:
     voxels: Float32 | None
     prompts: PatchPrompts
     alone: bool
+    user: str
+    session: str
+    again: bool
 
 
 class _PatchNeededError(Exception):
@@ -220,9 +224,9 @@ class _Child:
             asked: Asked = rest[0]
             voxels = asked.voxels
             patch: Any = _SentBefore(asked.digest) if voxels is None else patch_of(voxels, asked.digest)
-            job = Job(asked.model, patch, asked.prompts, asked.number, asked.alone)
+            job = Job(asked.model, patch, asked.prompts, asked.number, asked.alone, asked.user, asked.session)
             self._jobs[job.number] = job
-            self._scheduler.submit(job).add_done_callback(partial(self._answer, job.number))
+            self._scheduler.submit(job, asked.again).add_done_callback(partial(self._answer, job.number))
         self._scheduler.close()
 
     def _say_started(self, job: Job) -> None:

@@ -13,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
 from sammed3d.inference.predictor import Prediction
-from sammed3d.server.compute.engine import BusyError, Engine, Running
+from sammed3d.server.compute.admission import BusyError
+from sammed3d.server.compute.engine import Engine, Running
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.routes import explaining
@@ -139,7 +140,7 @@ async def _until_gone(request: Request) -> None:
 def _failure(request: Request, error: Exception) -> Response | None:
     """Answer an error that somebody foresaw; None for others."""
     if isinstance(error, BusyError):
-        return problem(request.scope, 429, str(error), {"Retry-After": "1"})
+        return problem(request.scope, 429, str(error), error.headers)
     if isinstance(error, UnavailableError):
         return problem(request.scope, 503, str(error), {"Retry-After": "2"})
     if isinstance(error, WorkerError):
