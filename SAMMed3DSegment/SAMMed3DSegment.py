@@ -136,9 +136,12 @@ class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
         self.settings = Settings(slicer.app.userSettings())
         self.store = ModelStore()
         self.predictors = Predictors(self.settings)
-        self._thread = InferenceThread(loadPredictor or self.predictors.load)
+        self._thread = InferenceThread(loadPredictor or self._load)
         self.segmenter = Segmenter(self._thread)
         self.segmenter.modelChoice = self.predictors.choiceOf
+
+    def _load(self, choice):
+        return self.predictors.load(choice)
 
     def getParameterNode(self):
         """Return the scene's parameters."""

@@ -45,11 +45,14 @@ class Predictors:
 
     Args:
         settings: where predictions run, on which device, with which server; read on the main thread only.
+
+    Attributes:
+        devices: the device in words, by its setting, where a model was loaded with that.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._devices: dict[str, str] = {}
+        self.devices: dict[str, str] = {}
 
     def choiceOf(self, model: str) -> ModelChoice:
         """Return what the present settings make of a model's name."""
@@ -93,13 +96,13 @@ class Predictors:
         from sammed3d import load_predictor  # noqa: PLC0415 - needs torch
 
         predictor = load_predictor(choice.model, device=choice.device)
-        self._devices[choice.device] = deviceInWords(str(getattr(predictor, "device", choice.device)))
+        self.devices[choice.device] = deviceInWords(str(getattr(predictor, "device", choice.device)))
         return predictor
 
     @property
     def device(self) -> str:
         """The device in words, where a model was loaded with the present settings; "" before."""
-        return self._devices.get(self._settings.device, "")
+        return self.devices.get(self._settings.device, "")
 
     def diagnose(self, choice: ModelChoice) -> list[str]:
         """Test a choice's server step by step; returns a line for each step. Takes seconds."""

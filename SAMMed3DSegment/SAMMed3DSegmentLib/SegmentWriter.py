@@ -18,7 +18,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from sammed3d.core.geometry import voxel_offset
 from sammed3d.core.mask import BoxedMask
-from sammed3d.inference.object_timeline import PackedMask
+from sammed3d.inference.history import PackedMask
 from SAMMed3DSegmentLib import MaskGrids, Surface
 from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, labelmapOfSegment
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode

@@ -24,17 +24,18 @@ def register() -> None:
 
 def reload() -> None:
     """Show the settings in the page; otherwise its *Cancel* would bring back those that it has shown last."""
-    for page in _pages():
+    for page in pages():
         page.reloadSettings()
 
 
 def observe(function: Callable[[str, object], None], observed: bool = True) -> None:
     """Call a function with key and value whenever something is changed in the page; or do so no more."""
-    for page in _pages():
+    for page in pages():
         (page.connect if observed else page.disconnect)("settingChanged(QString,QVariant)", function)
 
 
-def _pages() -> list:
+def pages() -> list:
+    """Return the pages that the application has: one, or none without a settings dialog."""
     dialog = slicer.app.settingsDialog()
     return [] if dialog is None else slicer.util.findChildren(dialog, NAME)
 

@@ -17,26 +17,29 @@ class Shortcuts:
     Args:
         actions: from a key ("P", "Shift+U") to a function.
         parent: widget under which the keys work; Slicer's main window if None.
+
+    Attributes:
+        keys: a QShortcut for each.
     """
 
     def __init__(self, actions: dict[str, Callable[[], None]], parent=None) -> None:
-        self._shortcuts = []
+        self.keys = []
         for key, action in actions.items():
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or parent)
             shortcut.setContext(qt.Qt.ApplicationShortcut)  # also in view windows of their own, on a second monitor
             shortcut.connect("activated()", action)
             shortcut.setEnabled(False)
-            self._shortcuts.append(shortcut)
+            self.keys.append(shortcut)
 
     def setEnabled(self, enabled: bool) -> None:
         """Make the keys work, or not."""
-        for shortcut in self._shortcuts:
+        for shortcut in self.keys:
             shortcut.setEnabled(enabled)
 
     def close(self) -> None:
         """Remove the keys."""
-        for shortcut in self._shortcuts:
+        for shortcut in self.keys:
             shortcut.setEnabled(False)
             shortcut.setParent(None)
             shortcut.deleteLater()
-        self._shortcuts = []
+        self.keys = []

@@ -1,5 +1,6 @@
-"""The map in docs/architecture.md names every file that there is, in its room, and none that there is not."""
+"""The map in docs/architecture.md names every file that there is, in its room; classes can be taken in at a glance."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -46,3 +47,18 @@ def test_the_map_is_the_tree(first_line, folder):
     if folder.name == "sammed3d":
         there = {name for name in there if not name.startswith("server/")}
     assert mapped(first_line) == there
+
+
+MOST_METHODS = 25
+
+
+@pytest.mark.parametrize("folder", ["Server/sammed3d", "SAMMed3DSegment/SAMMed3DSegmentLib"])
+def test_no_class_has_more_methods_than_one_can_keep_in_mind(folder):
+    classes = [
+        (f"{node.name} in {path.name}", sum(isinstance(m, ast.FunctionDef | ast.AsyncFunctionDef) for m in node.body))
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert len(classes) > 20
+    assert [(name, count) for name, count in classes if count > MOST_METHODS] == []

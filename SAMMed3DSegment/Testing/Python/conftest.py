@@ -64,9 +64,11 @@ def module(scene, predictor, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
     monkeypatch.setattr(Predictors, "load", lambda self, choice: predictor)
     slicer.app.userSettings().clear()
-    if not SettingsPage._pages():  # once, when the application starts
+    if not SettingsPage.pages():  # once, when the application starts
         SettingsPage.register()
     slicer.app.settingsDialog().reloadSettings()
+    for page in SettingsPage.pages():  # it wrote what it had shown in the test before
+        page.restoreDefaultSettings()
     _, widget = slicerHarness.loadModule(Path(__file__).parents[2] / "SAMMed3DSegment.py")
     yield widget
     slicerHarness.unloadModule("SAMMed3DSegment")

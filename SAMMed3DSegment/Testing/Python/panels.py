@@ -1,11 +1,11 @@
 """What a user does with the panel and the views, for tests."""
 
 import sys
-import time
 from contextlib import contextmanager
 
 import qt
 import slicerHarness
+from segmenters import until
 
 OURS = ("SAMMed3DSegment", "SAMMed3DSegmentLib", "sammed3d")
 
@@ -23,9 +23,11 @@ def keptModules():
         sys.modules.update(kept)
 
 
-def settle(module, timeout=20.0):
+def wait(condition, timeout=30.0):
+    """Let the application handle events until a condition holds."""
+    until(condition, qt.QApplication.processEvents, timeout)
+
+
+def settle(module):
     """Wait until the module has nothing under way."""
-    end = time.monotonic() + timeout
-    while module.panel.segmenter.busy or module.panel.threadTime.active:
-        assert time.monotonic() < end
-        qt.QApplication.processEvents()
+    wait(lambda: not (module.panel.segmenter.busy or module.panel.threadTime.active))

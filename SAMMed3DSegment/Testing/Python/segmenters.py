@@ -43,13 +43,22 @@ def newSegmenter(volumeNode, segmentationNode, loadPredictor):
     return segmenter, thread
 
 
+def until(condition, step, timeout=30.0):
+    """Do a step again and again until a condition holds; no test waits for ever."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"waited {timeout:.0f} s in vain"
+        step()
+
+
 def settle(segmenter, timeout=30.0):
     """Wait for all predictions."""
-    end = time.monotonic() + timeout
-    while segmenter.busy:
-        assert time.monotonic() < end, "the predictions do not end"
+
+    def step():
         segmenter.poll()
         time.sleep(0.002)
+
+    until(lambda: not segmenter.busy, step, timeout)
 
 
 def worldOf(segmenter, ijk):

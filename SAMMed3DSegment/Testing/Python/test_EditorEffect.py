@@ -289,7 +289,7 @@ def test_the_effect_leaves_nothing_behind(module, editor, effect, segmentationNo
     editor.setActiveEffect(None)
     assert slicer.app.applicationLogic().GetInteractionNode().GetCurrentInteractionMode() == before
     assert module.panel.borrower is None
-    assert not any(shortcut.enabled for shortcut in module.panel.shortcuts._shortcuts)
+    assert not any(shortcut.enabled for shortcut in module.panel.shortcuts.keys)
     editor.setActiveEffectByName("SAM-Med3D")
     editor.setSegmentationNode(None)
     assert editor.activeEffect() is None
@@ -311,7 +311,7 @@ def test_after_a_reload_of_the_module_it_goes_on(module, editor, effect, predict
         new = slicer.util.getModuleWidget("SAMMed3DSegment")
         assert new is not module
         assert not effect.positiveButton.checked
-        new.panel.segmenter._thread._loadPredictor = lambda choice: predictor
+        new.logic.predictors.load = lambda choice: predictor
         effect.positiveButton.click()
         place(new, SPOTS[1])
         assert clicksOf(segmentationNode, segmentIds[0]) == [True, True]

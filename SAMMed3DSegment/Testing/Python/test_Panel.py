@@ -14,7 +14,7 @@ import qt
 import slicerHarness
 from helpers import ThresholdPredictor, make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
-from panels import keptModules, settle
+from panels import keptModules, settle, wait
 from sammed3d import Box
 from sammed3d.nets import build
 from sammed3d.zoo import registry, store
@@ -38,13 +38,6 @@ def volumeNode(module, ui, scene):
     node = addVolume(scene, phantom((40, 50, 30)), affine)
     ui.volumeSelector.setCurrentNode(node)
     return node
-
-
-def wait(condition, timeout=20.0):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end
-        qt.QApplication.processEvents()
 
 
 def importFile(module, file):
@@ -196,8 +189,7 @@ def test_show_clicks_and_show_3d(module, ui, volumeNode):
     assert Surface.isShown(segmentation(module))
     clickAt(module, (10, 12, 8))
     assert module.panel.segmenter.surfacesWait
-    module.panel.status._onSurfaces()
-    assert not module.panel.segmenter.surfacesWait
+    wait(lambda: not module.panel.segmenter.surfacesWait)  # the clicks pause
     ui.show3DButton.click()
     assert not Surface.isShown(segmentation(module))
 
@@ -331,7 +323,7 @@ def test_overlap_follows_the_choice(module, ui, volumeNode):
 
 
 def test_keys_work_only_while_the_module_is_shown(module, ui, volumeNode):
-    shortcuts = module.panel.shortcuts._shortcuts
+    shortcuts = module.panel.shortcuts.keys
     assert all(s.isEnabled() for s in shortcuts)
     assert all(s.context == qt.Qt.ApplicationShortcut for s in shortcuts), "also in view windows of their own"
     keys = {s.key.toString() for s in shortcuts}
@@ -403,7 +395,7 @@ def test_reloading_the_module_gives_the_new_code_and_no_second_listener(module, 
         for event in (scene.StartImportEvent, scene.EndImportEvent):
             scene.InvokeEvent(event)
         assert not heard, "nobody listens twice"
-        assert all(s.isEnabled() for s in again.panel.shortcuts._shortcuts), "keys work, though nobody enters anew"
+        assert all(s.isEnabled() for s in again.panel.shortcuts.keys), "keys work, though nobody enters anew"
         assert again.ui.volumeSelector.currentNode() is volumeNode
         segments = segmentation(again).GetSegmentation().GetNumberOfSegments()
         ui.addSegmentButton.click()
@@ -548,7 +540,7 @@ def test_an_import_can_be_stopped(module, ui, tiny_checkpoint_file, monkeypatch)
             cancellation.check()
             time.sleep(0.005)
 
-    monkeypatch.setattr(store, "_copy", copy)
+    monkeypatch.setattr(store, "copy_file", copy)
     before = module.panel.models.current
     module.panel.models.importFile(tiny_checkpoint_file)
     wait(started.is_set)
@@ -579,7 +571,7 @@ def test_the_device_is_said_in_words_by_who_loaded_the_model(module, ui):
     """The main thread does not look into a torch that another thread may be importing."""
     assert ui.deviceLabel.text == "known when the model is first used"
     assert ui.installButton.isHidden()
-    module.logic.predictors._devices["auto"] = "CPU, 2 threads"
+    module.logic.predictors.devices["auto"] = "CPU, 2 threads"
     module.panel.models.update()
     assert ui.deviceLabel.text == "CPU, 2 threads"
 
@@ -665,7 +657,7 @@ def test_the_page_of_the_settings_and_the_panel_follow_each_other(module, ui, se
 
 @pytest.fixture
 def settingsPage(module):
-    return SettingsPage._pages()[0]
+    return SettingsPage.pages()[0]
 
 
 def test_keys_stay_out_of_scenes(module, ui, scene, volumeNode, tmp_path):

@@ -4,13 +4,10 @@ import threading
 import time
 
 import pytest
-import slicer
 
 import qt
 import slicerHarness
-from helpers import ThresholdPredictor
 from sammed3d import ModelError
-from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Task import Task
 from SAMMed3DSegmentLib.ThreadTime import SHARE, ThreadTime
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
@@ -93,21 +90,6 @@ def test_a_task_tells_how_it_ended():
     stopped.cancel()
     assert stopped.wait(5)
     assert (stopped.cancelled, stopped.error, stopped.done, stopped.total) == (True, None, 1, 2)
-
-
-@pytest.fixture
-def predictor():
-    return ThresholdPredictor()
-
-
-@pytest.fixture
-def module(scene, predictor, tmp_path, monkeypatch):
-    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(Predictors, "load", lambda self, choice: predictor)
-    slicer.app.userSettings().clear()
-    _, widget = slicerHarness.loadModule(MODULE)
-    yield widget
-    slicerHarness.unloadModule("SAMMed3DSegment")
 
 
 @pytest.fixture

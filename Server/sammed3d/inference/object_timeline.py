@@ -15,23 +15,20 @@ A session's objects and the segments of the Slicer module stand on it. The rules
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from sammed3d.core.drawings import Drawing, moved_places
-from sammed3d.core.geometry import Box
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
+from sammed3d.inference.history import History, Moment, PackedMask
 from sammed3d.inference.inferer import PromptState
 
 SAME_PLACE = 1e-2
 """In mm: clicks nearer than this are the same; it is rounding on the way through transforms and files."""
 
 
-class ObjectTimeline:
+class ObjectTimeline(History):
     """States of one object's prompts, which of them is in force, and which one is shown.
 
     Args:
@@ -49,9 +46,8 @@ class ObjectTimeline:
     """
 
     def __init__(self, start: PromptState | None = None, image: str = "") -> None:
+        super().__init__(start or PromptState())
         self.image = image
-        self._moments = [_Moment(start or PromptState())]
-        self._position = 0
         self._shown = self._moments[0]
         self._mask = self._shown.state.base
 
@@ -61,27 +57,12 @@ class ObjectTimeline:
     ) -> ObjectTimeline:
         """Return a timeline from saved states (at least one), of which one is in force and shown with its mask."""
         timeline = cls(states[0], image)
-        timeline._moments = [_Moment(state) for state in states]
+        timeline._moments = [Moment(state) for state in states]
         timeline._position = position
         timeline._show(timeline._moments[position], mask)
         return timeline
 
-    # What it holds
-
-    @property
-    def states(self) -> tuple[PromptState, ...]:
-        """All states, the oldest first, with those that were undone."""
-        return tuple(moment.state for moment in self._moments)
-
-    @property
-    def position(self) -> int:
-        """Index in `states` of the state in force."""
-        return self._position
-
-    @property
-    def now(self) -> PromptState:
-        """The state in force: what the user asked for last."""
-        return self._moments[self._position].state
+    # What it holds; its states are in the history
 
     @property
     def shown(self) -> PromptState:
@@ -99,16 +80,6 @@ class ObjectTimeline:
         return self._shown is not self._moments[self._position]
 
     @property
-    def can_undo(self) -> bool:
-        """Whether there is an earlier state."""
-        return self._position > 0
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether there is a later state, which was undone or taken back."""
-        return self._position < len(self._moments) - 1
-
-    @property
     def kept(self) -> object:
         """What the front end keeps with the state that is shown, for example how it was written; None at first."""
         return self._shown.kept
@@ -118,11 +89,6 @@ class ObjectTimeline:
         self._shown.kept = kept
 
     # What the user does
-
-    def push(self, state: PromptState) -> None:
-        """Put a new state in force; what was undone before it is forgotten."""
-        self._moments[self._position + 1 :] = [_Moment(state)]
-        self._position += 1
 
     def put_clicks(self, clicks: Sequence[Click], model: str) -> None:
         """Put other clicks in force, as `model` evaluates them; see the rule about models."""
@@ -178,20 +144,6 @@ class ObjectTimeline:
             if match is not None:
                 del rest[match]
         return tuple(rest)
-
-    def undo(self) -> bool:
-        """Put the state before in force; tells whether there is one."""
-        if not self.can_undo:
-            return False
-        self._position -= 1
-        return True
-
-    def redo(self) -> bool:
-        """Put the state after in force; tells whether there is one."""
-        if not self.can_redo:
-            return False
-        self._position += 1
-        return True
 
     def recall(self) -> bool:
         """Show the state in force if its mask is known; tells whether it is."""
@@ -252,12 +204,12 @@ class ObjectTimeline:
     def other_image(self, image: str, mask: BoxedMask | None) -> None:
         """Start from a mask on another image; all earlier states are forgotten."""
         self.image = image
-        self._moments, self._position = [_Moment(PromptState((), mask))], 0
+        self._moments, self._position = [Moment(PromptState((), mask))], 0
         self.recall()
 
     # How it works
 
-    def _show(self, moment: _Moment, mask: BoxedMask | None) -> None:
+    def _show(self, moment: Moment, mask: BoxedMask | None) -> None:
         moment.result = moment.result or PackedMask.of(mask)
         self._shown, self._mask = moment, mask
 
@@ -270,46 +222,9 @@ class ObjectTimeline:
         box = None if now.box == shown.box else now.box
         return PromptState(fresh, base, box, model, moved_places(waiting, now.clicks, fresh), now.honour)
 
-    def _distance(self, moment: _Moment) -> float:
+    def _distance(self, moment: Moment) -> float:
         found = moment in self._moments
         return abs(self._moments.index(moment) - self._position) if found else float("inf")
-
-
-@dataclass(frozen=True)
-class PackedMask:
-    """A mask compressed to about a hundredth of its size.
-
-    Attributes:
-        box: of its voxels (I, J, K); None for an empty mask.
-        data: zlib of one bit for each voxel of the box, first axis fastest.
-    """
-
-    box: Box | None
-    data: bytes
-
-    @classmethod
-    def of(cls, mask: BoxedMask | None) -> PackedMask:
-        """Compress a mask; None is the empty one."""
-        if mask is None:
-            return cls(None, b"")
-        return cls(mask.box, zlib.compress(np.packbits(mask.voxels.ravel("F")).tobytes(), 1))
-
-    def mask(self) -> BoxedMask | None:
-        """Return the mask."""
-        if self.box is None:
-            return None
-        count = int(np.prod(self.box.shape))
-        bits = np.unpackbits(np.frombuffer(zlib.decompress(self.data), np.uint8), count=count)
-        return BoxedMask(self.box, bits.reshape(self.box.shape, order="F"))
-
-
-class _Moment:
-    """A state, the mask that it makes if that is known, and what the front end keeps with it."""
-
-    def __init__(self, state: PromptState) -> None:
-        self.state = state
-        self.result = PackedMask.of(state.base) if state.is_start else None
-        self.kept: object = None
 
 
 def same_clicks(some: Sequence[Click], others: Sequence[Click]) -> bool:

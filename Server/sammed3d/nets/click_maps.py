@@ -27,7 +27,7 @@ def nearness(positions: Tensor, labels: Tensor, edge: int) -> list[Tensor]:
         r = r + far
         nearest = _least(
             (r[:, some, :, None, None] + a[:, some, None, :, None] + s[:, some, None, None, :]).amin(1, keepdim=True)
-            for some in _few_at_a_time(labels)
+            for some in few_at_a_time(labels)
         )
         maps.append((nearest <= 1).to(nearest.dtype))
         maps += [torch.exp(-nearest / (2 * reach**2)) for reach in REACHES]
@@ -48,13 +48,13 @@ def likeness(features: Tensor, positions: Tensor, labels: Tensor, sharpness: Ten
         squared = (of_clicked[:, some] + lengths - 2 * clicked[:, some] @ flat).clamp(min=0)
         return torch.stack([squared.masked_fill(~own[:, some], _UNALIKE).amin(dim=1) for own in of_signs], dim=1)
 
-    least = _least(nearest(some) for some in _few_at_a_time(labels))
+    least = _least(nearest(some) for some in few_at_a_time(labels))
     there = torch.stack([own.any(dim=1) for own in of_signs], dim=1).to(least.dtype)
     alike = torch.exp(-sharpness.abs() * least / features.shape[1]) * there
     return alike.view(batch, 2, edge, edge, edge)
 
 
-def _few_at_a_time(labels: Tensor) -> list[slice]:
+def few_at_a_time(labels: Tensor) -> list[slice]:
     """Parts of many clicks, whose maps would take a MiB each; all of them where the network is written down as ONNX."""
     if torch.compiler.is_compiling():
         return [slice(None)]

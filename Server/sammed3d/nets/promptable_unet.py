@@ -137,7 +137,7 @@ class _ImageEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(*[_Residual(w) for _ in range(d)]) for w, d in zip(widths, config.depths, strict=True)
         )
-        self.up = nn.ModuleList(_Pointwise(b, a) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(Pointwise(b, a) for a, b in pairwise(widths))
         self.merge = nn.ModuleList(_Residual(w, convolutions=1) for w in widths[:-1])
 
     def forward(self, patch: Tensor, between_layers: Callable[[], None] | None) -> list[Tensor]:
@@ -174,12 +174,12 @@ class _MaskDecoder(nn.Module):
             given = (2 + w + prompts + 6 if level == 0 else w + 2 if level == 1 else w) + (
                 inner[level - 1] if level else 0
             )
-            self.entry.append(_Pointwise(given, n))
+            self.entry.append(Pointwise(given, n))
         self.blocks = nn.ModuleList(_Residual(n) if level else nn.Identity() for level, n in enumerate(inner))
         self.down = nn.ModuleList(nn.Conv3d(n, n, 2, stride=2) for n in inner[:-1])
-        self.up = nn.ModuleList(_Pointwise(b, a) for a, b in pairwise(inner))
+        self.up = nn.ModuleList(Pointwise(b, a) for a, b in pairwise(inner))
         self.merge = nn.ModuleList(_Residual(n, convolutions=1) for n in inner[:-1])
-        self.logits = _Pointwise(inner[0], 1)
+        self.logits = Pointwise(inner[0], 1)
 
     def forward(self, levels: Sequence[Tensor], coords: Tensor, labels: Tensor, low_res: Tensor | None) -> Tensor:
         edge = levels[0].shape[-1]
@@ -211,7 +211,7 @@ class _MaskDecoder(nn.Module):
         return result.contiguous()
 
 
-class _Pointwise(nn.Conv3d):
+class Pointwise(nn.Conv3d):
     """A convolution of one voxel, as a matrix product: several times quicker than torch's own on a CPU."""
 
     def __init__(self, given: int, made: int) -> None:

@@ -131,7 +131,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * lr_factor(recipe, self.epoch)
         for number, batch in self._batches():
-            last_of_step = (number + 1) % recipe.accumulation == 0 or number + 1 == self._per_epoch()
+            last_of_step = (number + 1) % recipe.accumulation == 0 or number + 1 == self.per_epoch()
             loss, dice = self._learn(batch, number, last_of_step)
             self.sums = [self.sums[0] + loss, self.sums[1] + dice]
             if last_of_step:
@@ -142,7 +142,7 @@ class Run:
                 if stop_after is not None and self.steps >= stop_after:
                     return False
         self.seconds += time.monotonic() - began
-        self._finish_epoch(self.sums[0] / self._per_epoch(), self.sums[1] / self._per_epoch())
+        self._finish_epoch(self.sums[0] / self.per_epoch(), self.sums[1] / self.per_epoch())
         return True
 
     def _learn(self, batch: dict[str, Any], number: int, last_of_step: bool) -> tuple[float, float]:
@@ -162,7 +162,7 @@ class Run:
     def _group(self, number: int) -> int:
         """Batches that make the step which this one belongs to; the last step of an epoch may have fewer."""
         size = self.recipe.accumulation
-        return min(size, self._per_epoch() - number // size * size)
+        return min(size, self.per_epoch() - number // size * size)
 
     def _wrapped(self, network: Any) -> nn.Module:
         """Return what is called in each step."""
@@ -174,7 +174,7 @@ class Run:
         loader: DataLoader[Any] = DataLoader(self.patches, batch_sampler=sampler, num_workers=recipe.workers)
         yield from enumerate(loader, start=self.batch)
 
-    def _per_epoch(self) -> int:
+    def per_epoch(self) -> int:
         """Batches of an epoch; the last one may be smaller."""
         return math.ceil(len(self.patches) / (self.recipe.batch_size * self.fabric.world_size))
 
@@ -316,7 +316,7 @@ class _BatchesOfRank(Sampler[list[tuple[int, int]]]):
     """The batches of an epoch that are still to come, for one process."""
 
     def __init__(self, run: Run) -> None:
-        self._batches = [run.batch_indices(n) for n in range(run.batch, run._per_epoch())]
+        self._batches = [run.batch_indices(n) for n in range(run.batch, run.per_epoch())]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         return iter(self._batches)

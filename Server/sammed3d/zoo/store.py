@@ -267,7 +267,7 @@ class ModelStore:
         if any(m.name == name for m in self.models()) or name == "default":
             raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
         target = self.folder / name / checkpoint.name
-        digest = _copy(checkpoint, target, progress or (lambda _done, _total: None), cancellation or Cancellation())
+        digest = copy_file(checkpoint, target, progress or (lambda _done, _total: None), cancellation or Cancellation())
         if run is not None and (run / RUN_CARD).is_file():
             shutil.copyfile(run / RUN_CARD, target.with_name(RUN_CARD))
         published = next((vars(entry) for entry in registry.entries() if entry.name == name), {})
@@ -326,7 +326,7 @@ class ModelStore:
         (self.folder / "pins.json").write_text(json.dumps(self._pins() | {name: digest}, indent=2), encoding="utf-8")
 
 
-def _copy(source: Path, target: Path, progress: Progress, cancellation: Cancellation) -> str:
+def copy_file(source: Path, target: Path, progress: Progress, cancellation: Cancellation) -> str:
     """Copy a file, which appears whole or not at all; returns its SHA-256 (hex)."""
     partial, total, done, sha256 = target.with_name(target.name + ".part"), source.stat().st_size, 0, hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ except ServerAtCapacityError:
     seen["full"] = "ServerAtCapacityError"
 for other in others:
     other.close()
-session._http.headers["X-Lease-Token"] = "forged"
+session._http.headers["X-Lease-Token"] = "forged"  # noqa: SLF001 - the client has no other way to it
 try:
     session.add_point_interaction(tuple(clicks[0][:3]), include_interaction=True)
 except SessionExpiredError:

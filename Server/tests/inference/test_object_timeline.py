@@ -13,8 +13,9 @@ from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
 from sammed3d.errors import PromptError
+from sammed3d.inference.history import PackedMask
 from sammed3d.inference.inferer import PromptState
-from sammed3d.inference.object_timeline import ObjectTimeline, PackedMask, same_click
+from sammed3d.inference.object_timeline import ObjectTimeline, same_click
 from sammed3d.inference.prompt_checks import check_box, check_click
 
 A, B, C, D = (Click((10.0 * n, 0, 0), positive=n != 2) for n in range(4))

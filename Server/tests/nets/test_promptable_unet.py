@@ -13,7 +13,7 @@ from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import click_maps
-from sammed3d.nets.promptable_unet import PromptableUNetConfig, _Pointwise
+from sammed3d.nets.promptable_unet import Pointwise, PromptableUNetConfig
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
@@ -178,7 +178,7 @@ def test_a_model_that_takes_the_newest_click_alone_is_shown_no_earlier_ones(netw
 
 
 def test_a_convolution_of_one_voxel_is_the_convolution_it_stands_for():
-    layer = _Pointwise(5, 3)
+    layer = Pointwise(5, 3)
     x = torch.randn(2, 5, 4, 6, 7)
     plain = torch.nn.functional.conv3d(x, layer.weight, layer.bias)
     assert torch.allclose(layer(x), plain, atol=1e-5)
@@ -195,5 +195,5 @@ def test_many_clicks_give_what_all_their_maps_at_once_would_give(network, monkey
     coords, labels = 32 * torch.rand(1, 50, 3), torch.randint(0, 2, (1, 50))
     labels[:, :17] = 1  # the first few at a time have no negative one
     few_at_a_time, _ = network.decode(embedding, coords, labels, None)
-    monkeypatch.setattr(click_maps, "_few_at_a_time", lambda _: [slice(None)])
+    monkeypatch.setattr(click_maps, "few_at_a_time", lambda _: [slice(None)])
     assert torch.allclose(network.decode(embedding, coords, labels, None)[0], few_at_a_time, atol=1e-5)

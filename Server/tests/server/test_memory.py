@@ -16,7 +16,7 @@ from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings, patch_of
-from sammed3d.server.http.guard import _Bodies
+from sammed3d.server.http.guard import Bodies
 from sammed3d.server.memory import Budget, Limit, Wishes, divide, memory_limit
 from sammed3d.server.serve import budget_of
 from sammed3d.server.settings import read_settings
@@ -88,7 +88,7 @@ def test_models_that_do_not_fit_are_refused_with_what_they_need():
 
 
 def test_uploads_beyond_their_share_have_to_wait_and_one_alone_never_does():
-    bodies = _Bodies(100)
+    bodies = Bodies(100)
     assert bodies.take(80, 0)
     assert bodies.take(80, 80), "whoever is alone may have all it likes"
     assert not bodies.take(1, 0)

@@ -73,7 +73,7 @@ class Guard:
 
     def __init__(self, app: App, rules: Rules, metrics: Metrics, openapi: Callable[[], dict[str, Any]]) -> None:
         self._app, self._rules, self.metrics, self.openapi = app, rules, metrics, openapi
-        self._bodies = _Bodies(rules.uploads)
+        self._bodies = Bodies(rules.uploads)
         metrics.watch_cache("uploads", lambda: self._bodies.held, lambda: rules.uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,7 +161,7 @@ class Guard:
         log.info(" ".join(str(v) for v in said.values()), extra={"fields": said})
 
 
-class _Bodies:
+class Bodies:
     """The memory of all bodies that are under way."""
 
     def __init__(self, most: int) -> None:
@@ -185,7 +185,7 @@ class _Exchange:
         send: Send,
         limit: int,
         cors_headers: tuple[tuple[bytes, bytes], ...],
-        bodies: _Bodies,
+        bodies: Bodies,
     ) -> None:
         self._scope, self._receive, self._send, self._limit = scope, receive, send, limit
         self.cors_headers, self._bodies = cors_headers, bodies

@@ -262,7 +262,7 @@ def _resize(masks: Tensor, size: Tensor) -> Tensor:
 
 def _weights(source: int, target: Tensor) -> Tensor:
     count = target.long().item()
-    torch._check(count >= 1)  # type: ignore[no-untyped-call]
-    torch._check(count <= 65536)  # type: ignore[no-untyped-call]
+    torch._check(count >= 1)  # type: ignore[no-untyped-call]  # noqa: SLF001 - documented under this name
+    torch._check(count <= 65536)  # type: ignore[no-untyped-call]  # noqa: SLF001
     positions = ((torch.arange(count) + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
     return (1 - (positions[:, None] - torch.arange(source)).abs()).clamp(min=0)
