@@ -33,6 +33,9 @@ class FindPanel:
         objection: returns why nothing can be predicted now; "" if all is well.
         segmentation: returns the segmentation for accepted objects, made if need be.
         onAccepted: called with the id of a segment that was made.
+
+    Attributes:
+        task: the search under way; None while there is none.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class FindPanel:
         self.ui, self._segmenter, self._threadTime = ui, segmenter, threadTime
         self._objection, self._segmentation, self._onAccepted = objection, segmentation, onAccepted
         self.finder = Finder(segmenter)
-        self._task: Task[list[Instance]] | None = None
+        self.task: Task[list[Instance]] | None = None
         self._items: list[qt.QTableWidgetItem] = []  # Python's share of what the table shows
         ui.foundTable.setHorizontalHeaderLabels([_("Object"), _("Volume (ml)"), _("Score (0 to 1)")])
         ui.foundTable.horizontalHeader().setStretchLastSection(True)
@@ -69,7 +72,7 @@ class FindPanel:
     @property
     def busy(self) -> bool:
         """Whether a search is under way."""
-        return self._task is not None
+        return self.task is not None
 
     def find(self) -> None:
         """Search in the background."""
@@ -86,7 +89,7 @@ class FindPanel:
         except SAMMed3DError as error:
             self._say(str(error))
             return
-        self._task = task
+        self.task = task
         self._say(_("Searching..."))
         # Followed to its end, also where nobody waits for it any more: what it holds is let go of on this thread.
         self._threadTime.follow(lambda: task.busy, lambda: self._poll(task), task.wait)
@@ -94,8 +97,8 @@ class FindPanel:
 
     def stop(self) -> None:
         """Stop the search; what it found so far is listed."""
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def accept(self, instances: Sequence[Instance]) -> None:
         """Make objects segments."""
@@ -118,7 +121,7 @@ class FindPanel:
     def forget(self) -> None:
         """Stop, and forget what was found: the scene closes, or the server may not be used any more."""
         self.stop()
-        self._task = None
+        self.task = None
         self.finder.forget()
         self._say("")
         self._fill()
@@ -140,7 +143,7 @@ class FindPanel:
 
     def close(self) -> None:
         """The module goes away."""
-        task = self._task
+        task = self.task
         self.forget()
         if task is not None:
             task.wait(GOODBYE)
@@ -155,13 +158,13 @@ class FindPanel:
         return viewLimits() if index == VIEWS else []
 
     def _poll(self, task: Task[list[Instance]]) -> None:
-        if task is not self._task:
+        if task is not self.task:
             return
         self.ui.findBar.setMaximum(task.total or 0)
         self.ui.findBar.setValue(task.done)
         if task.busy:
             return
-        self._task = None
+        self.task = None
         self.finder.take(task.result or [])
         if task.error is not None:
             self._say(str(task.error))

@@ -11,27 +11,23 @@ the scene keeps, in `SceneRecord`. What a segment holds is never lost:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import slicer
 
-from sammed3d import ObjectPrompts, SAMMed3DError, VolumeError
+from sammed3d import ObjectPrompts, SAMMed3DError
 from sammed3d.core.drawings import Drawing
 from sammed3d.inference.inferer import PromptState, in_effect
 from sammed3d.inference.object_timeline import same_click, same_clicks
 from sammed3d.inference.prompt_checks import check_box, check_click, check_drawing
-from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord
-from SAMMed3DSegmentLib.Background import Background
+from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.BoxRoi import boxOf
-from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job
-from SAMMed3DSegmentLib.PointObserver import PointObserver
-from SAMMed3DSegmentLib.SceneObserver import SceneObserver
-from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
+from SAMMed3DSegmentLib.InferenceThread import Job
 from SAMMed3DSegmentLib.SegmentPrompts import SegmentPrompts
-from SAMMed3DSegmentLib.VolumeBridge import VolumeImages
+from SAMMed3DSegmentLib.SegmentsInScene import SegmentsInScene
 
 
-class Segmenter(Background):
+class Segmenter(SegmentsInScene):
     """Keep the segments of a segmentation in step with their points.
 
     Args:
@@ -39,62 +35,8 @@ class Segmenter(Background):
         onChanged: called on the main thread whenever there is something new to show.
 
     Attributes:
-        model: name of the model that evaluates the next prompts.
-        volumeNode: what is segmented.
-        segmentationNode: where the segments are.
-        beforeWriting: called before a segment is changed; for undo by others.
+        model, volumeNode, segmentationNode, beforeWriting: see `SegmentsInScene`.
     """
-
-    def __init__(self, thread: InferenceThread, onChanged: Callable[[], None] = lambda: None) -> None:
-        super().__init__(thread, onChanged)
-        self.model = "default"
-        self.volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
-        self.segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
-        self._segments: dict[tuple[str, str], SegmentPrompts] = {}
-        self._points = PointObserver(self._onPoints)
-        self._scene = SceneObserver(
-            self.forgetScene,
-            self._onNodeRemoved,
-            self._onSegmentRemoved,
-            PointList.followSegment,
-            self._onVolumeMoved,
-        )
-        self._digests = SegmentDigests()
-        self.beforeWriting: Callable[[], None] = lambda: None
-        self._images = VolumeImages()
-
-    # Input
-
-    def setInput(
-        self,
-        volumeNode: slicer.vtkMRMLScalarVolumeNode | None,
-        segmentationNode: slicer.vtkMRMLSegmentationNode | None,
-    ) -> None:
-        """Choose what is segmented and where the segments go."""
-        self.volumeNode, self.segmentationNode = volumeNode, segmentationNode
-        self._scene.watchScene()
-        if volumeNode is not None:
-            self._scene.watchVolume(volumeNode)
-        if segmentationNode is not None:
-            self._scene.watchSegmentation(segmentationNode)
-        self._points.observeAll()
-
-    @property
-    def positive(self) -> bool:
-        """Which kind of point is placed next."""
-        return self._points.positive
-
-    @positive.setter
-    def positive(self, positive: bool) -> None:
-        self._points.positive = positive
-
-    def pointsFor(self, segmentId: str) -> PointList.PointListNode:
-        """Return the point list of a segment of the current input, made if need be.
-
-        Raises:
-            VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
-        """
-        return self._promptsFor(segmentId).points
 
     # Operations on a segment; each can be undone
 
@@ -193,69 +135,7 @@ class Segmenter(Background):
             result.append(ObjectPrompts(name, state.clicks, base, state.box, state.drawings, state.honour))
         return result
 
-    # Scene
-
-    def forgetScene(self) -> None:
-        """Drop everything that refers to the scene: it is being closed, or the module is."""
-        self._thread.cancel()
-        self._thread.finished()
-        self._thread.forgetModel()
-        self._scene.forget()
-        self._points.forget()
-        self._digests.forget()
-        self._segments.clear()
-        self._images.forget()
-        self._surfaces.clear()
-        self.volumeNode = self.segmentationNode = None
-
-    def _onSegmentRemoved(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        key = segmentationNode.GetID(), segmentId
-        self._thread.cancel(key)
-        self._segments.pop(key, None)
-        points = PointList.pointListOf(segmentationNode, segmentId)
-        if points is not None:
-            self._points.forget(points)
-            slicer.mrmlScene.RemoveNode(points)
-        with self._points.quietly():
-            for drawn in list(DrawingNodes.drawingNodes(segmentationNode, segmentId)):
-                slicer.mrmlScene.RemoveNode(drawn)
-        SceneRecord.forget(segmentationNode, segmentId)
-
-    def _onVolumeMoved(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-        self._points.followVolume(volumeNode)
-        for drawn in DrawingNodes.drawingNodes():
-            if drawn.GetNodeReference(PointList.VOLUME_ROLE) is volumeNode:
-                DrawingNodes.followVolume(drawn, volumeNode)
-
-    def _onNodeRemoved(self, node) -> None:
-        if DrawingNodes.isDrawing(node):
-            self._onDrawingRemoved(node)
-            return
-        digest = self._images.forget(node.GetID() or "")
-        if digest:
-            self._thread.forgetImage(digest)
-        if node is self.volumeNode:
-            self.volumeNode = None
-        if node is self.segmentationNode:
-            self.segmentationNode = None
-        for key, prompts in list(self._segments.items()):
-            if node is prompts.points or node is prompts.segmentationNode:
-                self._points.forget(prompts.points)
-                self._thread.cancel(key)
-                del self._segments[key]
-
     # How it works
-
-    def _onDrawingRemoved(self, node) -> None:
-        """Take a drawing back that the user removed from the scene; that can be undone."""
-        if self._points.quiet or self.segmentationNode is None:
-            return
-        for prompts in self._segments.values():
-            if prompts.isThere and DrawingNodes.isOf(node, prompts.segmentationNode, prompts.segmentId):
-                removed = DrawingNodes.drawingOf(node)
-                prompts.timeline.remove_drawing(removed, self.model)
-                self._evaluate(prompts)
-                return
 
     def _onPoints(self, points: PointList.PointListNode) -> None:
         """Bring the segment of a point list in step with it."""
@@ -337,39 +217,6 @@ class Segmenter(Background):
             prompts.takeOver(self.volumeNode, image)
         if prompts.timeline.undo() if direction < 0 else prompts.timeline.redo():
             self._evaluate(prompts)
-
-    def _promptsFor(self, segmentId: str) -> SegmentPrompts:
-        """Return what is known of a segment; the first time, from what the scene holds of it."""
-        if self.volumeNode is None or self.segmentationNode is None:
-            raise VolumeError("Choose a volume and a segmentation first.")
-        image, key = self._images.of(self.volumeNode)[1], (self.segmentationNode.GetID(), segmentId)
-        prompts = self._segments.get(key)
-        if prompts is None or not prompts.isThere:  # the user may delete a point list; the segment stays
-            prompts = self._segments[key] = SegmentPrompts(
-                self.segmentationNode,
-                segmentId,
-                self.volumeNode,
-                image,
-                self._points,
-                self._digests,
-                lambda: self.beforeWriting(),  # noqa: PLW0108 - another one may be set by then
-            )
-        with self._points.quietly():
-            PointList.followVolume(prompts.points, self.volumeNode)
-        return prompts
-
-    def _known(self, segmentId: str) -> SegmentPrompts | None:
-        """Return what is known of a segment that has points, here or in the scene; None for any other."""
-        node = self.segmentationNode
-        if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
-            return None
-        if PointList.pointListOf(node, segmentId) is None or not self._images.digest(self.volumeNode):
-            return None
-        return self._promptsFor(segmentId)
-
-    def _say(self, text: str) -> None:
-        self.message = text
-        self.onChanged()
 
 
 def _takenBack(job: Job, prompts: SegmentPrompts, count: int) -> str:

@@ -275,7 +275,7 @@ def test_another_image_or_none_is_not_written_into(module, ui, volumeNode, scene
 def test_a_search_ends_with_the_module(module, ui, volumeNode, predictor):
     predictor.gate.clear()
     ui.findButton.click()
-    task = module.panel.find._task
+    task = module.panel.find.task
     with keptModules():
         slicer.util.reloadScriptedModule("SAMMed3DSegment")
         assert not task.busy

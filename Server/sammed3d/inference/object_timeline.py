@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from sammed3d.core.drawings import Drawing, moved_places
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click

@@ -28,7 +28,7 @@ from sammed3d.inference.patch_inferer import PatchInferer
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.prompt_checks import check_box, check_click, check_drawing, check_prompts
 from sammed3d.inference.prompt_translation import TranslatingInferer
-from sammed3d.inference.session_object import SessionObject, Update, clicks_with, named, new_object
+from sammed3d.inference.session_object import SessionObject, Update, clicks_with, named, new_object, state_of
 from sammed3d.inference.slice_inferer import SliceInferer
 
 
@@ -96,7 +96,7 @@ class Session:
         click = Click((world[0], world[1], world[2]), positive)
         check_click(click, self.volume.grid, self.volume.name)
         following = None if self.following.mode == "never" else self.following
-        return self._put_clicks((*self._now().clicks, click), cancellation, following)
+        return self._put_clicks((*state_of(self.current).clicks, click), cancellation, following)
 
     def follow(self, settings: FollowSettings | None = None, cancellation: Cancellation | None = None) -> Update:
         """Follow the current object beyond what was looked at, after its last click. One step of undo.
@@ -108,20 +108,20 @@ class Session:
         Raises:
             PromptError: the last prompt is no positive click.
         """
-        if not can_follow(self._now()):
+        if not can_follow(state_of(self.current)):
             raise PromptError("There is no positive click to follow the object from. Click inside it first.")
-        return self._change(self._now(), cancellation, replace(settings or self.following, mode="always"))
+        return self._change(state_of(self.current), cancellation, replace(settings or self.following, mode="always"))
 
     def move_click(self, index: int, world: Sequence[float], cancellation: Cancellation | None = None) -> Update:
         """Move a click, keeping its place in the order and its polarity; later clicks are applied again."""
-        clicks = clicks_with(self._now(), index)
+        clicks = clicks_with(state_of(self.current), index)
         clicks[index] = replace(clicks[index], world=(world[0], world[1], world[2]))
         check_click(clicks[index], self.volume.grid, self.volume.name)
         return self._put_clicks(clicks, cancellation)
 
     def remove_click(self, index: int, cancellation: Cancellation | None = None) -> Update:
         """Remove a click; later clicks are applied again."""
-        clicks = clicks_with(self._now(), index)
+        clicks = clicks_with(state_of(self.current), index)
         del clicks[index]
         return self._put_clicks(clicks, cancellation)
 
@@ -166,7 +166,7 @@ class Session:
     def draw(self, drawing: Drawing, cancellation: Cancellation | None = None) -> Update:
         """Add a scribble or lasso after all clicks so far; errors as those of `scribble` and `lasso`."""
         check_drawing(drawing, self.volume.grid, self.volume.name)
-        now = self._now()
+        now = state_of(self.current)
         placed = replace(drawing, after=len(now.clicks))
         return self._change(replace(now, drawings=(*now.drawings, placed)), cancellation)
 
@@ -188,11 +188,11 @@ class Session:
         a, b, c = (float(v) for v in opposite)
         box = BoxPrompt((x, y, z), (a, b, c))
         check_box(box, self.volume.grid, self.volume.name)
-        return self._change(replace(self._now(), box=box), cancellation)
+        return self._change(replace(state_of(self.current), box=box), cancellation)
 
     def set_honour(self, honour: bool) -> Update:
         """Make the mask agree with box and drawings from now on (the default), or leave the model's answer as it is."""
-        return self._change(replace(self._now(), honour=bool(honour)))
+        return self._change(replace(state_of(self.current), honour=bool(honour)))
 
     def set_prompts(self, saved: ObjectPrompts, cancellation: Cancellation | None = None) -> Update:
         """Replace all prompts by saved ones, in one step; the mask that the object started from stays.
@@ -201,7 +201,9 @@ class Session:
             PromptError: one lies outside the volume.
         """
         asked = check_prompts(saved, self.volume.grid, self.volume.name)
-        state = replace(self._now(), clicks=asked.clicks, box=asked.box, drawings=asked.drawings, honour=asked.honour)
+        state = replace(
+            state_of(self.current), clicks=asked.clicks, box=asked.box, drawings=asked.drawings, honour=asked.honour
+        )
         return self._change(state, cancellation)
 
     def start_from(self, mask: npt.NDArray[np.generic]) -> Update:
@@ -212,11 +214,11 @@ class Session:
         """
         if mask.shape != self.volume.grid.shape:
             raise VolumeError(f"The mask's shape {mask.shape} is not the volume's {self.volume.grid.shape}.")
-        return self._change(PromptState((), BoxedMask.of(mask), honour=self._now().honour))
+        return self._change(PromptState((), BoxedMask.of(mask), honour=state_of(self.current).honour))
 
     def reset(self) -> Update:
         """Drop all prompts and the mask the object started from. Can be undone."""
-        return self._change(PromptState(honour=self._now().honour))
+        return self._change(PromptState(honour=state_of(self.current).honour))
 
     def undo(self) -> Update | None:
         """Take the newest operation on the current object back; None if there is none."""
@@ -280,13 +282,10 @@ class Session:
 
     # How it works
 
-    def _now(self) -> PromptState:
-        return PromptState() if self.current is None else self.current.state
-
     def _put_clicks(
         self, clicks: Sequence[Click], cancellation: Cancellation | None, following: FollowSettings | None = None
     ) -> Update:
-        now = self._now()
+        now = state_of(self.current)
         drawings = moved_places(now.drawings, now.clicks, clicks)
         return self._change(replace(now, clicks=tuple(clicks), drawings=drawings), cancellation, following)
 

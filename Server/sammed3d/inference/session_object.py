@@ -154,3 +154,8 @@ def clicks_with(state: PromptState, index: int) -> list[Click]:
     if not 0 <= index < len(state.clicks):
         raise PromptError(f"There is no click {index}; the object has {len(state.clicks)}, counted from 0.")
     return list(state.clicks)
+
+
+def state_of(target: SessionObject | None) -> PromptState:
+    """Return the prompts in force of an object; none where there is no object yet."""
+    return PromptState() if target is None else target.state

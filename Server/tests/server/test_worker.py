@@ -16,7 +16,7 @@ from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute import worker as worker_module
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError, Worker, WorkerError, start_workers
-from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings, patch_of
+from sammed3d.server.compute.worker_process import Asked, ModelSpec, WorkerSettings, patch_of
 from workers import job, troubled
 
 
@@ -180,12 +180,16 @@ def test_a_patch_without_a_place_keeps_the_digest_it_is_given():
 
 def test_only_a_few_patches_wait_in_the_process_and_it_asks_for_the_others(worker, tmp_path, monkeypatch):
     sent = []
-    original = worker._connection.send
-    monkeypatch.setattr(worker._connection, "send", lambda m: (sent.append(m), original(m)))
+
+    def message(*fields):
+        sent.append(Asked(*fields))
+        return sent[-1]
+
+    monkeypatch.setattr(worker_module, "Asked", message)
     (tmp_path / "slow").touch()
     asked = [job(seed, user=str(seed % 3)) for seed in range(30)]
     futures = [worker.submit(each) for each in asked]
-    assert sum(m[1].voxels is not None for m in sent if m[0] == "predict") == worker_module.CARRIED
+    assert sum(message.voxels is not None for message in sent) == worker_module.CARRIED
     (tmp_path / "slow").unlink()
     for each, future in zip(asked, futures, strict=True):
         assert np.array_equal(future.result(30).low_res, expected(each))
