@@ -1,4 +1,4 @@
-"""The command line: `sammed3d segment`, `find`, `collect`, `info`, `models`, `train`, `evaluate`, `serve`, `demo`."""
+"""The command line, `sammed3d`: its commands, and those that stand here alone (`segment`, `info`, `demo`)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sammed3d.cli.data import data_app
 from sammed3d.cli.drawn import check_given, from_voxels, given_prompts
 from sammed3d.cli.evaluate import evaluate
 from sammed3d.cli.find import find
+from sammed3d.cli.learn import learn
 from sammed3d.cli.models import models_app
 from sammed3d.cli.serve import serve, serve_key
 from sammed3d.cli.terminal import (
@@ -57,6 +58,7 @@ app.add_typer(data_app, name="data")
 app.command("find")(find)
 app.command("collect")(collect)
 app.command("train")(train)
+app.command("learn")(learn)
 app.command("evaluate")(evaluate)
 app.command("serve")(serve)
 app.command("serve-key")(serve_key)

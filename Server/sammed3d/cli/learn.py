@@ -1,0 +1,91 @@
+"""`sammed3d learn`: a model that has learnt from one's own corrected cases."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sammed3d.cli.terminal import DebugOption, DeviceOption, explained, screen
+from sammed3d.errors import ModelError
+from sammed3d.files import datasets
+from sammed3d.zoo.store import ModelStore
+
+if TYPE_CHECKING:
+    from sammed3d.training.learning.run import Learned
+
+MISSING = 'Learning needs more packages: pip install "sammed3d[train,evaluate]"'
+
+
+def learn(
+    dataset: Annotated[Path, typer.Argument(help="Cases with labels, as `sammed3d collect` writes them.")],
+    name: Annotated[str, typer.Option(help="Of the new model: lower-case letters, digits, underscores.")],
+    model: Annotated[str, typer.Option(help="Installed model, or checkpoint, to begin with.")] = "default",
+    minutes: Annotated[float, typer.Option(min=0.01, help="To train; measuring comes on top.")] = 20.0,
+    run: Annotated[Path | None, typer.Option(help="Folder of the run; learned/NAME if not given.")] = None,
+    device: DeviceOption = "auto",
+    seed: Annotated[int, typer.Option(help="Of the split of the cases, and of clicks.")] = 2023,
+    licence: Annotated[str | None, typer.Option(help="Of the result; that of its base and of the cases.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Install it even where it is not better.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Teach a model from corrected cases, measure it before and after, and install it if it is better.
+
+    Stop it at any time: the same command goes on from there, and more minutes go on from where fewer ended.
+    """
+    with explained(debug):
+        try:
+            from sammed3d.training.learning.run import LearningRun  # noqa: PLC0415 - the extras
+        except ImportError as error:
+            raise ModelError(MISSING) from error
+        if not re.fullmatch(r"[a-z0-9_]+", name):
+            raise ModelError(f"{name!r} cannot be a model's name: use lower-case letters, digits and underscores.")
+        store = ModelStore()
+        if name == "default" or any(each.name == name for each in store.models()):
+            raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
+        folder = run or Path("learned") / name
+
+        def say(line: str) -> None:
+            screen.print(line, highlight=False, markup=False)
+
+        try:
+            learning = LearningRun(datasets.find_cases(dataset), model, folder, minutes * 60, device, seed, say)
+            learned = learning.learn()
+        except KeyboardInterrupt:
+            raise ModelError(f"Stopped. The same command goes on from {folder}.") from None
+        _print(learned)
+        if not learned.is_better and not force:
+            raise ModelError(_refusal(learned, folder))
+        stored = store.add(folder, name, purpose="Learnt from corrected cases.", licence=licence)
+        print(f"{stored.name}: {stored.path}")
+
+
+def _print(learned: Learned) -> None:
+    from sammed3d.training.learning.run import AT, ENOUGH, clicks_needed  # noqa: PLC0415 - the extras
+
+    table = Table("", *(f"Dice at {n}" for n in AT), f"Clicks to {ENOUGH}", "Sample CT")
+    for title, scores, sample in (
+        ("before", learned.before, learned.rehearsed[0]),
+        ("after", learned.after, learned.rehearsed[1]),
+    ):
+        curve = scores.curve(scores.methods[0])
+        table.add_row(title, *(f"{curve[n - 1]:.3f}" for n in AT), f"{clicks_needed(scores):.1f}", f"{sample:.3f}")
+    Console().print(table)
+    sides = learned.split
+    print(
+        f"Label maps: {len(sides.learn)} to learn from, {len(sides.stop)} to watch, {len(sides.test)} to measure with."
+    )
+    if sides.remark:
+        print(sides.remark)
+
+
+def _refusal(learned: Learned, folder: Path) -> str:
+    if learned.gain <= 0:
+        why = f"it is not better than what it began with (mean Dice {learned.gain:+.3f})"
+    else:
+        why = f"it forgot other structures (sample CT {learned.rehearsed[0]:.3f} -> {learned.rehearsed[1]:.3f})"
+    return f"Not installed: {why}. Give it more cases or minutes; --force installs it from {folder} all the same."

@@ -1,0 +1,292 @@
+"""A run that learns: measured before, on the way and after, by the clicks that a user would need."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sammed3d.errors import ModelError
+from sammed3d.evaluation.protocols import PROTOCOLS
+from sammed3d.evaluation.results import Evaluation, Score
+from sammed3d.evaluation.run import evaluate
+from sammed3d.files.datasets import Case, read_labels
+from sammed3d.files.volume import Volume
+from sammed3d.training.learning.learners import Learner, learner_for
+from sammed3d.training.learning.split import Split, sample_case, split_cases, written
+from sammed3d.zoo import load_predictor
+from sammed3d.zoo.load import load_model
+from sammed3d.zoo.store import RUN_CARD, RUN_WEIGHTS
+
+AT = (1, 3, 5, 10)
+"""Clicks after which the result is shown and judged."""
+ENOUGH = 0.7
+"""Dice for which clicks are counted."""
+CHECKS = 8
+"""How often the weights are measured on the way."""
+PATIENCE = 3
+"""Checks without gain after which a run ends early."""
+MOST_STRUCTURES = 40
+"""That are measured; of more, every n-th is."""
+MOST_FORGOTTEN = 0.02
+"""Mean Dice that the sample data may lose."""
+PROTOCOL = PROTOCOLS["honest"]
+STATE = "learning.json"
+METHOD = "model"
+"""What scores call the model, before and after."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of a run.
+
+    Attributes:
+        before: scores of the model that it began with, on the cases kept aside.
+        after: those of the result.
+        rehearsed: mean Dice on the sample data before and after.
+        split: which cases were what.
+        steps: of the optimizer, up to the weights that were kept.
+        seconds: of training, in all.
+    """
+
+    before: Evaluation
+    after: Evaluation
+    rehearsed: tuple[float, float]
+    split: Split
+    steps: int
+    seconds: float
+
+    @property
+    def gain(self) -> float:
+        """Mean Dice gained, over the clicks of `AT`."""
+        return mean_dice(self.after) - mean_dice(self.before)
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the result is better on the cases kept aside, and has not forgotten the sample data."""
+        return self.gain > 0 and self.rehearsed[1] > self.rehearsed[0] - MOST_FORGOTTEN
+
+
+@dataclass
+class _State:
+    """Where a run stands; times in seconds of training.
+
+    Attributes:
+        seconds: so far.
+        budget: that it has.
+        best: mean Dice of the best weights so far, those that it began with included; None before that was measured.
+        steps: of the best weights.
+        without_gain: checks since the best one.
+        checks: seconds, steps and mean Dice of each.
+    """
+
+    seconds: float = 0.0
+    budget: float = 0.0
+    best: float | None = None
+    steps: int = 0
+    without_gain: int = 0
+    checks: list[tuple[float, int, float]] = field(default_factory=list)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is time left, and reason to use it."""
+        return self.seconds < self.budget and self.without_gain < PATIENCE
+
+
+class LearningRun:
+    """A run in a folder; goes on from there if it holds one.
+
+    Args:
+        cases: the dataset.
+        model: name or checkpoint of the model to begin with.
+        folder: of the run.
+        seconds: to train; measuring comes on top.
+        device: torch device, or "auto".
+        seed: of the split, crops and clicks.
+        say: told what happens.
+
+    Raises:
+        VolumeError: too few cases.
+        ModelError: the model cannot be trained, or the folder holds a run with another model, data or seed.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        model: str,
+        folder: Path,
+        seconds: float,
+        device: str = "auto",
+        seed: int = 2023,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self._model, self._folder, self._device, self._seed, self._say = model, folder, device, seed, say
+        self.split = split_cases(cases, seed)
+        self._about = {"model": model, "split": json.loads(written(self.split)), "seed": seed}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._state = _State()
+        if (folder / STATE).is_file():
+            known = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            if known["about"] != self._about:
+                raise ModelError(f"{folder}: holds a run with another model, dataset or seed. Choose another folder.")
+            self._state = _State(**known["state"])
+        if seconds > self._state.budget:
+            self._state.budget, self._state.without_gain = seconds, 0
+
+    def learn(self) -> Learned:
+        """Measure, train, and measure again."""
+        before = self._measured("before", self._model, self.split.test)
+        rehearsed = [sample_case()]
+        sample_before = self._measured("sample-before", self._model, rehearsed)
+        self._train(rehearsed)
+        best = self._folder / RUN_WEIGHTS
+        if not best.is_file():
+            raise ModelError(
+                f"{self._folder}: in {self._state.seconds / 60:.0f} minutes nothing did better than the model that it "
+                "began with. Give it more time (--minutes) or more cases."
+            )
+        after = self._measured(f"after-{self._state.steps}", str(best), self.split.test)
+        sample_after = self._measured(f"sample-after-{self._state.steps}", str(best), rehearsed)
+        forgotten = (mean_dice(sample_before), mean_dice(sample_after))
+        learned = Learned(before, after, forgotten, self.split, self._state.steps, self._state.seconds)
+        (self._folder / RUN_CARD).write_text(card(learned, self._model), encoding="utf-8")
+        return learned
+
+    def _train(self, rehearsed: Sequence[Case]) -> None:
+        """Train to the end of the budget, or until checks bring no gain; the best weights are kept."""
+        state = self._state
+        if state.best is None:
+            state.best = mean_dice(self._measured("stop-before", self._model, self.split.stop))
+            self._say(
+                f"before: mean Dice {state.best:.3f} on {len(self.split.stop)} label maps that watch the training"
+            )
+        if not state.goes_on:
+            return
+        device = "cpu" if self._device == "auto" and not torch.cuda.is_available() else self._device
+        device = device.replace("auto", "cuda")  # what trains does not run on every device that predicts
+        folder = self._folder / "training"
+        folder.mkdir(exist_ok=True)
+        learner = learner_for(load_model(self._model), self.split.learn, rehearsed, folder, device, self._seed)
+        while state.goes_on:
+            span = min(state.budget / CHECKS, state.budget - state.seconds)
+            state.seconds += learner.learn(span, state.seconds / state.budget)
+            learner.save()
+            self._check(learner)
+            self._save()
+
+    def _check(self, learner: Learner) -> None:
+        """Measure the weights as they are, and keep them if none did better."""
+        model, weights = learner.model()
+        candidate = self._folder / "candidate.safetensors"
+        trained = f"{learner.steps} steps on {len(self.split.learn)} cases"
+        origin = f"learnt from {model.origin or model.name}; {trained}"
+        licence = f"that of {model.name} ({model.licence}) and of the cases" if model.licence else ""
+        replace(model, name=self._folder.resolve().name, origin=origin, licence=licence).write(candidate, weights)
+        score = mean_dice(self._evaluated(str(candidate), self.split.stop))
+        state = self._state
+        better = score > (state.best or 0.0)
+        self._say(
+            f"{state.seconds / 60:.1f} of {state.budget / 60:.1f} minutes, {learner.steps} steps: mean Dice {score:.3f}"
+            f"{', kept' if better else ''}"
+        )
+        state.checks.append((state.seconds, learner.steps, score))
+        state.without_gain = 0 if better else state.without_gain + 1
+        if better:
+            state.best, state.steps = score, learner.steps
+            candidate.replace(self._folder / RUN_WEIGHTS)
+        candidate.unlink(missing_ok=True)
+
+    def _save(self) -> None:
+        partial = self._folder / f".{STATE}"
+        content = {"about": self._about, "state": asdict(self._state)}
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        partial.replace(self._folder / STATE)
+
+    def _measured(self, name: str, model: str, cases: Sequence[Case]) -> Evaluation:
+        """Measure a model, or read what was measured when the run was started before."""
+        file = self._folder / f"{name}.json"
+        done = Evaluation(name, PROTOCOL, self._seed)
+        if file.is_file():
+            done.scores = [Score(**values) for values in json.loads(file.read_text(encoding="utf-8"))]
+            return done
+        self._say(f"measuring {name} on {len(cases)} cases")
+        done.scores = self._evaluated(model, cases).scores
+        if not done.scores:
+            raise ModelError(f"Nothing could be measured on {', '.join(case.name for case in cases)}. See data check.")
+        file.write_text(json.dumps([asdict(score) for score in done.scores]), encoding="utf-8")
+        self._save()
+        return done
+
+    def _evaluated(self, model: str, cases: Sequence[Case]) -> Evaluation:
+        predictor = load_predictor(model, self._device)
+        every = max(1, math.ceil(sum(map(_structures, cases)) / MOST_STRUCTURES))
+        done = evaluate(predictor, cases, PROTOCOL, every=every, seed=self._seed)
+        done.scores = [replace(score, method=METHOD) for score in done.scores]
+        return done
+
+
+def mean_dice(scores: Evaluation) -> float:
+    """Return the mean Dice over all structures, after the clicks of `AT`."""
+    found = [score.dice for score in scores.scores if score.click in AT]
+    return float(np.mean(found)) if found else math.nan
+
+
+def clicks_needed(scores: Evaluation, dice: float = ENOUGH) -> float:
+    """Return the mean number of clicks until a Dice is reached; one more than there were where it never was."""
+    needed = []
+    for which in scores.structures:
+        curve = scores.of(METHOD, *which)
+        needed.append(next((n for n, value in enumerate(curve, start=1) if value >= dice), len(curve) + 1))
+    return float(np.mean(needed))
+
+
+def card(learned: Learned, model: str) -> str:
+    """Describe the result: what it was learnt from, and what it does better or worse."""
+    rows = "\n".join(
+        f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |"
+        for name, values in (("before", _at(learned.before)), ("after", _at(learned.after)))
+    )
+    structures = "\n".join(
+        f"- {case}, {structure}: {np.mean(_only(learned.before, case, structure)):.2f} -> "
+        f"{np.mean(_only(learned.after, case, structure)):.2f}"
+        for case, structure in learned.after.structures
+    )
+    remark = f"\n{learned.split.remark}\n" if learned.split.remark else ""
+    return f"""# Learnt from corrected cases
+
+Research software: not for clinical decisions.
+
+Began with {model}; {learned.steps} steps on {len(learned.split.learn)} label maps, {learned.seconds / 60:.0f} minutes.
+Measured with simulated clicks on {len(learned.split.test)} label maps that it never saw.
+{remark}
+| mean Dice after | {" | ".join(f"{n} clicks" if n > 1 else "1 click" for n in AT)} |
+|---|{"---|" * len(AT)}
+{rows}
+
+Clicks until a Dice of {ENOUGH}: {clicks_needed(learned.before):.1f} before, {clicks_needed(learned.after):.1f} after.
+Sample CT, mean Dice: {learned.rehearsed[0]:.3f} before, {learned.rehearsed[1]:.3f} after.
+
+## Structures, mean Dice over these clicks
+
+{structures}
+"""
+
+
+def _at(scores: Evaluation) -> list[float]:
+    curve = scores.curve(METHOD)
+    return [curve[n - 1] for n in AT if n <= len(curve)]
+
+
+def _only(scores: Evaluation, case: str, structure: str) -> list[float]:
+    curve = scores.of(METHOD, case, structure)
+    return [curve[n - 1] for n in AT if n <= len(curve)]
+
+
+def _structures(case: Case) -> int:
+    volume = Volume.read(case.image)
+    return len(np.unique(read_labels(case, volume.grid))) - 1

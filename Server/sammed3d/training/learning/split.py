@@ -1,0 +1,75 @@
+"""Which cases teach, which stop the training, and which measure what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sammed3d import samples
+from sammed3d.errors import VolumeError
+from sammed3d.files.datasets import Case
+
+STOP_SHARE, TEST_SHARE = 0.15, 0.25
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cases by what they are for. All cases of an image are on one side.
+
+    Attributes:
+        learn: to learn from.
+        stop: measured on the way; the weights that do best on them are kept.
+        test: measured before and after, and never else.
+        remark: what whoever reads the result should know; "" for nothing.
+    """
+
+    learn: tuple[Case, ...]
+    stop: tuple[Case, ...]
+    test: tuple[Case, ...]
+    remark: str = ""
+
+
+def split_cases(cases: Sequence[Case], seed: int) -> Split:
+    """Draw the sides; the same seed and cases give the same ones.
+
+    Raises:
+        VolumeError: there are fewer than two images with labels.
+    """
+    groups: dict[str, list[Case]] = {}
+    for case in sorted(cases, key=lambda case: case.name):
+        if case.label is not None:
+            groups.setdefault(case.group or case.name, []).append(case)
+    if len(groups) < 2:
+        raise VolumeError(
+            f"The dataset holds {len(groups)} images with labels. At least two are needed: one to learn from, and one "
+            "to see whether it helped. Ten or more are better."
+        )
+    drawn = [list(groups)[n] for n in np.random.default_rng(seed).permutation(len(groups))]
+    test = max(1, round(TEST_SHARE * len(drawn)))
+    stop = max(1, round(STOP_SHARE * len(drawn))) if len(drawn) > 2 else 0
+
+    def of(names: Sequence[str]) -> tuple[Case, ...]:
+        return tuple(case for name in names for case in groups[name])
+
+    measured = of(drawn[:test])
+    if not stop:
+        remark = (
+            "The image that chose the weights is the one that measures them, so the result looks better than it is."
+        )
+        return Split(of(drawn[1:]), measured, measured, remark)
+    remark = "One image alone measures the result, so it may be chance." if test == 1 else ""
+    return Split(of(drawn[test + stop :]), of(drawn[test : test + stop]), measured, remark)
+
+
+def sample_case() -> Case:
+    """Return the CT that ships with the package, which is rehearsed against forgetting."""
+    names = {value: name for name, value in samples.label_names().items()}
+    return Case("sample_ct_abdomen", samples.CT_ABDOMEN, samples.CT_ABDOMEN_LABELS, names)
+
+
+def written(split: Split) -> str:
+    """Return the names of the cases as JSON, to tell whether a run has the same ones."""
+    return json.dumps({side: [case.name for case in getattr(split, side)] for side in ("learn", "stop", "test")})

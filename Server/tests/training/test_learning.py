@@ -1,0 +1,250 @@
+"""Learning from corrected cases: what teaches, what measures, and that only a better model is installed."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from helpers import make_affine, phantom, write_image
+from networks import TINY_PRESET, TINY_SIZES, filled
+from sammed3d import load_model
+from sammed3d.cli.app import app
+from sammed3d.errors import ModelError, VolumeError
+from sammed3d.files.datasets import Case, find_cases
+from sammed3d.inference.preset import Preset
+from sammed3d.nets import build
+from sammed3d.training.learning import run as learning
+from sammed3d.training.learning.learners import FROZEN, LoraLearner, UNetLearner
+from sammed3d.training.learning.run import LearningRun, clicks_needed, mean_dice
+from sammed3d.training.learning.split import sample_case, split_cases
+from sammed3d.zoo.checkpoint import write_checkpoint
+from sammed3d.zoo.store import ModelStore
+
+SHAPE = (40, 44, 36)
+SIZES = {"patch_size": 32, "widths": [4, 4, 8, 8], "decoder_widths": [4, 4, 8, 8], "depths": [0, 1, 1, 1]}
+PRESET = Preset(spacing=(3.0, 3.0, 3.0), patch_shape=(32, 32, 32), low_res_shape=(16, 16, 16), normalisation="none")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Four cases with a bright ball each."""
+    folder = tmp_path_factory.mktemp("cases")
+    affine = make_affine((3.0, 3.0, 3.0))
+    axes = np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij")
+    for n in range(4):
+        ball = sum((a - c) ** 2 for a, c in zip(axes, (16 + n, 20, 18), strict=True)) < 64
+        (folder / f"case{n}").mkdir()
+        write_image(
+            folder / f"case{n}" / "image.nii.gz", (phantom(SHAPE, n) // 4 + 400 * ball).astype(np.int16), affine
+        )
+        write_image(folder / f"case{n}" / "label.nii.gz", ball.astype(np.uint8), affine)
+        (folder / f"case{n}" / "labels.json").write_text('{"1": "ball"}')
+    return folder
+
+
+def unet(path, shift=0.0):
+    """Write a small network of the default model's class whose logits are shifted."""
+    network = filled(build("promptable_unet", SIZES))
+    weights = network.state_dict()
+    weights["mask_decoder.logits.bias"] = weights["mask_decoder.logits.bias"] + shift
+    write_checkpoint(path, weights, network="promptable_unet", sizes=SIZES, preset=PRESET.to_json(), name="start")
+    return path
+
+
+# Sides
+
+
+def case(name, group=""):
+    return Case(name, sample_case().image, sample_case().label, {}, group)
+
+
+def test_cases_of_an_image_are_on_one_side_and_the_draw_is_repeatable():
+    cases = [case(f"{n}_{part}", f"{n}") for n in range(8) for part in "ab"] + [Case("bare", sample_case().image, None)]
+    one, again = split_cases(cases, 1), split_cases(list(reversed(cases)), 1)
+    assert one == again
+    sides = [{c.group for c in side} for side in (one.learn, one.stop, one.test)]
+    assert [len(side) for side in sides] == [5, 1, 2]
+    assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
+    assert len(one.learn) == 10
+    assert one.remark == ""
+    assert split_cases(cases, 2) != one
+
+
+def test_too_few_cases_are_refused_or_remarked():
+    with pytest.raises(VolumeError, match=r"holds 1 images with labels\. At least two"):
+        split_cases([case("a", "x"), case("b", "x")], 1)
+    two = split_cases([case("a"), case("b")], 1)
+    assert two.stop == two.test
+    assert "looks better than it is" in two.remark
+    assert "may be chance" in split_cases([case("a"), case("b"), case("c")], 1).remark
+
+
+# Learners
+
+
+@pytest.mark.slow
+def test_the_default_models_network_keeps_its_finest_level_and_goes_on(dataset, tmp_path):
+    start = load_model(unet(tmp_path / "start.safetensors"))
+    cases = find_cases(dataset)[:2]
+
+    def learner():
+        return UNetLearner(start, cases, [sample_case()], tmp_path / "run", torch.device("cpu"), seed=1)
+
+    (tmp_path / "run").mkdir()
+    first = learner()
+    assert first.learn(0.001, 0.0) > 0
+    assert first.steps == 10
+    first.save()
+    _, weights = first.model()
+    before = start.plain_network.state_dict()
+    changed = {name for name in weights if not torch.equal(weights[name], before[name].half())}
+    assert changed
+    assert not any(name.startswith(FROZEN) for name in changed)
+    second = learner()
+    assert second.steps == 10
+    assert all(torch.equal(weights[name], value) for name, value in second.model()[1].items())
+
+
+@pytest.mark.slow
+def test_networks_of_sam_med3ds_kind_learn_low_rank_updates(dataset, tmp_path):
+    file = tmp_path / "tiny.safetensors"
+    network = filled(build("sam_med3d", TINY_SIZES))
+    about = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json(), "name": "Tiny"}
+    write_checkpoint(file, network.state_dict(), **about)
+    learner = LoraLearner(load_model(file), find_cases(dataset)[:2], tmp_path / "run", "cpu", seed=1)
+    while learner.steps < 2:
+        learner.learn(0.001, 0.0)
+    learner.save()
+    model, weights = learner.model()
+    before = network.state_dict()
+    assert weights.keys() == before.keys(), "the updates are merged"
+    changed = {name for name in weights if not torch.allclose(weights[name], before[name], atol=1e-7)}
+    assert changed
+    assert all(name.endswith("qkv.weight") for name in changed)
+    assert model.preset == TINY_PRESET
+    again = LoraLearner(load_model(file), find_cases(dataset)[:2], tmp_path / "run", "cpu", seed=1)
+    assert again.steps == 2
+
+
+# The run
+
+
+class Answers:
+    """Stands in for a learner: the weights that it is given, one after the other."""
+
+    def __init__(self, start, results):
+        self.start, self.results, self.steps, self.saved = start, list(results), 0, 0
+
+    def learn(self, seconds, _progress):
+        self.steps += 1
+        return seconds
+
+    def model(self):
+        weights = self.results[min(self.steps, len(self.results)) - 1]
+        return self.start, load_model(weights).plain_network.state_dict()
+
+    def save(self):
+        self.saved += 1
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A network that answers, and one that never does; few structures are measured."""
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(learning, "MOST_STRUCTURES", 2)
+    # everything near a click is inside: not good, but better than nothing
+    return {"some": unet(tmp_path / "some.safetensors", 30.0), "none": unet(tmp_path / "none.safetensors", -1e4)}
+
+
+def learns(monkeypatch, *results):
+    made = []
+
+    def learner_for(model, *_arguments):
+        made.append(Answers(model, results))
+        return made[-1]
+
+    monkeypatch.setattr(learning, "learner_for", learner_for)
+    return made
+
+
+@pytest.mark.slow
+def test_a_better_model_is_installed_with_card_licence_and_scores(dataset, files, tmp_path, monkeypatch):
+    made = learns(monkeypatch, files["none"], files["some"])
+    command = ["learn", str(dataset), "--name", "ours", "--model", str(files["none"]), "--run", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [*command, "--minutes", "1", "--licence", "CC-BY-4.0"])
+    assert result.exit_code == 0, result.output
+    [stored] = [model for model in ModelStore().models() if model.name == "ours"]
+    assert stored.licence == "CC-BY-4.0"
+    text = stored.path.with_name("model-card.md").read_text()
+    assert "| before | 0.000" in text
+    assert "Clicks until a Dice of 0.7" in text
+    learnt = load_model("ours")
+    assert learnt.preset == PRESET
+    assert "2 steps" in learnt.origin
+    assert made[0].saved == made[0].steps == 5, "the best one, and as many checks as are waited for"
+    assert "already" in CliRunner().invoke(app, command).output.replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_what_is_not_better_is_not_installed_unless_forced(dataset, files, tmp_path, monkeypatch):
+    learns(monkeypatch, files["none"])
+    command = ["learn", str(dataset), "--name", "ours", "--model", str(files["some"]), "--run", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [*command, "--minutes", "1"])
+    assert result.exit_code == 1
+    assert "nothing did better than the model that it began with" in result.output.replace("\n", " ")
+    assert not any(model.name == "ours" for model in ModelStore().models())
+
+
+@pytest.mark.slow
+def test_what_forgets_the_sample_data_is_refused_and_force_installs_it(dataset, files, tmp_path, monkeypatch):
+    learns(monkeypatch, files["some"])
+    measured = LearningRun.learn
+
+    def forgetful(self):
+        learned = measured(self)
+        object.__setattr__(learned, "rehearsed", (0.5, 0.4))
+        return learned
+
+    monkeypatch.setattr(LearningRun, "learn", forgetful)
+    command = ["learn", str(dataset), "--name", "ours", "--model", str(files["none"]), "--run", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "it forgot other structures (sample CT 0.500 -> 0.400)" in result.output.replace("\n", " ")
+    forced = CliRunner().invoke(app, [*command, "--force"])
+    assert forced.exit_code == 0, forced.output
+    assert load_model("ours").preset == PRESET
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_and_does_not_mix_with_another(dataset, files, tmp_path, monkeypatch):
+    made = learns(monkeypatch, files["none"])
+    cases, folder = find_cases(dataset), tmp_path / "run"
+
+    def run(seconds, seed=1):
+        return LearningRun(cases, str(files["none"]), folder, seconds, "cpu", seed)
+
+    with pytest.raises(ModelError, match="nothing did better"):
+        run(8.0).learn()
+    assert len(json.loads((folder / "learning.json").read_text())["state"]["checks"]) == 3, "no gain: it ends early"
+    with pytest.raises(ModelError, match="nothing did better"):
+        run(8.0).learn()
+    assert len(made) == 1, "the same budget is used up"
+    made.clear()
+    learns(monkeypatch, files["some"])
+    learned = run(16.0).learn()
+    assert learned.is_better
+    assert learned.gain == pytest.approx(mean_dice(learned.after))
+    assert clicks_needed(learned.before) == 11
+    with pytest.raises(ModelError, match="another model, dataset or seed"):
+        run(16.0, seed=2)
+
+
+def test_names_and_models_that_cannot_be_are_refused_before_anything_is_measured(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
+    for name, words in (("Ours!", "cannot be a model's name"), ("default", "already")):
+        result = CliRunner().invoke(app, ["learn", str(dataset), "--name", name, "--run", str(tmp_path / "run")])
+        assert result.exit_code == 1
+        assert words in result.output.replace("\n", " ")
+    assert not (tmp_path / "run").exists()
