@@ -7,9 +7,11 @@ from collections.abc import Callable
 import slicer
 from slicer.i18n import tr as _
 
+from sammed3d import Lasso, Scribble
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import SampleVolumes
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
+from SAMMed3DSegmentLib.DrawPanel import DrawPanel
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
 from SAMMed3DSegmentLib.FindPanel import FindPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
@@ -70,6 +72,16 @@ class Panel:
             self.status.say,
             self.update,
         )
+        self.drawing = DrawPanel(
+            ui,
+            segmenter,
+            self.clicks,
+            lambda: self.segmentId,
+            self._ensureSegment,
+            lambda: self.server.objection,
+            self.status.say,
+            self.update,
+        )
         self.find = FindPanel(
             ui,
             segmenter,
@@ -86,6 +98,11 @@ class Panel:
                 "U": ui.undoButton.click,
                 "Shift+U": ui.redoButton.click,
                 "E": ui.nextSegmentButton.click,
+                "B": ui.boxButton.click,
+                "S": lambda: self.drawing.toggle(Scribble, True),
+                "Shift+S": lambda: self.drawing.toggle(Scribble, False),
+                "L": lambda: self.drawing.toggle(Lasso, True),
+                "Shift+L": lambda: self.drawing.toggle(Lasso, False),
             },
             widget,
         )
@@ -125,6 +142,7 @@ class Panel:
         """Let go of everything in the scene."""
         self.sceneChanges()
         self.placeMode.stop()
+        self.drawing.freeHand.stop()
         self.status.sceneCloses()
         self.find.forget()
         self.segmenter.forgetScene()
@@ -139,6 +157,7 @@ class Panel:
     def exit(self) -> None:
         """Another module is shown: keys and clicks are its own."""
         self.shortcuts.setEnabled(False)
+        self.drawing.freeHand.stop()
         self.clicks.stop()
 
     def close(self) -> None:
@@ -148,6 +167,7 @@ class Panel:
         self.threadTime.close()
         for part in (
             self.clicks,
+            self.drawing,
             self.segments,
             self.status,
             self.models,
@@ -188,7 +208,7 @@ class Panel:
     def update(self) -> None:
         """Bring every widget in step."""
         self.ui.tryButton.setVisible(self._parameterNode().volume is None)
-        for part in (self.segments, self.clicks, self.status, self.find, self.exports):
+        for part in (self.segments, self.clicks, self.drawing, self.status, self.find, self.exports):
             part.update()
         self.onUpdated()
 

@@ -84,6 +84,11 @@ class Segmenter(SegmentsInScene):
             prompts.timeline.honour(honour)
             self._evaluate(prompts)
 
+    def honours(self, segmentId: str) -> bool:
+        """Tell whether a segment is made to agree with its box and drawings."""
+        prompts = self._known(segmentId)
+        return prompts is None or prompts.timeline.now.honour
+
     def undo(self, segmentId: str) -> None:
         """Take the newest operation back; a hand edit counts as one."""
         self._step(segmentId, -1)

@@ -327,7 +327,7 @@ def test_keys_work_only_while_the_module_is_shown(module, ui, volumeNode):
     assert all(s.isEnabled() for s in shortcuts)
     assert all(s.context == qt.Qt.ApplicationShortcut for s in shortcuts), "also in view windows of their own"
     keys = {s.key.toString() for s in shortcuts}
-    assert keys == {"P", "N", "U", "Shift+U", "E"}
+    assert keys == {"P", "N", "U", "Shift+U", "E", "B", "S", "Shift+S", "L", "Shift+L"}
     assert not {k.upper() for k in keys} & {k.upper() for k in SEGMENT_EDITOR_KEYS}
     next(s for s in shortcuts if s.key.toString() == "P").activated.emit()
     assert module.panel.placeMode.active
