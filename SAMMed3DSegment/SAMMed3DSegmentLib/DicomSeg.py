@@ -15,6 +15,7 @@ import slicer
 
 from sammed3d import Cancellation, VolumeError
 from sammed3d.core.mask import BoxedMask
+from sammed3d.files import dicom_seg
 from SAMMed3DSegmentLib.FileNames import fileNameFor
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 
@@ -103,7 +104,7 @@ def write(
     cancellation = cancellation or Cancellation()
     slices = _slices(segments, report, cancellation)
     masks = [np.zeros(segments.shape, np.uint8) if m is None else m.full(segments.shape) for m in segments.masks]
-    dataset = _dataset(segments, slices, masks)
+    dataset = dicom_seg.segmentation(segments.title, segments.names, masks, slices)
     cancellation.check()
     file = folder / f"{fileNameFor(segments.title)}.dcm"
     partial = file.with_name(file.name + ".part")
@@ -135,39 +136,3 @@ def _normal(volumeNode) -> np.ndarray:
     directions = [[0.0] * 3 for _ in range(3)]
     volumeNode.GetIJKToRASDirections(directions)
     return np.array([row[2] for row in directions]) * (-1, -1, 1)
-
-
-def _dataset(segments: Segments, slices: list, masks: list[np.ndarray]):
-    import highdicom  # noqa: PLC0415
-    from pydicom.sr.codedict import codes  # noqa: PLC0415
-
-    descriptions = [
-        highdicom.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=name,
-            segmented_property_category=codes.SCT.Tissue,
-            segmented_property_type=codes.SCT.Tissue,
-            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
-            algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-                name="SAMMed3DSegment", family=codes.DCM.ArtificialIntelligence, version="0.1.0"
-            ),
-        )
-        for number, name in enumerate(segments.names, 1)
-    ]
-    # (I, J, K) to (slices, rows, columns, segments): rows are J, columns are I, as DICOM readers load them.
-    frames = np.stack([mask.transpose(2, 1, 0) for mask in masks], axis=-1)
-    return highdicom.seg.Segmentation(
-        source_images=slices,
-        pixel_array=frames,
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=descriptions,
-        series_instance_uid=highdicom.UID(),
-        series_number=300,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer="SAMMed3DSegment",
-        manufacturer_model_name="SAMMed3DSegment",
-        software_versions="0.1.0",
-        device_serial_number="0",
-        series_description=segments.title,
-    )

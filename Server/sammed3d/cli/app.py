@@ -21,6 +21,7 @@ from sammed3d.cli.find import find
 from sammed3d.cli.learn import learn
 from sammed3d.cli.models import models_app
 from sammed3d.cli.serve import serve, serve_key
+from sammed3d.cli.sources import as_path, check_store, read_source
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -29,6 +30,7 @@ from sammed3d.cli.terminal import (
     ForceOption,
     JsonOption,
     SeriesOption,
+    SourceArgument,
     VolumeArgument,
     explained,
     screen,
@@ -82,7 +84,7 @@ def _version(
 
 @app.command()
 def segment(
-    volume: VolumeArgument,
+    volume: SourceArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Mask: .seg.nrrd, .nii.gz, .nrrd or .mha.")],
     click: Annotated[
         list[str] | None,
@@ -125,6 +127,9 @@ def segment(
         Path | None, typer.Option(help="Certificate (PEM) of the authority that signed the server's.")
     ] = None,
     no_proxy: Annotated[bool, typer.Option("--no-proxy", help="Reach the server past the proxies in use.")] = False,
+    store: Annotated[
+        bool, typer.Option("--store", help="Also store the result as a DICOM SEG where the series came from.")
+    ] = False,
     series: SeriesOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -136,10 +141,11 @@ def segment(
     with explained(debug):
         given = given_prompts(name, click or (), box, scribble or (), lasso or (), honour)
         check_place(output)
-        check_output(output, (volume, points, initial), force)
+        check_store(volume, store)
+        check_output(output, (as_path(volume), points, initial), force)
         seconds: dict[str, float] = {}
         with stage("Reading the volume", "read", seconds):
-            image = Volume.read(volume, series)
+            image, fetched = read_source(volume, series, ca, not no_proxy)
             check_writable(image.grid)
         with stage("Loading the model", "load", seconds):
             if server is None:
@@ -164,6 +170,8 @@ def segment(
             _apply(session, given, points, initial, ijk, seconds, spent, cancellation)
         with stage("Writing", "write", seconds):
             session.save(output)
+            if store and fetched is not None:
+                fetched.store(session)
         _print_report(_report(session, predictor, seconds, spent), as_json)
 
 

@@ -19,7 +19,11 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import SAMMed3DError
 
 screen = Console(stderr=True)
-VolumeArgument = Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")]
+_FILES = "NIfTI, NRRD or MHA file, or a folder of DICOM slices"
+VolumeArgument = Annotated[Path, typer.Argument(help=f"{_FILES}.")]
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="VOLUME", help=f"{_FILES}, or dicomweb://SERVER/studies/UID/series/UID.")
+]
 SeriesOption = Annotated[int | None, typer.Option(help="Which series of a DICOM folder with several (0, 1, ...).")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 FamilyOption = Annotated[str | None, typer.Option(help="The checkpoint's family, where the file does not tell.")]

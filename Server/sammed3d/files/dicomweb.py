@@ -1,0 +1,233 @@
+"""Series of a DICOMweb server: read as a volume, results stored beside them. Needs the extra [dicomweb].
+
+Only the server that was named is ever asked: redirects are refused, and pixels are taken from the answers alone, never
+from an address that an answer names.
+"""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+
+from sammed3d.errors import VolumeError
+from sammed3d.files.dicom_slices import MISSING
+
+if TYPE_CHECKING:
+    import pydicom
+
+SCHEMES = {"dicomweb": "https", "dicomwebs": "https", "dicomweb+http": "http"}
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+MOST_BYTES = 4 << 30
+"""Of one answer, where nothing else is said."""
+TIMEOUTS = (5.0, 120.0)
+"""Seconds to connect, and until the next byte: archives may have to fetch a series from tape."""
+_UID = re.compile(r"[0-9.]{1,64}")
+_SERIES = re.compile(r"(?P<root>.*)/studies/(?P<study>[0-9.]{1,64})/series/(?P<series>[0-9.]{1,64})/?")
+
+
+@dataclass(frozen=True)
+class SeriesAddress:
+    """Where a series is.
+
+    Attributes:
+        root: of the DICOMweb server: "https://pacs.hospital.example/dicom-web".
+        study, series: instance UIDs.
+    """
+
+    root: str
+    study: str
+    series: str
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text means a series on a DICOMweb server, and no file."""
+    return text.partition("://")[0].lower() in SCHEMES
+
+
+def parse_address(text: str) -> SeriesAddress:
+    """Read an address: `dicomweb://SERVER/studies/UID/series/UID`.
+
+    `dicomweb://` means HTTPS, but HTTP for this machine; `dicomweb+http://` HTTP anywhere.
+
+    Raises:
+        VolumeError: it is none.
+    """
+    scheme, _, rest = text.partition("://")
+    found = _SERIES.fullmatch(rest)
+    if scheme.lower() not in SCHEMES or found is None or "?" in rest or "#" in rest or "@" in rest:
+        raise VolumeError(
+            f"{text}: is no address of a series. Write dicomweb://SERVER/studies/STUDY-UID/series/SERIES-UID, with the "
+            "path of the DICOMweb service after SERVER, and no password in it."
+        )
+    kind = "http" if scheme.lower() == "dicomweb" and _is_here(found["root"]) else SCHEMES[scheme.lower()]
+    return SeriesAddress(checked_root(f"{kind}://{found['root']}"), found["study"], found["series"])
+
+
+def checked_root(url: str) -> str:
+    """Return the address of a DICOMweb server without a slash at its end.
+
+    Raises:
+        VolumeError: it is none.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise VolumeError(f"{url}: is no address of a DICOMweb server. Write https://SERVER/PATH, without a password.")
+    return url.rstrip("/")
+
+
+class DicomWeb:
+    """One DICOMweb server, and no other.
+
+    Args:
+        root: its address.
+        authorization: value of the header Authorization, such as "Bearer ..."; "" for none.
+        verify: True, or a file with the certificates of the authority that signed the server's.
+        proxies: whether to use the proxies of the environment.
+        most_bytes: of one answer.
+
+    Raises:
+        VolumeError: the address is none, or packages are missing.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        authorization: str = "",
+        verify: bool | str = True,
+        proxies: bool = False,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        try:
+            from dicomweb_client.web import DICOMwebClient  # noqa: PLC0415 - the extra [dicomweb]
+        except ImportError as error:
+            raise VolumeError(MISSING) from error
+        logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # it writes down UIDs
+        self.root = checked_root(root)
+        self._session = OneServerSession(self.root, most_bytes)
+        self._session.verify, self._session.trust_env = verify, proxies
+        if authorization:
+            self._session.headers["Authorization"] = authorization
+        self._client = DICOMwebClient(self.root, session=self._session, timeout=TIMEOUTS)
+        self._client.set_http_retry_params(retry=False)
+
+    def study_of(self, series: str) -> str:
+        """Find the study that a series belongs to.
+
+        Raises:
+            VolumeError: the server has no such series, or cannot be asked.
+        """
+        with self._explained():
+            found = self._client.search_for_series(
+                search_filters={"SeriesInstanceUID": _checked(series)}, fields=["StudyInstanceUID"]
+            )
+        studies = {str(value) for entry in found for value in entry.get("0020000D", {}).get("Value", [])}
+        if len(studies) != 1:
+            raise VolumeError(f"{self._name()}: has no such series. Check its UID, and that your account may read it.")
+        return _checked(studies.pop())
+
+    def slices(self, study: str, series: str) -> list[pydicom.Dataset]:
+        """Fetch the slices of a series, uncompressed.
+
+        Raises:
+            VolumeError: the server has no such series, or cannot be asked.
+        """
+        with self._explained():
+            found: list[pydicom.Dataset] = self._client.retrieve_series(
+                _checked(study), _checked(series), media_types=(("application/dicom", EXPLICIT_LITTLE_ENDIAN),)
+            )
+        if not found:
+            raise VolumeError(f"{self._name()}: this series has no slices.")
+        return found
+
+    def store(self, study: str, dataset: pydicom.Dataset) -> None:
+        """Store an object in a study.
+
+        Raises:
+            VolumeError: the server refuses it, or cannot be asked.
+        """
+        with self._explained():
+            answer = self._client.store_instances([dataset], _checked(study))
+        if getattr(answer, "FailedSOPSequence", None):
+            raise VolumeError(f"{self._name()}: did not take the segmentation. Check that your account may store.")
+
+    def _name(self) -> str:
+        return urlsplit(self.root).netloc
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            remedy = {
+                401: "It wants credentials: put them into SAMMED3D_DICOMWEB_AUTHORIZATION.",
+                403: "Your credentials do not allow this.",
+                404: "It has no such series, or its path is another one.",
+            }.get(status, "Ask its administrator.")
+            raise VolumeError(f"{self._name()}: answers HTTP {status}. {remedy}") from error
+        except requests.RequestException as error:
+            kind = type(error).__name__
+            raise VolumeError(f"{self._name()}: cannot be reached ({kind}). Check address and network.") from error
+        except VolumeError:
+            raise
+        except Exception as error:  # whatever pydicom and the client make of an answer, it is the server's
+            raise VolumeError(f"{self._name()}: answers something that is no DICOM.") from error
+
+
+class OneServerSession(requests.Session):
+    """Asks one server, follows no redirect, and takes answers up to a size.
+
+    Args:
+        root: all addresses begin with it.
+        most_bytes: of an answer.
+    """
+
+    def __init__(self, root: str, most_bytes: int) -> None:
+        super().__init__()
+        self._root, self._most = root + "/", most_bytes
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send a request, if it is for this server."""
+        if not (request.url or "").startswith(self._root):
+            raise VolumeError(f"{urlsplit(self._root).netloc}: named another address, which is not asked.")
+        response = super().send(request, **{**options, "allow_redirects": False, "stream": True})
+        if 300 <= response.status_code < 400:
+            response.close()
+            raise VolumeError(f"{urlsplit(self._root).netloc}: wants to send us elsewhere; redirects are not followed.")
+        pieces, count = [], 0
+        for piece in response.iter_content(1 << 20):
+            count += len(piece)
+            if count > self._most:
+                response.close()
+                raise VolumeError(
+                    f"{urlsplit(self._root).netloc}: the series is larger than {self._most >> 20} MiB allowed."
+                )
+            pieces.append(piece)
+        whole = requests.Response()
+        whole.status_code, whole.headers, whole.reason = response.status_code, response.headers, response.reason
+        whole.url, whole.request, whole.encoding = response.url, request, response.encoding
+        whole.raw = io.BytesIO(b"".join(pieces))
+        return whole
+
+
+def _checked(uid: str) -> str:
+    if not _UID.fullmatch(uid):
+        raise VolumeError("This is no DICOM UID: digits and dots, at most 64.")
+    return uid
+
+
+def _is_here(rest: str) -> bool:
+    host = urlsplit(f"//{rest}").hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
