@@ -50,6 +50,16 @@ class Background:
         """What the running prediction is doing; see `InferenceThread.stage`."""
         return self._thread.stage
 
+    @property
+    def underWay(self) -> list[str]:
+        """Ids of the segments whose predictions run or wait, in order."""
+        return [key[1] for key in self._thread.keys]
+
+    @property
+    def progress(self) -> tuple[float | None, float]:
+        """How far the running prediction is; see `InferenceThread.progress`."""
+        return self._thread.progress
+
     def poll(self) -> None:
         """Write the results that are ready. Call it from the main thread."""
         jobs = self._thread.finished()

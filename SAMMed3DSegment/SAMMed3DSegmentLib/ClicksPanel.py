@@ -12,6 +12,7 @@ from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.BoxRoi import newestRoi
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Segmenter import Segmenter
+from SAMMed3DSegmentLib.Views import jumpTo
 
 
 class ClicksPanel:
@@ -52,6 +53,7 @@ class ClicksPanel:
             (ui.resetButton, "clicked(bool)", self.reset),
             (ui.boxButton, "clicked(bool)", self.useBox),
             (ui.pointsButton, "toggled(bool)", self._onShowPoints),
+            (ui.clickSelector, "activated(int)", self._onClick),
         ]
         for sender, signal, function in self._connections:
             sender.connect(signal, function)
@@ -117,6 +119,7 @@ class ClicksPanel:
         ui.positiveButton.checked = placing and segmenter.positive
         ui.negativeButton.checked = placing and not segmenter.positive
         ui.hintLabel.setText(self._hint(placing))
+        self._listClicks()
 
     def close(self) -> None:
         """The module goes away."""
@@ -135,6 +138,27 @@ class ClicksPanel:
         return _(
             "3. Something wrong? Click there: Positive adds, Negative takes away. Next (E) starts another structure."
         )
+
+    def _listClicks(self) -> None:
+        """List the clicks of the selected segment, to jump to; the first line counts them."""
+        points = PointList.pointListOf(self._segmenter.segmentationNode, self._selected()) if self._selected() else None
+        kinds = [] if points is None else PointList.kinds(points)
+        texts = [_("{count} clicks").format(count=len(kinds)) if len(kinds) != 1 else _("1 click")]
+        for number, positive in enumerate(kinds, start=1):
+            text = _("Go to {number}, positive") if positive else _("Go to {number}, negative")
+            texts.append(text.format(number=number))
+        selector = self.ui.clickSelector
+        if [selector.itemText(index) for index in range(selector.count)] != texts:
+            selector.clear()
+            selector.addItems(texts)
+        selector.enabled = bool(kinds)
+
+    def _onClick(self, index: int) -> None:
+        """Centre the slice views on a click."""
+        points = PointList.pointListOf(self._segmenter.segmentationNode, self._selected())
+        if index > 0 and points is not None:
+            jumpTo(PointList.placed(points)[index - 1])
+        self.ui.clickSelector.setCurrentIndex(0)
 
     def _pointsToPlaceIn(self) -> PointList.PointListNode:
         points = self._segmenter.pointsFor(self._selected())

@@ -70,7 +70,7 @@ class InferenceThread:
         self._loadPredictor = loadPredictor
         self._waiting: OrderedDict[Hashable, Job] = OrderedDict()
         self._running: Job | None = None
-        self._abandoned = False
+        self._abandoned, self._began = False, 0.0
         self._done: deque[Job] = deque()
         self._condition = threading.Condition()
         self._loading = threading.Lock()
@@ -138,6 +138,21 @@ class InferenceThread:
             return self._condition.wait_for(lambda: bool(self._done), seconds)
 
     @property
+    def keys(self) -> list[Hashable]:
+        """Keys of the jobs that run or wait, in the order in which they are evaluated."""
+        with self._condition:
+            running = [] if self._running is None or self._abandoned else [self._running.key]
+            return [*running, *(key for key in self._waiting if key not in running)]
+
+    @property
+    def progress(self) -> tuple[float | None, float]:
+        """Which share of its stage the running job has done, if that is known, and for how many seconds it has run."""
+        running = self._running
+        if running is None or running.cancelled:
+            return None, 0.0
+        return running.cancellation.share, time.monotonic() - self._began
+
+    @property
     def stage(self) -> str:
         """What the running job is doing: "load", "cut", "encode", "decode", "paint"; "" if none runs."""
         running = self._running
@@ -184,6 +199,7 @@ class InferenceThread:
                 if self._stopped:
                     return
                 _, self._running = self._waiting.popitem(last=False)
+                self._began = time.monotonic()
             self._evaluate(self._running)
             with self._condition:
                 # The main thread gets the job back, and with it the last reference to the image: VTK objects must not

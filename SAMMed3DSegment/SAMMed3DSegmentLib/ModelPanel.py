@@ -14,6 +14,7 @@ from sammed3d.zoo import registry
 from sammed3d.zoo.store import ModelStore, StoredModel
 from SAMMed3DSegmentLib.Device import install
 from SAMMed3DSegmentLib.Predictors import PACKAGES, Predictors, inWords, missingPackages
+from SAMMed3DSegmentLib.ServedModels import ServedModels
 from SAMMed3DSegmentLib.Settings import SERVER, Settings
 from SAMMed3DSegmentLib.Task import Task
 from SAMMed3DSegmentLib.ThreadTime import ThreadTime
@@ -47,6 +48,8 @@ class ModelPanel:
         self._predictors, self._threadTime = predictors, threadTime
         self._task: Task[str] | None = None  # a download or an import, which returns the model's name
         self._message = ""
+        self._filling = False
+        self.served = ServedModels(predictors, threadTime, self._onServed)
         ui.modelSelector.connect("currentIndexChanged(int)", self._onSelected)
         ui.downloadButton.connect("clicked(bool)", self.download)
         ui.cancelDownloadButton.connect("clicked(bool)", self.cancel)
@@ -54,8 +57,23 @@ class ModelPanel:
         ui.removeModelButton.connect("clicked(bool)", self.remove)
         ui.installButton.connect("clicked(bool)", self.install)
         ui.modelSection.connect("contentsCollapsed(bool)", self.update)  # opening shows all that is in a section
-        self._filling = False
         self.refresh()
+
+    @property
+    def objection(self) -> str:
+        """Why the chosen model cannot be used; "" if all is well, or where nobody can tell yet."""
+        name, served = self.current, self.served.models
+        if self._settings.place == SERVER:
+            if not served or name in served:
+                return ""
+            text = _(
+                "The server does not serve the model {name}; it serves: {served}. Choose one in the section 'Model'."
+            )
+            return text.format(name=name, served=", ".join(served))
+        if any(model.name == name for model in self._store.models()):
+            return ""
+        text = _("The model {name} is not on this computer. In the section 'Model', get it or choose another one.")
+        return text.format(name=name)
 
     @property
     def current(self) -> str:
@@ -68,41 +86,59 @@ class ModelPanel:
         return self._task is not None
 
     def choose(self, name: str) -> None:
-        """Show a model as the chosen one; one that is gone gives way to the first that is there."""
+        """Show a model as the chosen one; one that is missing is listed as such, for nobody chose another."""
         index = self.ui.modelSelector.findData(name)
-        if index != self.ui.modelSelector.currentIndex and index >= 0:
+        if index < 0:
+            self._list(name)
+            self._onChosen(name)
+        elif index != self.ui.modelSelector.currentIndex:
             self.ui.modelSelector.setCurrentIndex(index)
         self.update()
 
     def refresh(self) -> None:
-        """List the installed models, then those that can be downloaded."""
-        before = self.current if self.ui.modelSelector.count else "default"
+        """List the models of the place where they run: this computer, with those that can be had, or the server."""
+        self.served.refresh()
+        self._onServed()
+
+    def _onServed(self) -> None:
+        self._list(self.current if self.ui.modelSelector.count else "default")
+        self.update()
+
+    def _list(self, chosen: str) -> None:
+        listed = self._listed()
+        if all(name != chosen for _title, name in listed):
+            known = self._settings.place != SERVER or self.served.models
+            listed.append((_("{name} (missing)").format(name=chosen) if known else chosen, chosen))
         self._filling = True
         self.ui.modelSelector.clear()
-        installed = self._store.models()
-        for model in installed:
-            self.ui.modelSelector.addItem(model.title, model.name)
-        for entry in registry.entries():
-            if all(model.name != entry.name for model in installed):
-                self.ui.modelSelector.addItem(_("{title} (not installed)").format(title=entry.title), entry.name)
-        self.ui.modelSelector.setCurrentIndex(max(0, self.ui.modelSelector.findData(before)))
+        for title, name in listed:
+            self.ui.modelSelector.addItem(title, name)
+        self.ui.modelSelector.setCurrentIndex(self.ui.modelSelector.findData(chosen))
         self._filling = False
-        if self.current != before:
-            self._onChosen(self.current)
-        self.update()
+
+    def _listed(self) -> list[tuple[str, str]]:
+        if self._settings.place == SERVER:
+            return [(model.title, model.name) for model in self.served.models.values()]
+        installed = self._store.models()
+        names = {model.name for model in installed}
+        others = [entry for entry in registry.entries() if entry.name not in names]
+        listed = [(model.title, model.name) for model in installed]
+        return listed + [(_("{title} (not installed)").format(title=e.title), e.name) for e in others]
 
     def update(self) -> None:
         """Show what is known of the chosen model and of the device."""
         ui, name = self.ui, self.current
         installed = next((m for m in self._store.models() if m.name == name), None)
         entry = next((e for e in registry.entries() if e.name == name), None)
-        ui.modelLabel.setText("\n".join([*self._about(installed, entry), *filter(None, [self._message])]))
-        ui.downloadButton.enabled = not self.busy and installed is None and entry is not None and entry.url is not None
-        ui.importButton.enabled = not self.busy
-        ui.removeModelButton.enabled = not self.busy and installed is not None and not installed.is_bundled
+        here = self._settings.place != SERVER
+        about = self._about(installed, entry) if here else self._aboutServed()
+        ui.modelLabel.setText("\n".join(filter(None, [*about, self.objection, self._message])))
+        free = here and not self.busy
+        ui.downloadButton.enabled = free and installed is None and entry is not None and entry.url is not None
+        ui.importButton.enabled = free
+        ui.removeModelButton.enabled = free and installed is not None and not installed.is_bundled
         ui.downloadBar.setVisible(self.busy)
         ui.cancelDownloadButton.setVisible(self.busy)
-        here = self._settings.place != SERVER
         missing = missingPackages() if here else []
         ui.installButton.setVisible(bool(missing))
         if missing:
@@ -157,6 +193,9 @@ class ModelPanel:
             self._store.remove(self.current)
         except (SAMMed3DError, OSError) as error:
             self._message = str(error)
+        if self.objection and all(entry.name != self.current for entry in registry.entries()):
+            self._list("default")
+            self._onChosen("default")
         self.refresh()
 
     def install(self) -> None:
@@ -175,8 +214,21 @@ class ModelPanel:
         """Stop what runs in the background."""
         self.cancel()
         self._task = None
+        self.served.close()
 
     # How it works
+
+    def _aboutServed(self) -> list[str]:
+        """Say what is known of the chosen model of the server."""
+        model = self.served.models.get(self.current)
+        if model is not None:
+            licence = _("Licence: {licence}").format(licence=model.licence or _("as stated by its source"))
+            return [licence, _("Runs on the server: {device}").format(device=model.device)]
+        if self.served.busy:
+            return [_("Asking the server for its models...")]
+        if not self._settings.consent:
+            return [_("The server's models are listed when you have agreed in the section 'Where it runs'.")]
+        return [self.served.trouble]
 
     def _about(self, installed: StoredModel | None, entry: registry.ModelEntry | None) -> list[str]:
         about, lines = installed or entry, []

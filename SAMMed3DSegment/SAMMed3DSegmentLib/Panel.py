@@ -59,7 +59,7 @@ class Panel:
         self.onUpdated: Callable[[], None] = lambda: None
         self.borrower = None
         self.threadTime = ThreadTime()
-        self.segments = SegmentsPanel(ui, parameterNode, self._onSegment)
+        self.segments = SegmentsPanel(ui, parameterNode, lambda: segmenter.underWay, self._onSegment)
         self.status = StatusPanel(ui, segmenter, self.threadTime, self.update, self._onIdle)
         self.models = ModelPanel(ui, store, settings, predictors, self.threadTime, self._onModel)
         self.server = ServerPanel(ui, settings, predictors, self.threadTime, self._onPlace)
@@ -68,7 +68,7 @@ class Panel:
             segmenter,
             lambda: self.segmentId,
             self._ensureSegment,
-            lambda: self.server.objection,
+            self._objection,
             self.status.say,
             self.update,
         )
@@ -86,7 +86,7 @@ class Panel:
             ui,
             segmenter,
             self.threadTime,
-            lambda: self.server.objection,
+            self._objection,
             self._ensureSegmentation,
             self.segments.select,
         )
@@ -152,6 +152,7 @@ class Panel:
         """The module is shown."""
         self.shortcuts.setEnabled(True)
         self.server.showSettings()
+        self.models.refresh()
         self.readScene()
 
     def exit(self) -> None:
@@ -270,8 +271,11 @@ class Panel:
             self.placeMode.stop()
             self.find.forget()
             self.segmenter.forgetPredictors()
-        self.models.update()
+        self.models.refresh()
         self.update()
+
+    def _objection(self) -> str:
+        return self.server.objection or self.models.objection
 
     def _ensureSegmentation(self) -> slicer.vtkMRMLSegmentationNode:
         node = self._parameterNode()

@@ -123,6 +123,19 @@ def isPlaced(pointListNode: PointListNode, index: int) -> bool:
     return pointListNode.GetNthControlPointPositionStatus(index) == slicer.vtkMRMLMarkupsNode.PositionDefined
 
 
+def kinds(pointListNode: PointListNode) -> list[bool]:
+    """Return which kind each placed point is, in order: True for positive."""
+    count = pointListNode.GetNumberOfControlPoints()
+    return [isPositive(pointListNode, index) for index in range(count) if isPlaced(pointListNode, index)]
+
+
+def placed(pointListNode: PointListNode) -> list[tuple[float, ...]]:
+    """Return where the placed points are (world RAS mm), in order."""
+    count = pointListNode.GetNumberOfControlPoints()
+    places = [tuple(pointListNode.GetNthControlPointPositionWorld(index)) for index in range(count)]
+    return [place for index, place in enumerate(places) if isPlaced(pointListNode, index)]
+
+
 def clicksFromPointList(pointListNode: PointListNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[Click, ...]:
     """Return the placed points of a list, in order, as clicks in the volume node's own RAS frame."""
     return tuple(

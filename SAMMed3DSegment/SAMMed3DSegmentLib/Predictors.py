@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sammed3d import ModelError, Predictor
+from sammed3d.wire.messages import ModelInfo
 from SAMMed3DSegmentLib.Device import deviceInWords
 from SAMMed3DSegmentLib.Settings import SERVER, Settings
 from SAMMed3DSegmentLib.TorchLibraries import loadTorchLibraries
@@ -109,6 +110,16 @@ class Predictors:
         from sammed3d.predictors.remote import diagnose  # noqa: PLC0415 - only where it is used
 
         return diagnose(choice.url, choice.key, choice.authority or True, choice.useProxies)
+
+    def served(self, choice: ModelChoice) -> list[ModelInfo]:
+        """Ask a choice's server which models it serves. Takes seconds.
+
+        Raises:
+            ModelError: the server cannot be used; says what to do.
+        """
+        from sammed3d.predictors.remote import served_models  # noqa: PLC0415 - only where it is used
+
+        return served_models(choice.url, choice.key, choice.authority or True, choice.useProxies)
 
 
 def missingPackages() -> list[str]:

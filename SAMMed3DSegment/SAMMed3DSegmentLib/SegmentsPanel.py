@@ -8,8 +8,10 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from SAMMed3DSegmentLib import Surface
+from SAMMed3DSegmentLib import PointList, Surface
+from SAMMed3DSegmentLib.SegmentFacts import SegmentVolumes, addNext, middleOf
 from SAMMed3DSegmentLib.SegmentWriter import overwriteMode, setOverwriteMode
+from SAMMed3DSegmentLib.Views import jumpTo
 
 OVERWRITE_MODES = ("OverwriteNone", "OverwriteVisibleSegments", "OverwriteAllSegments")
 
@@ -20,13 +22,21 @@ class SegmentsPanel:
     Args:
         ui: the widgets.
         parameterNode: returns the scene's parameter node, made if need be.
+        underWay: returns the ids of segments whose predictions are under way.
         onSelected: called when another segment, or none, was selected.
     """
 
-    def __init__(self, ui, parameterNode: Callable[[], object], onSelected: Callable[[], None]) -> None:
-        self.ui = ui
+    def __init__(
+        self,
+        ui,
+        parameterNode: Callable[[], object],
+        underWay: Callable[[], list[str]],
+        onSelected: Callable[[], None],
+    ) -> None:
+        self.ui, self._underWay = ui, underWay
         self._parameterNode, self._onSelected = parameterNode, onSelected
         self._updating = False
+        self._volumes = SegmentVolumes()
         self._observation: tuple[slicer.vtkMRMLSegmentationNode, int] | None = None
         self._connections = [
             (ui.segmentsTable, "selectionChanged(QItemSelection,QItemSelection)", self._onTable),
@@ -64,6 +74,7 @@ class SegmentsPanel:
         for name in ("addSegmentButton", "nextSegmentButton"):
             getattr(ui, name).enabled = node.volume is not None
         ui.removeSegmentButton.enabled = bool(self.selected)
+        ui.segmentLabel.setText(self._about())
         ui.show3DButton.enabled = node.segmentation is not None
         ui.show3DButton.checked = node.segmentation is not None and Surface.isShown(node.segmentation)
 
@@ -76,8 +87,8 @@ class SegmentsPanel:
         self._onSelected()
 
     def add(self) -> str:
-        """Add an empty segment and select it; returns its id."""
-        segmentId = self._parameterNode().segmentation.GetSegmentation().AddEmptySegment()
+        """Add an empty segment and select it; returns its id. One after a named one is of the same kind."""
+        segmentId = addNext(self._parameterNode().segmentation.GetSegmentation(), self.selected)
         self.select(segmentId)
         return segmentId
 
@@ -89,9 +100,20 @@ class SegmentsPanel:
         count = segmentation.GetNumberOfSegments()
         self.select(segmentation.GetNthSegmentID(count - 1) if count else "")
 
+    def jump(self) -> None:
+        """Centre the slice views on the selected segment, or on its newest click where it is empty."""
+        node, segmentId = self._parameterNode().segmentation, self.selected
+        place = middleOf(node, segmentId) if segmentId else None
+        points = PointList.pointListOf(node, segmentId) if segmentId else None
+        if place is None and points is not None and PointList.placed(points):
+            place = PointList.placed(points)[-1]
+        if place is not None:
+            jumpTo(place)
+
     def sceneCloses(self) -> None:
         """Let go of the scene."""
         self._observe(None)
+        self._volumes.forget()
         self.ui.segmentsTable.setSegmentationNode(None)
 
     def close(self) -> None:
@@ -117,6 +139,20 @@ class SegmentsPanel:
         chosen = list(self.ui.segmentsTable.selectedSegmentIDs())
         if not self._updating and chosen and chosen[0] != self.selected:
             self.select(chosen[0])
+            self.jump()
+
+    def _about(self) -> str:
+        """Say how large the selected segment is, and whose predictions are under way."""
+        node, segmentId, lines = self._parameterNode().segmentation, self.selected, []
+        if segmentId:
+            volume = self._volumes.of(node, segmentId)
+            size = _("volume not known under its transform") if volume is None else f"{volume:.{_digits(volume)}f} ml"
+            lines.append(f"{node.GetSegmentation().GetSegment(segmentId).GetName()}: {size}")
+        if node is not None and self._underWay():
+            segments = [node.GetSegmentation().GetSegment(each) for each in self._underWay()]
+            names = ", ".join(segment.GetName() for segment in segments if segment is not None)
+            lines.append(_("Being segmented: {names}").format(names=names))
+        return "\n".join(lines)
 
     def _onShow3D(self, shown: bool) -> None:
         Surface.show(self._parameterNode().segmentation, shown)
@@ -136,6 +172,10 @@ def newSegmentation(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRM
     segmentation.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     return segmentation
+
+
+def _digits(volume: float) -> int:
+    return 1 if volume >= 10 else 2
 
 
 def _modeName(mode: int) -> str:

@@ -255,7 +255,7 @@ def test_masks_of_an_editor_in_another_module_hold_too(
 
 
 def test_what_hinders_is_said(module, editor, effect, scene, segmentationNode, segmentIds):
-    module.logic.settings.place = SERVER
+    module.logic.settings.place, module.logic.settings.url = SERVER, ""
     effect.positiveButton.click()
     assert "Enter the address of the server" in effect.textLabel.text
     assert not effect.positiveButton.checked

@@ -106,7 +106,7 @@ def test_what_is_found_is_listed_and_nothing_is_written(module, ui, volumeNode):
 
 
 def test_a_row_jumps_to_the_object_and_shows_it(module, ui, volumeNode):
-    view = SliceView()
+    view = SliceView("found")
     view.show(volumeNode)
     find(module)
     before = slicer.mrmlScene.GetNumberOfNodes()
@@ -311,7 +311,7 @@ def test_the_volume_may_be_another_one_meanwhile(module, ui, volumeNode, scene):
 
 
 def test_a_server_searches_too(module, ui, volumeNode, predictor, monkeypatch):
-    module.logic.settings.place = SERVER
+    module.logic.settings.place, module.logic.settings.url = SERVER, ""
     ui.findButton.click()
     assert "Enter the address" in ui.findLabel.text
     monkeypatch.setattr(Predictors, "load", load)

@@ -53,6 +53,30 @@ def models_of(reply: Reply) -> list[ModelInfo]:
         raise ModelError(str(error)) from error
 
 
+def served_models(url: str, key: str = "", verify: bool | str = True, proxies: bool = True) -> list[ModelInfo]:
+    """Ask a server which models it serves; once, without patience.
+
+    Raises:
+        ModelError: it cannot be reached, cannot be trusted, or refuses; says what to do.
+    """
+    address = checked_url(url)
+    try:
+        response = session(key, verify, proxies).get(address + messages.INFO, timeout=TIMEOUTS, allow_redirects=False)
+    except requests.exceptions.SSLError as error:
+        raise ModelError(tls_words(address)) from error
+    except requests.RequestException as error:
+        raise ModelError(
+            f"{address}: cannot be reached ({type(error).__name__}). Check address and network."
+        ) from error
+    reply = Reply(response.status_code, response.headers, response.content)
+    if reply.status != 200:
+        raise ModelError(f"{address}: {explain(reply)}")
+    try:
+        return models_of(reply)
+    except ModelError as error:
+        raise ModelError(f"{address}: {error}") from error
+
+
 def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool = True) -> list[str]:
     """Test a server step by step; returns a line for each step, the last one says what to do if it failed."""
     try:

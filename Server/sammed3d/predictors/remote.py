@@ -17,13 +17,13 @@ from sammed3d.core.interpolation import Float32
 from sammed3d.errors import ModelError, PredictionCancelled
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction
-from sammed3d.predictors.diagnosis import diagnose, explain, models_of
+from sammed3d.predictors.diagnosis import diagnose, explain, models_of, served_models
 from sammed3d.predictors.transport import RETRIED, Reply, Transport
 from sammed3d.wire import arrays, messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.messages import ModelInfo, Question, RefusalError, Turn
 
-__all__ = ["RemotePredictor", "diagnose"]
+__all__ = ["RemotePredictor", "diagnose", "served_models"]
 
 PATIENCE = 60.0
 """Seconds during which a server that restarts or is busy is asked again."""

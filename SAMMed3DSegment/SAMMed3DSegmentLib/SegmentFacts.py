@@ -1,0 +1,86 @@
+"""What is to be known of a segment: how large it is, where it is, and what the next one of its kind could be called."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+
+import numpy as np
+import slicer
+import vtk
+
+from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix
+from SAMMed3DSegmentLib.SegmentReader import heldMask, labelmapOfSegment
+
+HUE_STEP = 0.09
+"""By how much, of the colour circle, the next segment of a kind differs."""
+
+
+class SegmentVolumes:
+    """Volumes of segments in ml; voxels are counted again only after their labelmap changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[object, int, float]] = {}
+
+    def of(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> float | None:
+        """Return a segment's volume in the world, ml; None where a transform that is not linear hides it."""
+        scale = _scale(segmentationNode.GetParentTransformNode())
+        if scale is None:
+            return None
+        labelmap = labelmapOfSegment(segmentationNode, segmentId)
+        key, time = (segmentationNode.GetID(), segmentId), 0 if labelmap is None else labelmap.GetMTime()
+        known = self._known.get(key)
+        if known is None or known[0] is not labelmap or known[1] != time:
+            matrix, held = heldMask(segmentationNode, segmentId)
+            count = 0 if held is None else int(np.count_nonzero(held.voxels))
+            known = self._known[key] = labelmap, time, count * abs(np.linalg.det(matrix[:3, :3])) / 1000
+        return known[2] * scale
+
+    def forget(self) -> None:
+        """Drop what refers to the scene."""
+        self._known.clear()
+
+
+def middleOf(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[float, ...] | None:
+    """Return the place inside a segment that is nearest to its middle (world RAS mm); None for an empty one."""
+    matrix, held = heldMask(segmentationNode, segmentId)
+    if held is None:
+        return None
+    places = np.argwhere(held.voxels)
+    nearest = places[np.argmin(np.linalg.norm(places - places.mean(axis=0), axis=1))] + held.box.begin
+    inside = matrix @ [*nearest, 1]
+    transform = vtk.vtkGeneralTransform()
+    parent = segmentationNode.GetParentTransformNode()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, transform)
+    return transform.TransformPoint(inside[:3])
+
+
+def addNext(segmentation: slicer.vtkSegmentation, lastId: str) -> str:
+    """Add an empty segment, of the kind of another one if somebody named that; returns its id.
+
+    It has the other one's term, its name with the next free number, and a colour beside its colour.
+    """
+    last = segmentation.GetSegment(lastId)
+    if last is None or re.fullmatch(r"Segment(_\d+)?", last.GetName()):
+        return segmentation.AddEmptySegment()
+    names = {segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())}
+    stem = re.sub(r"[ _]\d+$", "", last.GetName())
+    name = next(name for n in range(2, len(names) + 3) if (name := f"{stem} {n}") not in names)
+    hue, light, saturation = colorsys.rgb_to_hls(*last.GetColor())
+    color = colorsys.hls_to_rgb((hue + HUE_STEP) % 1, light, max(saturation, 0.4))
+    segmentId = segmentation.AddEmptySegment("", name, color)
+    tag, entry = slicer.vtkSegment.GetTerminologyEntryTagName(), vtk.mutable("")
+    if last.GetTag(tag, entry):
+        segmentation.GetSegment(segmentId).SetTag(tag, str(entry))
+    return segmentId
+
+
+def _scale(parent: slicer.vtkMRMLTransformNode | None) -> float | None:
+    """By how much a transform to the world makes volumes larger; None where that differs from place to place."""
+    if parent is None:
+        return 1.0
+    if not parent.IsTransformToWorldLinear():
+        return None
+    matrix = vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(matrix)
+    return abs(float(np.linalg.det(arrayFromMatrix(matrix)[:3, :3])))
