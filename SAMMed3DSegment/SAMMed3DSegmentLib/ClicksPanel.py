@@ -73,6 +73,10 @@ class ClicksPanel:
             self._say(str(error))
         self._onChanged()
 
+    def toggle(self) -> None:
+        """Change the kind of clicks that are placed; begins with positive ones where none are."""
+        self.place(not self._segmenter.positive if self.placeMode.active else True)
+
     def stop(self) -> None:
         """Switch placing off."""
         self.placeMode.stop()
@@ -130,6 +134,8 @@ class ClicksPanel:
     def _hint(self, placing: bool) -> str:
         if self._segmenter.volumeNode is None:
             return _("1. Load a CT or MR and choose it, or try the sample.")
+        if objection := self._objection():
+            return objection
         if not placing:
             return _("2. Press Positive, then click in the middle of a structure.")
         points = PointList.pointListOf(self._segmenter.segmentationNode, self._selected())
@@ -170,6 +176,11 @@ class ClicksPanel:
             self.place(positive)
         else:
             self.stop()
+
+    def readScene(self) -> None:
+        """Show what the scene says of the clicks: whether they are shown."""
+        shown = [bool(points.GetDisplayVisibility()) for points in PointList.pointLists()]
+        self.ui.pointsButton.setChecked(any(shown) if shown else True)
 
     def _onShowPoints(self, shown: bool) -> None:
         for points in PointList.pointLists():

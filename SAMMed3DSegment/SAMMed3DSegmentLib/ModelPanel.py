@@ -48,7 +48,7 @@ class ModelPanel:
         self._predictors, self._threadTime = predictors, threadTime
         self._task: Task[str] | None = None  # a download or an import, which returns the model's name
         self._message = ""
-        self._filling = False
+        self._filling, self._trouble = False, ""
         self.served = ServedModels(predictors, threadTime, self._onServed)
         ui.modelSelector.connect("currentIndexChanged(int)", self._onSelected)
         ui.downloadButton.connect("clicked(bool)", self.download)
@@ -62,18 +62,7 @@ class ModelPanel:
     @property
     def objection(self) -> str:
         """Why the chosen model cannot be used; "" if all is well, or where nobody can tell yet."""
-        name, served = self.current, self.served.models
-        if self._settings.place == SERVER:
-            if not served or name in served:
-                return ""
-            text = _(
-                "The server does not serve the model {name}; it serves: {served}. Choose one in the section 'Model'."
-            )
-            return text.format(name=name, served=", ".join(served))
-        if any(model.name == name for model in self._store.models()):
-            return ""
-        text = _("The model {name} is not on this computer. In the section 'Model', get it or choose another one.")
-        return text.format(name=name)
+        return self._trouble
 
     @property
     def current(self) -> str:
@@ -131,7 +120,8 @@ class ModelPanel:
         installed = next((m for m in self._store.models() if m.name == name), None)
         entry = next((e for e in registry.entries() if e.name == name), None)
         here = self._settings.place != SERVER
-        about = self._about(installed, entry) if here else self._aboutServed()
+        self._trouble = _troubleWith(self.current, self._settings, self._store, self.served)
+        about = self._about(installed, entry) if here else self.served.about(name)
         ui.modelLabel.setText("\n".join(filter(None, [*about, self.objection, self._message])))
         free = here and not self.busy
         ui.downloadButton.enabled = free and installed is None and entry is not None and entry.url is not None
@@ -161,8 +151,8 @@ class ModelPanel:
 
     def chooseFile(self) -> None:
         """Ask for a checkpoint file and import it."""
-        pattern = _("Checkpoints (*.pth *.pt *.safetensors)")
-        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Import a checkpoint"), "", pattern)
+        pattern = _("Models (*.pth *.pt *.safetensors)")
+        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Import a model"), "", pattern)
         if path:
             self.importFile(Path(path))
 
@@ -193,9 +183,8 @@ class ModelPanel:
             self._store.remove(self.current)
         except (SAMMed3DError, OSError) as error:
             self._message = str(error)
-        if self.objection and all(entry.name != self.current for entry in registry.entries()):
-            self._list("default")
-            self._onChosen("default")
+        if self.current not in {each.name for each in (*self._store.models(), *registry.entries())}:
+            self.choose("default")
         self.refresh()
 
     def install(self) -> None:
@@ -217,18 +206,6 @@ class ModelPanel:
         self.served.close()
 
     # How it works
-
-    def _aboutServed(self) -> list[str]:
-        """Say what is known of the chosen model of the server."""
-        model = self.served.models.get(self.current)
-        if model is not None:
-            licence = _("Licence: {licence}").format(licence=model.licence or _("as stated by its source"))
-            return [licence, _("Runs on the server: {device}").format(device=model.device)]
-        if self.served.busy:
-            return [_("Asking the server for its models...")]
-        if not self._settings.consent:
-            return [_("The server's models are listed when you have agreed in the section 'Where it runs'.")]
-        return [self.served.trouble]
 
     def _about(self, installed: StoredModel | None, entry: registry.ModelEntry | None) -> list[str]:
         about, lines = installed or entry, []
@@ -288,7 +265,7 @@ class ModelPanel:
 
         choices = [f"{name}: {FAMILIES[name].about}" for name in error.names]
         dialog = qt.QInputDialog(slicer.util.mainWindow())
-        dialog.setWindowTitle(_("Import a checkpoint"))
+        dialog.setWindowTitle(_("Import a model"))
         dialog.setLabelText(_("Several models have such files. Which one is this?"))
         dialog.setComboBoxItems(choices)
         accepted, chosen = dialog.exec_() == qt.QDialog.Accepted, dialog.textValue()
@@ -304,6 +281,19 @@ class ModelPanel:
             self._message = ""
             self._onChosen(self.current)
             self.update()
+
+
+def _troubleWith(name: str, settings: Settings, store: ModelStore, served: ServedModels) -> str:
+    """Say why a model cannot be used; "" if all is well, or where nobody can tell yet."""
+    if settings.place == SERVER:
+        if not served.models or name in served.models:
+            return ""
+        text = _("The server does not serve the model {name}; it serves: {served}. Choose one in the section 'Model'.")
+        return text.format(name=name, served=", ".join(served.models))
+    if any(model.name == name for model in store.models()):
+        return ""
+    text = _("The model {name} is not on this computer. In the section 'Model', get it or choose another one.")
+    return text.format(name=name)
 
 
 def _familyOf(path: Path, wanted: registry.ModelEntry | None) -> str | None:

@@ -78,7 +78,7 @@ class Panel:
             self.clicks,
             lambda: self.segmentId,
             self._ensureSegment,
-            lambda: self.server.objection,
+            self._objection,
             self.status.say,
             self.update,
         )
@@ -98,6 +98,10 @@ class Panel:
                 "U": ui.undoButton.click,
                 "Shift+U": ui.redoButton.click,
                 "E": ui.nextSegmentButton.click,
+                "T": self.clicks.toggle,
+                "H": ui.pointsButton.click,
+                "Shift+R": ui.resetButton.click,
+                "Shift+D": ui.removeSegmentButton.click,
                 "B": ui.boxButton.click,
                 "S": lambda: self.drawing.toggle(Scribble, True),
                 "Shift+S": lambda: self.drawing.toggle(Scribble, False),
@@ -132,6 +136,7 @@ class Panel:
         self.ui.segmentationSelector.setCurrentNode(node.segmentation)
         self._updating = False
         self.models.choose(node.model)
+        self.clicks.readScene()
         self._onInput()
 
     def sceneChanges(self) -> None:
@@ -192,7 +197,10 @@ class Panel:
         placing = self.placeMode.active
         if self._parameterNode().volume is None:
             return
-        self.addSegment()
+        if self.segments.isFresh:  # one empty segment is enough
+            self.status.say(_("This segment is still empty: click in the structure."))
+        else:
+            self.addSegment()
         if placing:
             self.clicks.place(positive=True)
 

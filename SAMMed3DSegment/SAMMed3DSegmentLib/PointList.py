@@ -1,6 +1,7 @@
 """Clicks in Slicer are control points of a point list, one list for each segment.
 
-A point's description says which kind it is. Its "selected" state follows, so that one list shows two colours. The list
+A point's description says which kind it is. Its label, a sign, and its "selected" state follow, so that one list shows
+positive points in the segment's colour and negative ones in a darker one. The list
 refers to its segmentation and volume by node references, which survive saving, and names its segment in an attribute.
 It is under the volume's transform: its points are in the volume's own frame and move with it.
 """
@@ -20,7 +21,12 @@ POSITIVE, NEGATIVE = "positive", "negative"
 """What a control point's description says. Any other text means positive."""
 SEGMENTATION_ROLE, VOLUME_ROLE = "SAMMed3DSegment.Segmentation", "SAMMed3DSegment.Volume"
 SEGMENT_ATTRIBUTE = "SAMMed3DSegment.SegmentID"
+SIGNS = {True: "+", False: "-"}
+"""Labels of positive and negative points in the views."""
 GREEN, RED = (0.1, 0.85, 0.2), (1.0, 0.15, 0.1)
+"""Colours of drawings that add and that take away."""
+DARKER = 0.45
+"""Brightness of negative points; positive ones have the segment's colour."""
 
 PointListNode = slicer.vtkMRMLMarkupsFiducialNode
 
@@ -36,11 +42,11 @@ def createPointList(
     followVolume(node, volumeNode)
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetSelectedColor(*GREEN)
-    display.SetColor(*RED)
-    display.SetPointLabelsVisibility(False)
+    display.SetPointLabelsVisibility(True)
     display.SetPropertiesLabelVisibility(False)
     display.SetGlyphScale(2.0)
+    display.SetTextScale(4.0)
+    _followColor(node, segment)
     return node
 
 
@@ -87,10 +93,21 @@ def followVolume(pointListNode: PointListNode, volumeNode: slicer.vtkMRMLScalarV
 
 
 def followSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-    """Name the point list of a segment after it; nothing where it has none."""
+    """Give the point list of a segment its name and colour; nothing where it has none."""
     segment, points = segmentationNode.GetSegmentation().GetSegment(segmentId), pointListOf(segmentationNode, segmentId)
-    if segment is not None and points is not None and points.GetName() != listName(segment):
+    if segment is None or points is None:
+        return
+    if points.GetName() != listName(segment):
         points.SetName(listName(segment))
+    _followColor(points, segment)
+
+
+def _followColor(points: PointListNode, segment: slicer.vtkSegment) -> None:
+    display, color = points.GetDisplayNode(), segment.GetColor()
+    darker = tuple(DARKER * value for value in color)
+    if display is not None and (display.GetSelectedColor() != color or display.GetColor() != darker):
+        display.SetSelectedColor(*color)
+        display.SetColor(*darker)
 
 
 def listName(segment: slicer.vtkSegment) -> str:
@@ -109,6 +126,8 @@ def setPolarity(pointListNode: PointListNode, index: int, positive: bool) -> Non
     """Say which kind a point is, and colour it."""
     if pointListNode.GetNthControlPointDescription(index) != (POSITIVE if positive else NEGATIVE):
         pointListNode.SetNthControlPointDescription(index, POSITIVE if positive else NEGATIVE)
+    if pointListNode.GetNthControlPointLabel(index) != SIGNS[positive]:
+        pointListNode.SetNthControlPointLabel(index, SIGNS[positive])
     if bool(pointListNode.GetNthControlPointSelected(index)) != positive:
         pointListNode.SetNthControlPointSelected(index, positive)
 

@@ -10,7 +10,8 @@ from slicer.i18n import tr as _
 
 from SAMMed3DSegmentLib import PointList, Surface
 from SAMMed3DSegmentLib.SegmentFacts import SegmentVolumes, addNext, middleOf
-from SAMMed3DSegmentLib.SegmentWriter import overwriteMode, setOverwriteMode
+from SAMMed3DSegmentLib.SegmentReader import heldMask
+from SAMMed3DSegmentLib.SegmentWriter import SEGMENT_EDITOR_TAG, overwriteMode, setOverwriteMode
 from SAMMed3DSegmentLib.Views import jumpTo
 
 OVERWRITE_MODES = ("OverwriteNone", "OverwriteVisibleSegments", "OverwriteAllSegments")
@@ -42,6 +43,7 @@ class SegmentsPanel:
             (ui.segmentsTable, "selectionChanged(QItemSelection,QItemSelection)", self._onTable),
             (ui.show3DButton, "clicked(bool)", self._onShow3D),
             (ui.overwriteSelector, "currentIndexChanged(int)", self._onOverwrite),
+            (ui.editorButton, "clicked(bool)", self.openSegmentEditor),
         ]
         for sender, signal, function in self._connections:
             sender.connect(signal, function)
@@ -53,6 +55,15 @@ class SegmentsPanel:
         if node.segmentation is None or node.segmentation.GetSegmentation().GetSegment(node.segmentId) is None:
             return ""
         return node.segmentId
+
+    @property
+    def isFresh(self) -> bool:
+        """Whether the selected segment holds nothing and has no clicks."""
+        node, segmentId = self._parameterNode().segmentation, self.selected
+        if not segmentId or heldMask(node, segmentId)[1] is not None:
+            return False
+        points = PointList.pointListOf(node, segmentId)
+        return points is None or not PointList.placed(points)
 
     def show(self, segmentationNode: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Show the segments of a segmentation; the first one is selected where none is."""
@@ -74,6 +85,7 @@ class SegmentsPanel:
         for name in ("addSegmentButton", "nextSegmentButton"):
             getattr(ui, name).enabled = node.volume is not None
         ui.removeSegmentButton.enabled = bool(self.selected)
+        ui.editorButton.enabled = node.segmentation is not None and node.volume is not None
         ui.segmentLabel.setText(self._about())
         ui.show3DButton.enabled = node.segmentation is not None
         ui.show3DButton.checked = node.segmentation is not None and Surface.isShown(node.segmentation)
@@ -99,6 +111,19 @@ class SegmentsPanel:
         segmentation.RemoveSegment(segmentId)
         count = segmentation.GetNumberOfSegments()
         self.select(segmentation.GetNthSegmentID(count - 1) if count else "")
+
+    def openSegmentEditor(self) -> None:
+        """Open the Segment Editor with this volume and segment; its effect SAM-Med3D goes on clicking there."""
+        node = self._parameterNode()
+        editor = slicer.mrmlScene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if editor is None:
+            editor = slicer.vtkMRMLSegmentEditorNode()
+            editor.SetSingletonTag(SEGMENT_EDITOR_TAG)
+            editor = slicer.mrmlScene.AddNode(editor)
+        editor.SetAndObserveSegmentationNode(node.segmentation)
+        editor.SetAndObserveSourceVolumeNode(node.volume)
+        editor.SetSelectedSegmentID(self.selected)
+        slicer.util.selectModule("SegmentEditor")
 
     def jump(self) -> None:
         """Centre the slice views on the selected segment, or on its newest click where it is empty."""

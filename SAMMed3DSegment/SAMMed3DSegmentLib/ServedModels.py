@@ -52,6 +52,18 @@ class ServedModels:
         self._task = task = Task(lambda _task: predictors.served(choice), "SAMMed3DSegment server models")
         self._threadTime.follow(lambda: task is self._task, lambda: self._poll(task), task.wait)
 
+    def about(self, name: str) -> list[str]:
+        """Say what is known of a model of the server."""
+        model, choice = self.models.get(name), self._predictors.choiceOf("")
+        if model is not None:
+            licence = _("Licence: {licence}").format(licence=model.licence or _("as stated by its source"))
+            return [licence, _("Runs on the server: {device}").format(device=model.device)]
+        if self.busy:
+            return [_("Asking the server for its models...")]
+        if not choice.consent:
+            return [_("The server's models are listed when you have agreed in the section 'Where it runs'.")]
+        return [self.trouble]
+
     def close(self) -> None:
         """Wait for no answer any more."""
         self._task = None

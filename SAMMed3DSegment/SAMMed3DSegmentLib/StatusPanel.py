@@ -10,6 +10,8 @@ import qt
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
+PATIENCE = 2.0
+"""Seconds after which the status line says how long a prediction has taken."""
 SURFACE_PAUSE = 800
 """Milliseconds without clicks before 3-D surfaces are made anew."""
 
@@ -79,7 +81,9 @@ class StatusPanel:
         if segmenter.message:
             self.say(segmenter.message)
         elif not segmenter.busy and segmenter.seconds:
-            self.say(self._timings())
+            total = sum(segmenter.seconds.values())
+            self.say(_("Done in {total:.1f} s.").format(total=max(total, 0.1)))
+            self.ui.statusLabel.setToolTip(self._timings())
         self._showStage()
         if segmenter.surfacesWait:
             self._surfaces.start()
@@ -98,19 +102,26 @@ class StatusPanel:
         stages = {
             "load": _("Loading the model..."),
             "cut": _("Cutting the image..."),
+            "send": _("Sending the image to the server..."),
             "encode": _("Reading the image (once for each place)..."),
             "decode": _("Segmenting..."),
             "paint": _("Making the mask..."),
         }
         if self._segmenter.busy:
-            self.say(stages.get(self._segmenter.stage, _("Working...")))
+            share, seconds = self._segmenter.progress
+            text = stages.get(self._segmenter.stage, _("Working..."))
+            if share is not None:
+                text += f" {share:.0%}"
+            if seconds >= PATIENCE:
+                text += " " + _("{seconds:.0f} s").format(seconds=seconds)
+            self.say(text)
 
     def _timings(self) -> str:
         names = {"load": _("model"), "cut": _("cut"), "encode": _("encode"), "decode": _("decode")}
         names |= {"paint": _("paint"), "write": _("write")}
         seconds = self._segmenter.seconds
         parts = [f"{names.get(key, key)} {1000 * value:.0f}" for key, value in seconds.items()]
-        return _("Done in {total:.0f} ms ({parts})").format(total=1000 * sum(seconds.values()), parts=", ".join(parts))
+        return _("Milliseconds: {parts}").format(parts=", ".join(parts))
 
     def _onSurfaces(self) -> None:
         if self._segmenter.busy:

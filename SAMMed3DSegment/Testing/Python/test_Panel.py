@@ -327,7 +327,7 @@ def test_keys_work_only_while_the_module_is_shown(module, ui, volumeNode):
     assert all(s.isEnabled() for s in shortcuts)
     assert all(s.context == qt.Qt.ApplicationShortcut for s in shortcuts), "also in view windows of their own"
     keys = {s.key.toString() for s in shortcuts}
-    assert keys == {"P", "N", "U", "Shift+U", "E", "B", "S", "Shift+S", "L", "Shift+L"}
+    assert keys == {*"PNUETHBSL", "Shift+U", "Shift+R", "Shift+D", "Shift+S", "Shift+L"}
     assert not {k.upper() for k in keys} & {k.upper() for k in SEGMENT_EDITOR_KEYS}
     next(s for s in shortcuts if s.key.toString() == "P").activated.emit()
     assert module.panel.placeMode.active
@@ -474,11 +474,11 @@ def test_importing_a_checkpoint(module, ui, tiny_checkpoint_file, tmp_path):
 
 def test_the_import_button_asks_for_a_file(module, ui, tiny_checkpoint_file, answers):
     before = module.panel.models.current
-    answers.give("Import a checkpoint", "")
+    answers.give("Import a model", "")
     ui.importButton.click()
     assert module.panel.models.current == before, "the dialog was closed"
     assert not module.panel.models.busy
-    answers.give("Import a checkpoint", tiny_checkpoint_file)
+    answers.give("Import a model", tiny_checkpoint_file)
     ui.importButton.click()
     wait(lambda: not module.panel.models.busy)
     assert module.panel.models.current == "mine"
