@@ -21,6 +21,7 @@ import numpy as np
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32, interpolate, interpolate_slabs, mean_pool, resize
 from sammed3d.core.mask import BoxedMask
+from sammed3d.core.prompts import BoxPrompt
 from sammed3d.inference.lattice import Lattice
 
 MARGIN = 16
@@ -54,6 +55,22 @@ def mask_prompt(
     occupied: Float32 | float = 0.0 if base is None else _occupancy(lattice, window, base)
     seen = logits + (1 - cover) * np.float32(MASK_LOGIT) * (2 * occupied - 1)
     return mean_pool(seen, low_res_shape)
+
+
+def hint_prompt(lattice: Lattice, window: Box, low_res_shape: Index3, box: BoxPrompt) -> Float32:
+    """Return what a box says of a new object, as logits for the mask prompt: the ellipsoid that touches its faces.
+
+    Outside of it nothing is known: 0.
+    """
+    corners = box.corners
+    middle, half = corners.mean(axis=0), np.maximum(np.ptp(corners, axis=0) / 2, 1e-3)
+    r, a, s = (np.arange(n) for n in window.shape)
+    distance = np.zeros(window.shape, np.float32)
+    to_world = lattice.grid.window(window.begin, window.shape).index_to_world[:3]
+    for (x, y, z, origin), centre, reach in zip(to_world.tolist(), middle, half, strict=True):
+        along = (x * r)[:, None, None] + (y * a)[None, :, None] + (z * s)[None, None, :]
+        distance += (((along + (origin - centre)) / reach) ** 2).astype(np.float32)
+    return mean_pool(np.where(distance <= 1, np.float32(MASK_LOGIT), np.float32(0)), low_res_shape)
 
 
 def paint(

@@ -29,6 +29,8 @@ class PromptState:
         model: name of the model that evaluates them; "" where none was chosen yet.
         drawings: scribbles and lassos in order; each says after how many of the clicks it was drawn.
         honour: whether the mask is made to agree with box and drawings where the model's answer does not.
+        hint: shown to a 3-D model that knows no boxes as the mask prompt of a new object's first patch: the ellipsoid
+            that touches the faces of this box.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -37,6 +39,7 @@ class PromptState:
     model: str = ""
     drawings: tuple[Drawing, ...] = ()
     honour: bool = True
+    hint: BoxPrompt | None = None
 
     @property
     def is_start(self) -> bool:

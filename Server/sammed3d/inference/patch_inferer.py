@@ -31,7 +31,7 @@ from sammed3d.core.interpolation import Float32
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import Layer, mask_prompt, paint
+from sammed3d.inference.compositing import Layer, hint_prompt, mask_prompt, paint
 from sammed3d.inference.following import is_believed
 from sammed3d.inference.inferer import PromptState, in_effect, timed
 from sammed3d.inference.lattice import Lattice
@@ -90,7 +90,7 @@ class PatchInferer:
 
     def _walked(self, state: PromptState, cancellation: Cancellation) -> Walk:
         """Answer all visits of some prompts, in order."""
-        walk = Walk(state.base, cancellation)
+        walk = Walk(state.base, cancellation, state.hint)
         shape = self._predictor.preset.patch_shape
         visit: Visit | None = None
         if state.box is not None:
@@ -122,7 +122,7 @@ class PatchInferer:
             walk.cancellation.enter("cut")
             with timed(walk.seconds, "cut"):
                 patch = self._patch(visit.window)
-                seen = self._seen(walk, visit.window) if soft else None
+                seen = self._seen(walk, visit.window) if soft or walk.hint is not None else None
             prompts = PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
             prediction = self._predictor.predict(patch, prompts, walk.cancellation)
             for name, value in prediction.seconds.items():
@@ -144,7 +144,11 @@ class PatchInferer:
             self._answer(walk, visit)
 
     def _seen(self, walk: Walk, window: Box) -> Float32:
-        return mask_prompt(self.lattice, window, self._predictor.preset.low_res_shape, walk.layers, walk.base)
+        """Return the object as it stands in a window; where there is none yet, what a box says of it."""
+        shape = self._predictor.preset.low_res_shape
+        if walk.hint is not None and not walk.layers and walk.base is None:
+            return hint_prompt(self.lattice, window, shape, walk.hint)
+        return mask_prompt(self.lattice, window, shape, walk.layers, walk.base)
 
     def _clicks_in(self, window: Box, done: Sequence[tuple[Index3, bool]]) -> tuple[PatchClick, ...]:
         """Clicks so far that lie in a window that another visit begins with, where the model wants to know."""

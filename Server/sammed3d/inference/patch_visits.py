@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.mask import BoxedMask
+from sammed3d.core.prompts import BoxPrompt
 from sammed3d.inference.compositing import Layer
 from sammed3d.inference.predictor import PatchBox, PatchClick
 
@@ -32,8 +33,8 @@ class Visit:
     followed: bool = False
 
 
-Chain = tuple[str | Visit | None, ...]
-"""Digest of the mask an object started from, then its visits: names a result."""
+Chain = tuple[str | BoxPrompt | Visit | None, ...]
+"""Digest of the mask an object started from, a hint if there is one, then its visits: names a result."""
 
 
 @dataclass(eq=False)
@@ -43,6 +44,7 @@ class Walk:
     Attributes:
         base: the mask that the object started from, or None.
         cancellation: stops it.
+        hint: see `PromptState`.
         seconds: spent so far, by stage of the computation.
         visits: that were answered.
         clicks: of the user so far: lattice sample and polarity.
@@ -52,6 +54,7 @@ class Walk:
 
     base: BoxedMask | None
     cancellation: Cancellation
+    hint: BoxPrompt | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     visits: list[Visit] = field(default_factory=list)
     clicks: list[tuple[Index3, bool]] = field(default_factory=list)
@@ -61,7 +64,8 @@ class Walk:
     @property
     def chain(self) -> Chain:
         """Names what was answered so far."""
-        return (None if self.base is None else self.base.digest, *self.visits)
+        start = None if self.base is None else self.base.digest
+        return (start, *self.visits) if self.hint is None else (start, self.hint, *self.visits)
 
     @property
     def windows(self) -> list[Box]:

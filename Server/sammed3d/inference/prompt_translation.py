@@ -3,8 +3,9 @@
 - A scribble becomes clicks on it: the middle first, then the place farthest from those chosen, a few at first; then
   more where the answer misses parts of the stroke, until little is missing or there are `MOST` of them.
 - A lasso becomes clicks inside it, the deepest place first, and negative ones round it where the answer leaves it.
-- A box, for a model without boxes, becomes a click in its middle, and negative ones outside its faces where the answer
-  leaves it.
+- A box, for a model without boxes, becomes a click in its middle; a 3-D model is shown the ellipsoid that touches the
+  box's faces as mask prompt of a new object. Where the box is not honoured, negative clicks follow outside the faces
+  at which the answer leaves it; where it is, they made the answers worse (docs/evaluation.md).
 
 After that, `constraints.py` makes the mask agree with what was drawn, unless the user does not want that.
 
@@ -102,7 +103,9 @@ class TranslatingInferer:
         done: list[Translation] = []
         now = replace(state, clicks=(), drawings=())
         if state.box is not None and not self._predictor.preset.boxes:
-            now = replace(now, box=None)
+            now = replace(
+                now, box=None, hint=state.box if state.base is None and not self._predictor.preset.by_slice else None
+            )
             done.append(self._translation("box", state.box, now, asking))
             now = replace(now, clicks=done[-1].clicks)
         position = 0
@@ -116,18 +119,25 @@ class TranslatingInferer:
         return replace(now, clicks=now.clicks + state.clicks[position:]), tuple(done)
 
     def _translation(self, name: str, drawn: Drawing | BoxPrompt, before: PromptState, asking: _Asking) -> Translation:
-        key = (None if before.base is None else before.base.digest, before.box, before.clicks, drawn)
+        start = None if before.base is None else before.base.digest
+        key = (start, before.box, before.hint, before.honour, before.clicks, drawn)
         known = self._known.get(key)
         if known is None:
-            parts = _parts_of_box(drawn, self._grid) if isinstance(drawn, BoxPrompt) else _parts_of(drawn, self._grid)
+            parts = self._parts(drawn, before)
             clicks: tuple[Click, ...] = ()
             missed = 0.0
             for part in parts:
                 now = replace(before, clicks=before.clicks + clicks)
                 chosen, missing = self._choose(part, now, asking)
                 clicks, missed = clicks + chosen, max(missed, missing)
-            known = self._known[key] = Translation(name, self._predictor.name, clicks, missed=missed)
+            shown = isinstance(drawn, BoxPrompt) and before.hint is not None
+            known = self._known[key] = Translation(name, self._predictor.name, clicks, shown, missed)
         return replace(known, prompt=name)
+
+    def _parts(self, drawn: Drawing | BoxPrompt, before: PromptState) -> Iterator[_Part]:
+        if isinstance(drawn, BoxPrompt):
+            return _parts_of_box(drawn, before.honour, self._grid)
+        return _parts_of(drawn, self._grid)
 
     def _choose(self, part: _Part, before: PromptState, asking: _Asking) -> tuple[tuple[Click, ...], float]:
         """Return the clicks that a part becomes, and the share of it that the last answer has wrong."""
@@ -187,9 +197,11 @@ def _parts_of(drawing: Drawing, grid: Grid) -> Iterator[_Part]:
         yield _Part(area.ring(_away(deepest)), False, ROUND, MOST_ROUND)
 
 
-def _parts_of_box(box: BoxPrompt, grid: Grid) -> Iterator[_Part]:
+def _parts_of_box(box: BoxPrompt, holds: bool, grid: Grid) -> Iterator[_Part]:
     middle = np.clip(np.rint(grid.to_index(box.middle)).astype(np.int64), 0, np.array(grid.shape) - 1)
     yield _Part(middle[None], True, 1, 1)
+    if holds:  # then the mask does not leave the box anyway
+        return
     low, high = box.corners.min(axis=0), box.corners.max(axis=0)
     away = _away(float((high - low).min()) / 2)
     shares = np.stack(np.meshgrid([0.5, 0.3, 0.7, 0.1, 0.9], [0.5, 0.3, 0.7, 0.1, 0.9]), -1).reshape(-1, 2)

@@ -18,6 +18,7 @@ from sammed3d.core.prompts import BoxPrompt, Click
 from sammed3d.core.rasterisation import voxels_of
 from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.files.volume import Volume
+from sammed3d.inference.compositing import MASK_LOGIT
 from sammed3d.inference.constraints import honoured
 from sammed3d.inference.flat_area import FlatArea
 from sammed3d.inference.inferer import PromptState
@@ -116,18 +117,34 @@ def test_a_box_for_a_model_without_boxes_is_a_click_in_its_middle_and_a_limit():
     session.set_box(*BOX)
     [told] = session.translations(session.current.name)
     assert told.prompt == "box"
-    assert told.clicks[0] == Click((60.0, 75.0, 48.0)), "the voxel nearest to the middle"
-    assert any(not c.positive for c in told.clicks)
-    for click in told.clicks[1:]:
-        assert not all(low <= v <= high for v, low, high in zip(click.world, *BOX, strict=True))
+    assert told.clicks == (Click((60.0, 75.0, 48.0)),), "the voxel nearest to the middle"
+    assert told.mask_prompt
+    shown = session.predictor.calls[0][2]
+    share = 4 / 3 * np.pi * 30 * 30 * 16.5 / 12**3  # of an ellipsoid, in voxels of the low-res logits
+    assert MASK_LOGIT / 2 < shown.max() <= MASK_LOGIT + 1e-5
+    assert shown.min() == 0
+    assert shown.sum() / MASK_LOGIT == pytest.approx(share, rel=0.1)
     world = session.volume.grid.to_world(np.argwhere(session.mask()))
     assert len(world)
     assert (world >= np.array(BOX[0]) - 1e-6).all()
     assert (world <= np.array(BOX[1]) + 1e-6).all()
     session.set_honour(False)
     assert session.mask().sum() > len(world), "the model's answer, which leaves the box"
+    [told] = session.translations(session.current.name)
+    assert any(not c.positive for c in told.clicks), "told where it must not be, as nothing else holds it"
+    for click in told.clicks[1:]:
+        assert not all(low <= v <= high for v, low, high in zip(click.world, *BOX, strict=True))
     session.undo()
     assert len(np.argwhere(session.mask())) == len(world)
+
+
+def test_an_object_that_started_from_a_mask_is_not_shown_the_box_in_its_place():
+    session = session_of()
+    mask = np.zeros(session.volume.grid.shape, np.uint8)
+    mask[15:20, 20:25, 12:16] = 1
+    session.start_from(mask)
+    session.set_box(*BOX)
+    assert not session.translations(session.current.name)[0].mask_prompt
 
 
 def test_models_with_boxes_get_the_box_itself():
