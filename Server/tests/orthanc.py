@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 import requests
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -106,3 +108,28 @@ def put(url: str, slices) -> tuple[str, str]:
     for n in np.random.default_rng(0).permutation(len(slices)):
         requests.post(url + "/instances", data=encoded(slices[n]), auth=(USER, PASSWORD), timeout=30).raise_for_status()
     return str(slices[0].StudyInstanceUID), str(slices[0].SeriesInstanceUID)
+
+
+needs_orthanc = pytest.mark.skipif(
+    not is_installed() and "CI" not in os.environ,
+    reason="Orthanc is not installed (.ci/install-system-packages does that)",
+)
+
+
+def segs_of(url, study):
+    """The DICOM SEGs of a study."""
+    user = (USER, PASSWORD)
+    find = {"Level": "Instance", "Query": {"StudyInstanceUID": study, "Modality": "SEG"}}
+    ids = requests.post(url + "/tools/find", json=find, auth=user, timeout=20).json()
+    files = [requests.get(f"{url}/instances/{each}/file", auth=user, timeout=20).content for each in ids]
+    return [pydicom.dcmread(BytesIO(file)) for file in files]
+
+
+def mask_of(seg, shape):
+    """A segment's mask (I, J, K) of a SEG with one segment, by the positions of its frames."""
+    mask = np.zeros(shape, np.uint8)
+    frames = seg.pixel_array.reshape(-1, shape[1], shape[0])
+    for frame, group in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        z = group.PlanePositionSequence[0].ImagePositionPatient[2]
+        mask[:, :, round((z - 40) / 3)] = frame.T
+    return mask

@@ -47,6 +47,8 @@ def serve(
     sessions: Annotated[int | None, _option("sessions")] = None,
     volume_mib: Annotated[int | None, _option("volume_mib")] = None,
     volumes_mib: Annotated[int | None, _option("volumes_mib")] = None,
+    dicomweb: Annotated[str | None, _option("dicomweb")] = None,
+    dicomweb_ca: Annotated[Path | None, _option("dicomweb_ca")] = None,
     admin_port: Annotated[int | None, _option("admin_port")] = None,
     admin_host: Annotated[str | None, _option("admin_host")] = None,
     log: Annotated[str | None, _option("log")] = None,

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from sammed3d.errors import VolumeError
 from sammed3d.files.dicomweb import DicomWeb, is_address, parse_address
 from sammed3d.files.volume import Volume
-from sammed3d.inference.web_series import WebSeries
+from sammed3d.inference.dicom_series import DicomSeries
+from sammed3d.inference.session import Session
 
 AUTHORIZATION = "SAMMED3D_DICOMWEB_AUTHORIZATION"
 """Variable of the environment: what the header Authorization says to the DICOMweb server."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """A series that was fetched, and where from."""
+
+    web: DicomWeb
+    series: DicomSeries
+
+    def store(self, session: Session) -> None:
+        """Store a session's objects beside the series.
+
+        Raises:
+            VolumeError: there are none, or the server refuses them.
+        """
+        self.web.store(self.series.study, self.series.segmentation_of(session))
 
 
 def as_path(source: str) -> Path | None:
@@ -29,7 +47,7 @@ def check_store(source: str, store: bool) -> None:
         raise VolumeError("--store sends the result to the DICOMweb server of the volume; this one is a file.")
 
 
-def read_source(source: str, series: int | None, ca: Path | None, proxies: bool) -> tuple[Volume, WebSeries | None]:
+def read_source(source: str, series: int | None, ca: Path | None, proxies: bool) -> tuple[Volume, Fetched | None]:
     """Read a volume, and tell where from, if it is from a DICOMweb server.
 
     Raises:
@@ -39,5 +57,5 @@ def read_source(source: str, series: int | None, ca: Path | None, proxies: bool)
         return Volume.read(source, series), None
     address = parse_address(source)
     web = DicomWeb(address.root, os.environ.get(AUTHORIZATION, ""), True if ca is None else str(ca), proxies)
-    fetched = WebSeries.fetch(web, address.study, address.series)
-    return fetched.volume, fetched
+    series_there = DicomSeries.of(web.slices(address.study, address.series))
+    return series_there.volume, Fetched(web, series_there)

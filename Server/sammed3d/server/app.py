@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server.compat import monailabel, nninteractive
 from sammed3d.server.compat.leases import Leases
 from sammed3d.server.compute.engine import Engine
@@ -38,6 +39,7 @@ class Facades:
         sessions: volumes that may be open at once.
         volume_mib: bound of one volume, and of a request that carries it.
         memory_mib: bound of all volumes together.
+        dicomweb: where MONAI Label's clients may have series fetched from, and labels stored; None for nowhere.
     """
 
     nninteractive: bool = False
@@ -46,6 +48,7 @@ class Facades:
     sessions: int = 8
     volume_mib: int = 1024
     memory_mib: int = 4096
+    dicomweb: DicomWeb | None = None
 
 
 def create_app(
@@ -71,7 +74,7 @@ def create_app(
     facades = facades or Facades()
     leases = Leases(facades.sessions, facades.memory_mib << 20)
     speaks_nni = nninteractive.Facade(engine, leases, facades.axes, facades.volume_mib << 20)
-    speaks_monai = monailabel.Facade(engine, leases, keys, facades.volume_mib << 20)
+    speaks_monai = monailabel.Facade(engine, leases, keys, facades.volume_mib << 20, facades.dicomweb)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from sammed3d.errors import ModelError
+from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive import directions_of
@@ -117,17 +118,34 @@ def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
 
 def application(settings: ServerSettings, engine: Engine, keys: Keys | None, budget: memory.Budget) -> Guard:
     """Build the application for an engine."""
+    largest = settings.volume_mib or max(1, min(LARGEST_VOLUME_MIB, budget.volumes // 2))
     facades = Facades(
         *_facades_on(settings),
         settings.nninteractive_axes,
         settings.sessions,
-        settings.volume_mib or max(1, min(LARGEST_VOLUME_MIB, budget.volumes // 2)),
+        largest,
         budget.volumes,
+        _dicomweb_of(settings, largest),
     )
     hosts = LOOPBACK | {settings.host.lower()} | {name.lower() for name in settings.host_name}
     return create_app(
         engine, keys, frozenset(hosts), settings.max_body, facades, frozenset(settings.origin), budget.uploads
     )
+
+
+def _dicomweb_of(settings: ServerSettings, largest_mib: int) -> DicomWeb | None:
+    """Return the one DICOMweb server that is asked for series, if one is.
+
+    Raises:
+        ModelError, VolumeError: its address is none, packages are missing, or nobody could use it.
+    """
+    if not settings.dicomweb:
+        return None
+    if not _facades_on(settings)[1]:
+        raise ModelError("--dicomweb is for clients of MONAI Label: switch them on (--monailabel), or leave it out.")
+    secret = settings.dicomweb_authorization.get_secret_value()
+    verify = True if settings.dicomweb_ca is None else str(settings.dicomweb_ca)
+    return DicomWeb(settings.dicomweb, secret, verify, most_bytes=largest_mib << 20)
 
 
 def _facades_on(settings: ServerSettings) -> tuple[bool, bool]:

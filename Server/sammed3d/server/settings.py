@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from sammed3d.errors import ModelError
@@ -48,6 +48,11 @@ class ServerSettings(BaseSettings):
     sessions: int = Field(8, gt=0, description="Volumes of clients of other products that are open at once.")
     volume_mib: int | None = Field(None, gt=0, description="Largest volume of such a client; 1024 where there is room.")
     volumes_mib: int | None = Field(None, gt=0, description="Memory for their volumes; a share of all if not said.")
+    dicomweb: str = Field("", description="DICOMweb server whose series clients of MONAI Label may name.")
+    dicomweb_ca: Path | None = Field(None, description="Certificate (PEM) of the authority that signed that server's.")
+    dicomweb_authorization: SecretStr = Field(
+        SecretStr(""), description="What the header Authorization says there; from the environment or the file alone."
+    )
     admin_port: int = Field(0, ge=0, lt=1 << 16, description="Port of Prometheus metrics; 0 for none.")
     admin_host: str = Field("127.0.0.1", description="Address of the metrics.")
     log: Literal["text", "json"] = Field("text", description="Format of log lines.")

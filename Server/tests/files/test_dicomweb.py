@@ -3,36 +3,29 @@
 import contextlib
 import io
 import json
-import os
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
-import pydicom
 import pytest
-import requests
 from pydicom.uid import JPEG2000Lossless
 from typer.testing import CliRunner
 
 import orthanc
 from helpers import ThresholdPredictor, phantom
+from orthanc import mask_of, needs_orthanc, segs_of
 from sammed3d.cli.app import app
 from sammed3d.errors import VolumeError
 from sammed3d.files import dicom_slices
 from sammed3d.files.dicom_slices import slices_in_zip, volume_of
 from sammed3d.files.dicomweb import DicomWeb, OneServerSession, is_address, parse_address
 from sammed3d.files.volume import Volume
+from sammed3d.inference.dicom_series import DicomSeries
 from sammed3d.inference.session import Session
-from sammed3d.inference.web_series import WebSeries
 
 ARRAY = phantom((40, 50, 12))
 UIDS = "studies/1.2.3/series/4.5.6"
-
-needs_orthanc = pytest.mark.skipif(
-    not orthanc.is_installed() and "CI" not in os.environ,
-    reason="Orthanc is not installed (.ci/install-system-packages does that)",
-)
 
 
 @pytest.fixture(scope="module")
@@ -42,39 +35,21 @@ def archive(tmp_path_factory):
         yield url, *orthanc.put(url, orthanc.slices_of(ARRAY))
 
 
-def segs_of(url, study):
-    """The DICOM SEGs of a study."""
-    user = (orthanc.USER, orthanc.PASSWORD)
-    find = {"Level": "Instance", "Query": {"StudyInstanceUID": study, "Modality": "SEG"}}
-    ids = requests.post(url + "/tools/find", json=find, auth=user, timeout=20).json()
-    files = [requests.get(f"{url}/instances/{each}/file", auth=user, timeout=20).content for each in ids]
-    return [pydicom.dcmread(io.BytesIO(file)) for file in files]
-
-
-def mask_of(seg, shape):
-    """A segment's mask (I, J, K) of a SEG with one segment, by the positions of its frames."""
-    mask = np.zeros(shape, np.uint8)
-    frames = seg.pixel_array.reshape(-1, shape[1], shape[0])
-    for frame, group in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
-        z = group.PlanePositionSequence[0].ImagePositionPatient[2]
-        mask[:, :, round((z - 40) / 3)] = frame.T
-    return mask
-
-
 @needs_orthanc
 @pytest.mark.timeout(120)
 def test_a_series_comes_as_the_volume_it_is_and_its_segmentation_goes_back(archive):
     url, study, series = archive
     web = DicomWeb(url + "/dicom-web", orthanc.authorization())
     assert web.study_of(series) == study
-    fetched = WebSeries.fetch(web, study, series)
+    fetched = DicomSeries.of(web.slices(study, series))
     assert np.array_equal(fetched.volume.array, ARRAY)
     assert np.allclose(fetched.volume.grid.index_to_world @ [0, 0, 0, 1], [20, 30, 40, 1])
     session = Session(fetched.volume, ThresholdPredictor())
     session.add_object("liver")
     session.click(fetched.volume.grid.to_world((20, 25, 6)))
-    stored = fetched.store(session)
-    [seg] = [each for each in segs_of(url, study) if each.SOPInstanceUID == stored]
+    made = fetched.segmentation_of(session)
+    web.store(fetched.study, made)
+    [seg] = [each for each in segs_of(url, study) if each.SOPInstanceUID == made.SOPInstanceUID]
     assert seg.SegmentSequence[0].SegmentLabel == "liver"
     assert seg.PatientID == "MARKER-1"
     assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == series

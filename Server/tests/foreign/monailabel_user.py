@@ -17,6 +17,8 @@ if seen["auth"]:
 seen["models"] = {name: model["type"] for name, model in client.info()["models"].items()}
 session = client.create_session(f"{folder}/{sys.argv[5]}")["session_id"]
 seen["session"] = client.get_session(session)["shape"]
+seen["datastore"], seen["next"] = client.datastore(), client.next_sample("random", {})
+seen["trains"] = client.train_status(check_if_running=True)
 results = []
 for count in range(1, len(clicks) + 1):
     params = {
@@ -35,6 +37,12 @@ for name, call in {
     "gone": lambda: client.get_session(session),
     "path": lambda: client.infer("default", "/etc/passwd", {"foreground": [[1, 2, 3]], "image": "/etc/passwd"}),
     "model": lambda: client.infer("../../etc", "", {}),
+    "upload": lambda: client.upload_image(f"{folder}/{sys.argv[5]}", "a"),
+    "save": lambda: client.save_label("a", f"{folder}/{sys.argv[5]}", "final"),
+    "label": lambda: client.download_label("a", "final"),
+    "wsi": lambda: client.wsi_infer("default", "a"),
+    "train": lambda: client.train_start("default", {}),
+    "training": client.train_status,
 }.items():
     try:
         call()

@@ -172,7 +172,10 @@ def test_monailabel_clients_get_masks_on_the_grid_of_their_image(tiny_network, t
     assert seen.get("valid", True)
     assert seen["models"] == {"default": "deepgrow"}
     assert seen["session"] == [40, 50, 30]
-    assert (seen["gone"], seen["path"], seen["model"]) == ("404", "404", "404")
+    refused = ("gone", "path", "model", "upload", "save", "label", "train", "training")
+    assert {name: seen[name] for name in refused} == dict.fromkeys(refused, "404")
+    assert seen["wsi"] == ("401" if with_key else "404"), "for this call the client sends no key"
+    assert (seen["datastore"], seen["next"], seen["trains"]) == ({"objects": {}}, {}, False)
     session = Session(Volume.read(path), predictor)
     for n, (*voxel, positive) in enumerate(CLICKS):
         session.click(session.volume.grid.to_world(voxel), positive)

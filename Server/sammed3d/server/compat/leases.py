@@ -122,6 +122,11 @@ class Leases:
         with self._lock:
             return sum(each.bytes for each in self._leases.values())
 
+    def holds(self, token: str) -> bool:
+        """Whether there is such a lease."""
+        with self._lock:
+            return token in self._leases
+
     def release(self, token: str, user: str) -> None:
         """End a lease, if there is one."""
         with self._lock:

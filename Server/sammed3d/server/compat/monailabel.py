@@ -1,7 +1,8 @@
-"""The part of MONAI Label's protocol that its client needs to click: info, login, session, infer.
+"""The part of MONAI Label's protocol that its clients need to click: info, login, session, infer, and saving a label.
 
-Clicks arrive as complete lists of foreground and background voxels of the uploaded image, whose geometry is known.
-There is no datastore and no training here, and no name that a client sends is ever taken for a path.
+Clicks arrive as complete lists of foreground and background voxels of the image, whose geometry is known: a file that
+was uploaded, or a series of the DICOMweb server that the administrator named. No name that a client sends is ever taken
+for a path or an address. `monai_others` has the calls that are only refused.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -19,9 +21,12 @@ from starlette.datastructures import UploadFile
 from sammed3d import __version__
 from sammed3d.core.prompts import Click
 from sammed3d.errors import PromptError, SAMMed3DError
+from sammed3d.files.dicomweb import DicomWeb
+from sammed3d.files.volume import Volume
 from sammed3d.inference.session import Session
-from sammed3d.server.compat import image_files
+from sammed3d.server.compat import image_files, monai_others
 from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
+from sammed3d.server.compat.monai_volumes import NoImageError, Opened, Volumes, seg_bytes
 from sammed3d.server.compute.admission import BusyError
 from sammed3d.server.compute.engine import Engine, EnginePredictor
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
@@ -32,12 +37,11 @@ from sammed3d.server.http.routes import explaining
 from sammed3d.wire.strict_json import decode_object
 
 OPEN_PATHS = frozenset({"/auth/", "/auth/token"})
-VOLUME_PATHS = frozenset({"/session/", "/infer/"})
-IDLE = 3600.0
-"""Seconds after which an unused session ends."""
+VOLUME_PATHS = frozenset({"/session/", "/infer/", "/datastore/"})
 MAX_CLICKS = 1024
 MAX_LABELS = 64
 Id = Annotated[str, Path(max_length=128)]
+QueryId = Annotated[str, Query(max_length=128)]
 
 
 class Facade:
@@ -48,10 +52,14 @@ class Facade:
         leases: where sessions are kept.
         keys: who may use the server; None where anybody may.
         max_bytes: of a volume.
+        dicomweb: where series are fetched from and results are stored; None for nowhere.
     """
 
-    def __init__(self, engine: Engine, leases: Leases, keys: Keys | None, max_bytes: int) -> None:
-        self._engine, self._leases, self._keys, self._max_bytes = engine, leases, keys, max_bytes
+    def __init__(
+        self, engine: Engine, leases: Leases, keys: Keys | None, max_bytes: int, dicomweb: DicomWeb | None = None
+    ) -> None:
+        self._engine, self._leases, self._keys = engine, leases, keys
+        self._volumes = Volumes(leases, self._start, max_bytes, dicomweb)
 
     def router(self) -> APIRouter:
         """Make the routes."""
@@ -86,6 +94,8 @@ class Facade:
             """Take an image."""
             form = await read_form(request)
             data = await _file(form, "files")
+            if data is None:
+                raise BodyError("There is no image in the field 'files'.")
             return await run_in_threadpool(self._create, request.scope["user"], data)
 
         @routes.get("/session/{session_id}")
@@ -102,7 +112,7 @@ class Facade:
 
         @routes.post("/infer/{model}", response_class=Response, openapi_extra=_form("params"))
         async def infer(
-            model: Id, request: Request, session_id: Annotated[str, Query(max_length=128)] = "", output: str = ""
+            model: Id, request: Request, session_id: QueryId = "", image: QueryId = "", output: str = ""
         ) -> Response:
             """Segment what is clicked."""
             if model not in self._engine.models:
@@ -110,8 +120,22 @@ class Facade:
             form = await read_form(request)
             params = _json_object(form.get("params"))
             data = None if session_id else await _file(form, "file")
-            return await run_in_threadpool(self._infer, request.scope["user"], model, session_id, data, params, output)
+            find = partial(self._find, request.scope["user"], session_id, image, data)
+            return await run_in_threadpool(self._infer, find, model, params, output)
 
+        @routes.put("/datastore/label", openapi_extra=_form("label"))
+        async def save(request: Request, image: QueryId = "") -> Response:
+            """Store a label map as a DICOM SEG beside the series that it is of."""
+            if self._volumes.dicomweb is None:
+                return problem(request.scope, 404, monai_others.NO_STORE)
+            form = await read_form(request)
+            data = await _file(form, "label")
+            params = _json_object(form.get("params", "{}"))
+            user = request.scope["user"]
+            uid = await run_in_threadpool(self._volumes.store_label, user, image, data or b"", params)
+            return Response(json.dumps({"image": image, "label": uid}), media_type="application/json")
+
+        monai_others.add_to(routes)
         return routes
 
     def _info(self) -> dict[str, Any]:
@@ -138,38 +162,39 @@ class Facade:
             "datastore": {"total": 0, "completed": 0},
         }
 
+    def _start(self, volume: Volume, user: str) -> Session:
+        return Session(volume, EnginePredictor(self._engine, user, next(iter(self._engine.models))))
+
     def _create(self, user: str, data: bytes) -> dict[str, Any]:
-        lease = self._leases.claim(user, IDLE)
-        try:
-            volume = image_files.read(data, self._max_bytes)
-            self._leases.take_memory(lease, 2 * volume.array.nbytes)
-        except Exception:
-            self._leases.release(lease.token, user)
-            raise
-        model = next(iter(self._engine.models))
-        lease.state = Session(volume, EnginePredictor(self._engine, user, model))
+        lease = self._volumes.open_file(user, data)
         return {"session_id": lease.token, "session_info": _described(lease)}
 
-    def _infer(
-        self, user: str, model: str, session_id: str, data: bytes | None, params: dict[str, Any], output: str
-    ) -> Response:
-        passing = not session_id
-        token = session_id
+    def _find(self, user: str, session_id: str, image: str, data: bytes | None) -> tuple[Lease, bool]:
+        """Find what a request is about, and whether it is only there for this request."""
+        if session_id:
+            return self._leases.get(session_id, user), False
         if data is not None:
-            token = self._create(user, data)["session_id"]
-        lease = self._leases.get(token, user)
+            return self._volumes.open_file(user, data), True
+        return self._volumes.open_series(user, image), False
+
+    def _infer(
+        self, find: Callable[[], tuple[Lease, bool]], model: str, params: dict[str, Any], output: str
+    ) -> Response:
+        lease, passing = find()
         try:
             with lease.lock:
-                session: Session = lease.state
-                if session.predictor.name != self._engine.models[model].title:
-                    session = lease.state = Session(session.volume, EnginePredictor(self._engine, user, model))
-                return _result(session, params, output)
+                opened: Opened = lease.state
+                if opened.session.predictor.name != self._engine.models[model].title:
+                    volume = opened.session.volume
+                    opened.session = Session(volume, EnginePredictor(self._engine, lease.user, model))
+                return _result(opened, params, output)
         finally:
             if passing:
-                self._leases.release(token, user)
+                self._leases.release(lease.token, lease.user)
 
 
-def _result(session: Session, params: dict[str, Any], output: str) -> Response:
+def _result(opened: Opened, params: dict[str, Any], output: str) -> Response:
+    session = opened.session
     label = params.get("label")
     name = label if isinstance(label, str) and 0 < len(label) <= 128 else "object"
     clicks = _clicks(session, params)
@@ -180,6 +205,8 @@ def _result(session: Session, params: dict[str, Any], output: str) -> Response:
     known = session.select(name).clicks
     kept = [click for click in known if click in clicks]  # the order in which they came is not sent, but known
     session.set_clicks([*kept, *(click for click in clicks if click not in kept)])
+    if output == "dicom_seg":
+        return Response(seg_bytes(opened), media_type="application/dicom")
     suffix = params.get("result_extension", ".nrrd")
     file = image_files.write(session.mask(), session.volume.grid, suffix if isinstance(suffix, str) else "")
     answer = {"label_names": {name: 1}, "latencies": {}}
@@ -214,7 +241,8 @@ def _is_point(point: Any) -> bool:
 
 
 def _described(lease: Lease) -> dict[str, Any]:
-    session: Session = lease.state
+    opened: Opened = lease.state
+    session = opened.session
     return {
         "name": lease.token,
         "image": "image",
@@ -224,11 +252,10 @@ def _described(lease: Lease) -> dict[str, Any]:
     }
 
 
-async def _file(form: Mapping[str, Any], name: str) -> bytes:
+async def _file(form: Mapping[str, Any], name: str) -> bytes | None:
+    """Return what a form carries in a field; None for nothing."""
     file = form.get(name)
-    if not isinstance(file, UploadFile):
-        raise BodyError("There is no image. This server has no datastore: upload the image with a session first.", 404)
-    return await file.read()
+    return await file.read() if isinstance(file, UploadFile) else None
 
 
 def _json_object(text: Any) -> dict[str, Any]:
@@ -257,6 +284,7 @@ def _form(*names: str) -> dict[str, Any]:
 
 STATUS: list[tuple[type[Exception], int]] = [
     (LeaseEndedError, 404),
+    (NoImageError, 404),
     (NoRoomError, 503),
     (NoMemoryError, 413),
     (BusyError, 429),
