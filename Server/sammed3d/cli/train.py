@@ -16,7 +16,10 @@ MISSING = 'Training needs more packages: pip install "sammed3d[train]"'
 def train(
     data: Annotated[Path, typer.Argument(help="Prepared data; see `sammed3d data prepare`.")],
     run: Annotated[Path, typer.Option(help="Folder of the run; goes on from there if it holds one.")] = Path("run"),
-    recipe: Annotated[Path | None, typer.Option(help="What differs from the published recipe (YAML).")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="YAML with what differs from SAM-Med3D's published recipe, or a recipe's name: bosam_lora."),
+    ] = None,
     start: Annotated[str | None, typer.Option(help="Model name or checkpoint to start from.")] = None,
     family: FamilyOption = None,
     base: BaseOption = None,

@@ -1,4 +1,4 @@
-"""The published loss, on logits of one channel.
+"""The published losses, on logits of one channel.
 
 Source: MONAI `DiceCELoss(sigmoid=True, squared_pred=True, reduction="mean")` as SAM-Med3D uses it. Up to MONAI 1.2 its
 cross entropy of one channel was 0 (fixed in 1.3), which is the loss "dice" here.
@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 SMOOTH = 1e-5
+FOCUS = 2.0
+"""Exponent of the focal loss."""
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -25,8 +27,31 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (1 - (2 * overlap + SMOOTH) / ((p * p).sum(1) + (y * y).sum(1) + SMOOTH)).mean()
 
 
+def generalized_dice_focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return MONAI's `GeneralizedDiceFocalLoss(sigmoid=True)` for one channel, which BoSAM trains with.
+
+    With one channel the weight of the generalised Dice, 1 / volume², only matters beside the smoothing, which counts
+    the more the larger the object is. An object that is not there has the weight 0.
+
+    Args:
+        logits: (B, 1, n, n, n).
+        targets: same shape, 0 or 1.
+    """
+    x, y = logits.flatten(1), targets.flatten(1)
+    p = x.sigmoid()
+    volume = y.sum(1)
+    weight = torch.where(volume > 0, 1 / volume.clamp(min=1) ** 2, torch.zeros_like(volume))
+    overlap, both = (p * y).sum(1), p.sum(1) + volume
+    dice = 1 - (2 * overlap * weight + SMOOTH) / (both * weight + SMOOTH)
+    entropy = functional.binary_cross_entropy_with_logits(x, y, reduction="none")
+    focal = (torch.where(y > 0, 1 - p, p) ** FOCUS * entropy).mean()
+    return dice.mean() + focal
+
+
 def mask_loss(logits: Tensor, targets: Tensor, kind: str) -> Tensor:
-    """Return the loss "dice" or "dice_ce"; see the module."""
+    """Return a loss of the recipe by its name; see the module."""
+    if kind == "generalized_dice_focal":
+        return generalized_dice_focal_loss(logits, targets)
     loss = dice_loss(logits, targets)
     if kind == "dice_ce":
         loss = loss + functional.binary_cross_entropy_with_logits(logits, targets)

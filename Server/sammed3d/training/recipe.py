@@ -12,10 +12,12 @@ import yaml
 from sammed3d.errors import ModelError
 
 DEFAULTS = Path(__file__).with_name("recipe.yaml")
+PUBLISHED = Path(__file__).with_name("recipes")
+"""Folder of the recipes of the family, which are known by their names."""
 CHOICES = {
     "schedule": ("multistep", "step", "cosine_restarts", "linear", "constant"),
     "click_method": ("random", "ritm"),
-    "loss": ("dice_ce", "dice"),
+    "loss": ("dice_ce", "dice", "generalized_dice_focal"),
     "normalisation": ("batch", "sample"),
     "precision": ("auto", "32-true", "16-mixed", "bf16-mixed"),
 }
@@ -38,6 +40,7 @@ class Recipe:
     image_encoder_lr: float
     prompt_encoder_lr: float
     mask_decoder_lr: float
+    unfreeze_after: int
     weight_decay: float
     betas: list[float]
     schedule: str
@@ -52,12 +55,15 @@ class Recipe:
     normalisation: str
     flip: float
     smallest_voxels: int
+    dataset_weights: dict[str, Any]
     ct_window: list[float] | None
     precision: str
     seed: int
     workers: int
     validate_every: int
     validation_clicks: int
+    patience: int
+    tensorboard: bool
     save_every: int
     lora_rank: int
     lora_targets: list[str]
@@ -70,7 +76,8 @@ class Recipe:
         """Read a recipe.
 
         Args:
-            file: YAML with what differs from the published recipe; None for the published one.
+            file: YAML with what differs from SAM-Med3D's published recipe, or the name of one of the family's recipes;
+                None for SAM-Med3D's.
             changes: what differs from that again; None values change nothing.
 
         Raises:
@@ -129,8 +136,12 @@ def _checked(name: str, value: Any, kind: str) -> Any:
 
 
 def _mapping(file: Path) -> dict[str, Any]:
+    named = PUBLISHED / f"{file}.yaml"
+    if not file.exists() and file.name == str(file) and not file.suffix and not named.is_file():
+        names = ", ".join(sorted(each.stem for each in PUBLISHED.glob("*.yaml")))
+        raise ModelError(f"There is no recipe {str(file)!r}, neither as a file nor among {names}.")
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = yaml.safe_load((file if file.exists() or not named.is_file() else named).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ModelError(f"{file}: cannot be read as YAML.") from error
     if found is None:

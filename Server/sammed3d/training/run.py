@@ -10,7 +10,6 @@ import csv
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,16 +28,16 @@ from sammed3d.training.lora import add_lora, lora_weights, plain_weights
 from sammed3d.training.patches import Patches, pooled
 from sammed3d.training.prepared import Sample
 from sammed3d.training.recipe import Recipe
+from sammed3d.training.result import model_card, trained_model
+from sammed3d.training.schedule import Unfreezing, groups, how_often, lr_factor
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.download import file_digest
 from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.store import RUN_CARD, RUN_WEIGHTS
 
-WHERE = ("epoch", "batch", "steps", "best", "seconds", "sums")
+WHERE = ("epoch", "batch", "steps", "best", "seconds", "sums", "validated", "without_gain")
 """What a state says of where the run stands."""
 STATE, LOG, BEST, UPDATES = "last.ckpt", "log.csv", RUN_WEIGHTS, "lora.safetensors"
-WARM_UP = 5
-"""Epochs in which the schedule "linear" reaches the full rate, as torch's LinearLR does by itself."""
 COLUMNS = ("epoch", "steps", "loss", "dice", "lr", "validation_dice", "seconds")
 
 
@@ -72,25 +71,38 @@ class Run:
         network = model.plain_network
         if recipe.lora_rank:
             add_lora(network, recipe.lora_rank, recipe.lora_targets)
-        optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.lr, betas=(recipe.betas[0], recipe.betas[1]))
-        self.loop, self.optimizer = fabric.setup(self._wrapped(network), optimizer)
         self.network = network
+        self.unfreezing = Unfreezing(network, recipe.unfreeze_after)
+        self._set_up()
         self.patches = Patches(samples, self.preset, recipe, augment=True)
         # without a batch there is nothing to pool
         self._validation = Patches(validation, self.preset, replace(recipe, normalisation="sample"), augment=False)
+        self._often = how_often(samples, recipe.dataset_weights)
         self.epoch = self.batch = self.steps = 0
-        self.best = -math.inf
+        self.best = self.validated = -math.inf
+        self.without_gain = 0  # checks on the validation cases
         self.seconds = 0.0
         self.sums = [0.0, 0.0]  # of loss and Dice over the epoch's batches so far
         self._resume()
 
     def train(self, stop_after: int | None = None) -> None:
         """Train to the end; or until so many steps of the optimizer were made in all."""
-        while self.epoch < self.recipe.epochs:
+        while self.epoch < self.recipe.epochs and not self._gave_up:
             if not self._train_epoch(stop_after):
                 return
             self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0]
             self.save()
+
+    @property
+    def _gave_up(self) -> bool:
+        """Whether the validation cases have gained nothing for too long."""
+        return 0 < self.recipe.patience <= self.without_gain
+
+    def _set_up(self) -> None:
+        """Make an optimizer of what learns, and distribute it."""
+        betas = (self.recipe.betas[0], self.recipe.betas[1])
+        optimizer = torch.optim.AdamW(groups(self.network, self.recipe), lr=self.recipe.lr, betas=betas)
+        self.loop, self.optimizer = self.fabric.setup(self._wrapped(self.network), optimizer)
 
     def save(self) -> None:
         """Write the state, so that a kill in the middle leaves the previous one."""
@@ -101,6 +113,7 @@ class Run:
                 "optimizer": self.optimizer.state_dict(),
                 "recipe": self.recipe.to_yaml(),
                 "preset": self.preset.to_json(),
+                "unfreezing": self.unfreezing.state(),
                 **{name: getattr(self, name) for name in WHERE},
             }
             partial = self.folder / f"{STATE}.part"
@@ -121,6 +134,9 @@ class Run:
                 "start from was replaced). Choose another folder, or delete it."
             )
         self.network.load_state_dict(state["network"])
+        self.unfreezing.restore(state["unfreezing"])
+        if self.unfreezing.learning:
+            self._set_up()
         self.optimizer.load_state_dict(state["optimizer"])
         for name in WHERE:
             setattr(self, name, state[name])
@@ -129,7 +145,7 @@ class Run:
         """Train the rest of an epoch; False if it was stopped."""
         recipe, began = self.recipe, time.monotonic()
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * lr_factor(recipe, self.epoch)
+            group["lr"] = group["peak"] * lr_factor(recipe, self.epoch - self.unfreezing.since)
         for number, batch in self._batches():
             last_of_step = (number + 1) % recipe.accumulation == 0 or number + 1 == self.per_epoch()
             loss, dice = self._learn(batch, number, last_of_step)
@@ -142,7 +158,11 @@ class Run:
                 if stop_after is not None and self.steps >= stop_after:
                     return False
         self.seconds += time.monotonic() - began
-        self._finish_epoch(self.sums[0] / self.per_epoch(), self.sums[1] / self.per_epoch())
+        means = torch.tensor(self.sums, dtype=torch.float64, device=self.fabric.device) / self.per_epoch()
+        loss, dice = (float(mean) for mean in self._all_mean(means))
+        self._finish_epoch(loss, dice)
+        if self.unfreezing.after(self.epoch, loss):
+            self._set_up()
         return True
 
     def _learn(self, batch: dict[str, Any], number: int, last_of_step: bool) -> tuple[float, float]:
@@ -184,7 +204,8 @@ class Run:
         Where an epoch's last batch cannot be shared out evenly, it is filled with the first samples of the epoch.
         """
         rng = np.random.default_rng(_seed(self.recipe.seed, self.epoch, 0, 1))
-        order = rng.permutation(len(self.patches))
+        count = len(self.patches)
+        order = rng.permutation(count) if self._often is None else rng.choice(count, count, p=self._often)
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         whole = self.recipe.batch_size * processes
         size = math.ceil(min(whole, len(order) - number * whole) / processes)
@@ -192,11 +213,20 @@ class Run:
         chosen = [int(order[n % len(order)]) for n in range(first, first + size)]
         return [(index, _seed(self.recipe.seed, self.epoch, index, 3)) for index in chosen]
 
+    def _all_mean(self, values: Tensor) -> Tensor:
+        """Return the mean over all processes."""
+        if self.fabric.world_size == 1:
+            return values
+        mean: Tensor = self.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[assignment]
+        return mean
+
     def _finish_epoch(self, loss: float, dice: float) -> None:
         validation = math.nan
         last = self.epoch + 1 == self.recipe.epochs
         if len(self._validation) and ((self.epoch + 1) % self.recipe.validate_every == 0 or last):
             validation = self._validate()
+            self.without_gain = 0 if validation > self.validated else self.without_gain + 1
+            self.validated = max(self.validated, validation)
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             score = validation if len(self._validation) else -loss
@@ -236,6 +266,13 @@ class Run:
             for name, column in (("training", "dice"), ("validation", "validation_dice"))
         }
         (self.folder / "curves.svg").write_text(line_chart(curves, "epochs", "Dice"))
+        if self.recipe.tensorboard:
+            from tensorboardX import SummaryWriter  # noqa: PLC0415 - not every run writes it
+
+            with SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.epoch) as writer:
+                for name, value in zip(COLUMNS[1:], values[1:], strict=True):
+                    if not math.isnan(value):
+                        writer.add_scalar(name, value, self.epoch)
 
     def _export(self, validation: float) -> None:
         """Write the weights as a checkpoint that `load_model` understands; with LoRA, the updates as well."""
@@ -257,61 +294,6 @@ class Run:
         (self.folder / "summary.json").write_text(json.dumps({"best": self.best, "epoch": self.epoch + 1}))
 
 
-def trained_model(start: LoadedModel, name: str, recipe: Recipe, trained: str) -> LoadedModel:
-    """Return what a run made of the model that it began with.
-
-    Args:
-        start: the model that the run began with.
-        name: of the result.
-        recipe: of the run.
-        trained: how long and how well, in words.
-    """
-    notes = start.notes
-    if recipe.normalisation == "batch" and start.preset.normalisation == "zscore_positive" and recipe.batch_size > 1:
-        notes = (
-            *notes,
-            f"trained with z-scores pooled over batches of {recipe.batch_size}; in use each patch has its own",
-        )
-    licence = ""
-    if start.licence:
-        licence = f"that of {start.name} ({start.licence}) and of the training data"
-    origin = f"trained from {start.origin or start.name}; {trained}"
-    return replace(start, name=name, notes=notes, licence=licence, origin=origin)
-
-
-def model_card(model: LoadedModel, recipe: Recipe, samples: Sequence[Sample]) -> str:
-    """Describe a model: what it is, what it was trained on, and what whoever passes it on has to add."""
-    structures = "\n".join(f"- {n}" for n in sorted({sample.structure for sample in samples}))
-    counts = Counter(sample.dataset for sample in samples)
-    datasets = "\n".join(f"- {dataset}: {count} structures" for dataset, count in sorted(counts.items()))
-    return f"""# {model.name}
-
-Research software: not for clinical decisions.
-
-- Network: {model.network_name}, {model.origin}.
-- Licence: {model.licence or "that of the training data"}; name it when you import the model (--licence).
-
-## Preprocessing
-
-```json
-{json.dumps(model.preset.to_json(), indent=2)}
-```
-
-## Training data
-
-{datasets}
-
-## Structures
-
-{structures}
-
-## Recipe
-
-```yaml
-{recipe.to_yaml()}```
-"""
-
-
 class _BatchesOfRank(Sampler[list[tuple[int, int]]]):
     """The batches of an epoch that are still to come, for one process."""
 
@@ -323,42 +305,6 @@ class _BatchesOfRank(Sampler[list[tuple[int, int]]]):
 
     def __len__(self) -> int:
         return len(self._batches)
-
-
-def lr_factor(recipe: Recipe, epoch: int) -> float:
-    """Return the share of the learning rate that holds in an epoch."""
-    steps, gamma = recipe.schedule_steps, recipe.gamma
-    if recipe.schedule == "multistep":
-        return float(gamma ** sum(epoch >= step for step in steps))
-    if recipe.schedule == "step":
-        return float(gamma ** (epoch // steps[0]))
-    if recipe.schedule == "cosine_restarts":
-        period, begin = steps[0], 0
-        while epoch >= begin + period:
-            begin, period = begin + period, 2 * period
-        return 0.5 * (1 + math.cos(math.pi * (epoch - begin) / period))
-    if recipe.schedule == "linear":
-        return gamma + (1 - gamma) * min(epoch, WARM_UP) / WARM_UP
-    return 1.0
-
-
-def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the optimizer's groups: the encoder, and prompt encoder and decoder at shares of its rate."""
-    shares = {
-        "image_encoder": recipe.image_encoder_lr,
-        "prompt_encoder": recipe.prompt_encoder_lr,
-        "mask_decoder": recipe.mask_decoder_lr,
-    }
-    by_share: dict[float, list[Tensor]] = {}
-    for key, parameter in network.named_parameters():
-        share = shares.get(key.split(".")[0], 1.0)
-        parameter.requires_grad_(parameter.requires_grad and share > 0)
-        if parameter.requires_grad:
-            by_share.setdefault(share, []).append(parameter)
-    return [
-        {"params": parameters, "lr": recipe.lr * share, "peak": recipe.lr * share, "weight_decay": recipe.weight_decay}
-        for share, parameters in by_share.items()
-    ]
 
 
 def _seed(*parts: int) -> int:

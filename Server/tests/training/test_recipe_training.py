@@ -1,6 +1,5 @@
 """Training by the recipe, end to end on tiny networks: the loss falls, and nothing depends on how it was run."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import torchio
 from lightning.fabric import Fabric
 from typer.testing import CliRunner
 
-from helpers import make_affine, phantom, write_image
+from helpers import phantom
 from networks import TINY_PRESET, TINY_SIZES, filled
 from sammed3d import load_predictor
 from sammed3d.cli.app import app
@@ -30,71 +29,11 @@ from sammed3d.training.losses import dice_loss, mask_loss
 from sammed3d.training.patches import Patches, pooled
 from sammed3d.training.prepared import Preparation
 from sammed3d.training.recipe import DEFAULTS, Recipe
-from sammed3d.training.run import BEST, STATE, UPDATES, Run, lr_factor
+from sammed3d.training.run import BEST, STATE, UPDATES
+from sammed3d.training.schedule import lr_factor
 from sammed3d.zoo.checkpoint import read_checkpoint, write_checkpoint
 from sammed3d.zoo.merge import merge_files
-
-SHAPE = (30, 34, 28)
-TINY = {
-    "network": "sam_med3d",
-    "sizes": TINY_SIZES,
-    "epochs": 2,
-    "batch_size": 2,
-    "accumulation": 1,
-    "lr": 3e-3,
-    "prompt_encoder_lr": 1.0,
-    "mask_decoder_lr": 1.0,
-    "clicks": 4,
-    "workers": 0,
-    "smallest_voxels": 10,
-    "normalisation": "sample",
-    "validate_every": 1,
-    "validation_clicks": 2,
-    "precision": "32-true",
-    "save_every": 1,
-}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Five cases with two structures, prepared at 3 mm."""
-    folder = tmp_path_factory.mktemp("data")
-    affine = make_affine((3.0, 3.0, 4.0))
-    axes = np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij")
-    for n in range(5):
-        labels = np.zeros(SHAPE, np.uint8)
-        for value, centre in ((1, (10 + n, 12, 10)), (2, (20, 20 + n, 16))):
-            labels[sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < 25] = value
-        image = phantom(SHAPE, n) // 4 + 400 * (labels > 0) + 1
-        case = folder / "raw" / f"case{n}"
-        case.mkdir(parents=True)
-        write_image(case / "image.nii.gz", image.astype(np.int16), affine)
-        write_image(case / "label.nii.gz", labels, affine)
-        (case / "labels.json").write_text('{"1": "left kidney", "2": "spleen"}')
-    prepared.prepare(find_cases(folder / "raw"), folder / "ready", "ct_test", spacing=3.0, validation=0.2, seed=1)
-    return folder
-
-
-def recipe(**changes):
-    return Recipe.read(None, **(TINY | changes))
-
-
-def run_of(data, folder, settings, **options):
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    samples = prepared.find_samples(data / "ready", "train")
-    model = model_to_train(settings, Preparation.read(data / "ready"), {"ct_test"})
-    validation = prepared.find_samples(data / "ready", "validation")
-    return Run(settings, model, samples, validation, folder, fabric, **options)
-
-
-def weights_of(folder, file=BEST):
-    return read_checkpoint(folder / file).weights
-
-
-def log_of(folder):
-    return list(csv.DictReader((folder / "log.csv").open()))
-
+from training_runs import TINY, log_of, recipe, run_of, weights_of
 
 # Data
 
@@ -196,6 +135,16 @@ def test_losses_are_monais():
     entropy = torch.nn.functional.binary_cross_entropy(p, targets)
     assert mask_loss(logits, targets, "dice_ce") == pytest.approx(float(dice_loss(logits, targets) + entropy))
     assert mask_loss(logits, targets, "dice") == dice_loss(logits, targets)
+
+
+def test_the_generalised_dice_focal_loss_is_monais():
+    """The numbers are those of MONAI 1.2.0, which BoSAM pins."""
+    logits = torch.tensor([[[[[2.0, -1.0]]]], [[[[0.5, 0.0]]]]])
+    targets = torch.tensor([[[[[1.0, 0.0]]]], [[[[0.0, 0.0]]]]])
+    assert float(mask_loss(logits, targets, "generalized_dice_focal")) == pytest.approx(0.2340666652, abs=1e-6)
+    logits = torch.linspace(-3, 3, 64000).view(1, 1, 40, 40, 40)
+    found = mask_loss(logits, (logits > 0.5).float(), "generalized_dice_focal")
+    assert float(found) == pytest.approx(0.2606638372, abs=1e-6)
 
 
 def test_a_loop_feeds_back_its_logits_and_leaves_clicks_out_where_it_should():

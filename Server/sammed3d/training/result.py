@@ -1,0 +1,67 @@
+"""What a run makes of the model that it began with, in words: its name, origin, licence, notes and card."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sammed3d.training.prepared import Sample
+from sammed3d.training.recipe import Recipe
+from sammed3d.zoo.model import LoadedModel
+
+
+def trained_model(start: LoadedModel, name: str, recipe: Recipe, trained: str) -> LoadedModel:
+    """Return what a run made of the model that it began with.
+
+    Args:
+        start: the model that the run began with.
+        name: of the result.
+        recipe: of the run.
+        trained: how long and how well, in words.
+    """
+    notes = start.notes
+    if recipe.normalisation == "batch" and start.preset.normalisation == "zscore_positive" and recipe.batch_size > 1:
+        notes = (
+            *notes,
+            f"trained with z-scores pooled over batches of {recipe.batch_size}; in use each patch has its own",
+        )
+    licence = ""
+    if start.licence:
+        licence = f"that of {start.name} ({start.licence}) and of the training data"
+    origin = f"trained from {start.origin or start.name}; {trained}"
+    return replace(start, name=name, notes=notes, licence=licence, origin=origin)
+
+
+def model_card(model: LoadedModel, recipe: Recipe, samples: Sequence[Sample]) -> str:
+    """Describe a model: what it is, what it was trained on, and what whoever passes it on has to add."""
+    structures = "\n".join(f"- {n}" for n in sorted({sample.structure for sample in samples}))
+    counts = Counter(sample.dataset for sample in samples)
+    datasets = "\n".join(f"- {dataset}: {count} structures" for dataset, count in sorted(counts.items()))
+    return f"""# {model.name}
+
+Research software: not for clinical decisions.
+
+- Network: {model.network_name}, {model.origin}.
+- Licence: {model.licence or "that of the training data"}; name it when you import the model (--licence).
+
+## Preprocessing
+
+```json
+{json.dumps(model.preset.to_json(), indent=2)}
+```
+
+## Training data
+
+{datasets}
+
+## Structures
+
+{structures}
+
+## Recipe
+
+```yaml
+{recipe.to_yaml()}```
+"""
