@@ -28,11 +28,13 @@ from sammed3d.core.prompts import Click
 from sammed3d.errors import ModelError, PredictionCancelled, PromptError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.blobs import blobs, contrast, parts
-from sammed3d.inference.compositing import MARGIN, Layer, paint
+from sammed3d.inference.compositing import Layer, paint
+from sammed3d.inference.found_objects import Candidate, Found, Seen, choose, merge
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.predictor import PatchClick
 from sammed3d.inference.preset import Preset
+from sammed3d.inference.search_windows import are_inside, deepest, low_res_voxel, sample_of, voxel_of, windows
 
 Progress = Callable[[int, int], None]
 CLEAR = 2.0
@@ -164,14 +166,14 @@ class AutomaticMaskGenerator:
         points = self._points(lattice, volume, region)
         if not points:
             raise VolumeError("No point of the grid falls into the region. Choose a smaller distance.")
-        found: list[_Found] = []
+        found: list[Found] = []
         done = 0
 
         def is_wanted(point: Index3) -> bool:
-            return bool(_inside(lattice, volume, region, [point])[0])
+            return bool(are_inside(lattice, volume, region, [point])[0])
 
         try:
-            for window, inside in _windows(lattice, self._predictor.preset.patch_shape, points):
+            for window, inside in windows(lattice, self._predictor.preset.patch_shape, points):
                 if cancellation is not None:
                     cancellation.enter("cut")
                 done += len(inside)
@@ -183,7 +185,7 @@ class AutomaticMaskGenerator:
                 for candidate in self._candidates(
                     volume, lattice, window, inside, cancellation, still_to_ask, is_wanted
                 ):
-                    _merge(found, candidate, self.settings.overlap)
+                    merge(found, candidate, self.settings.overlap)
                 still_to_ask(0)
         except PredictionCancelled:
             if not keep:
@@ -201,7 +203,7 @@ class AutomaticMaskGenerator:
             step = max(1, round(self.settings.distance / spacing))
             axes.append(range(((size - 1) % step) // 2, size, step))
         points = list(itertools.product(axes[0], axes[1], axes[2]))
-        inside = _inside(lattice, volume, region, points)
+        inside = are_inside(lattice, volume, region, points)
         return [point for point, is_inside in zip(points, inside, strict=True) if is_inside]
 
     def _candidates(
@@ -213,7 +215,7 @@ class AutomaticMaskGenerator:
         cancellation: Cancellation | None,
         still_to_ask: Callable[[int], None],
         is_wanted: Callable[[Index3], bool],
-    ) -> Iterator[_Found]:
+    ) -> Iterator[Found]:
         """Yield the masks of a patch that are worth keeping, each of them once, most stable first.
 
         What a cancelled search has of the patch is yielded before it ends.
@@ -222,15 +224,15 @@ class AutomaticMaskGenerator:
             patch = cut_patch(volume, lattice, window, self._predictor.preset)
         except VolumeError:  # nothing is in this patch: air, or padding
             return
-        chosen: list[_Candidate] = []
+        chosen: list[Candidate] = []
         waiting = [points[n] for n in np.random.default_rng(0).permutation(len(points))]  # neighbours in other batches
         inner = window.intersection(Box((0, 0, 0), lattice.shape)) or window  # padding has edges, which are no blobs
         spots = blobs(patch.voxels[inner.within(window)], self._predictor.preset.spacing, self.settings.blobs)
-        waiting = [p for p in (_shifted(spot, inner) for spot in spots) if is_wanted(p)] + waiting
+        waiting = [p for p in (sample_of(spot, inner) for spot in spots) if is_wanted(p)] + waiting
         stopped: PredictionCancelled | None = None
         while waiting:
             batch, waiting = waiting[: self.settings.batch], waiting[self.settings.batch :]
-            clicks = [PatchClick(_within(point, window), True) for point in batch]
+            clicks = [PatchClick(voxel_of(point, window), True) for point in batch]
             try:
                 answers = self._predictor.predict_each(patch, clicks, self.settings.passes, cancellation)
             except PredictionCancelled as error:
@@ -239,7 +241,7 @@ class AutomaticMaskGenerator:
             for point, low_res in zip(batch, answers, strict=True):
                 candidate = self._judge(point, window, low_res)
                 if candidate is not None:
-                    _choose(chosen, candidate, self.settings.overlap)
+                    choose(chosen, candidate, self.settings.overlap)
             known = [c for c in chosen if not c.too_large]
             waiting = [point for point in waiting if not any(c.holds(point, window) for c in known)]
             still_to_ask(len(waiting))
@@ -247,7 +249,7 @@ class AutomaticMaskGenerator:
             if candidate.too_large:
                 whole = BoxedMask.of(resize(candidate.low_res, window.shape) > 0)
                 if whole is not None:
-                    yield _Found.too_large_to_keep(candidate, window, whole)
+                    yield Found.too_large_to_keep(candidate, window, whole)
                 continue
             for low_res in self._parts(candidate.low_res, window):
                 inside = resize(low_res, window.shape) > 0
@@ -257,8 +259,8 @@ class AutomaticMaskGenerator:
                 step = contrast(patch.voxels, inside, shape.box)
                 if step >= self.settings.contrast:
                     placed = BoxedMask(shape.box.shifted(window.begin), shape.voxels)
-                    point = candidate.point if inside[_index(candidate.point, window)] else _deepest(low_res, window)
-                    yield _Found(point, candidate.stability, [_Seen(window, low_res, placed)], step)
+                    point = candidate.point if inside[voxel_of(candidate.point, window)] else deepest(low_res, window)
+                    yield Found(point, candidate.stability, [Seen(window, low_res, placed)], step)
         if stopped is not None:
             raise stopped
 
@@ -270,10 +272,10 @@ class AutomaticMaskGenerator:
         for piece in pieces:
             yield np.where(inside & ~piece, -np.abs(low_res), low_res).astype(np.float32)
 
-    def _judge(self, point: Index3, window: Box, low_res: Float32) -> _Candidate | None:
+    def _judge(self, point: Index3, window: Box, low_res: Float32) -> Candidate | None:
         """Return the mask of a point if it is stable, not too small, and about that point."""
         inside = low_res > 0
-        if not inside[_cell(point, window, inside.shape)]:
+        if not inside[low_res_voxel(point, window, inside.shape)]:
             return None
         loose = int(np.count_nonzero(low_res > -self.settings.offset))
         stability = int(np.count_nonzero(low_res > self.settings.offset)) / max(1, loose)
@@ -282,9 +284,9 @@ class AutomaticMaskGenerator:
         if stability < self.settings.stability or size < self.settings.smallest - 2 * voxel_ml:
             return None
         too_large = bool(size > 2 * self.settings.largest)  # surely: what is less counts at its final size
-        return _Candidate(point, float(stability), low_res.copy(), inside, too_large)
+        return Candidate(point, float(stability), low_res.copy(), inside, too_large)
 
-    def _instance(self, volume: Volume, lattice: Lattice, found: _Found) -> Instance | None:
+    def _instance(self, volume: Volume, lattice: Lattice, found: Found) -> Instance | None:
         """Paint what was found at the volume's own resolution."""
         if found.too_large:
             return None
@@ -301,143 +303,3 @@ class AutomaticMaskGenerator:
 
     def _is_plausible(self, volume_ml: float) -> bool:
         return self.settings.smallest <= volume_ml <= self.settings.largest
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A mask of one point in one patch."""
-
-    point: Index3
-    stability: float
-    low_res: Float32
-    inside: npt.NDArray[np.bool_]
-    too_large: bool
-
-    def holds(self, point: Index3, window: Box) -> bool:
-        """Whether a point lies in the mask."""
-        return bool(self.inside[_cell(point, window, self.inside.shape)])
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """An object in one patch: low-res logits, and the mask in samples of the lattice."""
-
-    window: Box
-    low_res: Float32
-    mask: BoxedMask
-
-
-@dataclass(eq=False)
-class _Found:
-    """An object, as one patch or several show it.
-
-    What is too large in one patch may look small in the next, where only its end lies: such objects are followed to the
-    last patch and left out then.
-    """
-
-    point: Index3
-    stability: float
-    seen: list[_Seen]
-    contrast: float
-    too_large: bool = False
-
-    @classmethod
-    def too_large_to_keep(cls, candidate: _Candidate, window: Box, mask: BoxedMask) -> _Found:
-        placed = BoxedMask(mask.box.shifted(window.begin), mask.voxels)
-        seen = [_Seen(window, candidate.low_res, placed)]
-        return cls(candidate.point, candidate.stability, seen, contrast=0.0, too_large=True)
-
-
-def _choose(chosen: list[_Candidate], new: _Candidate, overlap: float) -> None:
-    """Add a mask of a patch, or let it take the place of less stable ones of the same object."""
-    same = [c for c in chosen if _iou(c.inside, new.inside) > overlap]
-    if all(c.stability < new.stability for c in same):
-        chosen[:] = [c for c in chosen if c not in same] + [new]
-
-
-def _merge(found: list[_Found], new: _Found, overlap: float) -> None:
-    """Add an object of a further patch; those that look like it where the patches overlap are parts of the same one."""
-    known_parts = [known for known in found if any(_same(a, b, overlap) for a in known.seen for b in new.seen)]
-    best = max([new, *known_parts], key=lambda part: part.stability)
-    found[:] = [known for known in found if known not in known_parts]
-    seen = [each for part in (*known_parts, new) for each in part.seen]
-    too_large = any(part.too_large for part in (*known_parts, new))
-    found.append(_Found(best.point, best.stability, seen, best.contrast, too_large))
-
-
-def _same(one: _Seen, other: _Seen, overlap: float) -> bool:
-    common = one.window.intersection(other.window)
-    if common is None or one.window == other.window or one.mask.box.intersection(other.mask.box) is None:
-        return False
-    return _iou(one.mask.cut(common) > 0, other.mask.cut(common) > 0) > overlap
-
-
-def _iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 0.0
-
-
-def _windows(lattice: Lattice, shape: Index3, points: list[Index3]) -> Iterator[tuple[Box, list[Index3]]]:
-    """Cover the lattice with overlapping windows; yields those that have points, each point in its best window."""
-    starts = [_starts(size, n) for size, n in zip(lattice.shape, shape, strict=True)]
-    inside: dict[Index3, list[Index3]] = {}
-    for point in points:
-        a, b, c = (
-            begins[int(np.argmin(np.abs(p - n / 2 - np.array(begins))))]
-            for p, n, begins in zip(point, shape, starts, strict=True)
-        )
-        inside.setdefault((a, b, c), []).append(point)
-    for begin in sorted(inside):
-        yield Box((0, 0, 0), shape).shifted(begin), inside[begin]
-
-
-def _starts(size: int, window: int) -> list[int]:
-    """Return where windows begin along an axis: they overlap by the part in which layers fade."""
-    if size <= window:
-        return [-math.ceil((window - size) / 2)]
-    count = math.ceil((size - window) / max(1, window - 2 * MARGIN)) + 1
-    return [round(n * (size - window) / (count - 1)) for n in range(count)]
-
-
-def _inside(
-    lattice: Lattice, volume: Volume, region: npt.NDArray[np.generic] | None, points: Sequence[Index3]
-) -> npt.NDArray[np.bool_]:
-    """Tell which lattice samples lie in the volume, and in the region if there is one."""
-    places = np.array(points).reshape(-1, 3)
-    within: npt.NDArray[np.bool_] = np.logical_and.reduce((places >= 0) & (places < lattice.shape), axis=1)
-    if region is None:
-        return within
-    index = np.rint(volume.grid.to_index(lattice.grid.to_world(places))).astype(int)
-    i, j, k = np.clip(index, 0, np.array(volume.grid.shape) - 1).T
-    wanted: npt.NDArray[np.bool_] = within & (region[i, j, k] != 0)
-    return wanted
-
-
-def _shifted(voxel: Index3, window: Box) -> Index3:
-    i, j, k = (v + begin for v, begin in zip(voxel, window.begin, strict=True))
-    return i, j, k
-
-
-def _index(point: Index3, window: Box) -> Index3:
-    i, j, k = (p - begin for p, begin in zip(point, window.begin, strict=True))
-    return i, j, k
-
-
-def _deepest(low_res: Float32, window: Box) -> Index3:
-    """Return the lattice sample where logits are highest."""
-    place = np.unravel_index(int(np.argmax(low_res)), low_res.shape)
-    i, j, k = (
-        int((v + 0.5) * n / m) + b for v, n, m, b in zip(place, window.shape, low_res.shape, window.begin, strict=True)
-    )
-    return i, j, k
-
-
-def _within(point: Index3, window: Box) -> tuple[float, float, float]:
-    a, b, c = (float(p - begin) for p, begin in zip(point, window.begin, strict=True))
-    return a, b, c
-
-
-def _cell(point: Index3, window: Box, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the low-res voxel of a lattice sample."""
-    within = _within(point, window)
-    return tuple(int(v * m / n) for v, n, m in zip(within, window.shape, shape, strict=True))
