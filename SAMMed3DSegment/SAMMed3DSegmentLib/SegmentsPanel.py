@@ -38,7 +38,7 @@ class SegmentsPanel:
         self._parameterNode, self._onSelected = parameterNode, onSelected
         self._updating = False
         self._volumes = SegmentVolumes()
-        self._observation: tuple[slicer.vtkMRMLSegmentationNode, int] | None = None
+        self._observations: list[tuple[slicer.vtkMRMLSegmentationNode, int]] = []
         self._connections = [
             (ui.segmentsTable, "selectionChanged(QItemSelection,QItemSelection)", self._onTable),
             (ui.show3DButton, "clicked(bool)", self._onShow3D),
@@ -148,13 +148,18 @@ class SegmentsPanel:
             sender.disconnect(signal, function)
 
     def _observe(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        if self._observation is not None:
-            observed, tag = self._observation
+        for observed, tag in self._observations:
             observed.RemoveObserver(tag)
-            self._observation = None
+        self._observations = []
         if node is not None:
-            event = slicer.vtkSegmentation.SegmentRemoved
-            self._observation = node, node.AddObserver(event, self._onSegmentRemoved)
+            for event, function in (
+                (slicer.vtkSegmentation.SegmentRemoved, self._onSegmentRemoved),
+                (slicer.vtkSegmentation.SegmentModified, self._onSegmentModified),
+            ):
+                self._observations.append((node, node.AddObserver(event, function)))
+
+    def _onSegmentModified(self, _caller: vtk.vtkObject, _event: str) -> None:
+        self.ui.segmentLabel.setText(self._about())  # it may have another name
 
     def _onSegmentRemoved(self, _caller: vtk.vtkObject, _event: str) -> None:
         if not self.selected:

@@ -1,4 +1,4 @@
-"""Every name of Qt and of Slicer's nodes that the module uses exists in Qt 5.15, in Qt 6 and in slicer-core."""
+"""Every name of Qt, CTK and Slicer that the module uses exists: in Qt 5.15, Qt 6, CTK, Slicer 5.10 and slicer-core."""
 
 import ast
 import json
@@ -75,3 +75,134 @@ def test_names_of_nodes_and_logics_exist():
             assert hasattr(slicer, name), f"{where}: there is no slicer.{name}"
             assert not rest or hasattr(getattr(slicer, name), rest[0]), f"{where}: slicer.{name} has no {rest[0]}"
     assert seen > 40
+
+
+# Widgets by the names that the .ui file gives them
+
+
+WIDGETS = {
+    element.get("name"): element.get("class")
+    for element in ET.parse(MODULE / "Resources" / "UI" / "SAMMed3DSegment.ui").getroot().iter("widget")  # noqa: S314
+}
+SLICER = json.loads((MANIFESTS / "slicer.json").read_text())["classes"]
+PYTHONQT = {"connect", "disconnect", "delete", "setParent", "parent", "findChildren", "property", "setProperty"}
+"""What PythonQt and QObject give to every object."""
+
+
+def namesOf(className, classes):
+    """Names of properties and methods of a class, and signatures of its signals, with what it inherits."""
+    if className not in SLICER:
+        known = classes[className]
+        methods = {*known["properties"], *known["others"], *(each.split("(")[0] for each in known["slots"])}
+        return methods | PYTHONQT, set(known["signals"])
+    own = SLICER[className]
+    names, signals = namesOf(own["inherits"], classes) if own["inherits"] else (set(), set())
+    setters = {f"set{name[0].upper()}{name[1:]}" for name in own["properties"]}
+    return names | {*own["properties"], *own["methods"]} | setters, signals | set(own["signals"])
+
+
+def uses():
+    """Widgets and what is asked of them, wherever `ui.name.something` is written: (where, widget, name)."""
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            parts, inner = [], node
+            while isinstance(inner, ast.Attribute):
+                parts.insert(0, inner.attr)
+                inner = inner.value
+            parts = [*([inner.id] if isinstance(inner, ast.Name) else []), *parts]
+            if "ui" in parts and len(parts) > parts.index("ui") + 2:
+                yield f"{file.name}, line {node.lineno}", *parts[parts.index("ui") + 1 : parts.index("ui") + 3]
+
+
+def connections():
+    """Signals that are connected, alone or in lists of connections: (where, widget, signature)."""
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            sender, signature = None, None
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+                sender, signature = (node.func.value, node.args[0]) if node.func.attr == "connect" else (None, None)
+            elif isinstance(node, ast.Tuple) and len(node.elts) == 3:
+                sender, signature = node.elts[:2]
+            known = isinstance(sender, ast.Attribute) and sender.attr in WIDGETS
+            if known and isinstance(signature, ast.Constant) and "(" in str(signature.value):
+                yield f"{file.name}, line {node.lineno}", sender.attr, signature.value
+
+
+def test_what_is_asked_of_widgets_exists(classes):
+    seen = 0
+    for where, widget, name in uses():
+        assert widget in WIDGETS, f"{where}: the .ui file has no {widget}"
+        names, _ = namesOf(WIDGETS[widget], classes)
+        assert name in names, f"{where}: {widget} is a {WIDGETS[widget]}, which has no {name}"
+        seen += 1
+    assert seen > 100
+
+
+def test_signals_that_are_connected_exist(classes):
+    seen = set()
+    for where, widget, signature in connections():
+        _, signals = namesOf(WIDGETS[widget], classes)
+        assert signature in signals, f"{where}: {widget} is a {WIDGETS[widget]}, which has no signal {signature}"
+        seen.add(WIDGETS[widget])
+    assert {"qMRMLNodeComboBox", "qMRMLSegmentsTableView", "ctkCollapsibleButton", "ctkDirectoryButton"} <= seen
+
+
+def test_properties_of_slicers_widgets_in_the_ui_file_exist(classes):
+    seen = 0
+    for element in ET.parse(MODULE / "Resources" / "UI" / "SAMMed3DSegment.ui").getroot().iter("widget"):  # noqa: S314
+        if element.get("class") in SLICER:
+            names, _ = namesOf(element.get("class"), classes)
+            for item in element.findall("property"):
+                if item.get("stdset") != "0":
+                    seen += 1
+                    assert item.get("name") in names, f"{element.get('class')} has no {item.get('name')}"
+    assert seen > 20
+
+
+def test_names_of_the_application_and_of_ctk_exist():
+    seen = 0
+    application = {*SLICER["qSlicerApplication"]["methods"], *SLICER["qSlicerApplication"]["properties"]}
+    for where, (name, *rest) in chains("slicer"):
+        if name == "app" and rest:
+            assert rest[0] in application, f"{where}: slicer.app has no {rest[0]}"
+            seen += 1
+        elif name == "util" and rest:
+            assert hasattr(slicer.util, rest[0]), f"{where}: slicer.util has no {rest[0]}"
+            seen += 1
+    for where, (name, *_rest) in chains("ctk"):
+        assert name in SLICER, f"{where}: ctk.{name} is not in the manifest"
+        seen += 1
+    assert seen > 15
+
+
+def test_stand_ins_have_nothing_that_the_real_ones_lack(classes):
+    """Their properties and signals; what a stand-in has of Qt's own is checked as Qt's."""
+    import ctk
+    from slicerHarness import uiLoader, widgets
+
+    checked = 0
+    for name, stand_in in {
+        **uiLoader.customWidgets,
+        **widgets.WIDGETS,
+        "ctkSettingsPanel": ctk.ctkSettingsPanel,
+    }.items():
+        names, signals = namesOf(name, classes)
+        ofQt = {name for base in stand_in.__mro__ if base.__module__.startswith("PySide6") for name in dir(base)}
+        for signal, arguments in getattr(stand_in, "slicerSignals", {}).items():
+            for each in arguments:
+                assert f"{signal}({each})" in signals, f"{name} has no signal {signal}({each})"
+                checked += 1
+        for attribute, value in vars(stand_in).items():
+            if type(value).__name__ == "Property" and attribute not in ofQt:
+                assert attribute in names, f"{name} has no property {attribute}"
+                checked += 1
+    assert checked > 12
+
+
+def test_the_check_finds_what_is_not_there(classes):
+    names, signals = namesOf("qMRMLSegmentsTableView", classes)
+    assert "setSegmentationNode" in names
+    assert "rowCount" not in names, "of the stand-in, which is a QTableWidget"
+    assert "itemSelectionChanged()" not in signals
+    names, _ = namesOf("ctkDirectoryButton", classes)
+    assert "click" not in names, "it is no QPushButton"

@@ -63,6 +63,8 @@ def test_the_volume_of_the_selected_segment_follows_every_click(module, ui, volu
     ui.undoButton.click()
     settle(module)
     assert ui.segmentLabel.text in seen
+    segmentation(module).GetSegmentation().GetSegment(module.panel.segmentId).SetName("spleen")
+    assert ui.segmentLabel.text.startswith("spleen: ")
 
 
 def test_volumes_are_those_of_the_world(module, ui, volumeNode, scene):
