@@ -14,9 +14,9 @@ def line_chart(curves: Mapping[str, Sequence[tuple[float, float]]], across: str,
     """Draw curves.
 
     Args:
-        curves: by name, points (x, y); x are whole numbers from 1, y between 0 and 1.
-        across: what x is.
-        up: what y is.
+        curves: points (x, y) of each curve, by its name; x are whole numbers from 1, y between 0 and 1.
+        across: label of the x axis.
+        up: label of the y axis.
     """
     longest = max((x for curve in curves.values() for x, _ in curve), default=1.0)
 

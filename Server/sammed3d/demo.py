@@ -38,10 +38,10 @@ class Result:
     """How one structure went.
 
     Attributes:
-        name: of the structure.
+        name: the structure's name.
         dice: against the bundled label, after each click.
-        volume_ml: of the final mask.
-        seconds: of all clicks together.
+        volume_ml: volume of the final mask, ml.
+        seconds: time for all clicks together.
     """
 
     name: str
@@ -71,7 +71,7 @@ def page(results: list[Result], model: str, picture: bytes) -> str:
     """Write a page with pictures, scores and how to go on; it needs no other file.
 
     Args:
-        results: of all structures.
+        results: the results of all structures.
         model: its name.
         picture: PNG, see `overlay`.
     """

@@ -28,7 +28,7 @@ class AmbiguousFamilyError(CheckpointError):
     """A weights file fits several families, and nothing tells which it is.
 
     Attributes:
-        names: of the families.
+        names: the names of the families that fit.
     """
 
     def __init__(self, message: str, names: list[str]) -> None:

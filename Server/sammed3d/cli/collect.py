@@ -27,10 +27,10 @@ class _Source:
     """A volume and what was segmented on it.
 
     Attributes:
-        title: for the report.
+        title: the report's title.
         volume: file.
         segmentations: each with its clicks, by segment ID or, out of a prompt file, by name.
-        series: of a DICOM folder.
+        series: the series of a DICOM folder.
     """
 
     title: str

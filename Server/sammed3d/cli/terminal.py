@@ -39,7 +39,7 @@ class SlicesColumn(ProgressColumn):
     """How many slices a 2-D model has looked at; nothing for other models.
 
     Args:
-        cancellation: of what runs, or None.
+        cancellation: the switch of what runs; None if it has none.
     """
 
     def __init__(self, cancellation: Cancellation | None) -> None:

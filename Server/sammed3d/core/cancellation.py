@@ -17,7 +17,7 @@ class Cancellation:
         share: part of the stage that is done, 0..1; None where nobody can tell.
         patches: while an object is followed, which further patch is looked at (1, 2, ...) and how many there may be;
             else (0, 0).
-        slices: with 2-D models, how many slices were looked at so far and how many there are at most; else (0, 0).
+        slices: number of slices that a 2-D model has looked at, and of those it may look at; (0, 0) for 3-D models.
 
     Example:
         >>> cancellation = Cancellation()

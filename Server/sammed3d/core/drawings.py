@@ -31,7 +31,7 @@ class Scribble:
         points: RAS mm, in the order in which they were drawn; at least one.
         positive: True where the object is, False where it is not.
         painted: whether the points are voxels that were painted one by one; else they are joined by straight lines.
-        after: how many of the object's clicks were made before it.
+        after: number of the object's clicks that were made before it.
 
     Raises:
         PromptError: a point is not three finite numbers; there is none, or too many.
@@ -61,7 +61,7 @@ class Lasso:
         points: RAS mm, along the loop, which closes by itself; at least three that are not on one line.
         positive: True where the object is, False where it is not.
         painted: whether the points are the voxels inside, painted one by one.
-        after: how many of the object's clicks were made before it.
+        after: number of the object's clicks that were made before it.
 
     Raises:
         PromptError: a point is not three finite numbers; there are fewer than three, all on one line, or not on one

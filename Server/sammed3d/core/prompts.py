@@ -24,7 +24,7 @@ class Click:
     """A point prompt.
 
     Attributes:
-        world: where, RAS mm.
+        world: position (R, A, S) in mm.
         positive: True where the object is, False where it is not.
         follow: into how many further patches the object was followed after this click (`inference/following.py`).
 
@@ -87,7 +87,7 @@ class Translation:
     Attributes:
         prompt: "box", or "scribble 1", "lasso 2": its place among the object's drawings, counted from 1.
         model: name of the model that was asked.
-        clicks: what it was told instead, in order.
+        clicks: the clicks that it was told instead, in order.
         mask_prompt: whether it was also shown what the prompt encloses as a mask.
         missed: which share of the prompt (0..1) the model's answer had wrong; see `honour` for what became of that.
     """
@@ -105,12 +105,12 @@ class ObjectPrompts:
 
     Attributes:
         name: the object's name.
-        clicks: in the order in which they were made; the order matters.
+        clicks: all clicks, in the order in which they were made; the order matters.
         initial_mask: SHA-256 of the mask that the object started from, or None. The mask itself is not part of it.
         box: drawn round the object before all clicks, or None.
         drawings: scribbles and lassos, in the order in which they were drawn; each says after how many clicks.
         honour: whether the mask is made to agree with box and drawings where the model's answer does not.
-        translations: what a model that does not know box or drawings was told when these prompts were saved.
+        translations: the clicks that a model without boxes or drawings was told when these prompts were saved.
     """
 
     name: str

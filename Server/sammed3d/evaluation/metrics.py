@@ -36,9 +36,9 @@ def nsd(mask: Mask, truth: Mask, spacing: Sequence[float], tolerance: float) -> 
     """Return the normalised surface distance: the share of both surfaces that lies within a tolerance of the other.
 
     Args:
-        mask: what was found.
-        truth: what there is.
-        spacing: of the voxels, mm.
+        mask: the mask that was found.
+        truth: the reference mask.
+        spacing: size of the voxels, mm.
         tolerance: mm.
 
     Source: Nikolov et al. 2018, with their own implementation (surface elements weighted by area).

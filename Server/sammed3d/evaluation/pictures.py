@@ -27,7 +27,7 @@ def png(
 
     Args:
         volume: the image.
-        mask: what was found (I, J, K).
+        mask: the mask that was found, (I, J, K).
         truth: the reference.
         clicks: small where they lie on other slices.
 

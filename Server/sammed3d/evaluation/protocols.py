@@ -47,9 +47,9 @@ class Step:
     """The state after a click.
 
     Attributes:
-        mask: what was found, non-zero inside.
-        truth: what there is, on the same grid.
-        spacing: of that grid, mm.
+        mask: the mask that was found, non-zero inside.
+        truth: the reference mask, on the same grid.
+        spacing: voxel size of that grid, mm.
         clicks: so far, where they have a place in the volume.
     """
 
@@ -64,12 +64,12 @@ class Protocol:
     """How a model is measured.
 
     Attributes:
-        name: see the module.
-        clicks: how many there are.
-        at: after which of them scores are shown.
-        all_clicks: given to `load_predictor`.
-        steps: from predictor, preset, volume, reference, number of clicks and random numbers to the state after each
-            click.
+        name: the protocol's name; the module explains each.
+        clicks: number of clicks.
+        at: numbers of the clicks after which scores are shown.
+        all_clicks: argument of `load_predictor`.
+        steps: function of predictor, preset, volume, reference, number of clicks and random numbers; gives the state
+            after each click.
         best_of_clicks: whether its publication reports the best Dice of all clicks.
         clamp_ct: range to which its loader clamps resampled images whose path contains "/ct_", or None.
     """

@@ -20,8 +20,8 @@ class Score:
         structure: name of the structure.
         ml: its volume.
         method: the model's name, or that of a baseline.
-        click: how many clicks there were.
-        dice, iou, nsd, volume_error: see `metrics`; `nsd` with a tolerance of 2 mm.
+        click: number of clicks so far.
+        dice, iou, nsd, volume_error: the scores of `metrics`; `nsd` with a tolerance of 2 mm.
     """
 
     case: str
@@ -41,12 +41,12 @@ class Evaluation:
 
     Attributes:
         model: the model's name.
-        protocol: how it was measured.
-        seed: of random clicks.
+        protocol: name of the protocol.
+        seed: seed of random clicks.
         scores: one for each structure, method and click.
         pictures: PNG of the last click, by case and structure.
-        failures: what could not be measured, and why.
-        left_out: what was not to be measured, by the reason.
+        failures: a line for each structure that could not be measured, with the reason.
+        left_out: structures that were not to be measured, by the reason.
     """
 
     model: str

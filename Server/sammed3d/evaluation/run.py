@@ -39,11 +39,11 @@ def evaluate(
         predictor: the model.
         cases: those without labels are counted as left out.
         protocol: one of `PROTOCOLS`.
-        clicks: how many; None for the protocol's own number.
+        clicks: number of clicks; None for the protocol's own.
         baselines: names in `BASELINES`. They get the clicks of the honest user.
         smallest_ml: structures smaller than this are left out, and counted.
         every: take every n-th structure of a case only; the others are counted as left out.
-        seed: of random clicks; each structure starts from it, so that its clicks do not depend on the others.
+        seed: seed of random clicks; each structure starts from it, so that its clicks do not depend on the others.
         on_score: called after each click.
     """
     done = Evaluation(predictor.name, protocol, seed)

@@ -80,8 +80,8 @@ def collect(
 
     Args:
         volume: the image.
-        segments: by ID, masks on the volume's grid.
-        clicks: by segment ID.
+        segments: masks on the volume's grid, by segment ID.
+        clicks: clicks by segment ID.
         dataset: folder of cases; made where it is not there.
         wanted: which segments; None for all.
         force: whether a case of the same image is replaced.

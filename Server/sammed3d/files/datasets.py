@@ -40,8 +40,8 @@ class Case:
         name: tells it from the others.
         image: file.
         label: file; None for an image without labels.
-        names: of label values, where the dataset gives them.
-        group: what cases of the same image have in common; "" for a case of its own.
+        names: names of the label values, where the dataset gives them.
+        group: a word that cases of the same image share; "" for a case of its own.
     """
 
     name: str
@@ -60,10 +60,10 @@ class CaseReport:
     """What a look at a case found.
 
     Attributes:
-        name: of the case.
+        name: the case's name.
         shape: voxels (I, J, K); empty if it cannot be read.
         spacing: mm.
-        volumes_ml: of each structure, by name.
+        volumes_ml: volume of each structure in ml, by its name.
         problems: sentences; the case cannot be used.
         remarks: sentences; it can, but somebody should know.
     """
@@ -150,9 +150,9 @@ def split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], lis
     """Draw cases for validation; the same seed gives the same ones.
 
     Args:
-        names: of the cases. All structures of a case go to the same side.
-        share: of them that validates, 0..1.
-        seed: of the draw.
+        names: the cases' names. All structures of a case go to the same side.
+        share: share of them that validates, 0..1.
+        seed: seed of the draw.
 
     Returns:
         The names for training and those for validation, sorted.

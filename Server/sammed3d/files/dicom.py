@@ -23,7 +23,7 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
     """Read the slices of one series of a folder, in the order of their positions.
 
     Args:
-        folder: where the slices are (not searched below).
+        folder: the folder of the slices; folders in it are not searched.
         series: which series (0, 1, ...) where the folder holds several.
 
     Raises:

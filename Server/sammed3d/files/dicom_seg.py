@@ -25,8 +25,8 @@ def in_order(slices: Sequence[pydicom.Dataset], grid: Grid, name: str) -> list[p
 
     Args:
         slices: their headers.
-        grid: of the volume that was read from them.
-        name: of the volume, for messages.
+        grid: grid of the volume that was read from them.
+        name: the volume's name, for messages.
 
     Raises:
         VolumeError: they are not the volume's.
@@ -51,7 +51,7 @@ def segmentation(
 
     Args:
         title: series description.
-        names: of the segments.
+        names: the segments' names.
         masks: (I, J, K) uint8 of each segment, 1 inside; I are columns, J rows, as DICOM readers load them.
         slices: headers of the volume's slices, in the order of K.
 

@@ -36,7 +36,7 @@ def volume_of(slices: Sequence[pydicom.Dataset], name: str) -> Volume:
     library that reads it, in C++, never sees what strangers wrote, and the disk never sees who the patient is.
 
     Raises:
-        VolumeError: see `Volume.read`; slices that are compressed, or lack what a volume needs.
+        VolumeError: a slice is compressed or lacks what a volume needs, or a reason of `Volume.read`.
     """
     with tempfile.TemporaryDirectory(prefix="sammed3d-") as folder:
         try:
@@ -55,7 +55,7 @@ def slices_in_zip(data: bytes, most_bytes: int, name: str) -> list[pydicom.Datas
     Args:
         data: the archive.
         most_bytes: that its files may take.
-        name: for messages.
+        name: a name for messages.
 
     Raises:
         VolumeError: it is damaged, too large, or holds no slices.

@@ -39,7 +39,7 @@ class SeriesAddress:
     """Where a series is.
 
     Attributes:
-        root: of the DICOMweb server: "https://pacs.hospital.example/dicom-web".
+        root: address of the DICOMweb server: "https://pacs.hospital.example/dicom-web".
         study, series: instance UIDs.
     """
 
@@ -92,7 +92,7 @@ class DicomWeb:
         authorization: value of the header Authorization, such as "Bearer ..."; "" for none.
         verify: True, or a file with the certificates of the authority that signed the server's.
         proxies: whether to use the proxies of the environment.
-        most_bytes: of one answer.
+        most_bytes: bound of one answer.
 
     Raises:
         VolumeError: the address is none, or packages are missing.
@@ -188,7 +188,7 @@ class OneServerSession(requests.Session):
 
     Args:
         root: all addresses begin with it.
-        most_bytes: of an answer.
+        most_bytes: bound of an answer.
     """
 
     def __init__(self, root: str, most_bytes: int) -> None:

@@ -15,7 +15,7 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
     """Refuse to write a file, before any work is done for it.
 
     Args:
-        output: to be written.
+        output: the file to be written.
         inputs: files and folders that were read or will be; None stands for one that was not given.
         force: whether other existing files may be replaced.
 

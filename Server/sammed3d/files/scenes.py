@@ -31,10 +31,10 @@ class SceneSegmentation:
     """A segmentation of a scene.
 
     Attributes:
-        name: of its node; may name a patient.
+        name: name of its node; it may name a patient.
         file: its `.seg.nrrd`.
         volume: file of the volume that it was made on.
-        clicks: by segment ID, world RAS mm in the volume's own frame.
+        clicks: clicks by segment ID; world RAS mm in the volume's own frame.
     """
 
     name: str
@@ -106,8 +106,8 @@ class _Nodes:
     """The nodes of a scene by ID.
 
     Args:
-        root: of the scene's XML.
-        folder: of the scene's file.
+        root: root element of the scene's XML.
+        folder: folder of the scene's file.
     """
 
     def __init__(self, root: ET.Element, folder: Path) -> None:

@@ -43,7 +43,7 @@ def on_grid(mask: BoxedMask, source: Grid, target: Grid) -> tuple[BoxedMask | No
     """Bring a mask onto another grid.
 
     Args:
-        mask: on `source`.
+        mask: the segment's mask on `source`.
         source: its grid.
         target: the wanted grid.
 
@@ -111,8 +111,8 @@ def _described(keys: Mapping[str, str], number: int, layers: Array) -> tuple[str
     """Return the ID of a segment of a `.seg.nrrd`, and the segment.
 
     Args:
-        keys: of the header.
-        number: of the segment.
+        keys: the header's keys.
+        number: the segment's number.
         layers: voxels (K, J, I, layer).
     """
 

@@ -171,8 +171,8 @@ def layered(segments: Sequence[Segment], per_layer: int | None = None) -> list[i
     """Return a layer for each segment: the first in which it overlaps no other and that has not got its fill.
 
     Args:
-        segments: on one grid.
-        per_layer: how many a layer holds at most; None for any number.
+        segments: segments on one grid.
+        per_layer: largest number of segments of a layer; None for any.
     """
     layers: list[list[BoxedMask | None]] = []
     chosen = []

@@ -30,8 +30,8 @@ class Volume:
 
     Attributes:
         array: shape (I, J, K), any integer or real dtype, kept as given (never copied to another dtype).
-        grid: where the voxels lie, RAS mm.
-        name: what error messages call this volume (a file name, or a word).
+        grid: the voxels' places, RAS mm.
+        name: the volume's name in error messages (a file name, or a word).
 
     Raises:
         VolumeError: not 3-D, not a scalar image, shape and grid disagree, no finite voxel, or all voxels are equal.
@@ -129,7 +129,7 @@ def image_on(grid: Grid, pixel_type: int) -> sitk.Image:
     """Return an empty ITK image with this grid.
 
     Raises:
-        VolumeError: see `check_writable`.
+        VolumeError: a reason of `check_writable`.
     """
     check_writable(grid)
     lps = LPS_TO_RAS @ grid.index_to_world

@@ -62,14 +62,15 @@ class AutomaticSettings:
     Attributes:
         distance: between neighbouring points of the grid, mm; objects much smaller than that are missed.
         stability: smallest share of the voxels above -`offset` that is above +`offset` too.
-        offset: in logits.
+        offset: change of the threshold by which stability is measured, in logits.
         smallest: volume in ml.
         largest: volume in ml.
         overlap: intersection over union from which on two masks are the same object.
-        passes: how often a point is decoded; the second time, with the first answer as mask prompt, masks are steadier.
+        passes: number of decoder passes for a point; a second one, with the first answer as mask prompt, steadies
+            masks.
         batch: points that are decoded together.
-        contrast: how much an object has to stand out from its surroundings at least; see `blobs.contrast`.
-        blobs: how many blobs of a patch are asked about, before the points of the grid.
+        contrast: least contrast of an object with its surroundings; see `blobs.contrast`.
+        blobs: number of blobs of a patch that are asked about, before the points of the grid.
         split: whether masks are taken apart at thin necks.
 
     Stability and offset suit the default model. Models with steeper logits, as SAM's, allow 0.9 at 1.0.
@@ -104,11 +105,11 @@ class Instance:
     """An object that was found.
 
     Attributes:
-        mask: on the volume's grid.
+        mask: the object's mask on the volume's grid.
         click: the point whose mask was the most stable one.
-        stability: of that mask, 0..1.
+        stability: stability of that mask, 0..1.
         volume_ml: its size.
-        contrast: how much it stands out; see `blobs.contrast`.
+        contrast: its contrast with its surroundings; see `blobs.contrast`.
     """
 
     mask: BoxedMask
@@ -123,7 +124,7 @@ class AutomaticMaskGenerator:
 
     Args:
         predictor: the model.
-        settings: what counts as an object.
+        settings: the settings that decide what counts as an object.
 
     Raises:
         ModelError: the model works slice by slice.

@@ -27,8 +27,8 @@ def blobs(voxels: Float32, spacing: Point3, most: int) -> list[Index3]:
 
     Args:
         voxels: a patch, axes R, A, S.
-        spacing: of its voxels, mm.
-        most: how many at most.
+        spacing: size of its voxels, mm.
+        most: largest number of blobs.
     """
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.T))
     image.SetSpacing([float(s) for s in spacing])
@@ -50,8 +50,8 @@ def contrast(voxels: Float32, mask: npt.NDArray[np.bool_], box: Box) -> float:
 
     Args:
         voxels: a patch.
-        mask: of an object in it, same shape.
-        box: of the mask's voxels.
+        mask: mask of an object in it, same shape.
+        box: box of the mask's voxels.
 
     Returns:
         |mean inside - mean of the shell 2 to 4 voxels outside| / pooled deviation; 0 where either is empty.
@@ -74,9 +74,9 @@ def parts(mask: npt.NDArray[np.bool_], spacing: Point3, neck: float = 0.6) -> Se
     """Take a mask apart at its necks.
 
     Args:
-        mask: of what may be several objects that touch.
-        spacing: of its voxels, mm.
-        neck: how thin, as a share of the thinner part, a neck is that parts are taken apart at.
+        mask: mask of one object, or of several that touch.
+        spacing: size of its voxels, mm.
+        neck: width of a neck at which parts are taken apart, as a share of the thinner part's.
 
     Returns:
         The parts; the mask itself where it has no such neck.

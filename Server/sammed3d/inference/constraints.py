@@ -24,7 +24,7 @@ def honoured(mask: BoxedMask | None, state: PromptState, grid: Grid) -> BoxedMas
     Args:
         mask: the model's answer; None for an empty one.
         state: the prompts.
-        grid: of the volume.
+        grid: the volume's grid.
     """
     if state.box is not None and mask is not None:
         mask = BoxedMask(mask.box, mask.voxels * _within(limits(state.box, state, grid), mask.box, grid)).cropped()

@@ -15,11 +15,11 @@ class FlatArea:
 
     Args:
         voxels: (N, 3) of the grid, at least one.
-        grid: of the volume.
+        grid: the volume's grid.
         reach: mm round the area that `ring` may ask for.
 
     Attributes:
-        voxels: as given.
+        voxels: the voxels that were given.
         depths: (N,) mm from the middle of each voxel to the edge of the area, in its plane.
     """
 

@@ -51,11 +51,11 @@ class Followed:
 
     Attributes:
         state: its prompts, the last click of which notes the patches.
-        mask: what they make.
-        patches: how many were looked at now.
+        mask: the mask that they make.
+        patches: number of patches that were looked at now.
         goes_on: whether there is more to follow.
         cancelled: whether it was stopped by the user.
-        seconds: by stage of the computation.
+        seconds: time by stage.
     """
 
     state: PromptState
@@ -84,13 +84,13 @@ def follow(
     """Follow an object after its last click, until nothing is added, a limit is reached, or it is stopped.
 
     Args:
-        inferer: of the volume and the model.
+        inferer: the inferer of volume and model.
         known: prompts and their mask.
         settings: the limits; in another mode than "always" it is only told whether the object goes on.
         cancellation: stops it; what was followed until then stays. Its `patches` tell how far it is.
 
     Raises:
-        SAMMed3DError: see `Inferer.mask_of`.
+        SAMMed3DError: a reason of `Inferer.mask_of`.
     """
     begin, patches, now = time.monotonic(), 0, known
     most = settings.patches if settings.mode == "always" else 0

@@ -66,8 +66,8 @@ def exits(windows: Windows, window: Box, answer: Float32) -> tuple[Exit, ...]:
     """Return the places where an answer leaves its window towards the inside of the volume.
 
     Args:
-        windows: on the volume's lattice.
-        window: of the answer.
+        windows: boxes of the volume's lattice.
+        window: the answer's window.
         answer: low-res logits.
 
     The object has to come within half the margin of a face; between that and the inner part it may simply end.
@@ -114,10 +114,10 @@ def points_inside(window: Box, seen: Float32, start: Points, count: int = POINTS
     """Return lattice samples of an object's confident inside: the nearest to `start`, then far from one another.
 
     Args:
-        window: where to look.
+        window: the window to look at.
         seen: the object, seen through the window: low-res logits.
         start: a lattice position (3,).
-        count: how many; fewer where there are no more.
+        count: largest number of windows.
     """
     confident = seen > CONFIDENT
     deep = _eroded(confident)
@@ -136,8 +136,8 @@ def is_believed(windows: Windows, window: Box, seen: Float32, answer: Float32, k
     """Tell whether an answer agrees with what is known, so that it may be laid over it.
 
     Args:
-        windows: on the volume's lattice.
-        window: of the answer.
+        windows: boxes of the volume's lattice.
+        window: the answer's window.
         seen: the object before it, seen through the window: low-res logits.
         answer: low-res logits.
         known: windows of earlier layers; what lies in their inner parts is known.

@@ -17,7 +17,7 @@ class PackedMask:
     """A mask compressed to about a hundredth of its size.
 
     Attributes:
-        box: of its voxels (I, J, K); None for an empty mask.
+        box: box of its voxels (I, J, K); None for an empty mask.
         data: zlib of one bit for each voxel of the box, first axis fastest.
     """
 
@@ -46,7 +46,7 @@ class Moment:
     Attributes:
         state: the prompts.
         result: the mask that they make; None while that is not known.
-        kept: what the front end keeps with the state; None at first.
+        kept: the front end's own notes on the state; None at first.
     """
 
     def __init__(self, state: PromptState) -> None:

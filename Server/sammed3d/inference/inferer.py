@@ -23,7 +23,7 @@ class PromptState:
     """All that determines the mask of an object.
 
     Attributes:
-        clicks: in order.
+        clicks: all clicks, in order.
         base: the mask it started from, or None.
         box: drawn round it before all clicks, or None.
         model: name of the model that evaluates them; "" where none was chosen yet.

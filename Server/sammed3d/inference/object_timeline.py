@@ -38,7 +38,7 @@ class ObjectTimeline(History):
         image: names the image that the prompts are about.
 
     Attributes:
-        image: see above.
+        image: name of the image that the prompts are about.
 
     Example:
         >>> timeline = ObjectTimeline()

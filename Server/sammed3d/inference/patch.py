@@ -45,7 +45,7 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
         volume: the image.
         lattice: the volume's.
         window: a box of the lattice, a whole number of times as large as the patch along each axis.
-        preset: of the model.
+        preset: the model's preset.
 
     Raises:
         VolumeError: the window holds nothing to normalise by (no voxel above 0, or all of them equal).
@@ -80,8 +80,8 @@ def normalised(voxels: Float32, preset: Preset, name: str) -> Float32:
 
     Args:
         voxels: preset.patch_shape float32, clamped and rescaled.
-        preset: of the model.
-        name: of the volume, for errors.
+        preset: the model's preset.
+        name: the volume's name, for errors.
 
     Raises:
         VolumeError: there is nothing to normalise by (no voxel above 0, or all of them equal).

@@ -13,8 +13,8 @@ class PatchFollower:
     """Find the patch in which an object goes on; what was found is kept by the chain that led to it.
 
     Args:
-        windows: on the volume's lattice.
-        low_res_shape: of the model's answers.
+        windows: boxes of the volume's lattice.
+        low_res_shape: shape of the model's answers.
     """
 
     def __init__(self, windows: Windows, low_res_shape: Index3) -> None:

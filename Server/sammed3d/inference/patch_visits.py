@@ -19,7 +19,7 @@ class Visit:
 
     Attributes:
         window: the patch's box of the lattice.
-        clicks: in voxels of the patch.
+        clicks: its clicks, in voxels of the patch.
         box: before the clicks, in voxels of the patch; or None.
         earlier: clicks of earlier visits that lie in this patch too, for models that take all clicks.
         followed: whether nobody clicked here: the object was followed into this patch, and the last click is a place
@@ -47,9 +47,9 @@ class Walk:
         hint: see `PromptState`.
         seconds: spent so far, by stage of the computation.
         visits: that were answered.
-        clicks: of the user so far: lattice sample and polarity.
+        clicks: the user's clicks so far: lattice sample and polarity.
         layers: the answers that count, in order.
-        painted: for each layer, the chain that made it.
+        painted: the chain that made each layer.
     """
 
     base: BoxedMask | None

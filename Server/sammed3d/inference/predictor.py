@@ -67,7 +67,7 @@ class PatchPrompts:
     """All that a predictor is told about an object in a patch; it goes unchanged from a session to a network.
 
     Attributes:
-        clicks: in the order in which they were made; any sequence is taken, a tuple is kept.
+        clicks: clicks in the order in which they were made; any sequence is taken, a tuple is kept.
         box: round the object, applied before the clicks; or None.
         mask_prompt: logits fed to the first pass, shape preset.low_res_shape, float32; None for a new object.
         earlier: clicks on the object that were answered in other patches and lie in this one too. Models that take all
@@ -163,6 +163,6 @@ class Predictor(Protocol):
 
         Raises:
             PredictionCancelled: `cancellation` was used.
-            PromptError: see `PatchPrompts.check`.
+            PromptError: a reason of `PatchPrompts.check`.
         """
         ...

@@ -50,8 +50,8 @@ class _Part:
     Attributes:
         voxels: (N, 3), the best first, or along a stroke.
         positive: whether they are to be inside.
-        few: how many clicks at least.
-        most: how many at most.
+        few: least number of clicks.
+        most: largest number of clicks.
         middle: whether the first click goes to the middle of the voxels that the answer has wrong, not to the first.
     """
 
@@ -67,7 +67,7 @@ class TranslatingInferer:
 
     Args:
         inner: evaluates clicks, and boxes where the model knows them.
-        grid: of the volume.
+        grid: the volume's grid.
         predictor: the model that `inner` asks.
     """
 

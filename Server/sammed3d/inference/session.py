@@ -40,7 +40,7 @@ class Session:
         predictor: the network.
 
     Attributes:
-        objects: what is being segmented, in the order in which it was added.
+        objects: the objects being segmented, in the order in which they were added.
         current: the object that prompts apply to; None before the first.
         inferer: turns an object's prompts into its mask.
         following: whether and how far objects are followed beyond the patches that they are clicked in.
@@ -245,7 +245,7 @@ class Session:
         """Write all objects: `.seg.nrrd` with names and colours, or a label map (NIfTI, NRRD, MHA).
 
         Raises:
-            VolumeError: see `segmentation.write_segments`.
+            VolumeError: a reason of `segmentation.write_segments`.
         """
         write_segments(path, [Segment(o.name, o.mask, o.color) for o in self.objects], self.volume.grid)
 

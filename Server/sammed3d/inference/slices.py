@@ -48,7 +48,7 @@ class Slices:
 
     Attributes:
         axis: the file axis (0..2) across the slices.
-        count: how many slices there are.
+        count: number of slices.
         shape: columns and rows of a slice.
     """
 

@@ -47,8 +47,8 @@ def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d | SamMe
 
     Args:
         name: one of `names()`.
-        sizes: what differs from the usual sizes: {"encoder": {"width": 96, ...}, "decoder_mlp": 512} for all but the
-            U-Net, whose configuration has names of its own.
+        sizes: those that differ from the usual ones: {"encoder": {"width": 96, ...}, "decoder_mlp": 512} for all but
+            the U-Net, whose configuration has names of its own.
 
     Raises:
         ModelError: the name or a size is unknown.

@@ -22,7 +22,7 @@ class EncoderConfig:
         window: edge length of attention windows, tokens; 0 for attention to the whole grid in every block.
         global_blocks: the blocks that attend to the whole grid instead.
         out_channels: channels of the image embedding.
-        mlp_only_blocks: how many of the first blocks have no attention (FastSAM3D's student).
+        mlp_only_blocks: number of first blocks without attention (FastSAM3D's student).
         adapter: whether every block has an adapter beside its MLP (SAM-Med2D).
         first_axis_divisor: how many times fewer voxels than the other axes the first one has, in the input and in what
             becomes one token: 1, or 4 (the CT fork's network for 32 slices).

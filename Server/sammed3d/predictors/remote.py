@@ -35,7 +35,7 @@ class RemotePredictor:
     """Ask a server for predictions; the same answers as in this process, from the server's hardware.
 
     Args:
-        url: of the server, for example "https://gpu.hospital.example:8443".
+        url: the server's address, for example "https://gpu.hospital.example:8443".
         model: name of a model that it serves.
         key: the user's key; "" where none is needed.
         verify: True, or a file with the certificates of the authority that signed the server's.

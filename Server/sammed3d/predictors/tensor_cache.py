@@ -16,7 +16,7 @@ class TensorCache:
     What the first has no room for any more moves to the second, and comes back from there when it is asked for.
 
     Args:
-        device: where the tensors that it returns are.
+        device: device of the tensors that it returns.
         max_bytes: bound of what is kept on the device.
         host_bytes: bound of what is kept in the computer's memory; means nothing where that is the device.
     """

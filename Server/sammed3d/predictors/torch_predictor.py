@@ -34,7 +34,7 @@ class Network(Protocol):
         sees_all_clicks: whether a decoder pass takes all prompts so far, or the newest alone as SAM-Med3D was trained.
         starts_without_mask: whether the first pass takes no mask prompt, or one of zeros as SAM-Med3D was trained.
         scores_are_trained: whether the scores that it gives with its logits mean anything.
-        first_passes: how many passes answer the first prompt of a new object, each fed the logits of the one before.
+        first_passes: number of passes for the first prompt of a new object, each fed the logits of the one before.
     """
 
     sees_all_clicks: bool
@@ -72,9 +72,9 @@ class TorchPredictor:
         precision: "auto" is float32 on CPU and MPS, and mixed precision on CUDA.
         cache_mib: bound of the caches of image embeddings and of low-res logits on the device, each.
         host_cache_mib: bound of what is kept of either in the computer's memory, where the device is a GPU.
-        notes: what users should know about how the weights were loaded.
+        notes: remarks for users on how the weights were loaded.
         all_clicks: whether each pass of the decoder takes all prompts so far; None for what the network learned.
-        arithmetic: what the network computes with, in words, where it decides that itself.
+        arithmetic: the network's numbers and device in words, where it decides that itself.
 
     Raises:
         ModelError: the device does not exist here, or does not support the precision.
@@ -177,7 +177,7 @@ class TorchPredictor:
         Args:
             patch: made with this predictor's preset.
             clicks: one for each object.
-            passes: of the decoder; each is shown the logits of the one before.
+            passes: number of decoder passes; each is shown the logits of the one before.
             cancellation: stops it between passes.
 
         Returns:

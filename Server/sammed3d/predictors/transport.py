@@ -35,8 +35,8 @@ class Reply:
     """A whole answer.
 
     Attributes:
-        status: of HTTP.
-        headers: of HTTP; their names in any case.
+        status: status code of HTTP.
+        headers: headers of HTTP; names in any case.
         content: the body.
     """
 
@@ -49,7 +49,7 @@ class Transport:
     """The way to one server.
 
     Args:
-        url: of the server.
+        url: the server's address.
         key: the user's key; "" where none is needed.
         verify: True, or a file with the certificates of the authority that signed the server's.
         proxies: whether to use the proxies of the environment.
@@ -84,11 +84,11 @@ class Transport:
         """Send a request that can be repeated; waits out restarts, overload and broken connections.
 
         Args:
-            method: of HTTP.
+            method: method of HTTP.
             path: after the server's address.
             cancellation: ends the waiting at once.
-            body: what to send.
-            digest: of the patch that it is about, for routers.
+            body: the bytes to send.
+            digest: digest of the patch that it is about, for routers.
             patience: seconds during which it is repeated, where it is not the usual.
             upload: whether the body is large: its progress is told, and other requests go before it.
 

@@ -33,8 +33,8 @@ class Facades:
     """Whether and how the protocols of other products are spoken.
 
     Attributes:
-        nninteractive: for clients of nnInteractive 2.
-        monailabel: for clients of MONAI Label.
+        nninteractive: whether clients of nnInteractive 2 are served.
+        monailabel: whether clients of MONAI Label are served.
         axes: directions of an nnInteractive image's axes, which its clients do not send; see `nninteractive`.
         sessions: volumes that may be open at once.
         volume_mib: bound of one volume, and of a request that carries it.
@@ -64,7 +64,7 @@ def create_app(
 
     Args:
         engine: does the work; is closed when the server ends.
-        keys: who may use it; None only where the server listens on loopback alone.
+        keys: the users' keys; None only where the server listens on loopback alone.
         hosts: accepted Host headers, without port.
         max_body: bytes of the largest request of the native protocol.
         facades: which other protocols are spoken; none if left out.

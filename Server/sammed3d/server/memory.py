@@ -38,8 +38,8 @@ class Limit:
     """The memory that there is.
 
     Attributes:
-        bytes: of it.
-        source: who says so.
+        bytes: its size.
+        source: where the number comes from, in words.
     """
 
     bytes: int
@@ -50,7 +50,7 @@ def memory_limit(root: Path = Path("/")) -> Limit:
     """Find out how much memory this process and its children can have.
 
     Args:
-        root: of the file system in which the kernel tells of control groups.
+        root: root of the file system in which the kernel tells of control groups.
 
     Returns:
         The machine's memory, or that of the narrowest control group (cgroup v1 or v2) round this process.
@@ -125,7 +125,7 @@ class Wishes:
     """What the administrator says, in MiB; None for what is to follow from the memory there is.
 
     Attributes:
-        total, patches, volumes, gpu_cache, host_cache: see `Budget`.
+        total, patches, volumes, gpu_cache, host_cache: those of `Budget`.
     """
 
     total: int | None = None
@@ -139,7 +139,7 @@ def divide(wishes: Wishes, weights: Sequence[int], workers: int, limit: Limit, v
     """Divide the memory: half of what there is, less what processes and weights need, among caches and uploads.
 
     Args:
-        wishes: what was said; those come first, and the rest shares what they leave.
+        wishes: the sizes that were asked for; they come first, and the rest shares what they leave.
         weights: bytes of each model's file.
         workers: processes that load the models.
         limit: the memory there is.

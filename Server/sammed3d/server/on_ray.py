@@ -34,7 +34,7 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
     """Start Ray, or join a cluster, and serve; returns when all replicas are ready.
 
     Args:
-        settings: of the server. `device` says how many replicas there are, and whether they are on GPUs.
+        settings: the server's settings. `device` says how many replicas there are, and whether they are on GPUs.
         workers: what the replicas run, where it is not the installed models that the settings name.
 
     Raises:
@@ -74,7 +74,7 @@ def run(settings: ServerSettings) -> None:
     """Serve until told to stop.
 
     Raises:
-        ModelError: see `start`.
+        ModelError: a reason of `start`.
     """
     start(settings)
     print(f"Serving {', '.join(settings.model)} on http://{settings.host}:{settings.port} with Ray", flush=True)

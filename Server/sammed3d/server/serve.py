@@ -161,7 +161,7 @@ def run(settings: ServerSettings) -> None:
     """Serve until told to stop; what runs then is finished.
 
     Raises:
-        ModelError: see `build`.
+        ModelError: a reason of `build`.
     """
     logs.set_up(settings.log)
     allow_files()

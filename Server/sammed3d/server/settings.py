@@ -79,7 +79,7 @@ def read_settings(file: Path | None, **given: Any) -> ServerSettings:
 
     Args:
         file: TOML file, or None.
-        given: on the command line; None where not given.
+        given: the options of the command line; None where one was not given.
 
     Raises:
         ModelError: names the setting that is wrong.

@@ -16,9 +16,9 @@ def next_click(mask: Mask, truth: Mask, grid: Grid) -> Click | None:
     """Click where a careful user would: in the middle of the largest error. Deterministic.
 
     Args:
-        mask: what there is (I, J, K), non-zero inside; all zeros before the first click.
-        truth: what there should be, same shape.
-        grid: of both.
+        mask: the present mask (I, J, K), non-zero inside; all zeros before the first click.
+        truth: the reference mask, same shape.
+        grid: the grid of both.
 
     Returns:
         A click at the voxel that lies deepest (in mm) in the largest connected error (26 neighbours), the middle one of
@@ -47,8 +47,8 @@ def random_click(predicted: Mask, truth: Mask, rng: np.random.RandomState) -> tu
     """Click anywhere in the error, as SAM-Med3D's training and validation do ("random", `click_method.torch_2`).
 
     Args:
-        predicted: what there is, non-zero inside.
-        truth: what there should be.
+        predicted: the present mask, non-zero inside.
+        truth: the reference mask.
         rng: NumPy's legacy generator; one number is drawn.
 
     Returns:

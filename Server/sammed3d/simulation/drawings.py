@@ -89,7 +89,7 @@ def box_for(truth: Mask, grid: Grid, rng: np.random.RandomState) -> BoxPrompt:
 
     Args:
         truth: the structure (I, J, K), not empty.
-        grid: of it.
+        grid: its grid.
         rng: NumPy's legacy generator for the hand.
     """
     world = grid.to_world(np.argwhere(truth != 0))

@@ -15,7 +15,7 @@ def first_clicks(targets: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         targets: (N, 1, n, n, n), 1 inside; every object has a voxel.
-        generator: on the CPU; the only source of randomness.
+        generator: torch's generator on the CPU; the only source of randomness.
 
     Returns:
         (N, 3) voxels of the targets.
@@ -31,8 +31,8 @@ def next_clicks(
     Args:
         logits: (N, 1, n, n, n), above 0 inside.
         targets: same shape, above 0.5 inside.
-        generator: on the CPU.
-        count: of clicks for each object.
+        generator: torch's generator on the CPU.
+        count: number of clicks for each object.
         where: same shape, 1 where errors are looked for first; None for everywhere.
 
     Returns:
@@ -56,8 +56,8 @@ def clicks_on_neighbours(intensities: Tensor, targets: Tensor, generator: torch.
     Args:
         intensities: (N, 1, n, n, n) of the image.
         targets: same shape, 1 inside.
-        generator: on the CPU.
-        count: of clicks for each object.
+        generator: torch's generator on the CPU.
+        count: number of clicks for each object.
 
     Returns:
         (N, count, 3) voxels outside of the objects.

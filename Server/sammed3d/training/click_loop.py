@@ -23,8 +23,8 @@ class ClickLoop(nn.Module):
 
     Args:
         network: 3-D; see `nets`.
-        recipe: how many clicks, where, and what is scored.
-        low_res_shape: of the network's logits.
+        recipe: the recipe; it says how many clicks, where, and what is scored.
+        low_res_shape: shape of the network's logits.
 
     The first pass gets a zero mask, later ones the previous low-res logits, through which gradients flow.
     """
@@ -45,8 +45,8 @@ class ClickLoop(nn.Module):
             images: (B, 1, n, n, n) normalised.
             targets: (B, 1, n, n, n), 1 inside.
             seeds: one for each patch: what its clicks are drawn from, whatever else is in the batch.
-            batch_seed: from which is drawn what all patches of a step share, on whatever processes they are.
-            clicks: how many; None for the recipe's, and for the recipe's mask-only passes.
+            batch_seed: seed of what all patches of a step share, in whatever processes they are.
+            clicks: number of clicks; None for the recipe's, with the recipe's mask-only passes.
 
         Returns:
             The sum of the losses of all passes, and the Dice of each patch (B,) after the last.

@@ -20,7 +20,7 @@ def model_to_train(recipe: Recipe, data: Preparation, datasets: Iterable[str]) -
 
     Args:
         recipe: names the model to start from, or the network; `ct_window` becomes part of the preset.
-        data: how the data were prepared. An untrained model takes spacing and range of intensities from it.
+        data: the preparation of the data. An untrained model takes spacing and range of intensities from it.
         datasets: the names of the datasets in use; those of CT begin with "ct_".
 
     Raises:
@@ -56,7 +56,7 @@ def preparation_for(model: str, family: str | None = None) -> tuple[float, tuple
     """Return the spacing (mm) at which data have to be prepared for a model, and the range to clamp them to before.
 
     Raises:
-        ModelError: see `trainable`; or its spacing is not the same along all axes.
+        ModelError: its spacing is not the same along all axes, or a reason of `trainable`.
     """
     preset = trainable(model, family).preset
     if len(set(preset.spacing)) > 1:

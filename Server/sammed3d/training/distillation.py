@@ -56,9 +56,9 @@ class DistillationRun(Run):
     Args:
         recipe: `teacher` names the model to learn from.
         model: the student; see `contract.model_to_train`.
-        samples: see `Run`.
-        folder: see `Run`.
-        fabric: see `Run`.
+        samples: samples to train on.
+        folder: folder of the run.
+        fabric: processes and devices.
 
     Raises:
         ModelError: the teacher has another preprocessing than the student, or its embedding, or with `distill_layers`

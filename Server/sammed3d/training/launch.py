@@ -30,9 +30,9 @@ def launch(
     """Train; with several devices this starts the other processes of this machine.
 
     Args:
-        recipe: how.
+        recipe: the recipe.
         data: prepared data.
-        folder: of the run.
+        folder: folder of the run.
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: processes on this machine.
         nodes: machines.
@@ -42,7 +42,7 @@ def launch(
         Whether this is the process that has to say so.
 
     Raises:
-        ModelError, VolumeError: see `Run` and `find_samples`.
+        ModelError, VolumeError: a reason of `Run` or `find_samples`.
     """
     samples, lines = large_enough(find_samples(data, "train"), recipe.smallest_voxels)
     validation = find_samples(data, "validation")
@@ -75,7 +75,7 @@ def large_enough(samples: Sequence[Sample], smallest: int) -> tuple[list[Sample]
     """Return the samples that can be trained on, and what to say about the others.
 
     Args:
-        samples: of a prepared folder.
+        samples: samples of a prepared folder.
         smallest: voxels that a mask has to exceed.
 
     Raises:

@@ -22,7 +22,7 @@ class LoraLinear(nn.Module):
 
     Args:
         linear: the layer; stays as it is.
-        rank: of the updates.
+        rank: rank of the updates.
         targets: some of "q", "k", "v".
 
     The updates begin as nothing: B is zero. (BoSAM draws both matrices, and so begins elsewhere than its model.)

@@ -28,7 +28,7 @@ class Patches(Dataset[dict[str, Any]]):
     """Patches round structures.
 
     Args:
-        samples: where from; prepared at the preset's spacing.
+        samples: the samples, prepared at the preset's spacing.
         preset: the preprocessing.
         recipe: augmentation; with normalisation "batch" a z-score is left to `pooled`.
         augment: whether to flip.

@@ -38,10 +38,10 @@ class Preparation:
     """How a folder of data was prepared.
 
     Attributes:
-        folder: where they are.
+        folder: folder of the prepared data.
         spacing: mm.
         clamp: range of intensities that was applied before resampling, or None.
-        voxels: of each mask, by "STRUCTURE/DATASET/CASE".
+        voxels: number of voxels of each mask, by "STRUCTURE/DATASET/CASE".
     """
 
     folder: Path
@@ -77,7 +77,7 @@ class PreparedCase:
 
     Attributes:
         problem: why nothing came of it, or None.
-        voxels: of each of its masks, by "STRUCTURE/DATASET/CASE".
+        voxels: number of voxels of each of its masks, by "STRUCTURE/DATASET/CASE".
         left_out: structures that are too small, and their volumes in mm³.
     """
 
@@ -96,7 +96,7 @@ class Sample:
         dataset: the dataset's folder; begins with the modality, as "ct_abdomen".
         image: file, at the spacing of the preparation.
         label: file of its binary mask, on the same grid.
-        voxels: of the mask.
+        voxels: number of voxels of the mask.
     """
 
     case: str
@@ -122,14 +122,14 @@ def prepare(
     """Resample cases and take their structures apart; goes on where it was stopped.
 
     Args:
-        cases: with labels.
-        folder: where everything goes: STRUCTURE/DATASET/{imagesTr,labelsTr}/CASE.nii.gz, `split.json` and
+        cases: cases with labels.
+        folder: folder for everything: STRUCTURE/DATASET/{imagesTr,labelsTr}/CASE.nii.gz, `split.json` and
             `preparation.json`.
         dataset: name of the dataset; begins with the modality ("ct_...", "mr_...").
         spacing: mm.
         clamp: smallest and largest intensity, applied before resampling; for models whose preset says so.
         validation: share of the cases that validates.
-        seed: of the split.
+        seed: seed of the split.
         workers: processes.
         on_case: called after each case.
 

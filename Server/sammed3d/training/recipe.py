@@ -78,7 +78,7 @@ class Recipe:
         Args:
             file: YAML with what differs from SAM-Med3D's published recipe, or the name of one of the family's recipes;
                 None for SAM-Med3D's.
-            changes: what differs from that again; None values change nothing.
+            changes: keys that differ from that again; None changes nothing.
 
         Raises:
             ModelError: a word or a value is not known; says which.

@@ -17,9 +17,9 @@ def trained_model(start: LoadedModel, name: str, recipe: Recipe, trained: str) -
 
     Args:
         start: the model that the run began with.
-        name: of the result.
-        recipe: of the run.
-        trained: how long and how well, in words.
+        name: name of the result.
+        recipe: the run's recipe.
+        trained: duration and result of the training, in words.
     """
     notes = start.notes
     if recipe.normalisation == "batch" and start.preset.normalisation == "zscore_positive" and recipe.batch_size > 1:

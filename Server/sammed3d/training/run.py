@@ -45,11 +45,11 @@ class Run:
     """A run in a folder: network, optimizer, and where it stands.
 
     Args:
-        recipe: how to train.
-        model: to begin with; its preset makes the patches and is exported.
-        samples: to train on.
-        validation: to choose the best weights by; may be empty.
-        folder: of the run. If it holds a state, the run goes on from there.
+        recipe: the recipe.
+        model: the model to begin with; its preset makes the patches and is exported.
+        samples: samples to train on.
+        validation: samples to choose the best weights by; may be empty.
+        folder: folder of the run. If it holds a state, the run goes on from there.
         fabric: processes and devices.
 
     Raises:

@@ -69,7 +69,7 @@ class Question:
     Attributes:
         model: name of the model.
         request: id of the question, letters and digits, by which it can be cancelled.
-        prompts: in voxels of the patch.
+        prompts: the prompts, in voxels of the patch.
         turn: its place among the client's questions; None where all of them count.
         signs: whether the server shall send a sign of life (`SIGN`) every `SIGN_SECONDS` while it computes.
     """
@@ -97,8 +97,8 @@ class Question:
         """Read and check the message; of a model without a preset, the mask prompt is not read.
 
         Args:
-            message: what came.
-            presets: by the name of a model.
+            message: the bytes that came.
+            presets: presets by the model's name.
 
         Raises:
             WireError: it is no such message.
@@ -155,13 +155,13 @@ class ModelInfo:
     """What a server says of a model.
 
     Attributes:
-        name: by which clients ask for it.
+        name: the name by which clients ask for it.
         title: shown to users.
-        sha256: of the file of weights, hex.
+        sha256: SHA-256 (hex) of the file of weights.
         licence: its SPDX name or a sentence; "" where nobody knows.
         preset: its preprocessing.
-        capabilities: what it can do beyond clicks.
-        device: what it runs on, for people.
+        capabilities: its capabilities beyond clicks.
+        device: the device that it runs on, in words.
     """
 
     name: str
@@ -203,7 +203,7 @@ class RefusalError(SAMMed3DError):
     """What a server says after signs of life where there is no answer, since the status has been sent by then.
 
     Attributes:
-        status: of HTTP, which it would have been.
+        status: the status code of HTTP that it would have had.
     """
 
     def __init__(self, status: int, detail: str) -> None:
@@ -225,8 +225,8 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction
     """Read a prediction; signs of life before it are skipped.
 
     Args:
-        message: what came.
-        shape: of the logits.
+        message: the bytes that came.
+        shape: shape of the logits.
 
     Raises:
         WireError: it is no such message.

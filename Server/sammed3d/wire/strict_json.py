@@ -48,7 +48,7 @@ def decode_object(text: bytes | bytearray | memoryview | str, most_bytes: int = 
     """Decode a JSON object; see `decode`.
 
     Raises:
-        JsonError: see there, or it is something else than an object.
+        JsonError: it is no object, or a reason of `loads`.
     """
     found = decode(text, most_bytes)
     if not isinstance(found, dict):

@@ -36,7 +36,7 @@ class Checkpoint:
         weights: state-dict key -> tensor, on the CPU, in the file's dtype.
         metadata: strings that a safetensors file carries (for example "network", "preset"); empty for `.pth`.
         path: the file.
-        notes: what was done to the weights on their way here, for the user.
+        notes: remarks for the user on what was done to the weights on their way here.
     """
 
     weights: Mapping[str, Tensor]

@@ -41,8 +41,8 @@ def download(
 
     Args:
         url: http or https. Proxies and certificates are those of `requests` (HTTPS_PROXY, REQUESTS_CA_BUNDLE).
-        target: where the file goes, once it is complete.
-        sha256: what the file must have, where known.
+        target: path of the file, once it is complete.
+        sha256: SHA-256 (hex) that the file must have; None where it is not known.
         progress: told about every chunk.
         cancellation: stops it; the part stays for the next time.
         pause: seconds before the first new try; doubles each time.

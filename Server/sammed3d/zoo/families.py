@@ -27,9 +27,9 @@ class Family:
     Attributes:
         network: name for `nets.build`.
         preset: the preprocessing that its checkpoints were trained with.
-        about: where it comes from.
+        about: its source.
         on_request: another way to use weights of a family before it: taken where it is named, never recognised.
-        leaves_out: what the keys of weights have in common that this way does without; "" if it needs all.
+        leaves_out: a part of the keys of those weights that this way does without; "" if it needs all.
     """
 
     network: str
@@ -91,7 +91,7 @@ def tell(checkpoint: Checkpoint) -> tuple[str, str]:
     """Return the name of a checkpoint's family, and how that is known.
 
     Raises:
-        CheckpointError: as `recognise`.
+        CheckpointError: a reason of `recognise`.
         AmbiguousFamilyError: several families share its keys and shapes, and nothing else tells them apart.
     """
     names = recognise(checkpoint)

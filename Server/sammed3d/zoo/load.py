@@ -98,9 +98,9 @@ def load_model(
     """Load a model: its network on the CPU, and everything that has to travel with it.
 
     Args:
-        model: see `load_predictor`.
-        family: see `load_predictor`.
-        base: see `load_predictor`.
+        model: name or path, as for `load_predictor`.
+        family: family of the file, as for `load_predictor`.
+        base: base of low-rank updates, as for `load_predictor`.
 
     Raises:
         ModelError: the model is not known or not installed, or the named family is not that of the file.
@@ -151,7 +151,7 @@ class Location:
 
     Attributes:
         path: its file of weights, or a folder of exported files.
-        family: as named by the caller, or as the store knows it; None where neither says.
+        family: the family named by the caller, or known to the store; None where neither says.
         stored: its entry in the store; None for a path.
     """
 

@@ -26,7 +26,7 @@ def merge_files(base: Path, updates: Path, output: Path, take_out: bool = False)
 
     Raises:
         CheckpointError: they do not belong together.
-        ModelError: see `load_model` and `LoadedModel.write`.
+        ModelError: a reason of `load_model` or `LoadedModel.write`.
     """
     low_rank = read_checkpoint(updates)
     if not is_updates(low_rank.weights):

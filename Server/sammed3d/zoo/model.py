@@ -30,16 +30,16 @@ class LoadedModel:
     """A network and what is known of it.
 
     Attributes:
-        network: on the CPU, float32; a 2-D network inside `nets.Slicewise`; an exported one runs with onnxruntime.
+        network: float32, on the CPU; a 2-D network is inside `nets.Slicewise`, an exported one runs with onnxruntime.
         network_name: the name by which `nets.build` makes it.
-        sizes: what differs from that network's usual sizes; see `nets.build`.
+        sizes: sizes that differ from that network's usual ones; see `nets.build`.
         preset: the preprocessing that the weights were trained with.
         name: shown to users.
-        notes: what users should know about how the weights came together.
-        licence: as its source states it; "" where not known.
-        origin: where the weights come from, in words; "" where not known.
+        notes: remarks for users on how the weights came together.
+        licence: licence as its source states it; "" where not known.
+        origin: source of the weights, in words; "" where not known.
         file: the file that was loaded; None for random weights.
-        arithmetic: what it computes with, in words, where the network itself decides that; None else.
+        arithmetic: its numbers and device in words, where the network itself decides that; None else.
     """
 
     network: AnyNetwork
@@ -73,9 +73,9 @@ class LoadedModel:
         """Build a network and give it the weights of a checkpoint, every one of them.
 
         Args:
-            checkpoint: of the whole network.
-            network_name: for `nets.build`.
-            sizes: for `nets.build`.
+            checkpoint: checkpoint of the whole network.
+            network_name: the network's name in `nets.build`.
+            sizes: the network's sizes in `nets.build`.
             about: the other attributes.
 
         Raises:
@@ -112,7 +112,7 @@ class LoadedModel:
 
         Args:
             path: `.safetensors`.
-            weights: in place of the network's, under the same keys.
+            weights: weights in place of the network's, under the same keys.
             further: more entries for the file's metadata.
 
         Raises:

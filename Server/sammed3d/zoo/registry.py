@@ -24,17 +24,17 @@ class ModelEntry:
 
     Attributes:
         name: short and unique: lower-case letters, digits, underscores.
-        title: for people.
+        title: its name for people.
         family: preprocessing and network, one of `families.FAMILIES`; None where the file itself says it.
-        purpose: what it is good for, in a sentence.
+        purpose: its purpose, in a sentence.
         licence: SPDX identifier, or words.
-        licence_source: where that is stated.
-        page: for people who want to know more.
+        licence_source: the page that states it.
+        page: a page for people who want to know more.
         file: its name as published; None where that is not known.
-        url: of the file; "{huggingface}" stands for the Hugging Face hub or its mirror; None if there is none.
-        size: in bytes, where known.
-        sha256: of the file, where known; else the first download is recorded and later ones must match it.
-        citation: how to cite it.
+        url: address of the file; "{huggingface}" stands for the Hugging Face hub or its mirror; None if there is none.
+        size: size in bytes, where known.
+        sha256: SHA-256 (hex) of the file, where known; else that of the first download, which later ones must match.
+        citation: the words to cite it with.
     """
 
     name: str

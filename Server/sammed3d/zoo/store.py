@@ -35,13 +35,13 @@ class StoredModel:
     """A model on this computer.
 
     Attributes:
-        name: by which it is loaded.
-        title: for people.
-        purpose: what it is good for.
-        licence: as stated by its source; "" where not known.
-        family: how to read it, where the file does not tell; None else.
-        sha256: of the file; "" for the bundled one, which ships with the package's own checks.
-        source: where it came from.
+        name: the name by which it is loaded.
+        title: its name for people.
+        purpose: its purpose.
+        licence: licence as its source states it; "" where not known.
+        family: the way to read it, where the file does not tell; None else.
+        sha256: SHA-256 (hex) of the file; "" for the bundled one, which ships with the package's own checks.
+        source: its source, in words.
         path: the file of weights.
     """
 
@@ -88,8 +88,8 @@ def clear_exported(folder: Path | None = None, sha256: str | None = None) -> int
     """Delete exported files that were kept; they are made again when they are needed.
 
     Args:
-        folder: of the models; `default_folder()` if None.
-        sha256: of the checkpoint whose exports to delete; None for all.
+        folder: folder of the models; `default_folder()` if None.
+        sha256: SHA-256 of the checkpoint whose exports to delete; None for all.
 
     Returns:
         Bytes that were freed.
@@ -107,7 +107,7 @@ def check_weights(file: Path, family: str | None) -> None:
 
     Args:
         file: `.pth`, `.pt` or `.safetensors`.
-        family: what it should be; None where the file says it.
+        family: the family that it should be; None where the file says it.
 
     Raises:
         ModelError: it cannot be loaded; where torch is not installed, it does not look like a file of weights.
@@ -128,7 +128,7 @@ class ModelStore:
     """Look models up, download, import, check and remove them.
 
     Args:
-        folder: where they are kept; `default_folder()` if None.
+        folder: the models' folder; `default_folder()` if None.
 
     Example:
         >>> store = ModelStore()
@@ -186,7 +186,7 @@ class ModelStore:
         should be, else it has to look like a file of weights.
 
         Args:
-            name: of a published model.
+            name: name of a published model.
             progress: told about every chunk.
             cancellation: stops it; the next time goes on where this one ended.
             renew: forget the checksum that an earlier download recorded. One that was published always counts.
@@ -241,12 +241,12 @@ class ModelStore:
         Args:
             checkpoint: `.pth`, `.pt` or `.safetensors`; or the folder of a training run, whose best weights and model
                 card are taken.
-            name: by which it will be loaded; made from the file's name if None. Under the name of a published model,
-                what is known of that holds where nothing else is said.
-            title: for people.
-            purpose: what it is good for, where known.
-            licence: as its source states it; else what the file says of itself.
-            family: how to read it, where the file does not tell.
+            name: the name by which it will be loaded; made from the file's name if None. Under the name of a published
+                model, what is known of that holds where nothing else is said.
+            title: its name for people.
+            purpose: its purpose, where known.
+            licence: licence as its source states it; else what the file says of itself.
+            family: the way to read it, where the file does not tell.
             progress: told about every chunk that was copied.
             cancellation: stops it; nothing stays.
 

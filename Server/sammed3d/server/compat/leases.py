@@ -34,7 +34,7 @@ class Lease:
         user: whose it is; for others it is not there.
         idle: seconds without an action of the user after which it ends.
         silence: seconds without any request after which it ends; 0 for never.
-        state: what the facade keeps of it.
+        state: the facade's own notes on it.
         bytes: memory that counts for it.
         lock: held while its state is worked on.
         acted, heard: when the user did something, and when the program last asked anything; monotonic seconds.

@@ -49,9 +49,9 @@ class Facade:
 
     Args:
         engine: predicts.
-        leases: where sessions are kept.
-        keys: who may use the server; None where anybody may.
-        max_bytes: of a volume.
+        leases: the sessions.
+        keys: the users' keys; None where anybody may use the server.
+        max_bytes: largest size of a volume.
         dicomweb: where series are fetched from and results are stored; None for nowhere.
     """
 

@@ -97,10 +97,10 @@ def drawing_of(
     """Return what was painted, in the world.
 
     Args:
-        kind: of the drawing; a lasso comes filled.
+        kind: kind of the drawing; a lasso comes filled.
         mask: non-zero where it was painted, of the shape of `interaction_bbox` or of the image.
         painted: what goes with it.
-        grid: of the image.
+        grid: the image's grid.
 
     Raises:
         BadRequestError: the mask has another shape, lies outside the image, is empty or too large.

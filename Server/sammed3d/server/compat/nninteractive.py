@@ -73,7 +73,7 @@ class _State:
     """What is kept of a client.
 
     Attributes:
-        session: on its image; None before there is one.
+        session: the session on its image; None before there is one.
         pending: clicks and drawings that it did not want to be run yet, in order.
         box: that it did not want to be run yet, or None.
     """
@@ -106,9 +106,9 @@ class Facade:
 
     Args:
         engine: predicts; its first model is used.
-        leases: where sessions are kept.
+        leases: the sessions.
         axes: a letter for each axis of an image, where it grows to: one of R and L, one of A and P, one of S and I.
-        max_bytes: of a volume.
+        max_bytes: largest size of a volume.
 
     Raises:
         ModelError: `axes` are no three directions.

@@ -36,8 +36,8 @@ class Admission:
 
     Args:
         queue: predictions that may wait or run.
-        quotas: by user; who is not named has none.
-        devices: how many work on them.
+        quotas: quotas by user; a user who is not named has none.
+        devices: number of devices that work on them.
     """
 
     def __init__(self, queue: int, quotas: Mapping[str, Quota], devices: int) -> None:
@@ -58,7 +58,7 @@ class Admission:
         """Let a user's prediction in.
 
         Args:
-            user: who asks.
+            user: name of the user who asks.
             running: predictions that wait or run, by user; none is 0.
 
         Returns:

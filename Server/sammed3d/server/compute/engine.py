@@ -46,8 +46,8 @@ class Running:
     """A prediction under way: `future` ends with it, with PredictionCancelled, WorkerError or BusyError.
 
     Attributes:
-        job, device: what is done where.
-        user, request, turn: who asked.
+        job, device: the job and the device that it runs on.
+        user, request, turn: the user, the request's id and its turn.
         future: ends after the engine has taken note.
         displaced: why it had to make room for another user's, if it had.
     """
@@ -69,12 +69,12 @@ class Engine:
     """Keep uploaded patches for a while, and run predictions on them.
 
     Args:
-        models: what is served; the first is the default.
-        devices: what they run on; a patch always goes to the same one, so that its embedding is made once.
+        models: the models that are served; the first is the default.
+        devices: the devices that they run on; a patch always goes to the same one, so that its embedding is made once.
         cache_mib: bound of the patches that are kept, all users together.
         queue: predictions that may wait or run; more are refused.
-        quotas: by user; who is not named has none.
-        metrics: where to count.
+        quotas: quotas by user; a user who is not named has none.
+        metrics: the counters.
 
     A user sees only patches that were uploaded with the same key.
     """
@@ -260,7 +260,7 @@ class EnginePredictor:
         """Apply a box and clicks in order; see `Predictor.predict`.
 
         Raises:
-            BusyError, UnavailableError, WorkerError: see `Engine.predict`.
+            BusyError, UnavailableError, WorkerError: a reason of `Engine.predict`.
         """
         prompts.check(self.preset)
         cancellation = cancellation or Cancellation()

@@ -33,10 +33,10 @@ class Job:
 
     Attributes:
         model: its name.
-        patch, prompts: see `Predictor.predict`.
+        patch, prompts: arguments of `Predictor.predict`.
         number: tells jobs of this process apart.
         alone: never encode its patch together with others, for it failed before.
-        user, session: who waits, for taking turns.
+        user, session: the user and the session that wait, for taking turns.
     """
 
     model: str
@@ -74,7 +74,7 @@ class Scheduler:
     """Run jobs on one device, in a thread of its own.
 
     Args:
-        predictors: by the model's name.
+        predictors: predictors by the model's name.
         batch: patches that are encoded together, at most. One on a CPU, where more gains nothing.
         on_start: called when work on a job begins, in the scheduler's thread.
 

@@ -16,7 +16,7 @@ class Request(Protocol):
     Attributes:
         user: whose it is.
         session: which of the user's; each has one request at a time, as a rule.
-        arrival: from `Turns.now`, when it came.
+        arrival: time of its arrival, from `Turns.now`.
     """
 
     @property

@@ -57,7 +57,7 @@ class Worker:
     """A process that runs jobs on one device; starts it and waits until its models are loaded.
 
     Args:
-        settings: for the process.
+        settings: the process's settings.
         on_restart: called whenever the process had to be replaced.
 
     Raises:

@@ -31,9 +31,9 @@ class ModelSpec:
     """A model to load in a worker.
 
     Attributes:
-        name, title, sha256, licence: see `StoredModel`.
+        name, title, sha256, licence: those of `StoredModel`.
         path: the file of weights.
-        family: how to read it, where the file does not tell.
+        family: the way to read it, where the file does not tell.
     """
 
     name: str
@@ -49,10 +49,10 @@ class WorkerSettings:
     """What a worker does.
 
     Attributes:
-        models: to load.
+        models: the models to load.
         device: torch device.
         batch: patches encoded together, at most; 0 for one on the CPU and four on a GPU.
-        cache_mib, host_cache_mib: see `TorchPredictor`, where the device is a GPU; on others the second counts alone.
+        cache_mib, host_cache_mib: those of `TorchPredictor` on a GPU; on other devices the second counts alone.
             Shared by the models.
         load: makes of these settings, in the process, what it works with.
     """
@@ -70,9 +70,9 @@ class Loaded:
     """Models in memory.
 
     Attributes:
-        device: where they run.
+        device: torch's name of the device that they run on.
         batch: patches encoded together, at most.
-        predictors: by the model's name.
+        predictors: predictors by the model's name.
     """
 
     device: str
@@ -87,7 +87,7 @@ class Started:
     Attributes:
         device: torch's name of it.
         presets: preprocessing, by the model's name.
-        capabilities: what each model can do, by its name.
+        capabilities: capabilities by the model's name.
     """
 
     device: str
@@ -100,9 +100,9 @@ class Held:
     """The memory that a worker has in use, in bytes.
 
     Attributes:
-        device: on its GPU.
-        resident: of its process.
-        caches: by the cache's name, what it holds and what it may hold, all models together.
+        device: memory on its GPU.
+        resident: memory of its process.
+        caches: bytes held and bound, by the cache's name, all models together.
     """
 
     device: int = 0
@@ -118,9 +118,9 @@ class Asked:
     """A job on its way through the pipe.
 
     Attributes:
-        number, model, prompts, alone, user, session: see `Job`.
-        digest: of its patch.
-        voxels: of its patch; None where the process has had it before, or may ask for it when their turn comes.
+        number, model, prompts, alone, user, session: those of `Job`.
+        digest: digest of its patch.
+        voxels: its patch's voxels; None where the process has had them, or may ask for them when their turn comes.
         again: whether it did ask.
     """
 

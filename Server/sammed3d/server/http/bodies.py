@@ -20,7 +20,7 @@ class BodyError(Exception):
     """A body that is not what it should be.
 
     Attributes:
-        status: of the answer.
+        status: status code of the answer.
     """
 
     def __init__(self, detail: str, status: int = 400) -> None:

@@ -36,11 +36,11 @@ class Shares:
     """How many connections there may be.
 
     Attributes:
-        strangers: that have not shown a key.
-        of_address: strangers of one address.
-        users: that have shown a key, all users together.
-        of_user: of one user.
-        seconds: after which a stranger has to go, whatever it is doing.
+        strangers: connections that have not shown a key.
+        of_address: those among them of one address.
+        users: connections that have shown a key, all users together.
+        of_user: connections of one user.
+        seconds: time after which a stranger has to go, whatever it is doing.
     """
 
     strangers: int = 128
@@ -55,7 +55,7 @@ class Connections:
     """All connections of a server. Used in its event loop only.
 
     Args:
-        shares: how many there may be.
+        shares: the largest numbers of connections.
     """
 
     shares: Shares = field(default_factory=Shares)

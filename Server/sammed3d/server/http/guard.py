@@ -43,10 +43,10 @@ class Rules:
     """Who may ask what.
 
     Attributes:
-        keys: who may use the server; None where anybody on this machine may (loopback only).
+        keys: the users' keys; None where anybody on this machine may use the server (loopback only).
         hosts: accepted Host headers, without port.
         open_paths: need no key; their bodies are limited like others.
-        limit: from a path to the bytes of its largest body.
+        limit: function of a path to the bytes of its largest body.
         origins: web pages of other origins that may use the server.
         uploads: bytes of all bodies that are held at once; a single one may be larger.
     """
@@ -64,8 +64,8 @@ class Guard:
 
     Args:
         app: the application.
-        rules: who may ask what.
-        metrics: where requests are counted.
+        rules: the rules for requests.
+        metrics: the counters of requests.
         openapi: returns the description of the application's interface.
 
     Log lines hold method, route, status, user and time: no body, no query, no header.

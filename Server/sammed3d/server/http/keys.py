@@ -36,8 +36,8 @@ class Keys:
     """Who may use the server.
 
     Args:
-        hashes: from a user's name to the SHA-256 (hex) of the key. Keys are 256 random bits, which needs no salt.
-        quotas: by user's name.
+        hashes: SHA-256 (hex) of the key, by the user's name. Keys are 256 random bits, which needs no salt.
+        quotas: quotas by the user's name.
     """
 
     def __init__(self, hashes: dict[str, str], quotas: dict[str, Quota] | None = None) -> None:

@@ -16,7 +16,7 @@ def problem(
 
     Args:
         scope: the ASGI scope of the request, which the guard gave an id.
-        status: of HTTP.
+        status: status code of HTTP.
         detail: a sentence for people.
         headers: further ones.
     """

@@ -23,7 +23,7 @@ class CachedCase:
     """A case on the lattice, memory-mapped.
 
     Attributes:
-        name: as the case's.
+        name: the case's name.
         image: (R, A, S) float16, raw intensities; large ranges were scaled down to fit.
         label: (R, A, S) uint8, 0 outside; all zeros where there are no labels.
     """

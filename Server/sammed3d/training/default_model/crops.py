@@ -27,7 +27,7 @@ class CropSettings:
     Attributes:
         edges: edge lengths of crops in voxels, and how often each.
         batch_edge: a batch holds as many crops as have together the voxels of four cubes of this edge, at least one.
-        objects: at most so many objects of a crop.
+        objects: largest number of objects of a crop.
         synthetic: share of crops made of random shapes.
         unlabelled: share of crops of real images whose objects are found by `structure_at`.
         zoom: a crop shows between 1 / zoom and zoom times its size.
@@ -67,10 +67,10 @@ class CropStream(IterableDataset[Crops]):
     """An endless stream of batches; the same seed gives the same stream (for each number of workers).
 
     Args:
-        cases: where real crops come from.
-        weights: how often each case is taken.
-        settings: see there.
-        seed: of the stream.
+        cases: the cases of real crops.
+        weights: relative frequency of each case.
+        settings: the settings of crops.
+        seed: seed of the stream.
     """
 
     def __init__(

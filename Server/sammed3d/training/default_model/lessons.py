@@ -90,7 +90,7 @@ class Conversation:
         coords: (N, K, 3) clicks so far, in voxels of the patch (twice the targets' resolution).
         labels: (N, K) 1 positive, 0 negative, -1 out of sight.
         logits: (N, 1, n, n, n) the last answers, or the mask prompts.
-        generator: on the CPU.
+        generator: torch's generator on the CPU.
     """
 
     intensities: Tensor
@@ -154,7 +154,7 @@ def damaged(targets: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         targets: (N, 1, n, n, n), 0..1.
-        generator: on the CPU.
+        generator: torch's generator on the CPU.
 
     Returns:
         (N, 1, n, n, n) logits as `layers.mask_prompt` makes them of a mask.

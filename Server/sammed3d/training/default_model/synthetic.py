@@ -20,7 +20,7 @@ def random_shapes(edge: int, rng: np.random.Generator) -> tuple[Tensor, Labels]:
     """Make an image of random shapes.
 
     Args:
-        edge: of the cube, in voxels.
+        edge: edge of the cube, in voxels.
         rng: the only source of randomness.
 
     Returns:

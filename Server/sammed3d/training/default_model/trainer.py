@@ -35,7 +35,7 @@ class Trainer:
         work: folder of the run.
         device: torch device.
         peak_lr: learning rate after warm-up.
-        sizes: of the network, where they differ from the default model's.
+        sizes: the network's sizes, where they differ from the default model's.
     """
 
     def __init__(

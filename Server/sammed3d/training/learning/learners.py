@@ -75,11 +75,11 @@ def learner_for(
 
     Args:
         start: the model to begin with.
-        cases: to learn from.
+        cases: cases to learn from.
         rehearsed: cases of the sample data, against forgetting.
-        folder: of the run; it goes on from there if it holds one.
+        folder: folder of the run, which goes on if the folder holds one.
         device: torch device.
-        seed: of crops and clicks.
+        seed: seed of crops and clicks.
 
     Raises:
         ModelError: the model has no weights that can be trained.

@@ -50,8 +50,8 @@ class Learned:
         after: those of the result.
         rehearsed: mean Dice on the sample data before and after.
         split: which cases were what.
-        steps: of the optimizer, up to the weights that were kept.
-        seconds: of training, in all.
+        steps: steps of the optimizer up to the weights that were kept.
+        seconds: time of all training.
     """
 
     before: Evaluation
@@ -80,7 +80,7 @@ class _State:
         seconds: so far.
         budget: that it has.
         best: mean Dice of the best weights so far, those that it began with included; None before that was measured.
-        steps: of the best weights.
+        steps: steps up to the best weights.
         without_gain: checks since the best one.
         checks: seconds, steps and mean Dice of each.
     """
@@ -104,10 +104,10 @@ class LearningRun:
     Args:
         cases: the dataset.
         model: name or checkpoint of the model to begin with.
-        folder: of the run.
-        seconds: to train; measuring comes on top.
+        folder: folder of the run.
+        seconds: time to train; measuring comes on top.
         device: torch device, or "auto".
-        seed: of the split, crops and clicks.
+        seed: seed of the split, crops and clicks.
         say: told what happens.
 
     Raises:

@@ -20,10 +20,10 @@ class Split:
     """Cases by what they are for. All cases of an image are on one side.
 
     Attributes:
-        learn: to learn from.
+        learn: cases to learn from.
         stop: measured on the way; the weights that do best on them are kept.
         test: measured before and after, and never else.
-        remark: what whoever reads the result should know; "" for nothing.
+        remark: a remark for readers of the result; "" for none.
     """
 
     learn: tuple[Case, ...]

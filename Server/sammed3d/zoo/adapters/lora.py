@@ -79,7 +79,7 @@ def check_base(updates: Checkpoint, found: str, name: str) -> None:
     Args:
         updates: the file of updates.
         found: SHA-256 (hex) of the base.
-        name: of the base.
+        name: name of the base.
 
     Raises:
         CheckpointError: they were trained on another file.

@@ -25,9 +25,9 @@ def exported_once(
 
     Args:
         files: the checkpoint, and its base where it has one.
-        family: as named, or None.
+        family: the family that was named; None for none.
         load: loads the model.
-        quantise: see `OnnxOptions`.
+        quantise: that of `OnnxOptions`.
     """
     digests = [file_digest(file) for file in files if file.is_file()]
     key = hashlib.sha256("|".join([files[0].name, family or "", *digests]).encode()).hexdigest()[:32]

@@ -58,9 +58,9 @@ def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = 
     """Write a model as ONNX files into a folder.
 
     Args:
-        model: with a torch network.
+        model: a model with a torch network.
         folder: made if it does not exist.
-        options: how it is written.
+        options: the options of the export.
         source_sha256: SHA-256 (hex) of the checkpoint that the model came from, for the folder's description.
 
     Raises:

@@ -23,7 +23,7 @@ class OnnxNetwork(nn.Module):
 
     Args:
         encoder, decoder: sessions of onnxruntime.
-        sees_all_clicks, first_passes: see `torch_predictor.Network`.
+        sees_all_clicks, first_passes: those of `torch_predictor.Network`.
     """
 
     starts_without_mask = False
