@@ -31,6 +31,8 @@ class PromptState:
         honour: whether the mask is made to agree with box and drawings where the model's answer does not.
         hint: shown to a 3-D model that knows no boxes as the mask prompt of a new object's first patch: the ellipsoid
             that touches the faces of this box.
+        areas: flat masks of what loops enclose, shown to a 2-D model with the first click in their slices, in place of
+            what reached those.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -40,6 +42,7 @@ class PromptState:
     drawings: tuple[Drawing, ...] = ()
     honour: bool = True
     hint: BoxPrompt | None = None
+    areas: tuple[BoxedMask, ...] = ()
 
     @property
     def is_start(self) -> bool:

@@ -2,7 +2,9 @@
 
 - A scribble becomes clicks on it: the middle first, then the place farthest from those chosen, a few at first; then
   more where the answer misses parts of the stroke, until little is missing or there are `MOST` of them.
-- A lasso becomes clicks inside it, the deepest place first, and negative ones round it where the answer leaves it.
+- A lasso becomes clicks inside it, the deepest place first, and negative ones round it where the answer leaves it. A
+  2-D model is shown its inside as mask prompt where it was drawn on a slice that the model sees; the default 3-D model
+  found less with it (docs/evaluation.md).
 - A box, for a model without boxes, becomes a click in its middle; a 3-D model is shown the ellipsoid that touches the
   box's faces as mask prompt of a new object. Where the box is not honoured, negative clicks follow outside the faces
   at which the answer leaves it; where it is, they made the answers worse (docs/evaluation.md).
@@ -22,7 +24,7 @@ import numpy as np
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.drawings import Drawing, Scribble
-from sammed3d.core.geometry import Grid
+from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click, Translation
 from sammed3d.core.rasterisation import Indices, voxels_of
@@ -30,6 +32,7 @@ from sammed3d.inference.constraints import agreement, honoured
 from sammed3d.inference.flat_area import FlatArea
 from sammed3d.inference.inferer import Inferer, PromptState
 from sammed3d.inference.predictor import Predictor
+from sammed3d.inference.slices import Slices
 
 FEW, MOST = 3, 8
 """Clicks that a stroke or an area becomes, at first and at most."""
@@ -75,6 +78,7 @@ class TranslatingInferer:
         self.inner = inner
         self._grid = grid
         self._predictor = predictor
+        self._slice_axis = Slices(grid, predictor.preset).axis if predictor.preset.by_slice else None
         self._known: dict[tuple[object, ...], Translation] = {}
 
     def mask_of(
@@ -114,13 +118,16 @@ class TranslatingInferer:
             now = replace(now, clicks=now.clicks + state.clicks[position : drawing.after])
             position = max(position, drawing.after)
             counts[drawing.kind] += 1
+            area = self._area_of(drawing)
+            now = now if area is None else replace(now, areas=(*now.areas, area))
             done.append(self._translation(f"{drawing.kind} {counts[drawing.kind]}", drawing, now, asking))
             now = replace(now, clicks=now.clicks + done[-1].clicks)
         return replace(now, clicks=now.clicks + state.clicks[position:]), tuple(done)
 
     def _translation(self, name: str, drawn: Drawing | BoxPrompt, before: PromptState, asking: _Asking) -> Translation:
         start = None if before.base is None else before.base.digest
-        key = (start, before.box, before.hint, before.honour, before.clicks, drawn)
+        areas = tuple(area.digest for area in before.areas)
+        key = (start, before.box, before.hint, before.honour, areas, before.clicks, drawn)
         known = self._known.get(key)
         if known is None:
             parts = self._parts(drawn, before)
@@ -130,9 +137,22 @@ class TranslatingInferer:
                 now = replace(before, clicks=before.clicks + clicks)
                 chosen, missing = self._choose(part, now, asking)
                 clicks, missed = clicks + chosen, max(missed, missing)
-            shown = isinstance(drawn, BoxPrompt) and before.hint is not None
-            known = self._known[key] = Translation(name, self._predictor.name, clicks, shown, missed)
+            shown = before.hint if isinstance(drawn, BoxPrompt) else self._area_of(drawn)
+            known = self._known[key] = Translation(name, self._predictor.name, clicks, shown is not None, missed)
         return replace(known, prompt=name)
+
+    def _area_of(self, drawing: Drawing) -> BoxedMask | None:
+        """Return what a loop encloses, where the model is a 2-D one and the loop lies on a slice that it sees."""
+        if self._slice_axis is None or isinstance(drawing, Scribble) or not drawing.positive:
+            return None
+        voxels = voxels_of(drawing, self._grid)
+        if not len(voxels) or np.ptp(voxels[:, self._slice_axis]) > 0:
+            return None
+        first = voxels.min(axis=0)
+        mask = np.zeros(voxels.max(axis=0) + 1 - first, np.uint8, order="F")
+        mask[tuple((voxels - first).T)] = 1
+        begin, end = tuple(first.tolist()), tuple((voxels.max(axis=0) + 1).tolist())
+        return BoxedMask(Box(begin, end), mask)
 
     def _parts(self, drawn: Drawing | BoxPrompt, before: PromptState) -> Iterator[_Part]:
         if isinstance(drawn, BoxPrompt):

@@ -2,6 +2,7 @@
 
 - A slice with prompts of its own is decided by them: all its clicks (and the box, where it is the box's middle slice),
   starting from what had reached the slice before.
+  The inside of a loop that was drawn on a slice is shown with its first click, in place of what had reached it.
 - From there the object is followed to the neighbours. Each is shown the mask of the slice before it and the box round
   that mask, until nothing is left of the object, or what is left has no pixel in common with the slice before.
   An object is followed over `FOLLOWED` slices to either side at most, unless a box says how far it reaches; a click in
@@ -18,7 +19,7 @@ Source of the prompts of a slice: SAM-Med2D `test.py` (all points so far with th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -130,7 +131,8 @@ class SliceInferer:
         for click in in_effect(state):
             number, (column, row) = self.slices.place(click.world)
             if number not in own:
-                start = self._of_base(state.base, number) or self._reached(number, state, keys, asking)
+                start = self._of_base(state.base, number) or self._of_area(state.areas, number)
+                start = start or self._reached(number, state, keys, asking)
                 own[number] = _Own(start, None, ())
             own[number].clicks += (PatchClick((column, row, 0.0), click.positive),)
             keys[number] = asking(number, own[number])
@@ -197,6 +199,12 @@ class SliceInferer:
             return None
         mask = np.squeeze(base.cut(self.slices.box(number)), axis=self.slices.axis)
         return Answer(self.slices.prompt_of(mask, MASK_LOGIT)) if mask.any() else None
+
+    def _of_area(self, areas: Sequence[BoxedMask], number: int) -> Answer | None:
+        """Return the newest area that was drawn on a slice; None where there is none."""
+        axis = self.slices.axis
+        here = [a for a in areas if a.box.shape[axis] == 1 and self.slices.box(number).intersection(a.box) is not None]
+        return self._of_base(here[-1], number) if here else None
 
     def _ask(self, number: int, own: _Own, cancellation: Cancellation, seconds: dict[str, float]) -> Answer:
         clicks = positive_first(own.clicks) if own.start is None and own.box is None else own.clicks

@@ -25,6 +25,9 @@ from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.prompt_translation import FEW, MISSED, MOST
 from sammed3d.inference.session import Session
+from sammed3d.predictors.remote import RemotePredictor
+from sammed3d.predictors.torch_predictor import TorchPredictor
+from servers import serving
 
 CENTRE = (60.0, 75.0, 45.0)  # of small_volume()
 STROKE = ((45.0, 75.0, 45.0), (60.0, 80.0, 45.0), (80.0, 75.0, 45.0))
@@ -153,6 +156,45 @@ def test_models_with_boxes_get_the_box_itself():
     session.set_box((10.0, 10.0, 8.0), (50.0, 60.0, 24.0))
     assert session.translations(session.current.name) == ()
     assert any(box is not None for *_, box in session.predictor.calls)
+
+
+def test_a_2d_model_is_shown_the_inside_of_a_loop_on_its_slice_alone():
+    volume = small_volume((60, 70, 8), (1.0, 1.0, 4.0))
+    flat = [(20.0, 20.0, 12.0), (40.0, 20.0, 12.0), (40.0, 50.0, 12.0), (20.0, 50.0, 12.0)]
+    upright = [(20.0, 30.0, 2.0), (40.0, 30.0, 2.0), (40.0, 30.0, 26.0), (20.0, 30.0, 26.0)]
+    for loop, shown in ((flat, True), (upright, False)):
+        session = Session(volume, RegionPredictor())
+        session.lasso(loop)
+        [told] = session.translations(session.current.name)
+        assert told.mask_prompt == shown
+        mask_prompt = session.predictor.calls[0][2]
+        assert (mask_prompt is not None) == shown
+        if shown:
+            inside = (mask_prompt > 0).sum() * (60 / 16) * (70 / 16)
+            assert inside == pytest.approx(20 * 30, rel=0.3)
+        assert marks(session, session.current.drawings[0]).all()
+        mask = session.mask()
+        session.undo()
+        session.redo()
+        assert np.array_equal(session.mask(), mask)
+
+
+def test_a_server_answers_drawn_prompts_as_this_process_does(tiny_network):
+    predictor = TorchPredictor(tiny_network, PRESET, device="cpu")
+    here, there = Session(small_volume(), predictor), None
+    with serving(predictor) as server:
+        there = Session(small_volume(), RemotePredictor(server.url))
+        for session in (here, there):
+            session.set_box(*BOX)
+            session.scribble(STROKE)
+        assert np.array_equal(here.mask(), there.mask())
+    with serving(predictor) as server:  # started again, on another port; it has forgotten everything
+        again = Session(small_volume(), RemotePredictor(server.url))
+        again.set_prompts(there.current.prompts)
+        for session in (here, again):
+            session.lasso(LOOP, positive=False)
+        assert np.array_equal(here.mask(), again.mask())
+        assert here.mask().any()
 
 
 def test_prompts_without_drawings_are_told_as_they_are():
