@@ -20,6 +20,7 @@ from sammed3d.cli.evaluate import evaluate
 from sammed3d.cli.find import find
 from sammed3d.cli.learn import learn
 from sammed3d.cli.models import models_app
+from sammed3d.cli.replay import replay
 from sammed3d.cli.serve import serve, serve_key
 from sammed3d.cli.sources import as_path, check_store, read_source
 from sammed3d.cli.terminal import (
@@ -62,6 +63,7 @@ app.command("collect")(collect)
 app.command("train")(train)
 app.command("learn")(learn)
 app.command("evaluate")(evaluate)
+app.command("replay")(replay)
 app.command("serve")(serve)
 app.command("serve-key")(serve_key)
 

@@ -1,0 +1,254 @@
+"""Saved prompts with another model: what becomes of masks that users accepted, case by case.
+
+Every case that is done is a file of its own, so that a run which was stopped, or a process that died, costs what was
+under way and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.core import prompt_files
+from sammed3d.core.prompts import ObjectPrompts
+from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
+from sammed3d.evaluation import metrics
+from sammed3d.files.datasets import Case, read_labels
+from sammed3d.files.volume import Volume
+from sammed3d.inference.predictor import Predictor
+from sammed3d.inference.session import Session
+
+PROMPTS = "prompts.json"
+DIED = "the process that worked on it died; is memory short?"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A structure, as it was accepted and as the model sees it with the same prompts.
+
+    Attributes:
+        case: name.
+        structure: name.
+        clicks: how many there were.
+        dice: of the new mask and the accepted one; NaN where the case has no label map of it.
+        accepted_ml: volume of the accepted mask; NaN likewise.
+        new_ml: volume of the new mask.
+        problem: why there is no new mask; "" for nothing.
+    """
+
+    case: str
+    structure: str
+    clicks: int
+    dice: float = math.nan
+    accepted_ml: float = math.nan
+    new_ml: float = math.nan
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class ReplayCase:
+    """An image with saved prompts.
+
+    Attributes:
+        name: of its folder.
+        image: file.
+        prompts: file.
+        labels: its label maps, where there are some.
+    """
+
+    name: str
+    image: Path
+    prompts: Path
+    labels: tuple[Case, ...]
+
+
+def cases_to_replay(cases: Sequence[Case]) -> tuple[list[ReplayCase], int]:
+    """Return the images that have prompts beside them, and how many have none.
+
+    Raises:
+        VolumeError: none has prompts.
+    """
+    by_image: dict[Path, list[Case]] = {}
+    for case in cases:
+        by_image.setdefault(case.image, []).append(case)
+    found = [
+        ReplayCase(of[0].group or of[0].name, image, image.with_name(PROMPTS), tuple(c for c in of if c.label))
+        for image, of in sorted(by_image.items())
+        if image.with_name(PROMPTS).is_file()
+    ]
+    if not found:
+        raise VolumeError(f"No case has prompts ({PROMPTS} beside its image). `sammed3d collect` keeps them.")
+    return found, len(by_image) - len(found)
+
+
+def replay_case(case: ReplayCase, predictor: Predictor, output: Path) -> list[Difference]:
+    """Apply a case's prompts and write its masks (`NAME.seg.nrrd`).
+
+    Args:
+        case: see there.
+        predictor: the model.
+        output: folder of the masks.
+    """
+    try:
+        volume = Volume.read(case.image)
+        session = Session(volume, predictor)
+        objects = prompt_files.read(case.prompts)
+    except SAMMed3DError as error:
+        return [Difference(case.name, "", 0, problem=str(error))]
+    accepted = dict(_accepted(case, volume))
+    found = [_difference(case.name, prompts, session, accepted.get(prompts.name)) for prompts in objects]
+    if any(not each.problem for each in found):
+        session.save(output / f"{case.name}.seg.nrrd")
+    return found
+
+
+def replay(
+    cases: Sequence[ReplayCase],
+    load: Callable[[], Predictor],
+    output: Path,
+    model: str,
+    workers: int = 1,
+    on_case: Callable[[ReplayCase, Sequence[Difference]], None] = lambda _case, _found: None,
+) -> list[Difference]:
+    """Apply the prompts of all cases that are not done yet.
+
+    Args:
+        cases: see there.
+        load: makes the predictor; called once in each process, so it has to be a function that can be sent there.
+        output: folder of the results; goes on from there.
+        model: by which the results of another model are told apart.
+        workers: processes.
+        on_case: called after each case.
+
+    Raises:
+        ModelError: the folder holds results of another model.
+    """
+    done = output / "cases"
+    done.mkdir(parents=True, exist_ok=True)
+    mark = output / "model.json"
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) != model:
+        raise ModelError(f"{output}: holds results of another model. Choose another folder.")
+    mark.write_text(json.dumps(model), encoding="utf-8")
+    waiting = [case for case in cases if not (done / f"{case.name}.json").is_file()]
+    for case, found in _each(waiting, load, output, workers):
+        partial = done / f".{case.name}.json"
+        partial.write_text(json.dumps([asdict(each) for each in found]), encoding="utf-8")
+        partial.replace(done / f"{case.name}.json")
+        on_case(case, found)
+    return [
+        Difference(**values)
+        for case in cases
+        for values in json.loads((done / f"{case.name}.json").read_text(encoding="utf-8"))
+    ]
+
+
+def write_table(found: Sequence[Difference], file: Path) -> None:
+    """Write differences as CSV, the largest first."""
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, [field.name for field in fields(Difference)])
+        writer.writeheader()
+        writer.writerows(asdict(each) for each in sorted(found, key=_rank))
+
+
+def _rank(each: Difference) -> tuple[bool, float]:
+    """Order: what has no mask, then the least alike, what has nothing to compare with last."""
+    return not each.problem, math.inf if math.isnan(each.dice) else each.dice
+
+
+def _accepted(case: ReplayCase, volume: Volume) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    for label in case.labels:
+        try:
+            values = read_labels(label, volume.grid)
+        except SAMMed3DError:
+            continue
+        for value in np.unique(values[values > 0]):
+            yield label.name_of(int(value)), values == value
+
+
+def _difference(
+    case: str, prompts: ObjectPrompts, session: Session, accepted: npt.NDArray[np.bool_] | None
+) -> Difference:
+    if prompts.initial_mask is not None:
+        return Difference(case, prompts.name, len(prompts.clicks), problem="started from a mask, which is not kept")
+    session.add_object(prompts.name)
+    try:
+        session.set_prompts(prompts)
+    except SAMMed3DError as error:
+        return Difference(case, prompts.name, len(prompts.clicks), problem=str(error))
+    mask = session.mask()
+    ml = session.volume.grid.voxel_volume / 1000
+    new = float(np.count_nonzero(mask)) * ml
+    if accepted is None:
+        return Difference(case, prompts.name, len(prompts.clicks), new_ml=new)
+    same = metrics.dice(mask, accepted)
+    return Difference(case, prompts.name, len(prompts.clicks), same, float(accepted.sum()) * ml, new)
+
+
+def _each(
+    cases: Sequence[ReplayCase], load: Callable[[], Predictor], output: Path, workers: int
+) -> Iterator[tuple[ReplayCase, list[Difference]]]:
+    """Yield each case and what became of it; in processes of their own where there are to be several."""
+    if workers <= 1:
+        predictor = load() if cases else None
+        yield from ((case, replay_case(case, predictor, output)) for case in cases if predictor is not None)
+        return
+    waiting = list(cases)
+    while waiting:
+        done = set()
+        for case, found in _in_processes(waiting, load, output, workers):
+            done.add(case.name)
+            yield case, found
+        left = [case for case in waiting if case.name not in done]
+        for case in left[:workers]:  # one of them was under way where a process died: which one shows alone
+            alone = list(_in_processes([case], load, output, 1))
+            yield from alone or [(case, [Difference(case.name, "", 0, problem=DIED)])]
+        waiting = left[workers:]
+
+
+def _in_processes(
+    cases: Sequence[ReplayCase], load: Callable[[], Predictor], output: Path, workers: int
+) -> Iterator[tuple[ReplayCase, list[Difference]]]:
+    """Yield each case and what became of it, but for those that are left over where a process dies."""
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (load,)) as pool:
+        running = {pool.submit(_in_worker, case, output): case for case in cases}
+        for future in as_completed(running):
+            with contextlib.suppress(BrokenProcessPool):
+                yield running[future], future.result()
+
+
+_loaded: dict[str, Predictor | SAMMed3DError] = {}
+"""The predictor of a process of its own, or why there is none."""
+
+
+def _begin(load: Callable[[], Predictor]) -> None:
+    try:
+        _loaded["predictor"] = load()
+    except SAMMed3DError as error:  # told with the first case: the process would only be said to have died
+        _loaded["predictor"] = error
+
+
+def _in_worker(case: ReplayCase, output: Path) -> list[Difference]:
+    predictor = _loaded["predictor"]
+    if isinstance(predictor, SAMMed3DError):
+        raise predictor
+    return replay_case(case, predictor, output)
+
+
+def means(found: Sequence[Difference]) -> Mapping[str, float]:
+    """Return the mean Dice of each structure that was compared."""
+    by_structure: dict[str, list[float]] = {}
+    for each in found:
+        if not math.isnan(each.dice):
+            by_structure.setdefault(each.structure, []).append(each.dice)
+    return {name: float(np.mean(values)) for name, values in sorted(by_structure.items())}
