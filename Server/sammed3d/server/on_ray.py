@@ -15,19 +15,33 @@ import os
 import secrets
 import signal
 import threading
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from prometheus_client import CollectorRegistry, start_http_server
+
 from sammed3d.errors import ModelError
 from sammed3d.server import logs, memory
+from sammed3d.server.compute.admission import Buckets
 from sammed3d.server.compute.worker_process import WorkerSettings
 from sammed3d.server.http.guard import Guard
+from sammed3d.server.http.keys import Quota
+from sammed3d.server.ledger import Collector, Family, Ledger, counts_of, families_of
+from sammed3d.server.metrics import Metrics
 from sammed3d.server.serve import build, check_exposure, find_models, worker_settings
 from sammed3d.server.settings import ServerSettings
 
 log = logging.getLogger("sammed3d.server")
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 NAME = "sammed3d"
+LEDGER = "ledger"
+ANSWER = 5.0
+"""Seconds to wait for the ledger."""
+REPORT = 2.0
+"""Seconds between two reports of a replica."""
 
 
 def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None) -> None:
@@ -56,6 +70,9 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
         ray.init(settings.ray_address, logging_level=logging.WARNING)
     else:
         ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", logging_level=logging.WARNING)
+    ray.remote(Ledger).options(
+        name=LEDGER, namespace=NAME, lifetime="detached", get_if_exists=True, num_cpus=0, max_restarts=-1
+    ).remote()
     serve.start(http_options={"host": settings.host, "port": settings.port})
     on_gpu = workers[0].device.startswith(("cuda", "auto")) and ray.cluster_resources().get("GPU", 0) > 0
     replica = serve.deployment(
@@ -77,12 +94,71 @@ def run(settings: ServerSettings) -> None:
         ModelError: a reason of `start`.
     """
     start(settings)
+    if settings.admin_port:
+        registry = CollectorRegistry()
+        registry.register(Collector(families))
+        start_http_server(settings.admin_port, settings.admin_host, registry)
     print(f"Serving {', '.join(settings.model)} on http://{settings.host}:{settings.port} with Ray", flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
     shut_down()
+
+
+def families() -> list[Family]:
+    """Return the metrics of all replicas."""
+    import ray  # noqa: PLC0415 - the extra [ray]
+
+    found: list[Family] = ray.get(ray.get_actor(LEDGER, NAME).families.remote(), timeout=ANSWER)
+    return found
+
+
+class Replica:
+    """What a replica has in common with the others: quotas and metrics, in the ledger.
+
+    Args:
+        metrics: of this replica.
+
+    Where the ledger does not answer, which Ray mends, the replica counts alone and says so in its log.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._name = secrets.token_hex(8)
+        self._alone = Buckets()
+
+    def charge(self, user: str, running: int, quota: Quota) -> tuple[int, float]:
+        """Ask the ledger; see `Ledger.charge`."""
+        import ray  # noqa: PLC0415 - the extra [ray]
+
+        try:
+            asked = self._ledger().charge.remote(self._name, user, running, quota)
+            elsewhere, wait = ray.get(asked, timeout=ANSWER)
+            return int(elsewhere), float(wait)
+        except (ray.exceptions.RayError, ValueError):
+            log.exception("the ledger of quotas does not answer; this replica counts alone")
+            return 0, self._alone.take(user, quota.per_minute)
+
+    def begin(self, running: Callable[[], Counter[str]]) -> None:
+        """Report from now on what runs here and what was counted, every now and then."""
+
+        def report() -> None:
+            while True:
+                try:
+                    counts, counted = counts_of(running()), families_of(self._metrics.registry)
+                    self._ledger().report.remote(self._name, counts, counted)
+                except Exception:
+                    log.exception("the metrics of this replica could not be reported")
+                time.sleep(REPORT)
+
+        threading.Thread(target=report, name="ledger", daemon=True).start()
+
+    @staticmethod
+    def _ledger() -> Any:
+        import ray  # noqa: PLC0415 - the extra [ray]
+
+        return ray.get_actor(LEDGER, NAME)
 
 
 def shut_down() -> None:
@@ -108,8 +184,6 @@ def check(settings: ServerSettings) -> None:
             "Clients of nnInteractive and MONAI Label need a server that remembers them, which replicas do not. "
             "Run a second server without --ray for them."
         )
-    if settings.admin_port:
-        raise ModelError("With Ray, the metrics of each replica are its own. Leave --admin-port out.")
 
 
 def _of_replica(worker: WorkerSettings, on_gpu: bool) -> WorkerSettings:
@@ -123,6 +197,6 @@ def _application_of(settings: ServerSettings, worker: WorkerSettings) -> Any:
 
     def application() -> Guard:
         logs.set_up(inside["log"])
-        return build(ServerSettings.model_construct(**inside), [worker])
+        return build(ServerSettings.model_construct(**inside), [worker], Replica)
 
     return application

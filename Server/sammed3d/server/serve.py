@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 
@@ -14,6 +17,7 @@ from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive import directions_of
+from sammed3d.server.compute.admission import Shared
 from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.worker import start_workers
 from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings
@@ -31,6 +35,13 @@ log = logging.getLogger("sammed3d.server")
 FILES = 8192
 """Open files that the server asks the system for: each connection is one."""
 LARGEST_VOLUME_MIB = 1024
+
+
+class Sharing(Shared, Protocol):
+    """What a server has in common with others; see `on_ray`."""
+
+    def begin(self, running: Callable[[], Counter[str]]) -> None:
+        """Tell the others from now on what runs here."""
 
 
 def check_exposure(host: str, keys: Path | None, tls: bool, insecure_http: bool) -> None:
@@ -83,8 +94,15 @@ def budget_of(settings: ServerSettings, models: tuple[ModelSpec, ...], limit: me
     return memory.divide(wishes, weights, len(settings.device), limit, volumes)
 
 
-def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
+def build(
+    settings: ServerSettings, workers: list[WorkerSettings], share: Callable[[Metrics], Sharing] | None = None
+) -> Guard:
     """Start the workers and build the application in front of them.
+
+    Args:
+        settings: of the server.
+        workers: what runs on each device.
+        share: makes what this server has in common with others; None where it is alone.
 
     Raises:
         ModelError: the settings would open the server, or a file, a model or a device cannot be used.
@@ -105,6 +123,7 @@ def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
         ModelInfo(m.name, m.title, m.sha256, m.licence, presets[m.name], capabilities[m.name], names)
         for m in workers[0].models
     ]
+    sharing = None if share is None else share(metrics)
     engine = Engine(
         models,
         devices,
@@ -112,7 +131,10 @@ def build(settings: ServerSettings, workers: list[WorkerSettings]) -> Guard:
         settings.queue or budget.queue,
         None if keys is None else keys.quotas,
         metrics,
+        sharing,
     )
+    if sharing is not None:
+        sharing.begin(engine.running)
     return application(settings, engine, keys, budget)
 
 

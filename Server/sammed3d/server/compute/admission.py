@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from sammed3d.server.http.keys import NO_QUOTA, Quota
 
@@ -31,6 +32,35 @@ class BusyError(Exception):
         return {"Retry-After": str(max(1, math.ceil(self.seconds)))}
 
 
+class Buckets:
+    """The predictions per minute of users: buckets that empty with time; each prediction costs a share of a minute.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock or (lambda: time.monotonic())  # noqa: PLW0108 - looked up at each call
+        self._spent: dict[str, float] = {}
+
+    def take(self, user: str, per_minute: int) -> float:
+        """Take a prediction; returns 0, or the seconds after which there is room for one. 0 a minute is no limit."""
+        if not per_minute:
+            return 0.0
+        now, cost = self._clock(), 60.0 / per_minute
+        spent = max(self._spent.get(user, 0.0), now - 60.0)
+        if spent + cost > now + 1e-6:
+            return spent + cost - now
+        self._spent[user] = spent + cost
+        return 0.0
+
+
+class Shared(Protocol):
+    """Quotas that several servers keep together; see `Ledger.charge`."""
+
+    def charge(self, user: str, running: int, quota: Quota) -> tuple[int, float]: ...
+
+
 class Admission:
     """Let predictions in. Not thread-safe.
 
@@ -38,12 +68,13 @@ class Admission:
         queue: predictions that may wait or run.
         quotas: quotas by user; a user who is not named has none.
         devices: number of devices that work on them.
+        shared: quotas that are kept together with other servers; None for a server alone.
     """
 
-    def __init__(self, queue: int, quotas: Mapping[str, Quota], devices: int) -> None:
+    def __init__(self, queue: int, quotas: Mapping[str, Quota], devices: int, shared: Shared | None = None) -> None:
         self.queue = queue
         self._quotas, self._devices = dict(quotas), max(1, devices)
-        self._spent: dict[str, float] = {}
+        self._shared, self._buckets = shared, Buckets()
         self._seconds = 1.0
 
     def quota(self, user: str) -> Quota:
@@ -81,11 +112,14 @@ class Admission:
 
     def _charge(self, user: str, running: int) -> None:
         quota = self.quota(user)
-        if running >= quota.waiting:
+        if quota == NO_QUOTA:
+            return
+        elsewhere, wait = 0, 0.0
+        if self._shared is not None:
+            elsewhere, wait = self._shared.charge(user, running, quota)
+        if running + elsewhere >= quota.waiting:
             raise BusyError("Too many predictions of this key are under way.", self._seconds)
-        now = time.monotonic()  # a bucket that empties with time: each prediction costs a share of a minute
-        cost = 60.0 / quota.per_minute if quota.per_minute else 0.0
-        spent = max(self._spent.get(user, 0.0), now - 60.0)
-        if spent + cost > now + 1e-6 and cost:
-            raise BusyError("The predictions per minute of this key are used up.", spent + cost - now)
-        self._spent[user] = spent + cost
+        if self._shared is None:
+            wait = self._buckets.take(user, quota.per_minute)
+        if wait:
+            raise BusyError("The predictions per minute of this key are used up.", wait)

@@ -16,7 +16,7 @@ from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchPrompts, Prediction
-from sammed3d.server.compute.admission import Admission, BusyError
+from sammed3d.server.compute.admission import Admission, BusyError, Shared
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError
 from sammed3d.server.compute.worker_process import NOTHING, Held, patch_of
@@ -75,6 +75,7 @@ class Engine:
         queue: predictions that may wait or run; more are refused.
         quotas: quotas by user; a user who is not named has none.
         metrics: the counters.
+        shared: quotas that are kept together with other servers; None for a server alone.
 
     A user sees only patches that were uploaded with the same key.
     """
@@ -87,10 +88,11 @@ class Engine:
         queue: int = 32,
         quotas: Mapping[str, Quota] | None = None,
         metrics: Metrics | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.models = {model.name: model for model in models}
         self.devices = list(devices)
-        self._admission = Admission(queue, quotas or {}, len(devices))
+        self._admission = Admission(queue, quotas or {}, len(devices), shared)
         self.metrics = metrics or Metrics()
         self._patches: LRUCache[Patch] = LRUCache(cache_mib * MIB, _patch_bytes, self._dropped)
         self._of_user: dict[str, LRUCache[Patch]] = {}
@@ -103,6 +105,11 @@ class Engine:
     def is_ready(self) -> bool:
         """Whether a prediction would be worked on now."""
         return any(device.is_ready for device in self.devices) and self._depth() < self._admission.queue
+
+    def running(self) -> Counter[str]:
+        """Count the predictions that wait or run, by user."""
+        with self._lock:
+            return Counter(r.user for r in self._running)
 
     def close(self) -> None:
         """Finish what runs, and end the devices."""
