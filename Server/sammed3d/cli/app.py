@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from sammed3d.cli.data import data_app
 from sammed3d.cli.drawn import check_given, from_voxels, given_prompts
 from sammed3d.cli.evaluate import evaluate
 from sammed3d.cli.find import find
+from sammed3d.cli.follow import FollowOption, PatchesOption, follow_object
 from sammed3d.cli.learn import learn
 from sammed3d.cli.models import models_app
 from sammed3d.cli.replay import replay
@@ -46,6 +48,7 @@ from sammed3d.errors import ModelError, PromptError
 from sammed3d.files.outputs import check_output
 from sammed3d.files.segmentation import check_place, read_mask
 from sammed3d.files.volume import Volume, check_writable
+from sammed3d.inference.follow import Followed
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
 
@@ -113,6 +116,8 @@ def segment(
     ijk: Annotated[bool, typer.Option("--ijk", help="--click and --box are voxel indices I,J,K.")] = False,
     initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
     name: Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")] = "Object 1",
+    follow: FollowOption = "auto",
+    patches: PatchesOption = 8,
     model: ModelOption = "default",
     device: DeviceOption = "auto",
     family: FamilyOption = None,
@@ -166,15 +171,18 @@ def segment(
             else:
                 predictor = _connect(server, model, key, ca, not no_proxy)
         session = Session(image, predictor)
-        cancellation = Cancellation()
+        cancellation, following = Cancellation(), Cancellation()
         spent: dict[str, float] = {}
-        with stage("Segmenting", "segment", seconds, cancellation):
-            _apply(session, given, points, initial, ijk, seconds, spent, cancellation)
+        followed: dict[str, Followed] = {}
+        with stage("Segmenting", "segment", seconds, cancellation, following):
+            for prompt in _apply(session, given, points, initial, ijk, seconds, spent, cancellation):
+                if (found := follow_object(session, prompt, follow, patches, following)) is not None:
+                    followed[prompt.name] = found
         with stage("Writing", "write", seconds):
             session.save(output)
             if store and fetched is not None:
                 fetched.store(session)
-        _print_report(_report(session, predictor, seconds, spent), as_json)
+        _print_report(_report(session, predictor, seconds, spent, followed), as_json)
 
 
 @app.command()
@@ -227,8 +235,8 @@ def _apply(
     seconds: dict[str, float],
     spent: dict[str, float],
     cancellation: Cancellation,
-) -> None:
-    """Apply all prompts; adds up the seconds by stage, and those that each object took."""
+) -> Iterator[ObjectPrompts]:
+    """Apply all prompts, object by object; adds up the seconds by stage, and those that each object took."""
     if ijk:
         given = from_voxels(given, session.volume.grid)
     objects = list(prompt_files.read(points)) if points else [given]
@@ -246,6 +254,7 @@ def _apply(
         spent[prompt.name] = sum(update.seconds.values())
         for step, value in update.seconds.items():
             seconds[step] = seconds.get(step, 0.0) + value
+        yield prompt
 
 
 def _connect(server: str, model: str, key: str, ca: Path | None, proxies: bool) -> Predictor:
@@ -254,7 +263,13 @@ def _connect(server: str, model: str, key: str, ca: Path | None, proxies: bool) 
     return RemotePredictor(server, model, key=key, verify=True if ca is None else str(ca), proxies=proxies)
 
 
-def _report(session: Session, predictor: Any, seconds: dict[str, float], spent: dict[str, float]) -> dict[str, Any]:
+def _report(
+    session: Session,
+    predictor: Any,
+    seconds: dict[str, float],
+    spent: dict[str, float],
+    followed: dict[str, Followed],
+) -> dict[str, Any]:
     voxel_ml = session.volume.grid.voxel_volume / 1000
     segments = []
     for o in session.objects:
@@ -268,6 +283,8 @@ def _report(session: Session, predictor: Any, seconds: dict[str, float], spent: 
                     {"prompt": t.prompt, "clicks": len(t.clicks), "missed": round(t.missed, 4)}
                     for t in session.translations(o.name)
                 ],
+                "patches": sum(click.follow for click in o.clicks),
+                "goes_on": o.name in followed and followed[o.name].goes_on,
                 "voxels": voxels,
                 "volume_ml": round(voxels * voxel_ml, 3),
                 "seconds": round(spent[o.name], 4),

@@ -35,28 +35,44 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JS
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
 
 
-class SlicesColumn(ProgressColumn):
-    """How many slices a 2-D model has looked at; nothing for other models.
+class SignsColumn(ProgressColumn):
+    """How many slices a 2-D model has looked at, or into how many patches an object was followed.
 
     Args:
         cancellation: the switch of what runs; None if it has none.
+        following: the switch of what follows objects; None if nothing does.
     """
 
-    def __init__(self, cancellation: Cancellation | None) -> None:
+    def __init__(self, cancellation: Cancellation | None, following: Cancellation | None = None) -> None:
         super().__init__()
         self._cancellation = cancellation
+        self._following = following
 
     def render(self, _task: Task) -> Text:
         """Return the words."""
+        patch, patches = (0, 0) if self._following is None else self._following.patches
+        if patches:
+            return Text(f"patch {patch} of at most {patches}, Ctrl-C keeps what is done")
         done, most = (0, 0) if self._cancellation is None else self._cancellation.slices
         return Text(f"slice {done} of at most {most}" if most else "")
 
 
 @contextlib.contextmanager
-def stage(text: str, name: str, seconds: dict[str, float], cancellation: Cancellation | None = None) -> Iterator[None]:
+def stage(
+    text: str,
+    name: str,
+    seconds: dict[str, float],
+    cancellation: Cancellation | None = None,
+    following: Cancellation | None = None,
+) -> Iterator[None]:
     """Show a spinner on a terminal while something runs, and note its time."""
     begin = time.perf_counter()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), SlicesColumn(cancellation), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        SignsColumn(cancellation, following),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         progress.add_task(text, total=None)
         yield

@@ -6,6 +6,9 @@ largest first. The next window is laid so that this place is in its inner part a
 patch is given the object so far as mask prompt, the clicks that lie in it, and points of the object's confident inside
 as positive clicks.
 
+A wide patch is looked at after at most three clicks; later ones refine what it showed at full resolution. A click there
+whose answer would lose more than a fifth of the object is answered in the wide patch instead.
+
 An answer is believed only where it agrees with what is known, see `is_believed`. Otherwise its patch is left out, and
 nothing is followed from it: a network that loses the object, or takes another one for it, ends the following there.
 
@@ -36,6 +39,8 @@ KEPT = 0.8
 """Share of what is known to be inside that an answer must have inside to be believed."""
 SURPLUS = 1.0
 """Largest share of that which an answer may have inside where outside is known."""
+LARGE = 60.0
+"""mm: what a wide patch shows counts only if it is that long; smaller objects are better seen at full resolution."""
 POINTS = 3
 """How many points of the object so far are given in a further patch."""
 
@@ -132,6 +137,15 @@ def points_inside(window: Box, seen: Float32, start: Points, count: int = POINTS
     return tuple(_sample(samples[n]) for n in chosen)
 
 
+def keeps(windows: Windows, window: Box, seen: Float32, answer: Float32, known: Sequence[Box]) -> bool:
+    """Tell whether an answer keeps `KEPT` of what is known to be inside; arguments as those of `is_believed`."""
+    positions = _positions(window, seen.shape)
+    inside = np.zeros(seen.shape, bool)
+    for earlier in known:
+        inside |= _in_box(positions, windows.inner(earlier)) & (seen > 0)
+    return int((inside & (answer > 0)).sum()) >= KEPT * int(inside.sum())
+
+
 def is_believed(windows: Windows, window: Box, seen: Float32, answer: Float32, known: Sequence[Box]) -> bool:
     """Tell whether an answer agrees with what is known, so that it may be laid over it.
 
@@ -142,10 +156,12 @@ def is_believed(windows: Windows, window: Box, seen: Float32, answer: Float32, k
         answer: low-res logits.
         known: windows of earlier layers; what lies in their inner parts is known.
 
-    It has to keep `KEPT` of what is known to be inside, and may not find more than `SURPLUS` of that where outside is
-    known. The first wide answer may: networks begin with too little, and that is what it adds. So outside is known in
-    windows that are at least as large.
+    In a wide patch it has to be `LARGE`. It has to keep `KEPT` of what is known to be inside, and may not find more
+    than `SURPLUS` of that where outside is known. The first wide answer may: networks begin with too little, and that
+    is what it adds. So outside is known in windows that are at least as large.
     """
+    if windows.scale(window) > 1 and _length(windows.lattice, window, answer) < LARGE:
+        return False
     positions = _positions(window, seen.shape)
     inside, outside = np.zeros(seen.shape, bool), np.zeros(seen.shape, bool)
     for earlier in known:
@@ -156,6 +172,15 @@ def is_believed(windows: Windows, window: Box, seen: Float32, answer: Float32, k
     there = int(inside.sum())
     kept, surplus = int((inside & (answer > 0)).sum()), int((outside & (answer > 0)).sum())
     return there > 0 and kept >= KEPT * there and surplus <= SURPLUS * there
+
+
+def _length(lattice: Lattice, window: Box, answer: Float32) -> float:
+    """Length in mm of the longest edge of the box round an answer."""
+    found = Box.around(answer > 0)
+    if found is None:
+        return 0.0
+    voxel = np.array(lattice.grid.spacing) * window.shape / answer.shape
+    return float((np.array(found.shape) * voxel).max())
 
 
 def _positions(window: Box, shape: Sequence[int]) -> tuple[Points, Points, Points]:

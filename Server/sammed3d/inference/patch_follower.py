@@ -8,6 +8,9 @@ from sammed3d.inference.following import Exit, exits, points_inside, still_open,
 from sammed3d.inference.patch_visits import Chain, Visit, Walk
 from sammed3d.inference.windows import Windows
 
+LOOKS = 3
+"""How often one wide patch is looked at; what it does not show by then, patches at full resolution have to."""
+
 
 class PatchFollower:
     """Find the patch in which an object goes on; what was found is kept by the chain that led to it.
@@ -30,15 +33,29 @@ class PatchFollower:
             self._next[chain] = self._wide(walk) or self._beyond(walk)
         return self._next[chain]
 
+    def wide_instead(self, walk: Walk, visit: Visit) -> Visit | None:
+        """Return the visit that asks the clicks of another one in a wide patch that counts; None without one."""
+        if visit.followed or visit.box is not None or self._windows.scale(visit.window) > 1:
+            return None
+        sample = walk.clicks[-1][0]
+        wide = self._windows.wide_at(sample)
+        window = self._windows.known([layer.window for layer in walk.layers], sample, wide.shape)
+        if window is None:
+            return None
+        *earlier, last = self._windows.clicks_in(window, walk.clicks)
+        return Visit(window, (last,), None, tuple(earlier))
+
     def _wide(self, walk: Walk) -> Visit | None:
         """The wide patch round the last click, if it was not looked at since then and shows more than the click's."""
         if not walk.clicks or walk.newest_followed or self._windows.shows_all(walk.windows[-1]):
             return None
         *_, (sample, positive) = walk.clicks
-        if not positive:
+        if not positive or self._windows.scale(walk.windows[-1]) > 1:
             return None
         wide = self._windows.wide_at(sample)
         window = self._windows.known(walk.windows, sample, wide.shape) or wide
+        if walk.windows.count(window) >= LOOKS:
+            return None
         *earlier, last = self._windows.clicks_in(window, walk.clicks)
         return Visit(window, (last,), None, tuple(earlier), followed=True)
 

@@ -32,7 +32,7 @@ from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import Layer, hint_prompt, mask_prompt, paint
-from sammed3d.inference.following import is_believed
+from sammed3d.inference.following import is_believed, keeps
 from sammed3d.inference.inferer import PromptState, in_effect, timed
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
@@ -51,12 +51,13 @@ class PatchInferer:
     which they are made again when needed.
 
     Attributes:
+        predictor: the network.
         lattice: the volume's, at the spacing of the predictor's preset.
     """
 
     def __init__(self, volume: Volume, predictor: Predictor) -> None:
         self._volume = volume
-        self._predictor = predictor
+        self.predictor = predictor
         self.lattice = Lattice(volume.grid, predictor.preset.spacing)
         self._windows = Windows(self.lattice, predictor.preset.patch_shape)
         self._follower = PatchFollower(self._windows, predictor.preset.low_res_shape)
@@ -74,7 +75,7 @@ class PatchInferer:
             PredictionCancelled: `cancellation` was used.
             VolumeError: a patch cannot be normalised.
         """
-        walk = self._walked(state, cancellation or Cancellation())
+        walk = self.walked(state, cancellation or Cancellation())
         walk.cancellation.enter("paint")
         with timed(walk.seconds, "paint"):
             mask = self._painted(walk)
@@ -82,16 +83,16 @@ class PatchInferer:
 
     def goes_on(self, state: PromptState, cancellation: Cancellation | None = None) -> bool:
         """Whether there is a further patch to follow the object into; see `Inferer.goes_on`."""
-        return self._follower.next_visit(self._walked(state, cancellation or Cancellation())) is not None
+        return self._follower.next_visit(self.walked(state, cancellation or Cancellation())) is not None
 
     def visits(self, state: PromptState) -> list[Visit]:
         """Return the visits to patches that prompts make, in order; asks what it must to know where an object goes."""
-        return self._walked(state, Cancellation()).visits
+        return self.walked(state, Cancellation()).visits
 
-    def _walked(self, state: PromptState, cancellation: Cancellation) -> Walk:
+    def walked(self, state: PromptState, cancellation: Cancellation) -> Walk:
         """Answer all visits of some prompts, in order."""
         walk = Walk(state.base, cancellation, state.hint)
-        shape = self._predictor.preset.patch_shape
+        shape = self.predictor.preset.patch_shape
         visit: Visit | None = None
         if state.box is not None:
             window = self.lattice.window_at(state.box.middle, shape)
@@ -114,23 +115,37 @@ class PatchInferer:
         return walk
 
     def _answer(self, walk: Walk, visit: Visit) -> None:
-        """Ask the network about a visit, unless its answer is known, and lay the answer over what is there."""
+        """Answer a visit; where that would lose what a wide patch had found, answer its clicks in that one instead."""
+        wide = self._follower.wide_instead(walk, visit)
+        self._ask(walk, visit, wide is not None)
+        if wide is not None and not walk.counts:
+            self._ask(walk, wide, False)
+
+    def _ask(self, walk: Walk, visit: Visit, keeping: bool) -> None:
+        """Ask the network about a visit, unless its answer is known, and lay the answer over what is there.
+
+        Args:
+            walk: so far.
+            visit: the next one.
+            keeping: whether the answer does not count if it loses much of what is there.
+        """
         chain = (*walk.chain, visit)
         soft = bool(walk.layers) or walk.base is not None
         low_res = self._low_res.get(chain)
         if low_res is None:
             walk.cancellation.enter("cut")
             with timed(walk.seconds, "cut"):
-                patch = self._patch(visit.window)
+                patch = self.patch(visit.window)
                 seen = self._seen(walk, visit.window) if soft or walk.hint is not None else None
             prompts = PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
-            prediction = self._predictor.predict(patch, prompts, walk.cancellation)
+            prediction = self.predictor.predict(patch, prompts, walk.cancellation)
             for name, value in prediction.seconds.items():
                 walk.seconds[name] = walk.seconds.get(name, 0.0) + value
             low_res = prediction.low_res
-            if visit.followed and seen is not None:
+            if seen is not None and (visit.followed or keeping):
                 known = [layer.window for layer in walk.layers]
-                self._believed[chain] = is_believed(self._windows, visit.window, seen, low_res, known)
+                judged = is_believed if visit.followed else keeps
+                self._believed[chain] = judged(self._windows, visit.window, seen, low_res, known)
             self._low_res[chain] = low_res
         counts = self._believed.get(chain, True)
         margin = self._windows.margin(visit.window)
@@ -145,14 +160,14 @@ class PatchInferer:
 
     def _seen(self, walk: Walk, window: Box) -> Float32:
         """Return the object as it stands in a window; where there is none yet, what a box says of it."""
-        shape = self._predictor.preset.low_res_shape
+        shape = self.predictor.preset.low_res_shape
         if walk.hint is not None and not walk.layers and walk.base is None:
             return hint_prompt(self.lattice, window, shape, walk.hint)
         return mask_prompt(self.lattice, window, shape, walk.layers, walk.base)
 
     def _clicks_in(self, window: Box, done: Sequence[tuple[Index3, bool]]) -> tuple[PatchClick, ...]:
         """Clicks so far that lie in a window that another visit begins with, where the model wants to know."""
-        return self._windows.clicks_in(window, done) if self._predictor.capabilities.all_clicks else ()
+        return self._windows.clicks_in(window, done) if self.predictor.capabilities.all_clicks else ()
 
     def _in_window(self, box: BoxPrompt, window: Box) -> PatchBox:
         samples = np.rint(self.lattice.grid.to_index(box.corners)) - window.begin
@@ -160,10 +175,11 @@ class PatchInferer:
         (a, b, c), (d, e, f) = inside.min(axis=0).tolist(), inside.max(axis=0).tolist()
         return PatchBox((a, b, c), (d, e, f))
 
-    def _patch(self, window: Box) -> Patch:
+    def patch(self, window: Box) -> Patch:
+        """Return the patch of a window, cut anew if it is not at hand."""
         patch = self._patches.get(window)
         if patch is None:
-            patch = cut_patch(self._volume, self.lattice, window, self._predictor.preset)
+            patch = cut_patch(self._volume, self.lattice, window, self.predictor.preset)
             self._patches.put(window, patch)
         return patch
 

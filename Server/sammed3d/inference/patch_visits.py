@@ -73,6 +73,11 @@ class Walk:
         return [visit.window for visit in self.visits]
 
     @property
+    def counts(self) -> bool:
+        """Whether the newest answer counts."""
+        return bool(self.painted) and self.painted[-1] == self.chain
+
+    @property
     def newest_followed(self) -> Sequence[Visit]:
         """The visits since the last click of a user."""
         asked = [n for n, visit in enumerate(self.visits) if not visit.followed]

@@ -94,9 +94,13 @@ class TranslatingInferer:
 
     def goes_on(self, state: PromptState, cancellation: Cancellation | None = None) -> bool:
         """Whether there is a further patch to follow the object into; see `Inferer.goes_on`."""
-        if state.box is not None or state.drawings:
-            state = self._translated(state, _Asking(self.inner, cancellation, {}))[0]
-        return self.inner.goes_on(state, cancellation)
+        return self.inner.goes_on(self.known_prompts(state, cancellation), cancellation)
+
+    def known_prompts(self, state: PromptState, cancellation: Cancellation | None = None) -> PromptState:
+        """Return prompts with what the model does not know told in clicks; errors as `Inferer.mask_of`."""
+        if state.box is None and not state.drawings:
+            return state
+        return self._translated(state, _Asking(self.inner, cancellation, {}))[0]
 
     def translations(self, state: PromptState) -> tuple[Translation, ...]:
         """Return what the model was told in place of box and drawings; asks it again if that was forgotten."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.drawings import Drawing, Lasso, Scribble, moved_places, points_of
+from sammed3d.core.drawings import Drawing, Lasso, Scribble, points_of
 from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts, Translation
 from sammed3d.errors import PromptError, VolumeError
@@ -28,8 +28,18 @@ from sammed3d.inference.patch_inferer import PatchInferer
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.prompt_checks import check_box, check_click, check_drawing, check_prompts
 from sammed3d.inference.prompt_translation import TranslatingInferer
-from sammed3d.inference.session_object import SessionObject, Update, clicks_with, named, new_object, state_of
+from sammed3d.inference.session_object import (
+    SessionObject,
+    Update,
+    clicks_with,
+    named,
+    new_object,
+    state_of,
+    with_clicks,
+)
 from sammed3d.inference.slice_inferer import SliceInferer
+from sammed3d.inference.suggestion import Suggestion, suggestion_from
+from sammed3d.inference.uncertainty import Uncertainty, uncertainty_of
 
 
 class Session:
@@ -96,7 +106,8 @@ class Session:
         click = Click((world[0], world[1], world[2]), positive)
         check_click(click, self.volume.grid, self.volume.name)
         following = None if self.following.mode == "never" else self.following
-        return self._put_clicks((*state_of(self.current).clicks, click), cancellation, following)
+        now = state_of(self.current)
+        return _change(self, with_clicks(now, (*now.clicks, click)), cancellation, following)
 
     def follow(self, settings: FollowSettings | None = None, cancellation: Cancellation | None = None) -> Update:
         """Follow the current object beyond what was looked at, after its last click. One step of undo.
@@ -110,26 +121,28 @@ class Session:
         """
         if not can_follow(state_of(self.current)):
             raise PromptError("There is no positive click to follow the object from. Click inside it first.")
-        return self._change(state_of(self.current), cancellation, replace(settings or self.following, mode="always"))
+        return _change(self, state_of(self.current), cancellation, replace(settings or self.following, mode="always"))
 
     def move_click(self, index: int, world: Sequence[float], cancellation: Cancellation | None = None) -> Update:
         """Move a click, keeping its place in the order and its polarity; later clicks are applied again."""
-        clicks = clicks_with(state_of(self.current), index)
+        now = state_of(self.current)
+        clicks = clicks_with(now, index)
         clicks[index] = replace(clicks[index], world=(world[0], world[1], world[2]))
         check_click(clicks[index], self.volume.grid, self.volume.name)
-        return self._put_clicks(clicks, cancellation)
+        return _change(self, with_clicks(now, clicks), cancellation)
 
     def remove_click(self, index: int, cancellation: Cancellation | None = None) -> Update:
         """Remove a click; later clicks are applied again."""
-        clicks = clicks_with(state_of(self.current), index)
+        now = state_of(self.current)
+        clicks = clicks_with(now, index)
         del clicks[index]
-        return self._put_clicks(clicks, cancellation)
+        return _change(self, with_clicks(now, clicks), cancellation)
 
     def set_clicks(self, clicks: Sequence[Click], cancellation: Cancellation | None = None) -> Update:
         """Replace all clicks, for example by those of a file."""
         for click in clicks:
             check_click(click, self.volume.grid, self.volume.name)
-        return self._put_clicks(clicks, cancellation)
+        return _change(self, with_clicks(state_of(self.current), clicks), cancellation)
 
     def scribble(
         self, points: Iterable[Sequence[float]], positive: bool = True, cancellation: Cancellation | None = None
@@ -168,7 +181,7 @@ class Session:
         check_drawing(drawing, self.volume.grid, self.volume.name)
         now = state_of(self.current)
         placed = replace(drawing, after=len(now.clicks))
-        return self._change(replace(now, drawings=(*now.drawings, placed)), cancellation)
+        return _change(self, replace(now, drawings=(*now.drawings, placed)), cancellation)
 
     def set_box(
         self, corner: Sequence[float], opposite: Sequence[float], cancellation: Cancellation | None = None
@@ -188,11 +201,11 @@ class Session:
         a, b, c = (float(v) for v in opposite)
         box = BoxPrompt((x, y, z), (a, b, c))
         check_box(box, self.volume.grid, self.volume.name)
-        return self._change(replace(state_of(self.current), box=box), cancellation)
+        return _change(self, replace(state_of(self.current), box=box), cancellation)
 
     def set_honour(self, honour: bool) -> Update:
         """Make the mask agree with box and drawings from now on (the default), or leave the model's answer as it is."""
-        return self._change(replace(state_of(self.current), honour=bool(honour)))
+        return _change(self, replace(state_of(self.current), honour=bool(honour)))
 
     def set_prompts(self, saved: ObjectPrompts, cancellation: Cancellation | None = None) -> Update:
         """Replace all prompts by saved ones, in one step; the mask that the object started from stays.
@@ -204,7 +217,7 @@ class Session:
         state = replace(
             state_of(self.current), clicks=asked.clicks, box=asked.box, drawings=asked.drawings, honour=asked.honour
         )
-        return self._change(state, cancellation)
+        return _change(self, state, cancellation)
 
     def start_from(self, mask: npt.NDArray[np.generic]) -> Update:
         """Start again from an existing mask (I, J, K), non-zero inside, which later clicks refine. Can be undone.
@@ -214,11 +227,11 @@ class Session:
         """
         if mask.shape != self.volume.grid.shape:
             raise VolumeError(f"The mask's shape {mask.shape} is not the volume's {self.volume.grid.shape}.")
-        return self._change(PromptState((), BoxedMask.of(mask), honour=state_of(self.current).honour))
+        return _change(self, PromptState((), BoxedMask.of(mask), honour=state_of(self.current).honour))
 
     def reset(self) -> Update:
         """Drop all prompts and the mask the object started from. Can be undone."""
-        return self._change(PromptState(honour=state_of(self.current).honour))
+        return _change(self, PromptState(honour=state_of(self.current).honour))
 
     def undo(self) -> Update | None:
         """Take the newest operation on the current object back; None if there is none."""
@@ -236,6 +249,28 @@ class Session:
         stored = target.mask if target is not None else None
         shape = self.volume.grid.shape
         return np.zeros(shape, np.uint8, order="F") if stored is None else stored.full(shape)
+
+    def uncertainty(self, cancellation: Cancellation | None = None) -> Uncertainty | None:
+        """Return how sure the model is of the current object, in the patch of its last click; None where it has none.
+
+        Raises:
+            PromptError: the model works slice by slice.
+            PredictionCancelled: `cancellation` was used.
+        """
+        return uncertainty_of(self.inferer, state_of(self.current), cancellation)
+
+    def suggest(
+        self, skipped: Sequence[Sequence[float]] = (), cancellation: Cancellation | None = None
+    ) -> Suggestion | None:
+        """Return where the next click on the current object is expected to change most; None where nothing is doubtful.
+
+        Args:
+            skipped: places (RAS mm) that were suggested and not wanted.
+            cancellation: stops it; errors as `uncertainty`.
+        """
+        found, now = self.uncertainty(cancellation), state_of(self.current)
+        known = [click.world for click in now.clicks] + [(float(r), float(a), float(s)) for r, a, s in skipped]
+        return None if found is None else suggestion_from(found, self.volume.grid, known)
 
     def translations(self, name: str) -> tuple[Translation, ...]:
         """Return what the model was told in place of an object's box and drawings, as it does not know them."""
@@ -280,35 +315,27 @@ class Session:
             self.objects, self.current = before
             raise
 
-    # How it works
 
-    def _put_clicks(
-        self, clicks: Sequence[Click], cancellation: Cancellation | None, following: FollowSettings | None = None
-    ) -> Update:
-        now = state_of(self.current)
-        drawings = moved_places(now.drawings, now.clicks, clicks)
-        return self._change(replace(now, clicks=tuple(clicks), drawings=drawings), cancellation, following)
-
-    def _change(
-        self,
-        prompts_after: PromptState,
-        cancellation: Cancellation | None = None,
-        following: FollowSettings | None = None,
-    ) -> Update:
-        """Evaluate new prompts of the current object; only if that succeeds do they enter its timeline."""
-        target = self.current or new_object(self.objects)
-        state = replace(prompts_after, model=self.predictor.name)
-        mask, seconds = self.inferer.mask_of(state, cancellation)
-        followed = None
-        if following is not None and can_follow(state):
-            followed = follow(self.inferer, Followed(state, mask, seconds=seconds), following, cancellation)
-            state, mask, seconds = followed.state, followed.mask, followed.seconds
-            if followed.patches == 0 and target.clicks == state.clicks:
-                return replace(Update.between(target.name, mask, mask, seconds), followed=followed)
-        if target not in self.objects:
-            self.objects.append(target)
-            self.current = target
-        return replace(target.enter(state, mask, seconds), followed=followed)
+def _change(
+    session: Session,
+    state: PromptState,
+    cancellation: Cancellation | None = None,
+    following: FollowSettings | None = None,
+) -> Update:
+    """Evaluate new prompts of the current object; only if that succeeds do they enter its timeline."""
+    target = session.current or new_object(session.objects)
+    state = replace(state, model=session.predictor.name)
+    mask, seconds = session.inferer.mask_of(state, cancellation)
+    followed = None
+    if following is not None and can_follow(state):
+        followed = follow(session.inferer, Followed(state, mask, seconds=seconds), following, cancellation)
+        state, mask, seconds = followed.state, followed.mask, followed.seconds
+        if followed.patches == 0 and target.clicks == state.clicks:
+            return replace(Update.between(target.name, mask, mask, seconds), followed=followed)
+    if target not in session.objects:
+        session.objects.append(target)
+        session.current = target
+    return replace(target.enter(state, mask, seconds), followed=followed)
 
 
 def inferer_for(volume: Volume, predictor: Predictor) -> TranslatingInferer:

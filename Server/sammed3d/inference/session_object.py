@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sammed3d.core.drawings import Drawing
+from sammed3d.core.drawings import Drawing, moved_places
 from sammed3d.core.geometry import Box
 from sammed3d.core.mask import BoxedMask, Mask, changed_box
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
@@ -157,5 +157,11 @@ def clicks_with(state: PromptState, index: int) -> list[Click]:
 
 
 def state_of(target: SessionObject | None) -> PromptState:
-    """Return the prompts in force of an object; none where there is no object yet."""
+    """Return the prompts in force of an object; none where there is no object."""
     return PromptState() if target is None else target.state
+
+
+def with_clicks(state: PromptState, clicks: Sequence[Click]) -> PromptState:
+    """Return prompts with other clicks; drawings keep their place among those that stay."""
+    drawings = moved_places(state.drawings, state.clicks, clicks)
+    return replace(state, clicks=tuple(clicks), drawings=drawings)

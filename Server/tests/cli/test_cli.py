@@ -1,6 +1,7 @@
 """The command line as a user runs it."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,15 @@ from typer.testing import CliRunner
 
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
+from sammed3d.cli.follow import interruptible
 from sammed3d.core import markups, prompt_files
+from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.drawings import Lasso
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.files.segmentation import Segment, write_segments
 from sammed3d.files.volume import Volume
+from sammed3d.inference.follow import FollowSettings
 from sammed3d.inference.session import Session
 from sammed3d.zoo import load_predictor
 from servers import serving
@@ -300,3 +304,43 @@ def test_serve_refuses_to_open_itself_and_makes_keys(tmp_path):
     key = run("serve-key", "anna", "--keys", tmp_path / "keys.json").stdout.strip()
     assert len(key) > 30
     assert key not in (tmp_path / "keys.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def long_ct(tmp_path_factory):
+    """A phantom that is larger than the patch of the tiny model."""
+    return write_image(tmp_path_factory.mktemp("data") / "long.nii.gz", phantom((40, 40, 150)), make_affine((3, 3, 3)))
+
+
+@pytest.mark.slow
+def test_objects_are_followed_after_the_last_click_and_the_report_says_how_far(long_ct, tiny_checkpoint, tmp_path):
+    arguments = ("segment", long_ct, "--click", "60,60,60", "--model", tiny_checkpoint, "--device", "cpu", "--json")
+    session = Session(Volume.read(long_ct), load_predictor(tiny_checkpoint, "cpu"))
+    session.following = FollowSettings("never")
+    session.click((60, 60, 60))
+    result = run(*arguments, "--follow", "never", "--output", tmp_path / "never.nii.gz")
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(Volume.read(tmp_path / "never.nii.gz").array, session.mask())
+    assert json.loads(result.stdout)["segments"][0]["patches"] == 0
+    update = session.follow(FollowSettings(patches=2))
+    result = run(*arguments, "--follow", "always", "--patches", "2", "--output", tmp_path / "always.nii.gz")
+    assert np.array_equal(Volume.read(tmp_path / "always.nii.gz").array, session.mask())
+    [segment] = json.loads(result.stdout)["segments"]
+    assert (segment["patches"], segment["goes_on"]) == (update.followed.patches, update.followed.goes_on)
+    assert update.followed.message in one_line(result)
+
+
+def test_ctrl_c_stops_the_following_once_and_then_the_command():
+    cancellation = Cancellation()
+    with interruptible(cancellation):
+        signal.raise_signal(signal.SIGINT)
+        assert cancellation.is_cancelled
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("patches", ["0", "1001", "many"])
+def test_another_number_of_patches_is_wrong_usage(ct, tmp_path, patches):
+    result = run("segment", ct, "--click", "60,60,60", "--patches", patches, "-o", tmp_path / "m.nii.gz")
+    assert result.exit_code == 2

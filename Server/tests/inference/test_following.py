@@ -199,6 +199,28 @@ def test_a_click_where_the_object_was_followed_to_refines_its_patch_alone(sessio
     assert (changed + 0.5).max() * 2 <= window.end[2]
 
 
+def test_a_click_whose_answer_loses_a_followed_object_is_answered_in_the_wide_patch(session, predictor):
+    session.click(start_of(session.volume))
+    before, calls = session.mask().astype(bool), len(predictor.calls)
+    predictor.answer[calls + 1] = lambda logits: -np.abs(logits)
+    session.following = FollowSettings("never")
+    session.click(start_of(session.volume, 0.12))
+    assert [window.shape[0] for window in predictor.calls[calls:]] == [64, 128]
+    assert dice(session.mask().astype(bool), before) > 0.9
+    predictor.answer = dict.fromkeys(range(len(predictor.calls) + 1, 200), lambda logits: -np.abs(logits))
+    session.click(start_of(session.volume, 0.13), positive=False)  # what the wide patch says, holds
+    assert session.mask().sum() < before.sum() / 1.5
+
+
+def test_a_wide_patch_is_looked_at_after_three_clicks_at_most(session, predictor):
+    session.following = FollowSettings(patches=1)
+    for share in (0.1, 0.11, 0.12, 0.13, 0.14):
+        session.click(start_of(session.volume, share))
+    assert [window.shape[0] for window in predictor.calls[:6]] == [64, 128] * 3
+    first = predictor.calls[1]
+    assert predictor.calls.count(first) == 3
+
+
 @pytest.mark.parametrize("angles", [(0.3, -0.2, 0.5), (1.2, 0.1, -0.4)])
 def test_objects_in_oblique_volumes_are_followed(predictor, angles):
     volume, truth = bar(angles=angles)

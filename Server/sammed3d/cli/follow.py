@@ -1,0 +1,72 @@
+"""Following objects beyond a patch on the command line: options, Ctrl-C that keeps what is done, and what is said."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import typer
+
+from sammed3d.cli.terminal import screen
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.prompts import ObjectPrompts
+from sammed3d.inference.follow import Followed, FollowSettings, can_follow
+from sammed3d.inference.session import Session
+
+FollowOption = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option(help="Whether an object is followed beyond the patch of its last click; auto: where no file says it."),
+]
+PatchesOption = Annotated[int, typer.Option(min=1, max=1000, help="Into how many further patches at most.")]
+
+
+def follow_object(
+    session: Session, given: ObjectPrompts, mode: str, patches: int, cancellation: Cancellation
+) -> Followed | None:
+    """Follow the current object after its last click, unless its prompts say how far it was followed already.
+
+    Args:
+        session: the object's prompts are applied.
+        given: those prompts.
+        mode: "auto", "always" or "never".
+        patches: at most.
+        cancellation: of the command; its `patches` show how far it is.
+
+    Returns:
+        How far it was followed; None where it was not looked at.
+    """
+    known = any(click.follow for click in given.clicks)
+    if (
+        mode == "never"
+        or (mode == "auto" and known)
+        or session.current is None
+        or not can_follow(session.current.state)
+    ):
+        return None
+    with interruptible(cancellation):
+        followed = session.follow(FollowSettings("always", patches, float("inf")), cancellation).followed
+    if followed is not None and followed.message:
+        screen.print(f"{given.name}: {followed.message}", highlight=False)
+    return followed
+
+
+@contextlib.contextmanager
+def interruptible(cancellation: Cancellation) -> Iterator[None]:
+    """While the block runs, Ctrl-C asks it to stop in place of ending the command; pressed again, it ends it."""
+    if threading.current_thread() is not threading.main_thread():  # signals arrive in that one alone
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        cancellation.cancel()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
