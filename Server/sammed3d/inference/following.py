@@ -146,7 +146,9 @@ def keeps(windows: Windows, window: Box, seen: Float32, answer: Float32, known: 
     return int((inside & (answer > 0)).sum()) >= KEPT * int(inside.sum())
 
 
-def is_believed(windows: Windows, window: Box, seen: Float32, answer: Float32, known: Sequence[Box]) -> bool:
+def is_believed(
+    windows: Windows, window: Box, seen: Float32, answer: Float32, known: Sequence[Box], clicked: bool = False
+) -> bool:
     """Tell whether an answer agrees with what is known, so that it may be laid over it.
 
     Args:
@@ -155,10 +157,11 @@ def is_believed(windows: Windows, window: Box, seen: Float32, answer: Float32, k
         seen: the object before it, seen through the window: low-res logits.
         answer: low-res logits.
         known: windows of earlier layers; what lies in their inner parts is known.
+        clicked: whether it answers a new click of the user, in a wide patch.
 
-    In a wide patch it has to be `LARGE`. It has to keep `KEPT` of what is known to be inside, and may not find more
-    than `SURPLUS` of that where outside is known. The first wide answer may: networks begin with too little, and that
-    is what it adds. So outside is known in windows that are at least as large.
+    In a wide patch it has to be `LARGE`. It has to keep `KEPT` of what is known to be inside. Where nobody clicked, it
+    may not find more than `SURPLUS` of that where outside is known, in windows that are at least as large. After a new
+    click it may: networks begin with too little, and that is what a wide patch adds.
     """
     if windows.scale(window) > 1 and _length(windows.lattice, window, answer) < LARGE:
         return False
@@ -171,7 +174,7 @@ def is_believed(windows: Windows, window: Box, seen: Float32, answer: Float32, k
             outside |= decided & (seen <= 0)
     there = int(inside.sum())
     kept, surplus = int((inside & (answer > 0)).sum()), int((outside & (answer > 0)).sum())
-    return there > 0 and kept >= KEPT * there and surplus <= SURPLUS * there
+    return there > 0 and kept >= KEPT * there and (clicked or surplus <= SURPLUS * there)
 
 
 def _length(lattice: Lattice, window: Box, answer: Float32) -> float:

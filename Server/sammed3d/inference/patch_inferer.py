@@ -144,8 +144,11 @@ class PatchInferer:
             low_res = prediction.low_res
             if seen is not None and (visit.followed or keeping):
                 known = [layer.window for layer in walk.layers]
-                judged = is_believed if visit.followed else keeps
-                self._believed[chain] = judged(self._windows, visit.window, seen, low_res, known)
+                self._believed[chain] = (
+                    is_believed(self._windows, visit.window, seen, low_res, known, clicked=not walk.newest_followed)
+                    if visit.followed
+                    else keeps(self._windows, visit.window, seen, low_res, known)
+                )
             self._low_res[chain] = low_res
         counts = self._believed.get(chain, True)
         margin = self._windows.margin(visit.window)

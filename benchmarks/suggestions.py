@@ -1,0 +1,75 @@
+"""Dice of a user who answers yes or no at suggested places against one who clicks the largest error.
+
+    python benchmarks/suggestions.py DATASET [--model default] [--clicks 10] [--smallest 20] [--only NAME ...]
+
+Both make the same first click, in the middle of the structure. One line of JSON for each, as it ends, then the means.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+import sammed3d
+from sammed3d.core.prompts import Click
+from sammed3d.evaluation.metrics import dice
+from sammed3d.files.datasets import find_cases, read_labels
+from sammed3d.files.volume import Volume
+from sammed3d.inference.session import Session
+from sammed3d.simulation.clicks import next_click
+
+USERS = ("largest error", "yes or no")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--clicks", type=int, default=10)
+    parser.add_argument("--smallest", type=float, default=20.0, help="ml")
+    parser.add_argument("--only", nargs="*", default=[], help="names of structures")
+    options = parser.parse_args()
+    predictor = sammed3d.load_predictor(options.model, "cpu")
+    rows: dict[str, list[list[float]]] = {user: [] for user in USERS}
+    for case in find_cases(options.dataset):
+        volume = Volume.read(case.image)
+        labels = read_labels(case, volume.grid)
+        for value in np.unique(labels[labels > 0]):
+            name, truth = case.name_of(int(value)), labels == value
+            large = truth.sum() * volume.grid.voxel_volume / 1000 >= options.smallest
+            if not large or (options.only and name not in options.only):
+                continue
+            for user in USERS:
+                scores = measure(Session(volume, predictor), truth, user, options.clicks)
+                rows[user].append(scores)
+                print(json.dumps({"case": case.name, "structure": name, "user": user, "dice": scores}), flush=True)
+    for user in USERS:
+        print(json.dumps({"user": user, "structures": len(rows[user]), "mean": np.mean(rows[user], axis=0).tolist()}))
+
+
+def measure(session: Session, truth: np.ndarray, user: str, count: int) -> list[float]:
+    """Click, and return the Dice after each click; a user who is asked nothing more keeps the mask."""
+    scores: list[float] = []
+    for number in range(count):
+        click = next_click(session.mask(), truth, session.volume.grid)
+        if number and user == "yes or no":
+            place = session.suggest()
+            click = None if place is None else answer(place.world, truth, session)
+        if click is not None:
+            session.click(click.world, click.positive)
+        scores.append(round(float(dice(session.mask(), truth)), 3))
+    return scores
+
+
+def answer(world: tuple[float, float, float], truth: np.ndarray, session: Session) -> Click:
+    """Say whether the structure is at a place."""
+    i, j, k = np.rint(session.volume.grid.to_index(world)).astype(int)
+    return Click(world, bool(truth[i, j, k]))
+
+
+if __name__ == "__main__":
+    main()
