@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ import slicer
 
 from helpers import make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform
-from sammed3d import Box
-from sammed3d.inference.object_timeline import same_click, same_clicks
-from SAMMed3DSegmentLib import PointList
+from sammed3d import Box, Lasso, Scribble
+from sammed3d.inference.object_timeline import same_click, same_clicks, same_drawing
+from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import Models, clicksOf, newSegmenter, settle, worldOf
@@ -27,10 +28,11 @@ SEED = int(os.environ.get("SAMMED3D_SEED", "1")) or random.SystemRandom().randra
 AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
 SHAPE = (40, 50, 30)
 FREQUENT = {"click": 30, "clickQuickly": 8, "move": 8, "remove": 4, "undo": 12, "redo": 8, "edit": 6, "reset": 2}
+DRAWINGS = {"draw": 12, "removeDrawing": 4}
 RARE = {"changeModel": 4, "fail": 4, "cancel": 3, "clickOutside": 2, "selectVolume": 2, "nextFrame": 2, "transform": 2}
 DELETIONS = {"addSegment": 2, "removeSegment": 1, "removePoints": 1, "removeVolume": 1, "removeSegmentation": 1}
 SCENES = {"reopen": 1, "closeScene": 0.5, "restart": 1}
-WEIGHTS = FREQUENT | RARE | DELETIONS | SCENES
+WEIGHTS = FREQUENT | DRAWINGS | RARE | DELETIONS | SCENES
 
 
 class Walk:
@@ -102,6 +104,46 @@ class Walk:
         self.segmenter.redo(name)
         self.settle()
         assert same_clicks(clicksOf(self.segmenter, name), after), "undo and redo lost a click"
+
+    def draw(self, name):
+        """A drawing is a curve of its segment afterwards; undo takes both away, and redo brings them again."""
+        grid, middle = volumeFromNode(self.segmenter.volumeNode).grid, np.array(self.spot())
+        loop = [(-3, -3, 0), (3, -3, 0), (3, 3, 0), (-3, 3, 0)]
+        points = tuple(map(tuple, grid.to_world(middle + loop)))
+        drawing = self.random.choice([Scribble, Lasso])(points, self.random.random() < 0.7)
+        before = self.drawings(name)
+        self.segmenter.draw(name, drawing)
+        self.settle()
+        after = self.drawings(name)
+        assert same_drawing(after[-1], replace(drawing, after=after[-1].after)), "the drawing was lost"
+        assert after[:-1] in (before, ()), "a drawing before it was lost"
+        self.assertCurves(name)
+        digest = digestOfSegment(self.segmentation, name)
+        self.segmenter.undo(name)
+        self.settle()
+        self.assertCurves(name)
+        self.segmenter.redo(name)
+        self.settle()
+        assert self.drawings(name) == after, "undo and redo lost a drawing"
+        assert digestOfSegment(self.segmentation, name) == digest
+        self.assertCurves(name)
+
+    def removeDrawing(self, name):
+        """A curve that is removed from the scene is a drawing taken back."""
+        nodes, before = list(DrawingNodes.drawingNodes(self.segmentation, name)), self.drawings(name)
+        if nodes and len(nodes) == len(before):
+            slicer.mrmlScene.RemoveNode(self.random.choice(nodes))
+            self.settle()
+            assert len(self.drawings(name)) == len(before) - 1
+            self.assertCurves(name)
+
+    def drawings(self, name):
+        return self.segmenter.objectPrompts([name])[0].drawings
+
+    def assertCurves(self, name):
+        shown = [DrawingNodes.drawingOf(node) for node in DrawingNodes.drawingNodes(self.segmentation, name)]
+        assert len(shown) == len(self.drawings(name))
+        assert all(same_drawing(a, b) for a, b in zip(shown, self.drawings(name), strict=True))
 
     def clickQuickly(self, name):
         """Clicks come faster than results."""
