@@ -16,6 +16,7 @@ import sammed3d
 from sammed3d import samples
 from sammed3d.cli.collect import collect
 from sammed3d.cli.data import data_app
+from sammed3d.cli.doubt import SuggestOption, UncertaintyOption, tell_doubt
 from sammed3d.cli.drawn import check_given, from_voxels, given_prompts
 from sammed3d.cli.evaluate import evaluate
 from sammed3d.cli.find import find
@@ -46,7 +47,7 @@ from sammed3d.core.geometry import canonical_axes
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import ModelError, PromptError
 from sammed3d.files.outputs import check_output
-from sammed3d.files.segmentation import check_place, read_mask
+from sammed3d.files.segmentation import check_field_place, check_place, read_mask
 from sammed3d.files.volume import Volume, check_writable
 from sammed3d.inference.follow import Followed
 from sammed3d.inference.predictor import Predictor
@@ -118,6 +119,8 @@ def segment(
     name: Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")] = "Object 1",
     follow: FollowOption = "auto",
     patches: PatchesOption = 8,
+    uncertainty: UncertaintyOption = None,
+    suggest: SuggestOption = False,
     model: ModelOption = "default",
     device: DeviceOption = "auto",
     family: FamilyOption = None,
@@ -150,6 +153,9 @@ def segment(
         check_place(output)
         check_store(volume, store)
         check_output(output, (as_path(volume), points, initial), force)
+        if uncertainty is not None:
+            check_field_place(uncertainty)
+            check_output(uncertainty, (as_path(volume), points, initial, output), force)
         seconds: dict[str, float] = {}
         with stage("Reading the volume", "read", seconds):
             image, fetched = read_source(volume, series, ca, not no_proxy)
@@ -178,11 +184,13 @@ def segment(
             for prompt in _apply(session, given, points, initial, ijk, seconds, spent, cancellation):
                 if (found := follow_object(session, prompt, follow, patches, following)) is not None:
                     followed[prompt.name] = found
+            next_click = tell_doubt(session, uncertainty, suggest, cancellation)
         with stage("Writing", "write", seconds):
             session.save(output)
             if store and fetched is not None:
                 fetched.store(session)
-        _print_report(_report(session, predictor, seconds, spent, followed), as_json)
+        report = _report(session, predictor, seconds, spent, followed) | {"next_click": next_click}
+        _print_report(report, as_json)
 
 
 @app.command()

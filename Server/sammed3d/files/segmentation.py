@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from sammed3d.core.geometry import Box, Grid
@@ -66,6 +67,34 @@ def write_segments(path: str | os.PathLike[str], segments: Sequence[Segment], gr
     path = check_place(path)
     layered = path.name.lower().endswith(".seg.nrrd")
     _write_whole(_segmentation_image(segments, grid) if layered else _label_map(path, segments, grid), path)
+
+
+def write_field(path: str | os.PathLike[str], part: tuple[Box, npt.NDArray[np.float32]] | None, grid: Grid) -> None:
+    """Write numbers on a grid, for example probabilities, as float32; the file appears whole or not at all.
+
+    Args:
+        path: NIfTI, NRRD or MHA.
+        part: a box of the grid's voxels (I, J, K) and the numbers in it, same shape; None or outside it they are 0.
+        grid: where.
+
+    Raises:
+        VolumeError: unknown suffix, or the file cannot be written.
+    """
+    path = check_field_place(path)
+    image = image_on(grid, sitk.sitkFloat32)
+    if part is not None:
+        box, field = part
+        i, j, k = (slice(a, b) for a, b in zip(box.begin, box.end, strict=True))
+        image[i, j, k] = sitk.GetImageFromArray(np.ascontiguousarray(field.T))
+    _write_whole(image, path)
+
+
+def check_field_place(path: str | os.PathLike[str]) -> Path:
+    """Refuse a file that numbers cannot be written to, before any work is done for it; errors as `write_field`."""
+    path = check_place(path)
+    if path.name.lower().endswith(".seg.nrrd"):
+        raise VolumeError(f"{path.name}: a segmentation holds no numbers. Use {', '.join(LABEL_MAP_SUFFIXES)}.")
+    return path
 
 
 def check_place(path: str | os.PathLike[str]) -> Path:

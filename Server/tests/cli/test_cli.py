@@ -344,3 +344,41 @@ def test_ctrl_c_stops_the_following_once_and_then_the_command():
 def test_another_number_of_patches_is_wrong_usage(ct, tmp_path, patches):
     result = run("segment", ct, "--click", "60,60,60", "--patches", patches, "-o", tmp_path / "m.nii.gz")
     assert result.exit_code == 2
+
+
+@pytest.mark.slow
+def test_uncertainty_is_written_on_the_volumes_grid_and_the_next_click_is_said(long_ct, tiny_checkpoint, tmp_path):
+    arguments = ("segment", long_ct, "--click", "60,60,60", "--follow", "never", "--model", tiny_checkpoint)
+    file = tmp_path / "doubt.nii.gz"
+    result = run(
+        *arguments, "--device", "cpu", "--json", "--output", tmp_path / "mask.nii.gz",
+        "--uncertainty", file, "--suggest",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    session = Session(Volume.read(long_ct), load_predictor(tiny_checkpoint, "cpu"))
+    session.click((60, 60, 60))
+    found, place = session.uncertainty(), session.suggest()
+    written = Volume.read(file)
+    assert written.grid.matches(session.volume.grid)
+    assert np.array_equal(written.array[found.box.slices], found.entropy)
+    outside = np.ones(written.array.shape, bool)
+    outside[found.box.slices] = False
+    assert not written.array[outside].any()
+    said = json.loads(result.stdout)["next_click"]
+    assert (said["world"], said["looks_inside"]) == (list(place.world), place.looks_inside)
+    assert "Click next at" in one_line(result)
+    refused = run(*arguments, "--output", tmp_path / "other.nii.gz", "--uncertainty", tmp_path / "doubt.seg.nrrd")
+    assert refused.exit_code == 1
+    assert "doubt.seg.nrrd: a segmentation holds no numbers" in one_line(refused)
+    assert not (tmp_path / "other.nii.gz").exists()
+    refused = run(*arguments, "--output", tmp_path / "other.nii.gz", "--uncertainty", file)
+    assert "exists already" in one_line(refused)
+
+
+def test_a_2d_model_does_not_say_how_sure_it_is(ct, tiny_checkpoint_2d, tmp_path):
+    result = run(
+        "segment", ct, "--click", "90,105,75", "--model", tiny_checkpoint_2d, "--device", "cpu", "--suggest",
+        "--output", tmp_path / "m.nii.gz",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "slice by slice" in one_line(result)
