@@ -36,7 +36,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace 
 
 
 class SignsColumn(ProgressColumn):
-    """How many slices a 2-D model has looked at, or into how many patches an object was followed.
+    """What is under way: how much of an upload is sent, how many slices a 2-D model has seen, which patch is followed.
 
     Args:
         cancellation: the switch of what runs; None if it has none.
@@ -50,6 +50,9 @@ class SignsColumn(ProgressColumn):
 
     def render(self, _task: Task) -> Text:
         """Return the words."""
+        switch = self._cancellation
+        if switch is not None and switch.stage == "send" and switch.share is not None:
+            return Text(f"sent {switch.share:.0%}")
         patch, patches = (0, 0) if self._following is None else self._following.patches
         if patches:
             return Text(f"patch {patch} of at most {patches}, Ctrl-C keeps what is done")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.cli.follow import interruptible
+from sammed3d.cli.terminal import SignsColumn
 from sammed3d.core import markups, prompt_files
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.drawings import Lasso
@@ -382,3 +383,13 @@ def test_a_2d_model_does_not_say_how_sure_it_is(ct, tiny_checkpoint_2d, tmp_path
     )  # fmt: skip
     assert result.exit_code == 1
     assert "slice by slice" in one_line(result)
+
+
+def test_a_spinner_says_how_much_is_sent_and_how_many_slices_were_seen():
+    cancellation = Cancellation()
+    column = SignsColumn(cancellation)
+    assert column.render(None).plain == ""
+    cancellation.stage, cancellation.share = "send", 0.42
+    assert column.render(None).plain == "sent 42%"
+    cancellation.stage, cancellation.share, cancellation.slices = "decode", None, (3, 20)
+    assert column.render(None).plain == "slice 3 of at most 20"
