@@ -27,8 +27,12 @@ lint: $(VENV)/test-ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(VENV)/test-ready
+types: $(VENV)/test-ready  ## check types: of the package, and of the Slicer module's files without a window
 	cd Server && ../$(BIN)/mypy sammed3d
+	if $(BIN)/python -c 'import slicer_core' 2>/dev/null; then \
+		$(BIN)/python SAMMed3DSegment/Testing/SlicerHarness/makeStubs.py $(VENV)/stubs && \
+		cd SAMMed3DSegment && MYPYPATH=../$(VENV)/stubs:../Server ../$(BIN)/mypy SAMMed3DSegmentLib; \
+	else echo "slicer-core is not on this platform: types of the Slicer module are not checked"; fi
 
 quick: $(VENV)/test-ready  ## lint and the tests that take seconds, while you work
 	$(BIN)/ruff check

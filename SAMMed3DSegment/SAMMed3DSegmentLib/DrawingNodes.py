@@ -45,16 +45,16 @@ def isOf(node, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str 
 
 def isDrawing(node: slicer.vtkMRMLNode) -> bool:
     """Tell whether a node is a drawing of this module."""
-    return node.IsA("vtkMRMLMarkupsCurveNode") and node.GetAttribute(KIND_ATTRIBUTE) is not None
+    return bool(node.IsA("vtkMRMLMarkupsCurveNode")) and node.GetAttribute(KIND_ATTRIBUTE) is not None
 
 
 def drawingOf(node: CurveNode) -> Drawing:
     """Return what a node draws, in its volume's own RAS frame."""
     kind = Lasso if node.IsA("vtkMRMLMarkupsClosedCurveNode") else Scribble
-    said, _, after = node.GetAttribute(KIND_ATTRIBUTE).partition(" ")
+    sign, _, after = node.GetAttribute(KIND_ATTRIBUTE).partition(" ")
     count = node.GetNumberOfControlPoints()
-    points = tuple(tuple(node.GetNthControlPointPosition(index)) for index in range(count))
-    return kind(points, said == "positive", after=int(after or 0))
+    points = tuple(node.GetNthControlPointPosition(index) for index in range(count))
+    return kind(points, sign == "positive", after=int(after or 0))
 
 
 def fromWorld(
@@ -68,7 +68,7 @@ def fromWorld(
     Raises:
         PromptError: it is no such drawing.
     """
-    return kind(tuple(worldToVolume(volumeNode, tuple(point)) for point in world), positive)
+    return kind(tuple(worldToVolume(volumeNode, (r, a, s)) for r, a, s in world), positive)
 
 
 def setDrawings(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import cast
 
 import numpy as np
 import slicer
 
 from sammed3d import SAMMed3DError, VolumeError
-from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings, Instance
+from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings, EachPredictor, Instance
 from SAMMed3DSegmentLib import SegmentWriter
 from SAMMed3DSegmentLib.SearchRegion import Limit, indexToWorld, regionMask
 from SAMMed3DSegmentLib.Segmenter import Segmenter
@@ -62,7 +63,7 @@ class Finder:
 
         def work(task: Task[list[Instance]]) -> list[Instance]:
             region = regionMask(limits, volume.grid.shape, toWorld)
-            generator = AutomaticMaskGenerator(predictorFor(model, task.cancellation), settings)
+            generator = AutomaticMaskGenerator(cast(EachPredictor, predictorFor(model, task.cancellation)), settings)
 
             def progress(done: int, total: int) -> None:
                 task.done, task.total = done, total

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError, Volume
 from sammed3d.core.mask import BoxedMask
@@ -138,7 +139,7 @@ class InferenceThread:
             return self._condition.wait_for(lambda: bool(self._done), seconds)
 
     @property
-    def keys(self) -> list[Hashable]:
+    def keys(self) -> list[Any]:
         """Keys of the jobs that run or wait, in the order in which they are evaluated."""
         with self._condition:
             running = [] if self._running is None or self._abandoned else [self._running.key]

@@ -20,6 +20,8 @@ from sammed3d.core.mask import BoxedMask, changed_box
 SAMPLES = 9
 """Points along each axis of a box at which a transform is looked at, to find the box that it maps to."""
 
+ONE = np.uint8(1)
+
 
 def matrixOfVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     """Return the index-to-RAS matrix (4, 4) of a volume node's grid."""
@@ -73,15 +75,15 @@ def imageOf(box: Box, voxels: np.ndarray | None, matrix: np.ndarray) -> slicer.v
         image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
         vtk_to_numpy(image.GetPointData().GetScalars()).reshape(box.shape[::-1])[:] = voxels.T
     toWorld = vtk.vtkMatrix4x4()
-    toWorld.DeepCopy(np.asarray(matrix).ravel())
+    toWorld.DeepCopy(np.asarray(matrix).ravel().tolist())
     image.SetGeometryFromImageToWorldMatrix(toWorld)
     return image
 
 
 def arrayOfImage(image: slicer.vtkOrientedImageData) -> tuple[Box, np.ndarray]:
     """View an oriented image that is not empty as its box of the grid and its voxels (I, J, K)."""
-    extent = image.GetExtent()
-    box = Box(tuple(extent[::2]), tuple(end + 1 for end in extent[1::2]))
+    i0, i1, j0, j1, k0, k1 = image.GetExtent()
+    box = Box((i0, j0, k0), (i1 + 1, j1 + 1, k1 + 1))
     return box, vtk_to_numpy(image.GetPointData().GetScalars()).reshape(box.shape[::-1]).T
 
 
@@ -91,7 +93,7 @@ def difference(before: BoxedMask | None, after: BoxedMask | None) -> tuple[Boxed
     if box is None:
         return None, None
     old, new = (np.zeros(box.shape, np.uint8) if mask is None else mask.cut(box) for mask in (before, after))
-    return BoxedMask(box, new & ~old & 1).cropped(), BoxedMask(box, old & ~new & 1).cropped()
+    return BoxedMask(box, new & ~old & ONE).cropped(), BoxedMask(box, old & ~new & ONE).cropped()
 
 
 def common(a: BoxedMask | None, b: BoxedMask | None) -> BoxedMask | None:
@@ -102,7 +104,7 @@ def common(a: BoxedMask | None, b: BoxedMask | None) -> BoxedMask | None:
 
 def without(a: BoxedMask | None, b: BoxedMask | None) -> BoxedMask | None:
     """Return the voxels of `a` that `b` has not."""
-    return a if a is None or b is None else BoxedMask(a.box, a.voxels & ~b.cut(a.box) & 1).cropped()
+    return a if a is None or b is None else BoxedMask(a.box, a.voxels & ~b.cut(a.box) & ONE).cropped()
 
 
 def together(a: BoxedMask | None, b: BoxedMask | None) -> BoxedMask | None:

@@ -190,5 +190,5 @@ def _place(
 ) -> tuple[float, float, float]:
     """Return where a point is in the volume's own frame; without a way through the world where both share it."""
     if pointListNode.GetParentTransformNode() is volumeNode.GetParentTransformNode():
-        return tuple(pointListNode.GetNthControlPointPosition(index))
+        return pointListNode.GetNthControlPointPosition(index)
     return worldToVolume(volumeNode, tuple(pointListNode.GetNthControlPointPositionWorld(index)))

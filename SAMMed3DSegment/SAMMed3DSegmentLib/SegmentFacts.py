@@ -68,7 +68,7 @@ def addNext(segmentation: slicer.vtkSegmentation, lastId: str) -> str:
     name = next(name for n in range(2, len(names) + 3) if (name := f"{stem} {n}") not in names)
     hue, light, saturation = colorsys.rgb_to_hls(*last.GetColor())
     color = colorsys.hls_to_rgb((hue + HUE_STEP) % 1, light, max(saturation, 0.4))
-    segmentId = segmentation.AddEmptySegment("", name, color)
+    segmentId = segmentation.AddEmptySegment("", name, [*color])
     tag, entry = slicer.vtkSegment.GetTerminologyEntryTagName(), vtk.mutable("")
     if last.GetTag(tag, entry):
         segmentation.GetSegment(segmentId).SetTag(tag, str(entry))

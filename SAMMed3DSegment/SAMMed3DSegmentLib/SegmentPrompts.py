@@ -165,7 +165,9 @@ class SegmentPrompts:
         digest = self._digests.now(self.segmentationNode, self.segmentId)
         if not self.timeline.return_to(lambda held: isinstance(held, Holdings) and held.digest == digest):
             return False
-        self._hold(self.timeline.kept)
+        held = self.timeline.kept
+        assert isinstance(held, Holdings)  # noqa: S101 - `return_to` has looked
+        self._hold(held)
         self.show(volumeNode)
         return True
 

@@ -60,7 +60,7 @@ def maskOfSegment(
 
 def clipped(mask: BoxedMask | None, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> BoxedMask | None:
     """Return the part of a mask that lies in a volume's image."""
-    whole = Box((0, 0, 0), tuple(volumeNode.GetImageData().GetDimensions()))
+    whole = Box((0, 0, 0), volumeNode.GetImageData().GetDimensions())
     box = None if mask is None else mask.box.intersection(whole)
     if box is None or box == mask.box:
         return None if box is None else mask

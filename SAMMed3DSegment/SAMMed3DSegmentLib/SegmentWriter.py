@@ -147,7 +147,8 @@ def setVoxels(
 
 def _apply(segmentationNode, segmentId, matrix, added, removed, before: Holdings, wantedTaken: Taken) -> Holdings:
     """Add and remove voxels of a segment; give back to the neighbours what it took, and take what it overwrites."""
-    node, taken, left = segmentationNode, before.taken, {}
+    node, taken = segmentationNode, before.taken
+    left: dict[str, tuple[np.ndarray, PackedMask]] = {}
     others = [other for other in node.GetSegmentation().GetSegmentIDs() if other != segmentId]
     overwritten = {other for other in others if _overwrites(node, other)}
     with ExitStack() as stack:

@@ -206,7 +206,7 @@ class Segmenter(SegmentsInScene):
         if not prompts.evaluated(job, volumeNode):
             return ""
         self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
-        self._surfaces.add(*job.key)
+        self._surfaces.add(*prompts.key)
         return _aboutResult(job) if newest else ""
 
     def _step(self, segmentId: str, direction: int) -> None:

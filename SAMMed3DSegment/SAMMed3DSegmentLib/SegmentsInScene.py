@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import slicer
 
@@ -36,7 +36,7 @@ class SegmentsInScene(Background):
         self.model = "default"
         self.volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
         self.segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
-        self._segments: dict[tuple[str, str], SegmentPrompts] = {}
+        self._segments: dict[Hashable, SegmentPrompts] = {}
         self._points = PointObserver(self._onPoints)
         self._scene = SceneObserver(
             self.forgetScene,

@@ -29,7 +29,8 @@ class Task(Generic[Result]):
     def __init__(self, function: Callable[[Task[Result]], Result], name: str = "SAMMed3DSegment task") -> None:
         self._function = function
         self.cancellation = Cancellation()
-        self.done, self.total = 0, None
+        self.done = 0
+        self.total: int | None = None
         self.result: Result | None = None
         self.error: Exception | None = None
         self.cancelled = False

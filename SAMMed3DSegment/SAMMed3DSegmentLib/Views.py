@@ -10,7 +10,8 @@ import slicer
 def jumpTo(world: Sequence[float]) -> None:
     """Centre all slice views on a world position (RAS mm)."""
     mode = slicer.vtkMRMLSliceNode.CenteredJumpSlice
-    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *world, mode)
+    r, a, s = world
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, r, a, s, mode)
 
 
 def shownSliceNodes() -> Iterator[slicer.vtkMRMLSliceNode]:

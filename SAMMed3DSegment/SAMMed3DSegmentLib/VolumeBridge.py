@@ -15,6 +15,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from sammed3d import Grid, Volume, VolumeError
+from sammed3d.core.geometry import Point3
 from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix, transformBetween
 
 
@@ -43,7 +44,7 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     return Volume(array, Grid(shape, arrayFromMatrix(matrix)), name, imageData)
 
 
-def worldToVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, world: tuple[float, float, float]) -> tuple[float, ...]:
+def worldToVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, world: Point3) -> Point3:
     """Bring a point from Slicer's world (RAS mm) into the volume node's own RAS frame, through parent transforms."""
     transform = vtk.vtkGeneralTransform()
     parent = volumeNode.GetParentTransformNode()
@@ -51,7 +52,7 @@ def worldToVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, world: tuple[float
     return transform.TransformPoint(world)
 
 
-def volumeToWorld(volumeNode: slicer.vtkMRMLScalarVolumeNode, point: tuple[float, float, float]) -> tuple[float, ...]:
+def volumeToWorld(volumeNode: slicer.vtkMRMLScalarVolumeNode, point: Point3) -> Point3:
     """Bring a point from the volume node's own RAS frame into Slicer's world (RAS mm)."""
     transform = vtk.vtkGeneralTransform()
     parent = volumeNode.GetParentTransformNode()
