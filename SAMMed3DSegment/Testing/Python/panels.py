@@ -23,7 +23,7 @@ def keptModules():
         sys.modules.update(kept)
 
 
-def wait(condition, timeout=30.0):
+def wait(condition, timeout=60.0):
     """Let the application handle events until a condition holds."""
     until(condition, qt.QApplication.processEvents, timeout)
 

@@ -43,7 +43,7 @@ def newSegmenter(volumeNode, segmentationNode, loadPredictor):
     return segmenter, thread
 
 
-def until(condition, step, timeout=30.0):
+def until(condition, step, timeout=60.0):
     """Do a step again and again until a condition holds; no test waits for ever."""
     end = time.monotonic() + timeout
     while not condition():
@@ -51,7 +51,7 @@ def until(condition, step, timeout=30.0):
         step()
 
 
-def settle(segmenter, timeout=30.0):
+def settle(segmenter, timeout=60.0):
     """Wait for all predictions."""
 
     def step():

@@ -25,51 +25,51 @@ FILES = ("scores.csv", "summary.json", "report.html")
 """What is written."""
 
 
-def write(done: Evaluation, folder: Path) -> None:
+def write(result: Evaluation, folder: Path) -> None:
     """Write `scores.csv` (a line for each score), `summary.json` and `report.html`."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Score)])
         writer.writeheader()
-        writer.writerows(asdict(score) for score in done.scores)
-    (folder / "summary.json").write_text(json.dumps(done.summary(), indent=2), encoding="utf-8")
-    (folder / "report.html").write_text(html(done), encoding="utf-8")
+        writer.writerows(asdict(score) for score in result.scores)
+    (folder / "summary.json").write_text(json.dumps(result.summary(), indent=2), encoding="utf-8")
+    (folder / "report.html").write_text(html(result), encoding="utf-8")
 
 
-def html(done: Evaluation) -> str:
+def html(result: Evaluation) -> str:
     """Write the page: means, curves, pictures of the best, the median and the worst, and every structure."""
-    model = done.methods[0] if done.methods else done.model
+    model = result.methods[0] if result.methods else result.model
     parts = [
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(done.model)}</title>",
-        f"<style>{STYLE}</style><h1>{escape(done.model)}</h1>",
-        f"<p>Protocol <b>{done.protocol.name}</b>, {len(done.structures)} structures, seed {done.seed}. "
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(result.model)}</title>",
+        f"<style>{STYLE}</style><h1>{escape(result.model)}</h1>",
+        f"<p>Protocol <b>{result.protocol.name}</b>, {len(result.structures)} structures, seed {result.seed}. "
         "<span class='note'>Research software: not for clinical decisions.</span></p>",
-        _means(done),
-        line_chart({m: list(enumerate(done.curve(m), 1)) for m in done.methods}, "clicks", "mean Dice"),
-        line_chart({m: list(enumerate(done.curve(m, "nsd"), 1)) for m in done.methods}, "clicks", "mean NSD, 2 mm"),
-        _pictures(done, model),
-        _structures(done, model),
+        _means(result),
+        line_chart({m: list(enumerate(result.curve(m), 1)) for m in result.methods}, "clicks", "mean Dice"),
+        line_chart({m: list(enumerate(result.curve(m, "nsd"), 1)) for m in result.methods}, "clicks", "mean NSD, 2 mm"),
+        _pictures(result, model),
+        _structures(result, model),
     ]
-    if done.failures:
-        parts.append("<h2>Not measured</h2><ul>" + "".join(f"<li>{escape(f)}</li>" for f in done.failures) + "</ul>")
-    for why, names in done.left_out.items():
+    if result.failures:
+        parts.append("<h2>Not measured</h2><ul>" + "".join(f"<li>{escape(f)}</li>" for f in result.failures) + "</ul>")
+    for why, names in result.left_out.items():
         shown = escape("; ".join(names))
         parts.append(f"<h2>Left out: {escape(why)}</h2><p class='note'>{len(names)}: {shown}</p>")
     return "\n".join(parts) + "</html>\n"
 
 
-def _means(done: Evaluation) -> str:
-    at = done.protocol.at
+def _means(result: Evaluation) -> str:
+    at = result.protocol.at
     head = "".join(f"<th>Dice at {n}</th>" for n in at) + "".join(f"<th>NSD at {n}</th>" for n in (at[0], at[-1]))
     rows = []
-    for method, values in done.summary()["methods"].items():
+    for method, values in result.summary()["methods"].items():
         cells = [values["dice"].get(str(n)) for n in at] + [values["nsd"].get(str(n)) for n in (at[0], at[-1])]
-        best = [values["best_of_clicks"]] if done.protocol.best_of_clicks else []
+        best = [values["best_of_clicks"]] if result.protocol.best_of_clicks else []
         extra = [*best, values["dice_area"], values["nsd_area"]]
         shown = "".join(f"<td>{'' if v is None else f'{v:.3f}'}</td>" for v in [*cells, *extra])
         rows.append(f"<tr><td>{escape(method)}</td>{shown}</tr>")
     column, note = "", ""
-    if done.protocol.best_of_clicks:
+    if result.protocol.best_of_clicks:
         column = "<th>best of clicks</th>"
         note = "Best of clicks: the best Dice of all clicks, an oracle that this protocol's tables report. "
     return (
@@ -80,17 +80,18 @@ def _means(done: Evaluation) -> str:
     )
 
 
-def _pictures(done: Evaluation, model: str) -> str:
+def _pictures(result: Evaluation, model: str) -> str:
     ranked = sorted(
-        (which for which in done.structures if which in done.pictures), key=lambda which: done.of(model, *which)[-1]
+        (which for which in result.structures if which in result.pictures),
+        key=lambda which: result.of(model, *which)[-1],
     )
     if not ranked:
         return ""
     chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
     figures = []
     for title, which in chosen.items():
-        data = base64.b64encode(done.pictures[which]).decode()
-        score = done.of(model, *which)[-1]
+        data = base64.b64encode(result.pictures[which]).decode()
+        score = result.of(model, *which)[-1]
         figures.append(
             f"<figure><img alt='' src='data:image/png;base64,{data}'><figcaption><b>{title}</b>: {escape(which[1])}, "
             f"{escape(which[0])}; Dice {score:.2f} after the last click</figcaption></figure>"
@@ -101,21 +102,21 @@ def _pictures(done: Evaluation, model: str) -> str:
     )
 
 
-def _structures(done: Evaluation, model: str) -> str:
-    at = done.protocol.at
-    sizes = {(s.case, s.structure): s.ml for s in done.scores}
+def _structures(result: Evaluation, model: str) -> str:
+    at = result.protocol.at
+    sizes = {(s.case, s.structure): s.ml for s in result.scores}
     rows = []
-    for which in done.structures:
+    for which in result.structures:
         cells = []
-        for method in done.methods:
-            curve = done.of(method, *which)
+        for method in result.methods:
+            curve = result.of(method, *which)
             cells += [f"<td>{curve[n - 1]:.2f}</td>" for n in at if n <= len(curve)]
-        error = done.of(model, *which, metric="volume_error")[-1]
+        error = result.of(model, *which, metric="volume_error")[-1]
         rows.append(
             f"<tr><td>{escape(which[1])}</td><td>{escape(which[0])}</td><td>{sizes[which]:.1f}</td>{''.join(cells)}"
             f"<td>{100 * error:+.0f} %</td></tr>"
         )
-    head = "".join(f"<th>{escape(m)[:18]} {n}</th>" for m in done.methods for n in at)
+    head = "".join(f"<th>{escape(m)[:18]} {n}</th>" for m in result.methods for n in at)
     return (
         f"<h2>Structures</h2><table><tr><th>structure</th><th>case</th><th>ml</th>{head}<th>volume error</th></tr>"
         + "".join(rows)

@@ -46,9 +46,9 @@ def evaluate(
         seed: seed of random clicks; each structure starts from it, so that its clicks do not depend on the others.
         on_score: called after each click.
     """
-    done = Evaluation(predictor.name, protocol, seed)
+    evaluation = Evaluation(predictor.name, protocol, seed)
     count = clicks or protocol.clicks
-    for case, volume, name, truth in _structures(cases, smallest_ml, every, done):
+    for case, volume, name, truth in _structures(cases, smallest_ml, every, evaluation):
         ml = float(truth.sum()) * volume.grid.voxel_volume / 1000
         preset = protocol.preset_for(predictor.preset, case)
         rng = np.random.RandomState(seed)
@@ -59,40 +59,40 @@ def evaluate(
             try:
                 for n, step in enumerate(steps, 1):
                     score = _score(step, case.name, name, ml, method, n)
-                    done.scores.append(score)
+                    evaluation.scores.append(score)
                     on_score(score)
             except SAMMed3DError as error:
-                done.failures.append(f"{case.name}, {name}, {method}: {error}")
-                done.scores = [s for s in done.scores if (s.case, s.structure) != (case.name, name)]
+                evaluation.failures.append(f"{case.name}, {name}, {method}: {error}")
+                evaluation.scores = [s for s in evaluation.scores if (s.case, s.structure) != (case.name, name)]
                 break
             if method == predictor.name and step.truth.shape == volume.grid.shape:
-                done.pictures[case.name, name] = pictures.png(volume, step.mask, step.truth, step.clicks)
-    return done
+                evaluation.pictures[case.name, name] = pictures.png(volume, step.mask, step.truth, step.clicks)
+    return evaluation
 
 
 def _structures(
-    cases: Sequence[Case], smallest_ml: float, every: int, done: Evaluation
+    cases: Sequence[Case], smallest_ml: float, every: int, evaluation: Evaluation
 ) -> Iterator[tuple[Case, Volume, str, npt.NDArray[np.bool_]]]:
     """Yield what is to be measured; notes down what cannot be, and what is left out."""
     for case in cases:
         if case.label is None:
-            done.leave_out(case.name, "no label map")
+            evaluation.leave_out(case.name, "no label map")
             continue
         try:
             volume = Volume.read(case.image)
             labels = read_labels(case, volume.grid)
         except SAMMed3DError as error:
-            done.failures.append(str(error))
+            evaluation.failures.append(str(error))
             continue
         values = [int(v) for v in np.unique(labels) if v > 0]
         if not values:
-            done.leave_out(case.name, "an empty label map")
+            evaluation.leave_out(case.name, "an empty label map")
         for number, value in enumerate(values):
             truth = labels == value
             if number % every:
-                done.leave_out(f"{case.name}, {case.name_of(value)}", f"not every {every}th structure (--every)")
+                evaluation.leave_out(f"{case.name}, {case.name_of(value)}", f"not every {every}th structure (--every)")
             elif float(truth.sum()) * volume.grid.voxel_volume / 1000 < smallest_ml:
-                done.leave_out(f"{case.name}, {case.name_of(value)}", f"below {smallest_ml:g} ml (--smallest)")
+                evaluation.leave_out(f"{case.name}, {case.name_of(value)}", f"below {smallest_ml:g} ml (--smallest)")
             else:
                 yield case, volume, case.name_of(value), truth
 

@@ -65,7 +65,7 @@ class CaseReport:
         spacing: mm.
         volumes_ml: volume of each structure in ml, by its name.
         problems: sentences; the case cannot be used.
-        remarks: sentences; it can, but somebody should know.
+        remarks: sentences on what users should know, though the case can be used.
     """
 
     name: str

@@ -132,12 +132,12 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(request: Request, _: Exception) -> Response:
-    """Answer what nobody foresaw; the guard logs it."""
+    """Answer an unexpected error; the guard logs it."""
     return problem(request.scope, 500, FAILED)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     """Say which field is wrong; what it held is not repeated."""
     error = cast(RequestValidationError, error)
-    said = "; ".join(f"{'.'.join(str(part) for part in e['loc'][1:])}: {e['msg']}" for e in error.errors()[:5])
-    return problem(request.scope, 422, said or "The request is not understood.")
+    reasons = "; ".join(f"{'.'.join(str(part) for part in e['loc'][1:])}: {e['msg']}" for e in error.errors()[:5])
+    return problem(request.scope, 422, reasons or "The request is not understood.")

@@ -58,11 +58,11 @@ def memory_limit(root: Path = Path("/")) -> Limit:
     narrowest = Limit(psutil.virtual_memory().total, "the machine")
     for file in _files_of_groups(root):
         try:
-            said = file.read_text().strip()
+            text = file.read_text().strip()
         except OSError:
             continue
-        if said.isdigit() and 0 < int(said) < narrowest.bytes:  # others: "max"
-            narrowest = Limit(int(said), "the control group")
+        if text.isdigit() and 0 < int(text) < narrowest.bytes:  # others: "max"
+            narrowest = Limit(int(text), "the control group")
     return narrowest
 
 
@@ -153,16 +153,16 @@ def divide(wishes: Wishes, weights: Sequence[int], workers: int, limit: Limit, v
     source = "--memory-mib" if wishes.total else f"{share_of} of {limit.bytes // MIB} MiB, {limit.source}'s"
     needed = FRONT_MIB + workers * (WORKER_MIB + round(WEIGHTS * sum(weights) / MIB))
     host = None if wishes.host_cache is None else 2 * workers * wishes.host_cache
-    said = {"patches": wishes.patches, "volumes": wishes.volumes if volumes else 0, "host": host}
-    left = total - needed - sum(n for n in said.values() if n is not None)
-    shares = {name: parts for name, parts in SHARES.items() if said.get(name) is None}
+    fixed = {"patches": wishes.patches, "volumes": wishes.volumes if volumes else 0, "host": host}
+    left = total - needed - sum(n for n in fixed.values() if n is not None)
+    shares = {name: parts for name, parts in SHARES.items() if fixed.get(name) is None}
     if left < LEAST_MIB * len(shares):
         raise ModelError(
             f"{total} MiB of memory ({source}) are too few: models and caches need {needed + LEAST_MIB * 4}. "
             "Serve fewer models, allow more (--memory-mib), or take smaller caches."
         )
     unit = left / sum(shares.values())
-    share = {name: int(unit * shares[name]) if n is None else n for name, n in (said | {"uploads": None}).items()}
+    share = {name: int(unit * shares[name]) if n is None else n for name, n in (fixed | {"uploads": None}).items()}
     gpu = MOST_GPU_MIB if wishes.gpu_cache is None else wishes.gpu_cache
     return Budget(
         total, source, share["patches"], share["volumes"], share["uploads"], gpu, share["host"] // (2 * workers)

@@ -68,8 +68,8 @@ def _student(recipe: Recipe) -> LoadedModel:
     """Return an untrained network with the preprocessing, prompt encoder and mask decoder of its teacher."""
     teacher = trainable(str(recipe.teacher), recipe.family)
     student = LoadedModel.untrained(recipe.network, recipe.sizes)
-    mine, theirs = student.plain_network, teacher.plain_network
-    if not isinstance(mine, SamMed3d) or not isinstance(theirs, SamMed3d):
+    network, source = student.plain_network, teacher.plain_network
+    if not isinstance(network, SamMed3d) or not isinstance(source, SamMed3d):
         raise ModelError("Distillation is for networks of SAM-Med3D's kind, which have layers to match.")
     shapes = (student.preset.patch_shape, student.preset.low_res_shape)
     if shapes != (teacher.preset.patch_shape, teacher.preset.low_res_shape):
@@ -78,8 +78,8 @@ def _student(recipe: Recipe) -> LoadedModel:
             f"{teacher.preset.patch_shape}. Choose sizes that agree."
         )
     try:
-        mine.prompt_encoder.load_state_dict(theirs.prompt_encoder.state_dict())
-        mine.mask_decoder.load_state_dict(theirs.mask_decoder.state_dict())
+        network.prompt_encoder.load_state_dict(source.prompt_encoder.state_dict())
+        network.mask_decoder.load_state_dict(source.mask_decoder.state_dict())
     except RuntimeError as error:
         raise ModelError(
             f"The student needs prompt encoder and mask decoder of {teacher.name}, and their sizes differ. Give it the "

@@ -99,8 +99,8 @@ class DistillationRun(Run):
         wanted = [self._teaching(int(index), image) for index, image in zip(batch["index"], images, strict=True)]
         with self.fabric.no_backward_sync(self.loop, enabled=not last_of_step):
             found = self.loop(images)
-            mine, theirs = self._compared(found, [torch.cat(layer) for layer in zip(*wanted, strict=True)])
-            loss = mean_squared(mine, theirs)
+            output, target = self._compared(found, [torch.cat(layer) for layer in zip(*wanted, strict=True)])
+            loss = mean_squared(output, target)
             self.fabric.backward(loss / self._group(number))
         if last_of_step:
             self.optimizer.step()

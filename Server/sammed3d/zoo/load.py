@@ -105,7 +105,7 @@ def load_model(
     Raises:
         ModelError: the model is not known or not installed, or the named family is not that of the file.
         CheckpointError: the file is unsafe, damaged, incomplete or of an unknown architecture.
-        AmbiguousFamilyError: somebody has to name its family.
+        AmbiguousFamilyError: several families fit; one has to be named.
     """
     place = locate(model, family)
     if place.path.is_dir():
@@ -135,7 +135,7 @@ def family_of(path: Path) -> str | None:
 
     Raises:
         CheckpointError: the file is unsafe, damaged or of an unknown architecture.
-        AmbiguousFamilyError: somebody has to name its family.
+        AmbiguousFamilyError: several families fit; one has to be named.
     """
     checkpoint = read_checkpoint(path)
     if is_lora(checkpoint):

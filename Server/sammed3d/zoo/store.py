@@ -274,13 +274,13 @@ class ModelStore:
         usual = {"title": name, "purpose": "An imported checkpoint.", "licence": "", "family": None} | published
         about = {"title": title, "purpose": purpose, "licence": licence, "family": family}
         carried = _carried(target)
-        said = usual | carried | {key: value for key, value in about.items() if value is not None}
+        known = usual | carried | {key: value for key, value in about.items() if value is not None}
         model = StoredModel(
             name,
-            said["title"],
-            said["purpose"],
-            said["licence"],
-            said["family"],
+            known["title"],
+            known["purpose"],
+            known["licence"],
+            known["family"],
             digest,
             f"imported from {checkpoint.name}" + (f", {carried['origin']}" if "origin" in carried else ""),
             target,

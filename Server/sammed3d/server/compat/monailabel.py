@@ -295,7 +295,7 @@ STATUS: list[tuple[type[Exception], int]] = [
 
 
 def _refusal(request: Request, error: Exception) -> Response | None:
-    """Answer an error that somebody foresaw; None for others."""
+    """Return the answer to an error with a meaning of its own; None for any other."""
     if isinstance(error, BodyError):
         return problem(request.scope, error.status, str(error))
     for kind, status in STATUS:

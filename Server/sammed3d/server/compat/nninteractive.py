@@ -426,7 +426,7 @@ STATUS: list[tuple[type[Exception], int]] = [
 
 
 def refusal(request: Request, error: Exception) -> Response | None:
-    """Answer an error that somebody foresaw; None for others."""
+    """Return the answer to an error with a meaning of its own; None for any other."""
     for kind, status in STATUS:
         if isinstance(error, kind):
             headers = {"Retry-After": "10"} if status in (429, 503) else None

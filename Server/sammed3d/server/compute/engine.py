@@ -160,8 +160,8 @@ class Engine:
         """
         device = self._device_for(job.patch.digest)
         with self._lock:
-            mine = [r for r in self._running if r.user == user]
-            older = [r for r in mine if turn and r.turn and r.turn.session == turn.session]
+            of_user = [r for r in self._running if r.user == user]
+            older = [r for r in of_user if turn and r.turn and r.turn.session == turn.session]
             if any(r.turn.number > turn.number for r in older if r.turn and turn):
                 raise PredictionCancelled("A newer request of the same session has overtaken this one.")
             counts = Counter(r.user for r in self._running if r not in older)
@@ -175,7 +175,7 @@ class Engine:
             answer = device.submit(job)
         for superfluous in older:
             superfluous.cancel()
-        answer.add_done_callback(lambda done: self._finish(running, done))
+        answer.add_done_callback(lambda answer: self._finish(running, answer))
         return running
 
     def cancel(self, user: str, request: str) -> bool:
@@ -194,16 +194,16 @@ class Engine:
                 return device
         raise UnavailableError("No device works at the moment.")
 
-    def _finish(self, running: Running, done: Future[Prediction]) -> None:
+    def _finish(self, running: Running, answer: Future[Prediction]) -> None:
         """Take note of what a device says, then pass it on."""
-        error = done.exception()
+        error = answer.exception()
         with self._lock:
             self._running.remove(running)
             if error is None:
-                self._admission.took(sum(done.result().seconds.get(stage, 0.0) for stage in ("encode", "decode")))
+                self._admission.took(sum(answer.result().seconds.get(stage, 0.0) for stage in ("encode", "decode")))
         if error is None:
-            self.metrics.predicted(done.result().seconds)
-            running.future.set_result(done.result())
+            self.metrics.predicted(answer.result().seconds)
+            running.future.set_result(answer.result())
         elif isinstance(error, PredictionCancelled) and running.displaced is not None:
             running.future.set_exception(running.displaced)
         else:

@@ -29,7 +29,7 @@ class EncodingPredictor(Predictor, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A prediction that somebody waits for.
+    """A prediction to make.
 
     Attributes:
         model: its name.

@@ -124,15 +124,15 @@ class Worker:
         self._process.start()
         theirs.close()
         try:
-            said = self._connection.recv()
+            answer = self._connection.recv()
         except EOFError:
             self._process.join()
             raise ModelError(
                 f"The process that runs the models ended (code {self._process.exitcode}) before they were loaded."
             ) from None
-        if isinstance(said, str):
-            raise ModelError(said)
-        started: Started = said
+        if isinstance(answer, str):
+            raise ModelError(answer)
+        started: Started = answer
         self._ready = True
         return started
 

@@ -63,7 +63,7 @@ class Connections:
     _users: dict[Connection, str] = field(default_factory=dict)
 
     def made(self, connection: Connection) -> None:
-        """Let somebody in; an older stranger may have to go for that."""
+        """Count a new connection; an older one without a key may have to go for it."""
         self._strangers[connection] = None
         by_address = Counter(each.address for each in self._strangers)
         if by_address[connection.address] > self.shares.of_address:

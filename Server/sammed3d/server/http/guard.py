@@ -150,7 +150,7 @@ class Guard:
         path = getattr(scope.get("route"), "path", "-")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self.metrics.requested(method, path, status)
-        said = {
+        fields = {
             "request": scope["request_id"],
             "method": method,
             "route": path,
@@ -158,7 +158,7 @@ class Guard:
             "user": scope.get("user", "-"),
             "milliseconds": round(1000 * seconds),
         }
-        log.info(" ".join(str(v) for v in said.values()), extra={"fields": said})
+        log.info(" ".join(str(v) for v in fields.values()), extra={"fields": fields})
 
 
 class Bodies:

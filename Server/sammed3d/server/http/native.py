@@ -138,7 +138,7 @@ async def _until_gone(request: Request) -> None:
 
 
 def _failure(request: Request, error: Exception) -> Response | None:
-    """Answer an error that somebody foresaw; None for others."""
+    """Return the answer to an error with a meaning of its own; None for any other."""
     if isinstance(error, BusyError):
         return problem(request.scope, 429, str(error), error.headers)
     if isinstance(error, UnavailableError):
