@@ -86,16 +86,21 @@ def write(
     source = MaskGrids.matrixOfVolume(volumeNode) if grid is None else grid
     added, removed = MaskGrids.difference(before.on(matrix), MaskGrids.onGrid(mask, source, matrix, transform))
     added, removed = _editable(segmentationNode, segmentId, volumeNode, matrix, added, removed)
-    return _apply(segmentationNode, segmentId, matrix, added, removed, before, {})
+    others = [other for other in segmentationNode.GetSegmentation().GetSegmentIDs() if other != segmentId]
+    overwritten = {other for other in others if _overwrites(segmentationNode, other)}
+    return _apply(segmentationNode, segmentId, matrix, added, removed, before, {}, overwritten)
 
 
 def restore(
     segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, wanted: Holdings, before: Holdings
 ) -> Holdings:
-    """Make a segment hold again what it held once, whatever masking there is now; its neighbours follow."""
+    """Make a segment hold again what it held once, whatever masking there is now; its neighbours follow.
+
+    They lose what it had taken from them then, and nothing else: where both held a voxel, both hold it again.
+    """
     matrix = wanted.matrix if wanted.voxels.box is not None else before.matrix
     added, removed = MaskGrids.difference(before.on(matrix), wanted.on(matrix))
-    return _apply(segmentationNode, segmentId, matrix, added, removed, before, wanted.taken)
+    return _apply(segmentationNode, segmentId, matrix, added, removed, before, wanted.taken, set())
 
 
 def ownEditorNode() -> slicer.vtkMRMLSegmentEditorNode:
@@ -145,20 +150,24 @@ def setVoxels(
     logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, image.GetExtent(), False, ())
 
 
-def _apply(segmentationNode, segmentId, matrix, added, removed, before: Holdings, wantedTaken: Taken) -> Holdings:
+def _apply(
+    segmentationNode, segmentId, matrix, added, removed, before: Holdings, wantedTaken: Taken, overwritten: set[str]
+) -> Holdings:
     """Add and remove voxels of a segment; give back to the neighbours what it took, and take what it overwrites."""
     node, taken = segmentationNode, before.taken
     left: dict[str, tuple[np.ndarray, PackedMask]] = {}
     others = [other for other in node.GetSegmentation().GetSegmentIDs() if other != segmentId]
-    overwritten = {other for other in others if _overwrites(node, other)}
     with ExitStack() as stack:
         for changed in (segmentId, *(o for o in others if o in overwritten or o in taken or o in wantedTaken)):
             stack.enter_context(Surface.heldBack(node, changed))
         setVoxels(node, segmentId, matrix, removed, False)
+        # As they are before anything is given back: two neighbours that shared a voxel both get it back.
+        exclusive = overwriteMode() != slicer.vtkMRMLSegmentEditorNode.OverwriteNone and taken and removed is not None
+        holders = {each: heldMask(node, each) for each in (segmentId, *others)} if exclusive else {}
         for other in others:
             if other in overwritten or other in taken or other in wantedTaken:
                 takes = added if other in overwritten else None
-                kept = _exchange(node, other, matrix, takes, removed, taken, wantedTaken)
+                kept = _exchange(node, other, matrix, takes, removed, taken, wantedTaken, holders)
                 left |= {} if kept is None else {other: kept}
         setVoxels(node, segmentId, matrix, added, True)
     logic, segment = slicer.vtkSlicerSegmentationsModuleLogic, node.GetSegmentation().GetSegment(segmentId)
@@ -168,18 +177,16 @@ def _apply(segmentationNode, segmentId, matrix, added, removed, before: Holdings
     return Holdings(matrix, PackedMask.of(held), digestOf(matrix, held), left)
 
 
-def _exchange(node, other: str, matrix, added, removed, taken: Taken, wantedTaken: Taken):
+def _exchange(node, other: str, matrix, added, removed, taken: Taken, wantedTaken: Taken, holders):
     """Give back to a neighbour what this segment let go of, take what it overwrites; returns what it has of it then."""
     grid, held = heldMask(node, other)
     if held is None:  # it holds nothing now: what was taken says on which grid it was
         grid = (taken.get(other) or wantedTaken.get(other) or (matrix, None))[0]
     ours, wanted = (_onNeighbour(some.get(other), grid) for some in (taken, wantedTaken))
     back = MaskGrids.common(ours, MaskGrids.onGrid(removed, matrix, grid))
-    if overwriteMode() != slicer.vtkMRMLSegmentEditorNode.OverwriteNone:
-        for third in node.GetSegmentation().GetSegmentIDs():
-            if back is not None and third != other:
-                thirdGrid, thirdHeld = heldMask(node, third)
-                back = MaskGrids.without(back, MaskGrids.onGrid(thirdHeld, thirdGrid, grid))
+    for third, (thirdGrid, thirdHeld) in holders.items():  # they took it in the meantime
+        if back is not None and third != other:
+            back = MaskGrids.without(back, MaskGrids.onGrid(thirdHeld, thirdGrid, grid))
     wanted = MaskGrids.together(MaskGrids.onGrid(added, matrix, grid), wanted)
     lost = MaskGrids.common(held, wanted)
     setVoxels(node, other, grid, back, True)

@@ -159,6 +159,7 @@ def test_another_segment_in_the_editor_gets_the_clicks(module, editor, effect, s
 
 def test_a_segment_added_by_key_is_selected_in_the_editor(module, ui, editor, effect, segmentationNode):
     effect.positiveButton.click()
+    place(module, SPOTS[1])
     ui.nextSegmentButton.click()
     assert segmentationNode.GetSegmentation().GetNumberOfSegments() == 3
     assert editor.mrmlSegmentEditorNode().GetSelectedSegmentID() == module.panel.segmentId

@@ -162,6 +162,33 @@ def test_an_undo_gives_the_neighbour_its_voxels_back(segmenter, segmentationNode
         assert np.array_equal(voxels(segmentationNode, spleen), theirs)
 
 
+def test_neighbours_that_share_voxels_both_get_them_back(segmenter, segmentationNode, volumeNode, liver, spleen):
+    kidney = segmentationNode.GetSegmentation().AddEmptySegment("", "kidney")
+    for neighbour in (spleen, kidney):
+        drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    before = [voxels(segmentationNode, neighbour) for neighbour in (spleen, kidney)]
+    clickAt(segmenter, liver, SPOTS[0])
+    assert all((voxels(segmentationNode, n) < b).any() for n, b in zip((spleen, kidney), before, strict=True))
+    segmenter.undo(liver)
+    for neighbour, theirs in zip((spleen, kidney), before, strict=True):
+        assert np.array_equal(voxels(segmentationNode, neighbour), theirs)
+
+
+def test_an_undo_takes_nothing_that_the_state_had_not_taken(segmenter, segmentationNode, volumeNode, liver, spleen):
+    """Both held the same voxels when none was overwritten; a negative click and its undo leave the neighbour alone."""
+    drawByHand(segmentationNode, spleen, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    clickAt(segmenter, liver, SPOTS[0])
+    mine, theirs = voxels(segmentationNode, liver), voxels(segmentationNode, spleen)
+    assert (mine & theirs).any()
+    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    clickAt(segmenter, liver, SPOTS[1], positive=False)
+    assert (voxels(segmentationNode, liver) < mine).any()
+    segmenter.undo(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), mine)
+    assert np.array_equal(voxels(segmentationNode, spleen), theirs)
+
+
 def test_a_dragged_point_leaves_no_voxel_to_nobody(segmenter, segmentationNode, volumeNode, liver, spleen):
     drawByHand(segmentationNode, spleen, volumeNode, Box((0, 0, 0), (40, 50, 30)))
     setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)

@@ -20,6 +20,7 @@ from sammed3d import Box, Lasso, Scribble
 from sammed3d.inference.object_timeline import same_click, same_clicks, same_drawing
 from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment
+from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import Models, clicksOf, newSegmenter, settle, worldOf
 
@@ -29,10 +30,12 @@ AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
 SHAPE = (40, 50, 30)
 FREQUENT = {"click": 30, "clickQuickly": 8, "move": 8, "remove": 4, "undo": 12, "redo": 8, "edit": 6, "reset": 2}
 DRAWINGS = {"draw": 12, "removeDrawing": 4}
-RARE = {"changeModel": 4, "fail": 4, "cancel": 3, "clickOutside": 2, "selectVolume": 2, "nextFrame": 2, "transform": 2}
+SETTINGS = {"changeModel": 4, "changeServer": 2, "changeOverwrite": 2}
+RARE = {"fail": 4, "cancel": 3, "clickOutside": 2, "selectVolume": 2, "nextFrame": 2, "transform": 2}
 DELETIONS = {"addSegment": 2, "removeSegment": 1, "removePoints": 1, "removeVolume": 1, "removeSegmentation": 1}
 SCENES = {"reopen": 1, "closeScene": 0.5, "restart": 1}
-WEIGHTS = FREQUENT | DRAWINGS | RARE | DELETIONS | SCENES
+OVERWRITE_MODES = ("OverwriteNone", "OverwriteVisibleSegments", "OverwriteAllSegments")
+WEIGHTS = FREQUENT | DRAWINGS | SETTINGS | RARE | DELETIONS | SCENES
 
 
 class Walk:
@@ -49,6 +52,8 @@ class Walk:
         """Begin with a scene as a user finds it."""
         slicer.mrmlScene.Clear(0)
         self.volumes, self.segmentation, self.count = [], None, 0
+        self.place, self.overwritten = "this computer", False
+        setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
         self.ensure()
 
     def ensure(self):
@@ -67,11 +72,16 @@ class Walk:
         while self.segmentation.GetSegmentation().GetNumberOfSegments() < 3:
             self.segmentation.GetSegmentation().AddEmptySegment()
         if self.segmenter is None:
-            self.segmenter, self.thread = newSegmenter(self.volumes[0], self.segmentation, self.models)
+            self.segmenter, self.thread = newSegmenter(self.volumes[0], self.segmentation, self.load)
+            self.segmenter.modelChoice = lambda name: (self.place, name)
         elif self.segmenter.volumeNode is None or self.segmenter.segmentationNode is not self.segmentation:
             self.segmenter.setInput(self.volumes[0], self.segmentation)
 
     # Helpers
+
+    def load(self, choice):
+        """A model at a place, as `modelChoice` named it."""
+        return self.models(choice[1])
 
     @property
     def segmentIds(self):
@@ -89,7 +99,7 @@ class Walk:
     def click(self, name):
         """A click is there afterwards, and all before it, or what they made is what it starts from."""
         world, positive = worldOf(self.segmenter, self.spot()), self.random.random() < 0.7
-        before = clicksOf(self.segmenter, name)
+        before, others = clicksOf(self.segmenter, name), self.digests()
         self.segmenter.click(name, world, positive)
         self.settle()
         after = clicksOf(self.segmenter, name)
@@ -101,6 +111,8 @@ class Walk:
         self.segmenter.undo(name)
         self.settle()
         assert not any(same_click(after[-1], c) for c in clicksOf(self.segmenter, name)[len(before) :])
+        others.pop(name)
+        assert self.overwritten or others.items() <= self.digests().items(), "undo leaves the neighbours as they were"
         self.segmenter.redo(name)
         self.settle()
         assert same_clicks(clicksOf(self.segmenter, name), after), "undo and redo lost a click"
@@ -210,6 +222,16 @@ class Walk:
 
     def changeModel(self, _name):
         self.segmenter.model = self.random.choice(["default", "other"])
+
+    def changeServer(self, _name):
+        """Predictions run elsewhere from now on, by predictors that are loaded anew."""
+        self.place = self.random.choice(["this computer", "server A", "server B"])
+        self.segmenter.forgetPredictors()
+
+    def changeOverwrite(self, _name):
+        """From now on masks take from other segments, or do not any more."""
+        self.overwritten = True
+        setOverwriteMode(getattr(slicer.vtkMRMLSegmentEditorNode, self.random.choice(OVERWRITE_MODES)))
 
     def fail(self, name):
         """The network is away for a while; redo brings the click back."""
@@ -331,7 +353,7 @@ class Walk:
         if organs is self.segmentation and slicer.mrmlScene.GetNodeByID(organs.GetID() or "") is organs:
             now = self.digests()
             for other, digest in before.items():
-                assert other == name or now.get(other, digest) == digest, f"{other} changed"
+                assert self.overwritten or other == name or now.get(other, digest) == digest, f"{other} changed"
         self.ensure()
 
 
