@@ -106,7 +106,7 @@ class PatchInferer:
                 visit = Visit(window, (), None, self._clicks_in(window, walk.clicks))
             walk.clicks.append((sample, click.positive))
             visit = replace(visit, clicks=(*visit.clicks, self._windows.click(visit.window, sample, click.positive)))
-            if click.follow:
+            if click.follow or self._follower.wide_instead(walk, visit) is not None:
                 self._answer(walk, visit)
                 visit = None
                 self._follow(walk, click.follow)

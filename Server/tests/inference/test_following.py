@@ -212,6 +212,17 @@ def test_a_click_whose_answer_loses_a_followed_object_is_answered_in_the_wide_pa
     assert session.mask().sum() < before.sum() / 1.5
 
 
+def test_each_click_on_a_followed_object_starts_from_what_the_one_before_left(session):
+    session.following = FollowSettings(patches=1)
+    session.click(start_of(session.volume))
+    session.following = FollowSettings("never")
+    for share in (0.11, 0.12, 0.13):
+        session.click(start_of(session.volume, share))
+    visits = session.inferer.inner.visits(session.current.state)
+    assert [visit.followed for visit in visits] == [False, True, False, False, False]
+    assert all(len(visit.clicks) == 1 for visit in visits)
+
+
 def test_a_wide_patch_is_looked_at_after_three_clicks_at_most(session, predictor):
     session.following = FollowSettings(patches=1)
     for share in (0.1, 0.11, 0.12, 0.13, 0.14):
