@@ -23,6 +23,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from sammed3d import __version__
 from sammed3d.errors import ModelError
 from sammed3d.server import logs, memory
 from sammed3d.server.compute.admission import Buckets
@@ -37,19 +38,24 @@ from sammed3d.server.settings import ServerSettings
 log = logging.getLogger("sammed3d.server")
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 NAME = "sammed3d"
-LEDGER = "ledger"
+LEDGER, LAUNCHES = f"ledger {__version__}", "launches"
 ANSWER = 5.0
 """Seconds to wait for the ledger."""
+STARTING = 60.0
+"""Seconds to wait for an actor to start."""
 REPORT = 2.0
 """Seconds between two reports of a replica."""
 
 
-def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None) -> None:
+def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None) -> str:
     """Start Ray, or join a cluster, and serve; returns when all replicas are ready.
 
     Args:
         settings: the server's settings. `device` says how many replicas there are, and whether they are on GPUs.
         workers: what the replicas run, where it is not the installed models that the settings name.
+
+    Returns:
+        A name of this launch, for `shut_down`.
 
     Raises:
         ModelError: a setting does not go together with Ray, or Ray is not installed.
@@ -69,10 +75,11 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
     if settings.ray_address:
         ray.init(settings.ray_address, logging_level=logging.WARNING)
     else:
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", logging_level=logging.WARNING)
-    ray.remote(Ledger).options(
-        name=LEDGER, namespace=NAME, lifetime="detached", get_if_exists=True, num_cpus=0, max_restarts=-1
-    ).remote()
+        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", logging_level=logging.WARNING)
+    kept = {"namespace": NAME, "lifetime": "detached", "get_if_exists": True, "num_cpus": 0, "max_restarts": -1}
+    ray.remote(Ledger).options(name=LEDGER, **kept).remote()
+    launch = secrets.token_hex(8)
+    ray.get(ray.remote(Launches).options(name=LAUNCHES, **kept).remote().begin.remote(launch), timeout=STARTING)
     serve.start(http_options={"host": settings.host, "port": settings.port})
     on_gpu = workers[0].device.startswith(("cuda", "auto")) and ray.cluster_resources().get("GPU", 0) > 0
     replica = serve.deployment(
@@ -85,6 +92,7 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),
     )
     serve.run(replica.bind(), name=NAME, route_prefix="/")
+    return launch
 
 
 def run(settings: ServerSettings) -> None:
@@ -93,7 +101,7 @@ def run(settings: ServerSettings) -> None:
     Raises:
         ModelError: a reason of `start`.
     """
-    start(settings)
+    launch = start(settings)
     if settings.admin_port:
         registry = CollectorRegistry()
         registry.register(Collector(families))
@@ -103,7 +111,7 @@ def run(settings: ServerSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
-    shut_down()
+    shut_down(launch)
 
 
 def families() -> list[Family]:
@@ -161,12 +169,34 @@ class Replica:
         return ray.get_actor(LEDGER, NAME)
 
 
-def shut_down() -> None:
-    """End what `start` started."""
+class Launches:
+    """Which command has launched the application last; an actor, since commands know nothing of each other."""
+
+    def __init__(self) -> None:
+        self._newest = ""
+
+    def begin(self, name: str) -> None:
+        """Take note of a command that launches the application, or puts a new one in its place."""
+        self._newest = name
+
+    def newest(self) -> str:
+        """Return the last one; "" where that was forgotten."""
+        return self._newest
+
+
+def shut_down(launch: str) -> None:
+    """End what `start` started; but not what a newer command has put in its place meanwhile.
+
+    Args:
+        launch: what `start` returned.
+    """
     import ray  # noqa: PLC0415 - the extra [ray]
     from ray import serve  # noqa: PLC0415
 
-    serve.shutdown()
+    if ray.get(ray.get_actor(LAUNCHES, NAME).newest.remote(), timeout=ANSWER) in ("", launch):
+        serve.shutdown()
+        for actor in (LEDGER, LAUNCHES):
+            ray.kill(ray.get_actor(actor, NAME))
     ray.shutdown()
 
 

@@ -6,9 +6,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -23,6 +26,7 @@ from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server import on_ray
+from sammed3d.server.compute.worker_process import patch_of
 from sammed3d.server.http.keys import add_key
 from sammed3d.server.settings import read_settings
 from sammed3d.wire import arrays, messages
@@ -83,12 +87,96 @@ def test_a_replica_that_dies_in_the_middle_of_a_session_is_not_noticed(
         assert server.wait(60) == 0
 
 
+@pytest.fixture
+def cluster(free_port, monkeypatch):
+    """A Ray cluster of one host, on loopback, as an administrator starts it; its address."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-this-test-alone-0123456789")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray = Path(sys.executable).with_name("ray")
+    options = ["--node-ip-address=127.0.0.1", f"--port={free_port}", "--include-dashboard=false", "--num-cpus=4"]
+    process = subprocess.Popen([ray, "start", "--head", "--block", *options], stdout=subprocess.PIPE, text=True)
+    assert "runtime started" in next(line for line in process.stdout if "started" in line)
+    yield f"127.0.0.1:{free_port}"
+    process.terminate()
+    process.wait(60)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.timeout(400)
+def test_a_rolling_upgrade_loses_no_click(tiny_checkpoint, tiny_network, cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    ModelStore().add(tiny_checkpoint, "tiny")
+    port = str(port_of_nobody())
+    command = [sys.executable, "-m", "sammed3d", "serve", "--ray", "--ray-address", cluster, "--device", "cpu,cpu"]
+    command += ["--model", "tiny", "--port", port]
+
+    def launched():
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert "with Ray" in next(line for line in server.stdout if "Serving" in line)
+        return server
+
+    old = launched()
+    before = replicas()
+    remote = RemotePredictor(f"http://127.0.0.1:{port}", "tiny", patience=60)
+    local = TorchPredictor(tiny_network, TINY_PRESET, device="cpu")
+    patch = patch_of(*patch_with_digest(0))
+    stop, clicks, failures = threading.Event(), [], []
+
+    def click_on():
+        for n in range(2000):
+            prompts = PatchPrompts([PatchClick((20.0 + n % 20, 31.0, 32.0), True)])
+            try:
+                answer = remote.predict(patch, prompts).low_res
+                clicks.append(np.array_equal(answer, local.predict(patch, prompts).low_res))
+            except ModelError as error:
+                failures.append(error)
+            if stop.wait(0.05):
+                return
+
+    user = threading.Thread(target=click_on)
+    user.start()
+    try:
+        new = launched()
+        old.terminate()
+        assert old.wait(60) == 0
+        during = len(clicks)
+        time.sleep(2)
+        stop.set()
+        user.join(90)
+        assert failures == []
+        assert len(clicks) > during > 0
+        assert all(clicks)
+        assert not replicas() & before, "all replicas are new"
+    finally:
+        stop.set()
+        new.terminate()
+        assert new.wait(60) == 0
+    assert not replicas()
+
+
+def replicas():
+    """Process ids of the replicas that run."""
+    return {p.pid for p in psutil.process_iter(["cmdline"]) if "ServeReplica:sammed3d" in _command(p)}
+
+
+def port_of_nobody():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def patch_with_digest(seed):
+    voxels = np.random.default_rng(seed).standard_normal(TINY_PRESET.patch_shape).astype(np.float32)
+    return voxels, hashlib.sha256(voxels.data).hexdigest()
+
+
 def refusals_of(url, key, predictions):
     """Ask for predictions on several patches, which lie on several replicas; returns how many are refused."""
     statuses = []
     for seed in range(predictions):
-        voxels = np.random.default_rng(seed).standard_normal(TINY_PRESET.patch_shape).astype(np.float32)
-        digest = hashlib.sha256(voxels.data).hexdigest()
+        voxels, digest = patch_with_digest(seed)
         headers = {"Authorization": f"Bearer {key}", messages.ROUTING_HEADER: digest}
         path = url + messages.PATCH.format(digest=digest)
         assert requests.put(path, data=arrays.pack(voxels), headers=headers, timeout=60).status_code == 201
