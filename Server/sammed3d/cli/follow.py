@@ -18,7 +18,10 @@ from sammed3d.inference.session import Session
 
 FollowOption = Annotated[
     Literal["auto", "always", "never"],
-    typer.Option(help="Whether an object is followed beyond the patch of its last click; auto: where no file says it."),
+    typer.Option(
+        help="Whether an object is followed beyond the patch of its last click; auto: with models as the default one, "
+        "where no file says it."
+    ),
 ]
 PatchesOption = Annotated[int, typer.Option(min=1, max=1000, help="Into how many further patches at most.")]
 
@@ -26,7 +29,10 @@ PatchesOption = Annotated[int, typer.Option(min=1, max=1000, help="Into how many
 def follow_object(
     session: Session, given: ObjectPrompts, mode: str, patches: int, cancellation: Cancellation
 ) -> Followed | None:
-    """Follow the current object after its last click, unless its prompts say how far it was followed already.
+    """Follow the current object after its last click.
+
+    "auto" leaves it where its prompts say how far it was followed already, and with models that take the newest click
+    alone, as published: what following gains was measured with the default model.
 
     Args:
         session: the object's prompts are applied.
@@ -41,7 +47,7 @@ def follow_object(
     known = any(click.follow for click in given.clicks)
     if (
         mode == "never"
-        or (mode == "auto" and known)
+        or (mode == "auto" and (known or not session.predictor.capabilities.all_clicks))
         or session.current is None
         or not can_follow(session.current.state)
     ):

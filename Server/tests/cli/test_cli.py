@@ -323,6 +323,9 @@ def test_objects_are_followed_after_the_last_click_and_the_report_says_how_far(l
     assert result.exit_code == 0, result.output
     assert np.array_equal(Volume.read(tmp_path / "never.nii.gz").array, session.mask())
     assert json.loads(result.stdout)["segments"][0]["patches"] == 0
+    result = run(*arguments, "--output", tmp_path / "auto.nii.gz")
+    published = Volume.read(tmp_path / "auto.nii.gz").array
+    assert np.array_equal(published, session.mask()), "a model that takes the newest click alone is used as published"
     update = session.follow(FollowSettings(patches=2))
     result = run(*arguments, "--follow", "always", "--patches", "2", "--output", tmp_path / "always.nii.gz")
     assert np.array_equal(Volume.read(tmp_path / "always.nii.gz").array, session.mask())
