@@ -35,6 +35,7 @@ def test_the_server_leaves_torch_to_its_workers():
     assert loaded == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_a_large_ct_needs_little_more_than_itself(tmp_path):
     """512 x 512 x 1000 int16: the volume and 0.5 GiB, from the file to the written mask."""

@@ -310,6 +310,7 @@ def test_the_volume_may_be_another_one_meanwhile(module, ui, volumeNode, scene):
         assert min(np.linalg.norm(middle - np.array(c) - (2, 0, 0)) for c in CENTRES) < 1, "moved by two voxels"
 
 
+@pytest.mark.slow
 def test_a_server_searches_too(module, ui, volumeNode, predictor, monkeypatch):
     module.logic.settings.place, module.logic.settings.url = SERVER, ""
     ui.findButton.click()

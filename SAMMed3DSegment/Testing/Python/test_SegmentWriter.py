@@ -65,6 +65,7 @@ def test_the_segment_is_the_sessions_mask_after_every_click(session, segmentatio
         assert np.array_equal(voxels(segmentationNode, segmentId), session.mask())
 
 
+@pytest.mark.slow
 def test_other_segments_stay_bit_identical_after_100_clicks(session, segmentationNode, volumeNode):
     segmentation = segmentationNode.GetSegmentation()
     rng = np.random.default_rng(1)

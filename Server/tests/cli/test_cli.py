@@ -67,6 +67,7 @@ def test_segment_writes_what_the_session_gives(ct, tiny_checkpoint, tmp_path):
     assert report["model"] == "Tiny"
 
 
+@pytest.mark.slow
 def test_the_image_is_never_written_over(ct, tiny_checkpoint, tmp_path):
     copy = tmp_path / "in.nii.gz"
     copy.write_bytes(ct.read_bytes())

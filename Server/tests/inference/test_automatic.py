@@ -67,6 +67,7 @@ class RegionsIn3d:
         return np.stack(answers).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_nodules_are_counted_once_wherever_patches_meet():
     """Patches of 96 mm on a volume of 192 mm: several nodules lie where patches overlap."""
     volume, labels = nodules()
@@ -97,6 +98,7 @@ def test_an_object_larger_than_a_patch_is_one_object():
     assert np.flatnonzero(mask[22, 24]).tolist() == list(range(6, 154))
 
 
+@pytest.mark.slow
 def test_what_is_unstable_too_small_or_too_large_is_left_out():
     volume, labels = nodules()
 
@@ -111,6 +113,7 @@ def test_what_is_unstable_too_small_or_too_large_is_left_out():
     assert count(largest=(sizes[1] + sizes[2]) / 2) == 2
 
 
+@pytest.mark.slow
 def test_the_end_of_an_object_that_is_too_large_is_left_out_too():
     """The last of the patches sees the end of the rod only, which is small enough."""
     shape = (48, 48, 160)
@@ -204,6 +207,7 @@ def test_models_that_work_slice_by_slice_are_refused():
         AutomaticMaskGenerator(RegionPredictor())
 
 
+@pytest.mark.slow
 def test_the_default_model_counts_nodules_from_the_command_line(tmp_path):
     volume, labels = nodules()
     image = write_image(tmp_path / "ct.nii.gz", volume.array, volume.grid.index_to_world)
@@ -238,6 +242,7 @@ def test_many_clicks_at_once_are_answered_as_each_alone(tiny_checkpoint):
         assert np.abs(second - predictor.predict(patch, PatchPrompts([click], mask_prompt=alone)).low_res).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_an_organ_of_a_real_ct_is_found():
     ct = Volume.read(samples.CT_ABDOMEN)
     labels = Volume.read(samples.CT_ABDOMEN_LABELS).array

@@ -12,6 +12,7 @@ from sammed3d.nets import build
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sam_med2d", "ft_sam2d"])
 def test_numbers_are_the_published_ones(name):
     golden = {key: torch.from_numpy(value) for key, value in np.load(GOLDEN / f"{name}_seed0.npz").items()}

@@ -54,6 +54,7 @@ def test_the_answers_are_those_of_this_process_bit_for_bit(tiny_network):
             assert np.array_equal(mine, theirs)
 
 
+@pytest.mark.slow
 def test_every_prompt_reaches_the_network_as_it_was_given():
     """From the client through HTTP, engine, pipe, process and scheduler."""
     prompts = PatchPrompts(

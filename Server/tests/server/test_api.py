@@ -71,6 +71,7 @@ def test_all_known_routes_are_among_them():
     assert len(ROUTES) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_the_described_interface_can_be_fuzzed_without_an_error_of_the_server(keyed):
     """Schemathesis draws requests from the description, valid and not; a fault would be a status of 500 and more."""
@@ -170,6 +171,7 @@ def test_web_pages_of_named_origins_alone_may_use_it(keyed):
     assert "Access-Control-Allow-Origin" not in refused.headers
 
 
+@pytest.mark.slow
 def test_fifty_users_at_once_are_all_served_and_memory_stays_flat(tiny_network):
     """Each clicks on a volume of its own; the caches are small, so that memory would grow if anything were kept."""
     predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", cache_mib=2)

@@ -52,6 +52,7 @@ def keys(tmp_path):
     return Keys.read(file) if file.exists() else (add_key(file, "anna"), Keys.read(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["2.5.1", "2.6.0"])
 @pytest.mark.parametrize("with_key", [False, True])
 def test_nninteractive_clients_click_undo_and_start_from_masks(tiny_network, tmp_path, keys, version, with_key):
@@ -94,6 +95,7 @@ def test_nninteractive_clients_click_undo_and_start_from_masks(tiny_network, tmp
     }
 
 
+@pytest.mark.slow
 def test_nninteractive_clients_draw_boxes_where_the_model_knows_them(tiny_checkpoint_2d, tmp_path):
     image = np.ascontiguousarray(phantom((60, 70, 8)).T)  # (Z, Y, X), in slices of 4 mm
     np.save(tmp_path / "image.npy", image)
@@ -113,6 +115,7 @@ def test_nninteractive_clients_draw_boxes_where_the_model_knows_them(tiny_checkp
     assert json.loads((tmp_path / "seen.json").read_text()) == tools
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["2.5.1", "2.6.0"])
 def test_nninteractive_clients_draw_scribbles_lassos_and_boxes_with_any_model(tiny_network, tmp_path, version):
     image = np.ascontiguousarray(phantom((40, 50, 30)).T)  # (Z, Y, X)

@@ -49,6 +49,7 @@ def test_settings_that_do_not_go_with_ray_are_refused(settings, message):
         on_ray.check(read_settings(None, **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 @pytest.mark.timeout(240)
 def test_a_replica_that_dies_in_the_middle_of_a_session_is_not_noticed(

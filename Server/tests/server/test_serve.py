@@ -66,6 +66,7 @@ def store(tiny_checkpoint, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_may(store, free_port, tiny_network):
     key = add_key(store / "keys.json", "anna")

@@ -164,6 +164,7 @@ def test_closing_finishes_what_runs(tmp_path):
     assert not process.is_running()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_loaded_is_said_at_the_start(tmp_path):
     missing = ModelSpec("m", "M", "", "", tmp_path / "absent.safetensors")
     with pytest.raises(ModelError, match=r"absent\.safetensors"):

@@ -169,6 +169,7 @@ def test_a_window_for_ct_becomes_part_of_the_model(start, data, raw, tmp_path):
     assert_used_as_trained(run, raw)
 
 
+@pytest.mark.slow
 def test_the_spacing_of_the_data_becomes_part_of_the_model(data, raw, tmp_path):
     run = trained(tmp_path / "run", data(1.0), network="sam_med3d", sizes=TINY_SIZES)
     assert run.preset.spacing == (1, 1, 1)
@@ -203,6 +204,7 @@ def test_data_that_were_prepared_for_another_model_are_refused(data, tmp_path):
         load_model(weights, "fastsam3d_teacher")
 
 
+@pytest.mark.slow
 def test_a_run_from_a_family_is_imported_and_says_where_it_comes_from(data, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
     start = small_start(tmp_path / "nodules.safetensors", "ct_lidc")
@@ -231,6 +233,7 @@ def test_a_run_from_a_family_is_imported_and_says_where_it_comes_from(data, tmp_
     assert json.loads(read_checkpoint(again).metadata["preset"])["clamp"] == [-1024, 300]
 
 
+@pytest.mark.slow
 def test_normalisation_by_the_batch_is_said(data, tmp_path):
     run = trained(
         tmp_path / "run", data(), network="sam_med3d", sizes=TINY_SIZES, normalisation="batch", batch_size=2, epochs=2

@@ -55,6 +55,7 @@ def test_data_are_prepared_as_torchio_and_the_published_script_do(data):
     assert torch.allclose(image.data, torchio.Resample(3.0)(as_real).data, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_preparing_goes_on_where_it_stopped_and_keeps_cases_together(data, tmp_path):
     split = json.loads((data / "ready" / "split.json").read_text())
     assert len(split["validation"]) == 1
@@ -79,6 +80,7 @@ def test_preparing_goes_on_where_it_stopped_and_keeps_cases_together(data, tmp_p
         prepared.find_samples(tmp_path, "train")
 
 
+@pytest.mark.slow
 def test_damaged_cases_are_named_and_the_others_prepared(data, tmp_path):
     runner = CliRunner()
     raw = tmp_path / "raw"
@@ -95,6 +97,7 @@ def test_damaged_cases_are_named_and_the_others_prepared(data, tmp_path):
     assert (tmp_path / "ready" / "label_1" / "raw" / "labelsTr" / "good.nii.gz").is_file()
 
 
+@pytest.mark.slow
 def test_a_patch_depends_on_its_seed_alone(data):
     samples = prepared.find_samples(data / "ready", "train")
     patches = Patches(samples, TINY_PRESET, recipe(), augment=True)
@@ -274,6 +277,7 @@ def finished(data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_the_best_weights_are_kept(finished):
     rows = log_of(finished)
     assert len(rows) == 5
@@ -285,6 +289,7 @@ def test_the_loss_falls_and_the_best_weights_are_kept(finished):
     assert predictor.preset == TINY_PRESET, "spacing too: the data were prepared at 3 mm"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(data, tmp_path):
     settings = recipe(accumulation=2)
     run_of(data, tmp_path / "whole", settings).train()
@@ -321,6 +326,7 @@ def test_a_killed_save_leaves_the_previous_state(data, tmp_path, monkeypatch):
     assert (tmp_path / STATE).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_two_processes_make_the_steps_of_one(data, tmp_path):
     def train(folder, batch_size, *options):
@@ -392,6 +398,7 @@ def test_updates_begin_as_nothing_and_touch_what_they_name(tiny_network):
     assert set(lora_weights(network)) >= {"image_encoder.blocks.0.attn.qkv.lora_q.a"}
 
 
+@pytest.mark.slow
 def test_lora_trains_its_matrices_alone_and_merges_both_ways(data, tmp_path):
     base = tmp_path / "base.safetensors"
     weights = filled(build("sam_med3d", TINY_SIZES)).state_dict()
@@ -421,6 +428,7 @@ def test_lora_trains_its_matrices_alone_and_merges_both_ways(data, tmp_path):
 # Distillation
 
 
+@pytest.mark.slow
 def test_a_student_learns_its_teachers_embeddings_and_keeps_its_encoder_afterwards(data, tmp_path):
     teacher = tmp_path / "teacher.safetensors"
     network = filled(build("sam_med3d", TINY_SIZES))

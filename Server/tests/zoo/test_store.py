@@ -125,6 +125,7 @@ def test_what_is_no_model_is_not_recorded(store, server, content, message):
     assert store.fetch("tiny").sha256 == hashlib.sha256(weights).hexdigest(), "no checksum of the page is in the way"
 
 
+@pytest.mark.slow
 def test_an_import_under_a_published_name_is_that_model(store, tmp_path):
     file = tmp_path / "downloaded.pth"
     torch.save({"model_state_dict": build("sam_med3d").state_dict()}, file)
