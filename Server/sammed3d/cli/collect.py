@@ -13,7 +13,7 @@ import typer
 
 from sammed3d.cli.terminal import DebugOption, ForceOption, SeriesOption, explained
 from sammed3d.core import prompt_files
-from sammed3d.core.prompts import Click
+from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files import collection, datasets, scenes
 from sammed3d.files.collection import Collected, Wanted
@@ -29,13 +29,13 @@ class _Source:
     Attributes:
         title: the report's title.
         volume: file.
-        segmentations: each with its clicks, by segment ID or, out of a prompt file, by name.
+        segmentations: each with its prompts, by segment ID or, out of a prompt file, by name.
         series: the series of a DICOM folder.
     """
 
     title: str
     volume: Path
-    segmentations: Sequence[tuple[Path, Mapping[str, tuple[Click, ...]]]]
+    segmentations: Sequence[tuple[Path, Mapping[str, ObjectPrompts]]]
     series: int | None = None
 
 
@@ -93,9 +93,9 @@ def _opened(
     if path.suffix.lower() in (".mrb", ".mrml"):
         with tempfile.TemporaryDirectory() as folder:
             scene = scenes.read_scene(path, Path(folder))
-            by_volume: dict[Path, list[tuple[Path, Mapping[str, tuple[Click, ...]]]]] = {}
+            by_volume: dict[Path, list[tuple[Path, Mapping[str, ObjectPrompts]]]] = {}
             for each in scene.segmentations:
-                by_volume.setdefault(each.volume, []).append((each.file, each.clicks))
+                by_volume.setdefault(each.volume, []).append((each.file, each.prompts))
             found = [_Source(f"{path.name}, volume {n}", *each) for n, each in enumerate(by_volume.items(), start=1)]
             yield found, scene.left_out
     elif path.is_dir():
@@ -103,7 +103,7 @@ def _opened(
     elif volume is None:
         raise VolumeError(f"{path}: say which volume it was made on (--volume).")
     else:
-        yield [_Source(path.name, volume, [(path, _clicks(prompts))], series)], ()
+        yield [_Source(path.name, volume, [(path, _prompts(prompts))], series)], ()
 
 
 def _beside(folder: Path) -> tuple[list[_Source], tuple[str, ...]]:
@@ -118,21 +118,20 @@ def _beside(folder: Path) -> tuple[list[_Source], tuple[str, ...]]:
         volumes = [folder / f"{name}{s}" for s in datasets.SUFFIXES if (folder / f"{name}{s}").is_file()]
         prompts = folder / f"{name}.json"
         if len(volumes) == 1:
-            clicks = _clicks(prompts if prompts.is_file() else None)
-            found.append(_Source(path.name, volumes[0], [(path, clicks)]))
+            found.append(_Source(path.name, volumes[0], [(path, _prompts(prompts if prompts.is_file() else None))]))
         else:
             left_out.append(f"{path.name}: has {len(volumes)} volumes called {name} beside it instead of one.")
     return found, tuple(left_out)
 
 
-def _clicks(file: Path | None) -> dict[str, tuple[Click, ...]]:
-    return {} if file is None else {each.name: each.clicks for each in prompt_files.read(file) if each.clicks}
+def _prompts(file: Path | None) -> dict[str, ObjectPrompts]:
+    return {} if file is None else {each.name: each for each in prompt_files.read(file)}
 
 
 def _collect(source: _Source, dataset: Path, wanted: Wanted, force: bool) -> tuple[int, int]:
     """Write the case of a volume, and say what became of it: (cases written, sources that cannot be used)."""
     placed: dict[str, Segment] = {}
-    clicks: dict[str, tuple[Click, ...]] = {}
+    prompts: dict[str, ObjectPrompts] = {}
     resampled = False
     try:
         image = Volume.read(source.volume, source.series)
@@ -142,18 +141,19 @@ def _collect(source: _Source, dataset: Path, wanted: Wanted, force: bool) -> tup
                 mask, anew = (None, False) if segment.mask is None else on_grid(segment.mask, grid, image.grid)
                 resampled |= anew
                 placed[f"{number}/{key}"] = replace(segment, mask=mask)
-                clicks[f"{number}/{key}"] = clicked.get(key) or clicked.get(segment.name) or ()
-        report = collection.collect(image, placed, clicks, dataset, wanted, force)
+                if (known := clicked.get(key) or clicked.get(segment.name)) is not None:
+                    prompts[f"{number}/{key}"] = known
+        report = collection.collect(image, placed, prompts, dataset, wanted, force)
     except SAMMed3DError as error:
         print(f"{source.title}: {error}")
         return 0, 1
-    _print(source.title, report, sum(map(bool, clicks.values())), resampled)
+    _print(source.title, report, len(prompts), resampled)
     return int(bool(report.case)), 0
 
 
 def _print(title: str, report: Collected, clicked: int, resampled: bool) -> None:
     if report.case:
-        print(f"{title} -> {report.case}: {', '.join(report.taken)}; clicks of {clicked}")
+        print(f"{title} -> {report.case}: {', '.join(report.taken)}; prompts of {clicked}")
     else:
         print(f"{title}: nothing taken")
     if resampled and report.case:

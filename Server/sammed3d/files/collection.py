@@ -1,7 +1,7 @@
 """Cases for training out of what users segmented: an image, its labels and clicks, and nothing that names a patient.
 
 A case is a folder: `image.nii.gz`, `label.nii.gz` and `labels.json`, and where segments overlap further pairs
-(`label_2.nii.gz`, `labels_2.json`); `prompts.json` holds the clicks. The folder's name is made of the image, so that
+(`label_2.nii.gz`, `labels_2.json`); `prompts.json` holds the prompts. The folder's name is made of the image, so that
 the same image collected twice is one case.
 """
 
@@ -12,21 +12,21 @@ import json
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from sammed3d.core import prompt_files
-from sammed3d.core.prompts import Click, ObjectPrompts
+from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import VolumeError
 from sammed3d.files.segmentation import Segment, layered, write_segments
 from sammed3d.files.volume import Volume, image_on
 
 STRIPPED = (
     "Not kept: names of files, nodes, series and patients, dates, and everything else that headers hold. Kept: voxels, "
-    "the grid, names of structures, clicks. Voxels are not changed: a face in a scan of a head can be recognised."
+    "the grid, names of structures, prompts. Voxels are not changed: a face in a scan of a head can be recognised."
 )
 
 
@@ -71,7 +71,7 @@ class Collected:
 def collect(
     volume: Volume,
     segments: Mapping[str, Segment],
-    clicks: Mapping[str, Sequence[Click]],
+    prompts: Mapping[str, ObjectPrompts],
     dataset: Path,
     wanted: Wanted | None = None,
     force: bool = False,
@@ -81,7 +81,7 @@ def collect(
     Args:
         volume: the image.
         segments: masks on the volume's grid, by segment ID.
-        clicks: clicks by segment ID.
+        prompts: those of segments, by segment ID; a mask that they start from is not kept, nor is its name.
         dataset: folder of cases; made where it is not there.
         wanted: which segments; None for all.
         force: whether a case of the same image is replaced.
@@ -107,9 +107,12 @@ def collect(
     name = case_name(volume)
     if (dataset / name).exists() and not force:
         return Collected("", left_out=(*left_out, f"{name}: is there already. Replace it with --force."))
-    clicked = [(structure, tuple(clicks.get(key, ()))) for key, (structure, _) in chosen.items()]
-    prompts = [ObjectPrompts(structure, found) for structure, found in clicked if found]
-    _write(volume, list(chosen.values()), prompts, dataset / name)
+    kept = [
+        replace(prompts[key], name=structure, initial_mask=prompts[key].initial_mask and "mask")
+        for key, (structure, _) in chosen.items()
+        if key in prompts
+    ]
+    _write(volume, list(chosen.values()), kept, dataset / name)
     return Collected(name, tuple(structure for structure, _ in chosen.values()), tuple(left_out))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from sammed3d.core import prompt_files
-from sammed3d.core.prompts import Click
+from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import PromptError, VolumeError
 
 SEGMENT_ATTRIBUTE = "SAMMed3DSegment.SegmentID"
@@ -34,13 +34,13 @@ class SceneSegmentation:
         name: name of its node; it may name a patient.
         file: its `.seg.nrrd`.
         volume: file of the volume that it was made on.
-        clicks: clicks by segment ID; world RAS mm in the volume's own frame.
+        prompts: clicks of segments, by segment ID, world RAS mm in the volume's own frame; drawings are not read.
     """
 
     name: str
     file: Path
     volume: Path
-    clicks: Mapping[str, tuple[Click, ...]] = field(default_factory=dict)
+    prompts: Mapping[str, ObjectPrompts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Nodes:
             raise VolumeError("lies under another transform than its volume. Harden both, and save again.")
         return SceneSegmentation(node.get("name", ""), file, self._file(volume), dict(self._clicks(node)))
 
-    def _clicks(self, segmentation: ET.Element) -> Iterator[tuple[str, tuple[Click, ...]]]:
+    def _clicks(self, segmentation: ET.Element) -> Iterator[tuple[str, ObjectPrompts]]:
         """Yield the clicks of each segment that has some."""
         for node in self._of_kind("MarkupsFiducial"):
             attributes = dict(part.split(":", 1) for part in node.get("attributes", "").split(";") if ":" in part)
@@ -146,7 +146,7 @@ class _Nodes:
             except PromptError as error:
                 raise VolumeError(f"the clicks of a segment cannot be read ({error})") from error
             if clicks:
-                yield unquote(segment), clicks
+                yield unquote(segment), ObjectPrompts(unquote(segment), clicks)
 
     def _of_kind(self, tag: str) -> list[ET.Element]:
         return [node for node in self._nodes.values() if node.tag == tag]

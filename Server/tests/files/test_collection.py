@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from typer.testing import CliRunner
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.core import prompt_files
+from sammed3d.core.drawings import Scribble
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask
-from sammed3d.core.prompts import Click, ObjectPrompts
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import VolumeError
 from sammed3d.files.collection import terminology_of
 from sammed3d.files.datasets import check, find_cases, read_labels
@@ -65,7 +67,7 @@ def test_a_folder_of_pairs_becomes_a_dataset_that_can_be_trained_on(pair, tmp_pa
     result = run(pair, "--to", tmp_path / "data", "--rename", "LK=left kidney")
     assert result.exit_code == 0, result.output
     assert "empty: is empty." in result.output
-    assert "left kidney, tumour, spleen; clicks of 1" in result.output
+    assert "left kidney, tumour, spleen; prompts of 1" in result.output
     assert "face" in result.output, "what is stripped, and what cannot be, is said"
     cases = find_cases(tmp_path / "data")
     assert [case.names for case in cases] == [{1: "left kidney", 2: "spleen"}, {1: "tumour"}], "one that overlaps apart"
@@ -138,6 +140,15 @@ def test_masks_on_another_grid_are_resampled_and_what_lies_outside_is_cut_off():
     assert not resampled
     assert outside.box == Box((0, 0, 0), (2, 2, 2))
     assert on_grid(box((0, 0, 0), (2, 2, 2)), GRID, GRID.window((5, 5, 5), (4, 4, 4))) == (None, False)
+
+
+def test_drawings_and_boxes_are_kept_and_the_name_of_a_starting_mask_is_not(pair, tmp_path):
+    drawn = Scribble(((1.0, 2.0, 3.0), (4.0, 2.0, 3.0)))
+    given = ObjectPrompts("spleen", (), "DOE_JANE_mask.nii.gz", BoxPrompt((0, 0, 0), (9, 9, 9)), (drawn,), honour=False)
+    prompt_files.write(pair / "DOE_JANE.json", [given])
+    assert run(pair, "--to", tmp_path / "data").exit_code == 0
+    [kept] = prompt_files.read(next((tmp_path / "data").glob("*/prompts.json")))
+    assert kept == replace(given, initial_mask="mask")
 
 
 @pytest.mark.parametrize(
