@@ -53,7 +53,6 @@ def main() -> None:
     module.ui.positiveButton.click()
     shot(module, "panel-ready.png", 640)
     first = segment(module, "left kidney")
-    shot(module, "panel-result.png", 640)
     slices(module, "views-first.png", CLICKS["left kidney"][0][0])
     module.ui.nextSegmentButton.click()
     segment(module, "spleen")
