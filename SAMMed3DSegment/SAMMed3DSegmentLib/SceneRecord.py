@@ -22,7 +22,7 @@ from sammed3d.inference.object_timeline import ObjectTimeline
 from SAMMed3DSegmentLib.MaskGrids import matrixOfVolume, onGrid
 from SAMMed3DSegmentLib.PointList import PointListNode
 from SAMMed3DSegmentLib.SegmentReader import clipped, heldMask
-from SAMMed3DSegmentLib.SegmentWriter import setVoxels
+from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
 
 TIMELINE_ATTRIBUTE = "SAMMed3DSegment.Timeline"
 """Attribute of a point list: the states of its segment's prompts."""

@@ -108,8 +108,9 @@ class SegmentPrompts:
             self.timeline.take_over(mask)
         else:  # earlier states are about another image, maybe on another grid
             self.timeline.other_image(image, mask)
-        held = Holdings.of(self.segmentationNode, self.segmentId, self._held.taken)
-        self._hold(replace(held, placement=placementOf(volumeNode, self.segmentationNode)))
+        placement = placementOf(volumeNode, self.segmentationNode)
+        held = Holdings.of(self.segmentationNode, self.segmentId)
+        self._hold(replace(held, taken=self._held.taken, trace=self._held.trace, placement=placement))
 
     def newClicks(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[Click, ...] | None:
         """Return the clicks that the points make, or None where they are those in force."""

@@ -2,13 +2,11 @@
 
 The way of the Segment Editor, with three differences: a segment's voxels are written as they lie, whatever grid their
 labelmap is on, so nothing else in it moves; taking voxels away never gives them to the mask segment; and what was
-overwritten is remembered, so that the neighbours get their voxels back when this segment lets go of them.
+overwritten is remembered (`Neighbours`), so that it goes back to the neighbours when this segment lets go of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,8 +17,10 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from sammed3d.core.geometry import voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.history import PackedMask
-from SAMMed3DSegmentLib import MaskGrids, Surface
+from SAMMed3DSegmentLib import MaskGrids
+from SAMMed3DSegmentLib.Neighbours import Neighbours, PlacedMask, Taken, Trace, between
 from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, labelmapOfSegment
+from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 
 SEGMENT_EDITOR_TAG, OWN_TAG = "SegmentEditor", "SAMMed3DSegment"
@@ -29,9 +29,6 @@ OVERWRITE_ATTRIBUTE = "SAMMed3DSegment.Overwrite"
 """Attribute of this module's editor node: the overwrite mode that the user chose."""
 EDITOR_ROLE = "SAMMed3DSegment.Editor"
 """Reference of this module's editor node: the one of a Segment Editor in which this module's effect is on."""
-
-Taken = Mapping[str, tuple[np.ndarray, PackedMask]]
-"""By segment id: the grid's index-to-RAS matrix, and the voxels of that segment that were overwritten."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +40,7 @@ class Holdings:
         voxels: the segment's, on that grid.
         digest: of both, see `SegmentReader.digestOf`.
         taken: what it took from others.
+        trace: the write that made it.
         placement: where the volume lay that it was made of, see `VolumeBridge.placementOf`.
     """
 
@@ -50,13 +48,14 @@ class Holdings:
     voxels: PackedMask
     digest: str
     taken: Taken = field(default_factory=dict)
+    trace: Trace = field(default_factory=Trace)
     placement: str = ""
 
     @classmethod
-    def of(cls, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, taken: Taken | None = None):
+    def of(cls, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Holdings:
         """Read what a segment holds."""
         matrix, held = heldMask(segmentationNode, segmentId)
-        return cls(matrix, PackedMask.of(held), digestOf(matrix, held), taken or {})
+        return cls(matrix, PackedMask.of(held), digestOf(matrix, held))
 
     def on(self, matrix: np.ndarray) -> BoxedMask | None:
         """Return the voxels on another grid."""
@@ -86,21 +85,33 @@ def write(
     source = MaskGrids.matrixOfVolume(volumeNode) if grid is None else grid
     added, removed = MaskGrids.difference(before.on(matrix), MaskGrids.onGrid(mask, source, matrix, transform))
     added, removed = _editable(segmentationNode, segmentId, volumeNode, matrix, added, removed)
-    others = [other for other in segmentationNode.GetSegmentation().GetSegmentIDs() if other != segmentId]
-    overwritten = {other for other in others if _overwrites(segmentationNode, other)}
-    return _apply(segmentationNode, segmentId, matrix, added, removed, before, {}, overwritten)
+    neighbours = Neighbours(segmentationNode, segmentId)
+    overwritten = {other for other in neighbours.ids if _overwrites(segmentationNode, other)}
+    setVoxels(segmentationNode, segmentId, matrix, removed, False)
+    changes = PlacedMask.of(matrix, removed), PlacedMask.of(matrix, added)
+    taken, trace = neighbours.write(before.taken, *changes, overwritten, before.trace)
+    setVoxels(segmentationNode, segmentId, matrix, added, True)
+    return _holdings(segmentationNode, segmentId, matrix, added, removed, before, taken, trace)
 
 
 def restore(
     segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, wanted: Holdings, before: Holdings
 ) -> Holdings:
-    """Make a segment hold again what it held once, whatever masking there is now; its neighbours follow.
+    """Make a segment hold again what it held once, whatever masking there is now.
 
-    They lose what it had taken from them then, and nothing else: where both held a voxel, both hold it again.
+    Its neighbours get back what the writes in between took from them, and lose what these gave to them.
     """
     matrix = wanted.matrix if wanted.voxels.box is not None else before.matrix
     added, removed = MaskGrids.difference(before.on(matrix), wanted.on(matrix))
-    return _apply(segmentationNode, segmentId, matrix, added, removed, before, wanted.taken, set())
+    back, forward = between(before.trace, wanted.trace)
+    neighbours = Neighbours(segmentationNode, segmentId)
+    setVoxels(segmentationNode, segmentId, matrix, removed, False)
+    for trace in back:
+        neighbours.goBack(trace)
+    for trace in forward:
+        neighbours.goForward(trace)
+    setVoxels(segmentationNode, segmentId, matrix, added, True)
+    return _holdings(segmentationNode, segmentId, matrix, added, removed, before, wanted.taken, wanted.trace)
 
 
 def ownEditorNode() -> slicer.vtkMRMLSegmentEditorNode:
@@ -133,70 +144,13 @@ def setOverwriteMode(mode: int) -> None:
     ownEditorNode().SetAttribute(OVERWRITE_ATTRIBUTE, str(mode))
 
 
-def setVoxels(
-    segmentationNode: slicer.vtkMRMLSegmentationNode,
-    segmentId: str,
-    matrix: np.ndarray,
-    voxels: BoxedMask | None,
-    filled: bool,
-) -> None:
-    """Fill or clear voxels of a segment; all others, and all other segments, stay as they are."""
-    if voxels is None:
-        return
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    mode = logic.MODE_MERGE_MASK if filled else logic.MODE_MERGE_MIN
-    values = voxels.voxels if filled else np.where(voxels.voxels, 0, 255).astype(np.uint8)
-    image = MaskGrids.imageOf(voxels.box, values, matrix)
-    logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, image.GetExtent(), False, ())
-
-
-def _apply(
-    segmentationNode, segmentId, matrix, added, removed, before: Holdings, wantedTaken: Taken, overwritten: set[str]
-) -> Holdings:
-    """Add and remove voxels of a segment; give back to the neighbours what it took, and take what it overwrites."""
-    node, taken = segmentationNode, before.taken
-    left: dict[str, tuple[np.ndarray, PackedMask]] = {}
-    others = [other for other in node.GetSegmentation().GetSegmentIDs() if other != segmentId]
-    with ExitStack() as stack:
-        for changed in (segmentId, *(o for o in others if o in overwritten or o in taken or o in wantedTaken)):
-            stack.enter_context(Surface.heldBack(node, changed))
-        setVoxels(node, segmentId, matrix, removed, False)
-        # As they are before anything is given back: two neighbours that shared a voxel both get it back.
-        exclusive = overwriteMode() != slicer.vtkMRMLSegmentEditorNode.OverwriteNone and taken and removed is not None
-        holders = {each: heldMask(node, each) for each in (segmentId, *others)} if exclusive else {}
-        for other in others:
-            if other in overwritten or other in taken or other in wantedTaken:
-                takes = added if other in overwritten else None
-                kept = _exchange(node, other, matrix, takes, removed, taken, wantedTaken, holders)
-                left |= {} if kept is None else {other: kept}
-        setVoxels(node, segmentId, matrix, added, True)
+def _holdings(node, segmentId: str, matrix, added, removed, before: Holdings, taken: Taken, trace: Trace) -> Holdings:
+    """Return what a segment holds after a write, and see to it that it counts as begun."""
     logic, segment = slicer.vtkSlicerSegmentationsModuleLogic, node.GetSegmentation().GetSegment(segmentId)
     if logic.GetSegmentStatus(segment) == logic.NotStarted:
         logic.SetSegmentStatus(segment, logic.InProgress)
     held = MaskGrids.together(MaskGrids.without(before.on(matrix), removed), added)
-    return Holdings(matrix, PackedMask.of(held), digestOf(matrix, held), left)
-
-
-def _exchange(node, other: str, matrix, added, removed, taken: Taken, wantedTaken: Taken, holders):
-    """Give back to a neighbour what this segment let go of, take what it overwrites; returns what it has of it then."""
-    grid, held = heldMask(node, other)
-    if held is None:  # it holds nothing now: what was taken says on which grid it was
-        grid = (taken.get(other) or wantedTaken.get(other) or (matrix, None))[0]
-    ours, wanted = (_onNeighbour(some.get(other), grid) for some in (taken, wantedTaken))
-    back = MaskGrids.common(ours, MaskGrids.onGrid(removed, matrix, grid))
-    for third, (thirdGrid, thirdHeld) in holders.items():  # they took it in the meantime
-        if back is not None and third != other:
-            back = MaskGrids.without(back, MaskGrids.onGrid(thirdHeld, thirdGrid, grid))
-    wanted = MaskGrids.together(MaskGrids.onGrid(added, matrix, grid), wanted)
-    lost = MaskGrids.common(held, wanted)
-    setVoxels(node, other, grid, back, True)
-    setVoxels(node, other, grid, lost, False)
-    left = MaskGrids.together(MaskGrids.without(ours, MaskGrids.onGrid(removed, matrix, grid)), lost)
-    return None if left is None else (grid, PackedMask.of(left))
-
-
-def _onNeighbour(some: tuple[np.ndarray, PackedMask] | None, grid: np.ndarray) -> BoxedMask | None:
-    return None if some is None else MaskGrids.onGrid(some[1].mask(), some[0], grid)
+    return Holdings(matrix, PackedMask.of(held), digestOf(matrix, held), taken, trace)
 
 
 def _overwrites(node, other: str) -> bool:

@@ -186,7 +186,7 @@ class Segmenter(SegmentsInScene):
         if known:
             prompts.job = None
             self._thread.cancel(prompts.key)
-            self._surfaces.add(*prompts.key)
+            self._surfaces.add(prompts.key[0])
         else:
             (volume, image), state = self._images.of(self.volumeNode), prompts.timeline.now
             model = self.modelChoice(state.model or self.model)
@@ -206,7 +206,7 @@ class Segmenter(SegmentsInScene):
         if not prompts.evaluated(job, volumeNode):
             return ""
         self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
-        self._surfaces.add(*prompts.key)
+        self._surfaces.add(prompts.key[0])
         return _aboutResult(job) if newest else ""
 
     def _step(self, segmentId: str, direction: int) -> None:

@@ -22,9 +22,16 @@ def show(segmentationNode: slicer.vtkMRMLSegmentationNode, shown: bool) -> None:
         segmentationNode.RemoveClosedSurfaceRepresentation()
 
 
+STALE = "SAMMed3DSegment.Stale"
+"""Field array of a surface that is older than its segment's voxels."""
+
+
 @contextmanager
 def heldBack(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Iterator[None]:
-    """Leave a segment's surface as it is while its voxels are written: making it takes longer than a click."""
+    """Leave a segment's surface as it is while its voxels are written: making it takes longer than a click.
+
+    The surface is stale afterwards, and `refresh` makes it anew.
+    """
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     surface = segment.GetRepresentation(_name())
     if surface is None:
@@ -32,6 +39,9 @@ def heldBack(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -
         return
     stale = vtk.vtkPolyData()
     stale.ShallowCopy(surface)
+    mark = vtk.vtkIntArray()
+    mark.SetName(STALE)
+    stale.GetFieldData().AddArray(mark)
     segment.RemoveRepresentation(_name())
     try:
         yield
@@ -40,35 +50,39 @@ def heldBack(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -
             segment.AddRepresentation(_name(), stale)
 
 
-def refresh(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-    """Make the surface of one segment anew, where surfaces are shown; those of the others stay."""
-    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    if segment is None or not isShown(segmentationNode):
+def refresh(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+    """Make the surfaces anew that are stale or missing, where surfaces are shown; the others stay."""
+    if not isShown(segmentationNode):
         return
-    segment.RemoveRepresentation(_name())
-    segmentationNode.GetSegmentation().CreateRepresentation(_name())
+    segmentation = segmentationNode.GetSegmentation()
+    for segmentId in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segmentId)
+        surface = segment.GetRepresentation(_name())
+        if surface is not None and surface.GetFieldData().HasArray(STALE):
+            segment.RemoveRepresentation(_name())
+    segmentation.CreateRepresentation(_name())
 
 
 class SurfaceQueue:
-    """Segments whose surfaces are to be made anew when the clicks pause."""
+    """Segmentations of which surfaces are to be made anew when the clicks pause."""
 
     def __init__(self) -> None:
-        self._waiting: set[tuple[str, str]] = set()
+        self._waiting: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, segmentationId: str, segmentId: str) -> None:
-        """Remember a segment of the segmentation with a node id."""
-        self._waiting.add((segmentationId, segmentId))
+    def add(self, segmentationId: str) -> None:
+        """Remember the segmentation with a node id."""
+        self._waiting.add(segmentationId)
 
     def refresh(self) -> None:
-        """Make the surfaces of all remembered segments anew."""
+        """Make the stale surfaces of all remembered segmentations anew."""
         waiting, self._waiting = self._waiting, set()
-        for segmentationId, segmentId in waiting:
+        for segmentationId in waiting:
             node = slicer.mrmlScene.GetNodeByID(segmentationId)
             if node is not None:
-                refresh(node, segmentId)
+                refresh(node)
 
     def clear(self) -> None:
         """Forget them."""

@@ -15,7 +15,6 @@ from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList, SceneRecord
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
-from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
 from segmenters import SPOTS, clickAt, clicksOf, sessionMask, settle, worldOf
 from slicerHarness.views import SliceView
@@ -139,63 +138,6 @@ def test_a_scene_whose_model_is_missing_keeps_its_mask(
     settle(later)
     assert "no model 'other'" in later.message
     assert np.array_equal(voxels(segmentationNode, liver), before), "what cannot be made again stays"
-
-
-# Neighbours
-
-
-def test_an_undo_gives_the_neighbour_its_voxels_back(segmenter, segmentationNode, volumeNode, liver, spleen):
-    drawByHand(segmentationNode, spleen, volumeNode, Box((0, 0, 0), (40, 50, 30)))
-    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
-    masks = [(voxels(segmentationNode, liver), voxels(segmentationNode, spleen))]
-    for spot in SPOTS[:3]:
-        clickAt(segmenter, liver, spot, positive=spot != SPOTS[1])
-        masks.append((voxels(segmentationNode, liver), voxels(segmentationNode, spleen)))
-        assert np.array_equal(masks[-1][0], 1 - masks[-1][1]), "each voxel belongs to one of both"
-    for mine, theirs in reversed(masks[:-1]):
-        segmenter.undo(liver)
-        assert np.array_equal(voxels(segmentationNode, liver), mine)
-        assert np.array_equal(voxels(segmentationNode, spleen), theirs)
-    for mine, theirs in masks[1:]:
-        segmenter.redo(liver)
-        assert np.array_equal(voxels(segmentationNode, liver), mine)
-        assert np.array_equal(voxels(segmentationNode, spleen), theirs)
-
-
-def test_neighbours_that_share_voxels_both_get_them_back(segmenter, segmentationNode, volumeNode, liver, spleen):
-    kidney = segmentationNode.GetSegmentation().AddEmptySegment("", "kidney")
-    for neighbour in (spleen, kidney):
-        drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (40, 50, 30)))
-    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
-    before = [voxels(segmentationNode, neighbour) for neighbour in (spleen, kidney)]
-    clickAt(segmenter, liver, SPOTS[0])
-    assert all((voxels(segmentationNode, n) < b).any() for n, b in zip((spleen, kidney), before, strict=True))
-    segmenter.undo(liver)
-    for neighbour, theirs in zip((spleen, kidney), before, strict=True):
-        assert np.array_equal(voxels(segmentationNode, neighbour), theirs)
-
-
-def test_an_undo_takes_nothing_that_the_state_had_not_taken(segmenter, segmentationNode, volumeNode, liver, spleen):
-    """Both held the same voxels when none was overwritten; a negative click and its undo leave the neighbour alone."""
-    drawByHand(segmentationNode, spleen, volumeNode, Box((0, 0, 0), (40, 50, 30)))
-    clickAt(segmenter, liver, SPOTS[0])
-    mine, theirs = voxels(segmentationNode, liver), voxels(segmentationNode, spleen)
-    assert (mine & theirs).any()
-    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
-    clickAt(segmenter, liver, SPOTS[1], positive=False)
-    assert (voxels(segmentationNode, liver) < mine).any()
-    segmenter.undo(liver)
-    assert np.array_equal(voxels(segmentationNode, liver), mine)
-    assert np.array_equal(voxels(segmentationNode, spleen), theirs)
-
-
-def test_a_dragged_point_leaves_no_voxel_to_nobody(segmenter, segmentationNode, volumeNode, liver, spleen):
-    drawByHand(segmentationNode, spleen, volumeNode, Box((0, 0, 0), (40, 50, 30)))
-    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
-    clickAt(segmenter, liver, SPOTS[0])
-    segmenter.pointsFor(liver).SetNthControlPointPositionWorld(0, worldOf(segmenter, SPOTS[3]))
-    settle(segmenter)
-    assert np.array_equal(voxels(segmentationNode, liver), 1 - voxels(segmentationNode, spleen))
 
 
 # Volumes and their place

@@ -12,6 +12,7 @@ from sammed3d import Box, Session
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
+from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
 from segmenters import SPOTS, clicksOf, sessionMask, settle, worldOf
 
@@ -549,6 +550,29 @@ def test_surfaces_follow_when_the_clicks_pause_and_only_of_the_edited_segment(se
     assert surface(segmentId).GetNumberOfPoints() != before
     assert surface(neighbour) is theirs
     assert not segmenter.surfacesWait
+
+
+def test_surfaces_of_segments_that_lose_voxels_follow_too(segmenter, segmentationNode, volumeNode):
+    from SAMMed3DSegmentLib import Surface
+
+    neighbour, segmentId = addSegment(segmentationNode, "spleen"), addSegment(segmentationNode)
+    drawByHand(segmentationNode, neighbour, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    Surface.show(segmentationNode, True)
+    setOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+
+    def points():
+        segment = segmentationNode.GetSegmentation().GetSegment(neighbour)
+        return segment.GetRepresentation("Closed surface").GetNumberOfPoints()
+
+    before = points()
+    segmenter.click(segmentId, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    assert points() == before
+    segmenter.refreshSurfaces()
+    assert points() > before, "it has a hole now"
+    segmenter.undo(segmentId)
+    segmenter.refreshSurfaces()
+    assert points() == before
 
 
 def test_removing_a_segment_removes_its_points(segmenter, scene, segmentationNode):

@@ -108,14 +108,16 @@ class Walk:
         assert after[-1].positive == positive, "its kind changed"
         assert np.allclose(worldOfClick(self.segmenter, after[-1]), world, atol=0.05), "its place changed"
         assert same_clicks(after[:-1], before) or len(after) == 1, "a click before it was lost"
+        clicked = self.digests()
         self.segmenter.undo(name)
         self.settle()
         assert not any(same_click(after[-1], c) for c in clicksOf(self.segmenter, name)[len(before) :])
         others.pop(name)
-        assert self.overwritten or others.items() <= self.digests().items(), "undo leaves the neighbours as they were"
+        assert others.items() <= self.digests().items(), "undo leaves the neighbours as they were"
         self.segmenter.redo(name)
         self.settle()
         assert same_clicks(clicksOf(self.segmenter, name), after), "undo and redo lost a click"
+        assert self.digests() == clicked, "undo and redo changed a mask"
 
     def draw(self, name):
         """A drawing is a curve of its segment afterwards; undo takes both away, and redo brings them again."""

@@ -1,0 +1,35 @@
+"""Voxels of one segment filled or cleared, all others left as they are; the only place that changes a labelmap."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+
+from sammed3d.core.mask import BoxedMask
+from SAMMed3DSegmentLib import MaskGrids, Surface
+
+
+def setVoxels(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    matrix: np.ndarray,
+    voxels: BoxedMask | None,
+    filled: bool,
+) -> None:
+    """Fill or clear voxels of a segment; its 3-D surface is stale then, see `Surface.refresh`.
+
+    Args:
+        segmentationNode: where the segment is.
+        segmentId: of the segment.
+        matrix: index-to-RAS matrix (4, 4) of the voxels' grid, before the segmentation's parent transform.
+        voxels: which; None for none.
+        filled: whether they are the segment's afterwards.
+    """
+    if voxels is None:
+        return
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    mode = logic.MODE_MERGE_MASK if filled else logic.MODE_MERGE_MIN
+    values = voxels.voxels if filled else np.where(voxels.voxels, 0, 255).astype(np.uint8)
+    image = MaskGrids.imageOf(voxels.box, values, matrix)
+    with Surface.heldBack(segmentationNode, segmentId):
+        logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, image.GetExtent(), False, ())
