@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import DebugOption, FamilyOption, JsonOption, explained, screen
-from sammed3d.errors import ModelError
-from sammed3d.files import datasets
+from sammed3d.cli.terminal import DebugOption, FamilyOption, ForceOption, JsonOption, explained, screen
+from sammed3d.errors import ModelError, VolumeError
+from sammed3d.files import datasets, image_lists
 from sammed3d.files.datasets import CaseReport
+from sammed3d.files.outputs import check_output
 
 data_app = typer.Typer(no_args_is_help=True, help="Datasets of labelled volumes.")
 MISSING = 'This needs more packages: pip install "sammed3d[train]"'
@@ -122,3 +123,64 @@ def prepare(
         print(f"{folder}: {count['train']} structures to train on, {count['validation']} that validate.")
     if problems:
         raise typer.Exit(1)
+
+
+@data_app.command("lists")
+def lists(
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with 2-D `images` (NAME.png) and `masks` (NAME_STRUCTURE_000.png). Or labelled volumes, "
+            "whose slices are taken; see `sammed3d data check`."
+        ),
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where slices of volumes go. Lists of images are written beside them.")
+    ] = None,
+    test: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the images or cases that tests.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 2023,
+    every: Annotated[int, typer.Option(min=1, help="Take every n-th slice of a volume only.")] = 1,
+    smallest: Annotated[int, typer.Option(min=1, help="Pixels that a structure needs to have in a slice.")] = 20,
+    force: ForceOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make SAM-Med2D's lists of images and masks: image2label_train.json and label2image_test.json."""
+    with explained(debug):
+        problems: list[str] = []
+        place = folder or dataset
+        for name in (image_lists.TRAIN, image_lists.TEST):
+            check_output(place / name, (dataset,) if folder else (), force)
+        if (dataset / "images").is_dir() and (dataset / "masks").is_dir():
+            if folder is not None:
+                raise VolumeError(f"{dataset}: the lists of 2-D images are written beside them. Leave {folder} out.")
+            pairs, without = image_lists.pairs_in(dataset)
+            groups = {str(each.image): [each] for each in pairs}
+            problems += [f"{mask}: no image in {dataset / 'images'} has the beginning of its name." for mask in without]
+        elif folder is None:
+            raise VolumeError(f"{dataset}: has no folders images and masks. For volumes, say where their slices go.")
+        else:
+            groups = _slices(dataset, folder, every, smallest, problems)
+        if not groups:
+            raise VolumeError(f"{dataset}: nothing to list. {' '.join(problems)}")
+        train, kept = datasets.split(sorted(groups), test, seed)
+        sides = [[each for name in names for each in groups[name]] for names in (train, kept)]
+        image_lists.write_lists(place, *sides)
+        for problem in problems:
+            screen.print(f"✗ {problem}", highlight=False, markup=False)
+        counted = [f"{len(side)} images with {sum(len(each.masks) for each in side)} masks" for side in sides]
+        print(f"{place}: {counted[0]} to train on ({image_lists.TRAIN}), {counted[1]} to test ({image_lists.TEST}).")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _slices(
+    dataset: Path, folder: Path, every: int, smallest: int, problems: list[str]
+) -> dict[str, list[image_lists.ListedImage]]:
+    from sammed3d.training.sam_med2d.slices import write_slices  # noqa: PLC0415 - most commands need no inference
+
+    def report(case: str, count: int, problem: str | None) -> None:
+        screen.print(f"{case}: {f'{count} slices' if problem is None else problem}", highlight=False, markup=False)
+        problems.extend([] if problem is None else [f"{case}: {problem}"])
+
+    cases = [case for case in datasets.find_cases(dataset) if case.label is not None]
+    return write_slices(cases, folder, every=every, smallest=smallest, on_case=report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,10 @@ MISSING = 'Training needs more packages: pip install "sammed3d[train]"'
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Prepared data; see `sammed3d data prepare`.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Prepared data; see `sammed3d data prepare`. Or a list of 2-D images, see `data lists`."),
+    ],
     run: Annotated[Path, typer.Option(help="Folder of the run; goes on from there if it holds one.")] = Path("run"),
     recipe: Annotated[
         Path | None,
@@ -36,10 +39,19 @@ def train(
     """Train or fine-tune a model on prepared data; can be stopped and started again at any time."""
     with explained(debug):
         try:
+            from sammed3d.files.image_lists import TRAIN, list_in  # noqa: PLC0415
             from sammed3d.training.launch import launch  # noqa: PLC0415 - the extra [train]
             from sammed3d.training.recipe import Recipe  # noqa: PLC0415
         except ImportError as error:
             raise ModelError(MISSING) from error
+        images = list_in(data, TRAIN)
+        if images is not None:
+            only_3d = {"--base": base, "--lora": lora, "--distill": distill}
+            if said := [option for option, value in only_3d.items() if value] or ["--devices"][: devices * nodes - 1]:
+                raise ModelError(f"{said[0]} is for volumes; {images} lists 2-D images.")
+            changes = {"start": start, "family": family, "epochs": epochs, "batch_size": batch_size, "lr": lr}
+            _train_on_images(images, run, recipe, accelerator, changes)
+            return
         chosen = Recipe.read(
             recipe,
             start=start,
@@ -53,3 +65,13 @@ def train(
         )
         if launch(chosen, data, run, accelerator, devices, nodes, screen.print):
             print(f"{run}: done. Use it: sammed3d models import {run}; its log is {run / 'log.csv'}.")
+
+
+def _train_on_images(images: Path, run: Path, recipe: Path | None, accelerator: str, changes: dict[str, Any]) -> None:
+    from sammed3d.files.image_lists import read_list  # noqa: PLC0415
+    from sammed3d.training.sam_med2d.recipe import Recipe2d  # noqa: PLC0415 - the extra [train]
+    from sammed3d.training.sam_med2d.run import ImageRun  # noqa: PLC0415 - the extra [train]
+
+    chosen = Recipe2d.read(recipe, **changes)
+    ImageRun(chosen, read_list(images), run, accelerator).train(say=lambda line: screen.print(line, highlight=False))
+    print(f"{run}: done. Use it: sammed3d models import {run}; its log is {run / 'log.csv'}.")

@@ -89,16 +89,24 @@ class Slices:
         begin[self.axis], end[self.axis] = number, number + 1
         return Box((begin[0], begin[1], begin[2]), (end[0], end[1], end[2]))
 
-    def cut(self, volume: Volume, number: int) -> Patch:
-        """Cut a slice out of a volume: grey values 0..255 by column and row, `OUTSIDE` beside a padded slice."""
-        window = self.box(number)
-        pixels = adjust_intensities(self._shown(volume.array[window.slices]), self._preset)
+    def pixels(self, volume: Volume, number: int) -> Float32:
+        """Return a slice as it is shown, by column and row: grey values 0..255 where the preset says so."""
+        pixels = adjust_intensities(self._shown(volume.array[self.box(number).slices]), self._preset)
         if self._preset.normalisation == "grey":
             low, high = float(pixels.min()), float(pixels.max())
             pixels = (pixels - np.float32(low)) * np.float32(255 / max(high - low, 1e-10))
+        return pixels
+
+    def mask_pixels(self, mask: npt.NDArray[np.bool_], number: int) -> npt.NDArray[np.bool_]:
+        """Return a slice of a mask of the whole volume as it is shown, by column and row."""
+        return self._shown(mask[self.box(number).slices]).astype(bool)
+
+    def cut(self, volume: Volume, number: int) -> Patch:
+        """Cut a slice out of a volume: grey values 0..255 by column and row, `OUTSIDE` beside a padded slice."""
+        window, pixels = self.box(number), self.pixels(volume, number)
         voxels = np.full(self._preset.patch_shape, OUTSIDE, np.float32)
         (columns, rows), (left, top) = self._frame.size, self._frame.offset
-        nearest = pixels[np.ix_(_nearest(self.shape[0], columns), _nearest(self.shape[1], rows))]
+        nearest = pixels[np.ix_(nearest_pixels(self.shape[0], columns), nearest_pixels(self.shape[1], rows))]
         voxels[left : left + columns, top : top + rows, 0] = nearest
         voxels.flags.writeable = False
         return Patch(voxels, window, Grid(self._preset.patch_shape, self._patch_to_world(number)))
@@ -119,7 +127,7 @@ class Slices:
         pixels = self._to_shown(mask != 0)
         image = np.full(self._preset.patch_shape[:2], 0.0, np.float32)
         (columns, rows), (left, top) = self._frame.size, self._frame.offset
-        nearest = pixels[np.ix_(_nearest(self.shape[0], columns), _nearest(self.shape[1], rows))]
+        nearest = pixels[np.ix_(nearest_pixels(self.shape[0], columns), nearest_pixels(self.shape[1], rows))]
         image[left : left + columns, top : top + rows] = nearest
         width, height, _ = self._preset.low_res_shape
         blocks = image.reshape(width, image.shape[0] // width, height, image.shape[1] // height)
@@ -174,6 +182,6 @@ class Slices:
         return result
 
 
-def _nearest(size: int, wanted: int) -> npt.NDArray[np.int_]:
+def nearest_pixels(size: int, wanted: int) -> npt.NDArray[np.int_]:
     """Return which pixels of a line make it `wanted` long, as OpenCV's nearest interpolation takes them."""
     return np.minimum((np.arange(wanted) * size) // wanted, size - 1)

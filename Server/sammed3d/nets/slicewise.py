@@ -15,6 +15,12 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 
 
+def normalised(image: Tensor) -> Tensor:
+    """(B, 1 or 3, S, S) values 0..255, below 0 in the padding -> (B, 3, S, S) as the networks were trained, 0 there."""
+    mean, deviation = (image.new_tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    return torch.where(image < 0, 0.0, (image - mean) / deviation)
+
+
 class Network2d(Protocol):
     """What it needs of a network; see `SamMed2d`."""
 
@@ -40,10 +46,6 @@ class Slicewise(nn.Module):
     def __init__(self, network: Network2d) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
-        self._mean: Tensor
-        self._std: Tensor
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding.
@@ -56,8 +58,7 @@ class Slicewise(nn.Module):
             (B, C, S/16, S/16).
         """
         grey = patch[..., 0].transpose(2, 3)
-        image = torch.where(grey < 0, 0.0, (grey - self._mean) / self._std)
-        return self.network.encode(image, between_layers)
+        return self.network.encode(normalised(grey), between_layers)
 
     def decode(
         self,

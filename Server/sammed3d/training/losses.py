@@ -48,6 +48,26 @@ def generalized_dice_focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return dice.mean() + focal
 
 
+def focal_dice_iou_loss(logits: Tensor, targets: Tensor, scores: Tensor) -> Tensor:
+    """Return SAM-Med2D's loss: 20 x focal + Dice + squared error of the estimated IoU, over the whole batch at once.
+
+    Args:
+        logits: (B, 1, H, W).
+        targets: same shape, 0 or 1.
+        scores: (B, 1) the network's estimate of the IoU; compared with that of the whole batch, as published.
+
+    Source: SAM-Med2D `utils.py` (`FocalDiceloss_IoULoss`).
+    """
+    p = logits.sigmoid()
+    focal_in = 0.25 * targets * (1 - p) ** FOCUS * functional.logsigmoid(logits)
+    focal_out = 0.75 * (1 - targets) * p**FOCUS * functional.logsigmoid(-logits)
+    focal = -(focal_in + focal_out).mean()
+    overlap, both = (p * targets).sum(), p.sum() + targets.sum()
+    dice = 1 - (2 * overlap + 1) / (both + 1)
+    iou = (overlap + 1e-7) / (both - overlap + 1e-7)
+    return 20 * focal + dice + ((iou - scores) ** 2).mean()
+
+
 def mask_loss(logits: Tensor, targets: Tensor, kind: str) -> Tensor:
     """Return a loss of the recipe by its name; see the module."""
     if kind == "generalized_dice_focal":

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sammed3d.training.prepared import Sample
 from sammed3d.training.recipe import Recipe
 from sammed3d.zoo.model import LoadedModel
 
@@ -34,11 +32,17 @@ def trained_model(start: LoadedModel, name: str, recipe: Recipe, trained: str) -
     return replace(start, name=name, notes=notes, licence=licence, origin=origin)
 
 
-def model_card(model: LoadedModel, recipe: Recipe, samples: Sequence[Sample]) -> str:
-    """Describe a model: what it is, what it was trained on, and what whoever passes it on has to add."""
-    structures = "\n".join(f"- {n}" for n in sorted({sample.structure for sample in samples}))
-    counts = Counter(sample.dataset for sample in samples)
-    datasets = "\n".join(f"- {dataset}: {count} structures" for dataset, count in sorted(counts.items()))
+def model_card(model: LoadedModel, recipe: str, structures: Iterable[str], datasets: Mapping[str, int]) -> str:
+    """Describe a model: what it is, what it was trained on, and what whoever passes it on has to add.
+
+    Args:
+        model: the model.
+        recipe: its recipe as YAML.
+        structures: names of what it learned from.
+        datasets: number of examples by dataset.
+    """
+    named = "\n".join(f"- {name}" for name in sorted(set(structures)))
+    counted = "\n".join(f"- {dataset}: {count}" for dataset, count in sorted(datasets.items()))
     return f"""# {model.name}
 
 Research software: not for clinical decisions.
@@ -54,14 +58,14 @@ Research software: not for clinical decisions.
 
 ## Training data
 
-{datasets}
+{counted}
 
 ## Structures
 
-{structures}
+{named}
 
 ## Recipe
 
 ```yaml
-{recipe.to_yaml()}```
+{recipe}```
 """

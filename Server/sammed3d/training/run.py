@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -289,7 +290,9 @@ class Run:
                 before = replace(before, clamp=None, clamp_after=False)
             about = model.about() | {"notes": [], "recipe": recipe, "base_preset": before.to_json()}
             write_checkpoint(self.folder / UPDATES, lora_weights(self.network), base_sha256=base, **about)
-        card = model_card(model, self.recipe, self.patches.samples)
+        samples = self.patches.samples
+        counts = Counter(f"{sample.dataset}, structures" for sample in samples)
+        card = model_card(model, recipe, [sample.structure for sample in samples], counts)
         (self.folder / RUN_CARD).write_text(card, encoding="utf-8")
         (self.folder / "summary.json").write_text(json.dumps({"best": self.best, "epoch": self.epoch + 1}))
 

@@ -1,0 +1,200 @@
+"""2-D images and their masks by the lists that SAM-Med2D publishes.
+
+`image2label_train.json` is {image: [masks]}, `label2image_test.json` {mask: image}. Masks are images of their own, one
+for each structure, 0 and 1 or 0 and 255; their names are the image's, the structure and a number: `ct_17.png`,
+`ct_17_liver_000.png`.
+
+Source: SAM-Med2D `DataLoader.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from sammed3d.errors import VolumeError
+
+TRAIN, TEST = "image2label_train.json", "label2image_test.json"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image and the masks of its structures.
+
+    Attributes:
+        image: file.
+        masks: files, at least one.
+    """
+
+    image: Path
+    masks: tuple[Path, ...]
+
+    def structure_of(self, mask: Path) -> str:
+        """Return which structure a mask shows, by its name: the rest without the image's name and the last number."""
+        rest = mask.stem.removeprefix(self.image.stem)
+        return re.sub(r"[_-]\d+$", "", rest).strip("_-") or rest.strip("_-") or "mask"
+
+
+def list_in(data: Path, name: str) -> Path | None:
+    """Return the list that data are: the file itself, or that of this name in a folder; None for other data."""
+    if data.suffix.lower() == ".json" and data.is_file():
+        return data
+    return data / name if (data / name).is_file() else None
+
+
+def read_list(file: Path) -> list[ListedImage]:
+    """Read a list of either kind, in its order.
+
+    Paths are taken from the folder that holds the list's folder, as in the published data, else from the list's
+    folder, else from the present one.
+
+    Raises:
+        VolumeError: it is no such list, is empty, or names files that are not there.
+    """
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VolumeError(f"{file}: cannot be read as JSON.") from error
+    masks_of: dict[str, list[str]] = {}
+    for key, value in entries.items() if isinstance(entries, dict) else ():
+        if isinstance(value, str):
+            masks_of.setdefault(value, []).append(key)
+        elif isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+            masks_of.setdefault(key, []).extend(value)
+        else:
+            raise VolumeError(f'{file}: {key!r} names no masks. A list is {{"image": ["mask", ...]}}.')
+    if not masks_of:
+        raise VolumeError(f'{file}: lists no images. A list is {{"image": ["mask", ...]}} or {{"mask": "image"}}.')
+    return [
+        ListedImage(_found(image, file), tuple(_found(mask, file) for mask in masks))
+        for image, masks in masks_of.items()
+    ]
+
+
+def write_lists(folder: Path, train: Sequence[ListedImage], test: Sequence[ListedImage]) -> None:
+    """Write both lists of images in a folder, with paths that begin with the folder's name, as published."""
+
+    def named(file: Path) -> str:
+        return file.resolve().relative_to(folder.resolve().parent).as_posix()
+
+    images = {named(each.image): [named(mask) for mask in each.masks] for each in train}
+    masks = {named(mask): named(each.image) for each in test for mask in each.masks}
+    for name, entries in ((TRAIN, images), (TEST, masks)):
+        partial = folder / f".{name}"
+        partial.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+        partial.replace(folder / name)
+
+
+def pairs_in(folder: Path) -> tuple[list[ListedImage], list[Path]]:
+    """Return the images of `images` with their masks of `masks`, and the masks that belong to none.
+
+    A mask belongs to the image with the longest name that its own begins with.
+
+    Raises:
+        VolumeError: no image has a mask.
+    """
+    images = {path.stem: path for path in _images(folder / "images")}
+    masks_of: dict[str, list[Path]] = {}
+    without = []
+    for mask in _images(folder / "masks"):
+        names = [name for name in _beginnings(mask.stem) if name in images]
+        if names:
+            masks_of.setdefault(names[0], []).append(mask)
+        else:
+            without.append(mask)
+    if not masks_of:
+        raise VolumeError(
+            f"{folder}: no image of {folder / 'images'} has a mask in {folder / 'masks'}. The name of a mask begins "
+            "with its image's: NAME.png, NAME_liver_000.png."
+        )
+    return [ListedImage(images[name], tuple(masks)) for name, masks in sorted(masks_of.items())], without
+
+
+def read_pixels(file: Path) -> Bytes:
+    """Read an image as OpenCV does for the published code: (H, W, 3), blue first, 0..255.
+
+    16 bits are taken for their upper 8, and transparency is left away.
+
+    Raises:
+        VolumeError: it cannot be read, or is no such image.
+    """
+    pixels = _read(file)
+    if pixels.dtype == np.uint16:
+        pixels = (pixels // 256).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise VolumeError(f"{file}: holds {pixels.dtype} values; images of 8 or 16 bits are needed.")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    colour = pixels[..., :3][..., ::-1] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
+    return np.ascontiguousarray(colour)
+
+
+def read_mask(file: Path) -> npt.NDArray[np.bool_]:
+    """Read a mask (H, W).
+
+    Raises:
+        VolumeError: it cannot be read, or holds other values than 0 and 1, or 0 and 255.
+    """
+    pixels = _read(file)
+    if pixels.ndim == 3:
+        if not (pixels[..., :1] == pixels[..., :3]).all():
+            raise VolumeError(f"{file}: is coloured; a mask holds one structure, as 0 and 1 or 0 and 255.")
+        pixels = pixels[..., 0]
+    values = set(np.unique(pixels).tolist())
+    if not (values <= {0, 1} or values <= {0, 255}):
+        raise VolumeError(
+            f"{file}: holds the values {sorted(values)[:6]}; a mask holds one structure, as 0 and 1 or 0 and 255. Save "
+            "each structure as a file of its own."
+        )
+    found: npt.NDArray[np.bool_] = pixels != 0
+    return found
+
+
+def check_sizes(listed: ListedImage, image: Bytes, masks: Mapping[Path, npt.NDArray[np.bool_]]) -> None:
+    """Refuse masks of another size than their image.
+
+    Raises:
+        VolumeError: one is; names it.
+    """
+    for file, mask in masks.items():
+        if mask.shape != image.shape[:2]:
+            raise VolumeError(f"{file}: has {mask.shape[1]} x {mask.shape[0]} pixels, {listed.image.name} has "
+                              f"{image.shape[1]} x {image.shape[0]}.")  # fmt: skip
+
+
+def _read(file: Path) -> npt.NDArray[np.generic]:
+    try:
+        image = sitk.ReadImage(str(file))
+    except RuntimeError as error:
+        raise VolumeError(f"{file}: cannot be read as an image ({', '.join(SUFFIXES)}).") from error
+    if image.GetDimension() != 2:
+        raise VolumeError(f"{file}: is no 2-D image.")
+    pixels: npt.NDArray[np.generic] = sitk.GetArrayFromImage(image)
+    return pixels
+
+
+def _found(path: str, file: Path) -> Path:
+    folder = file.resolve().parent
+    for place in (folder.parent / path, folder / path, Path(path)):
+        if place.is_file():
+            return place
+    raise VolumeError(f"{file}: names {path}, which is neither in {folder.parent} nor in {folder}.")
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def _beginnings(stem: str) -> Iterator[str]:
+    """Yield a name and its beginnings up to an underscore or hyphen, the longest first."""
+    yield stem
+    yield from (stem[: match.start()] for match in reversed(list(re.finditer(r"[_-]", stem))))

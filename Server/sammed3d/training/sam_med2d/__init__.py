@@ -1,0 +1,1 @@
+"""SAM-Med2D's training on 2-D images."""
