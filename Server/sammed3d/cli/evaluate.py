@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sammed3d.cli.evaluate_images import evaluate_lists
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -23,6 +24,7 @@ from sammed3d.cli.terminal import (
 )
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
+from sammed3d.files.image_lists import TEST, list_in
 from sammed3d.files.outputs import check_output
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Name of an installed model, or a checkpoint file.")],
-    data: Annotated[list[Path], typer.Argument(help="Datasets; see `sammed3d data check`.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(help="Datasets; see `sammed3d data check`. Or lists of 2-D images, see `data lists`."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for scores and report.")] = Path("evaluation"),
     protocol: Annotated[
         str, typer.Option(help="honest, classic, current or cvpr25; see docs/evaluation.md.")
@@ -48,6 +53,10 @@ def evaluate(
     smallest: Annotated[float, typer.Option(help="Leave structures of less ml out.")] = 1.0,
     every: Annotated[int, typer.Option(min=1, help="Take every n-th structure of a case only.")] = 1,
     seed: Annotated[int, typer.Option(help="Of random clicks.")] = 2023,
+    prompts: Annotated[
+        Path | None, typer.Option(help="2-D lists: boxes and first points to take, as an evaluation writes them.")
+    ] = None,
+    masks: Annotated[bool, typer.Option("--masks", help="2-D lists: write the masks too.")] = False,
     device: DeviceOption = "auto",
     family: FamilyOption = None,
     base: BaseOption = None,
@@ -56,6 +65,20 @@ def evaluate(
     debug: DebugOption = False,
 ) -> None:
     """Measure a model with simulated clicks: Dice, IoU, surface Dice and volume error after each, and a report."""
+    lists = [found for found in (list_in(folder, TEST) for folder in data) if found is not None]
+    if lists:
+        with explained(debug):
+            if len(lists) < len(data) or baseline or base or protocol != "honest":
+                raise ModelError(
+                    f"{lists[0]} lists 2-D images, which are measured by themselves, with a box and with points; "
+                    "--protocol, --baseline and --base are for volumes."
+                )
+            complete = evaluate_lists(
+                model, family, lists, output, clicks, seed, device, prompts, masks, force, as_json
+            )
+        if not complete:
+            raise typer.Exit(1)
+        return
     with explained(debug):
         try:
             import surface_distance  # noqa: F401, PLC0415 - the extra [evaluate]
@@ -66,6 +89,8 @@ def evaluate(
             from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
         except ImportError as error:
             raise ModelError(MISSING) from error
+        if prompts is not None or masks:
+            raise ModelError("--prompts and --masks are for lists of 2-D images.")
         from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
 
         if protocol not in PROTOCOLS:

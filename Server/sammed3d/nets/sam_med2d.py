@@ -6,8 +6,11 @@ Source: SAM-Med2D `segment_anything/build_sam.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sammed3d.nets.config import EncoderConfig
 from sammed3d.nets.image_encoder_2d import ImageEncoder2d
@@ -18,6 +21,21 @@ CONFIGS_2D: dict[str, EncoderConfig] = {
     "sam_med2d": EncoderConfig(image_size=256, out_channels=256, adapter=True),
     "ft_sam2d": EncoderConfig(image_size=256, out_channels=256),
 }
+
+
+@dataclass(frozen=True)
+class BestMask:
+    """The best of three masks by the network's own estimate.
+
+    Attributes:
+        logits: (B, 1, S, S).
+        low_res: (B, 1, S/4, S/4).
+        scores: (B, 1) estimate of the IoU.
+    """
+
+    logits: Tensor
+    low_res: Tensor
+    scores: Tensor
 
 
 class SamMed2d(nn.Module):
@@ -76,3 +94,27 @@ class SamMed2d(nn.Module):
             multimask=multimask,
         )
         return logits, scores
+
+
+def best_mask(
+    network: SamMed2d, embedding: Tensor, coords: Tensor, labels: Tensor, boxes: Tensor | None, mask: Tensor | None
+) -> BestMask:
+    """Decode prompts, and take the mask that the network itself holds for the best.
+
+    Args:
+        network: SAM-Med2D or FT-SAM.
+        embedding: (B, C, g, g).
+        coords: (B, N, 2) x, y; N may be 0.
+        labels: (B, N).
+        boxes: (B, 4), or None.
+        mask: (B, 1, S/4, S/4) probabilities, or None at first. With a mask the prompt encoder does not learn.
+    """
+    prompt, decoder = network.prompt_encoder, network.mask_decoder
+    with torch.set_grad_enabled(torch.is_grad_enabled() and mask is None):
+        sparse, dense = prompt.sparse(coords, labels, boxes), prompt.dense(mask, len(coords))
+    logits, scores = decoder(embedding, prompt.dense_position(), sparse, dense, multimask=True)
+    best = scores.argmax(dim=1, keepdim=True)
+    low_res = logits.take_along_dim(best[..., None, None], dim=1)
+    low_res = low_res.to(torch.promote_types(low_res.dtype, torch.float32))  # of mixed precision
+    size = 2 * [network.config.image_size]
+    return BestMask(functional.interpolate(low_res, size, mode="bilinear"), low_res, scores.take_along_dim(best, dim=1))

@@ -6,34 +6,17 @@ Source: SAM-Med2D `train.py` (`train_one_epoch`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from sammed3d.nets import SamMed2d
+from sammed3d.nets.sam_med2d import SamMed2d, best_mask
 from sammed3d.nets.slicewise import normalised
 from sammed3d.simulation.image_prompts import points_in_error
 from sammed3d.training.losses import focal_dice_iou_loss, hard_dice
 from sammed3d.training.sam_med2d.recipe import Recipe2d
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The best of three masks by the network's own estimate.
-
-    Attributes:
-        logits: (B, 1, S, S).
-        low_res: (B, 1, S/4, S/4).
-        scores: (B, 1) estimate of the IoU.
-    """
-
-    logits: Tensor
-    low_res: Tensor
-    scores: Tensor
 
 
 def learn(
@@ -62,7 +45,7 @@ def learn(
         prompts: tuple[Tensor, Tensor, Tensor | None] = (*_no_points(targets), batch["boxes"].flatten(0, 1))
     else:
         prompts = (batch["points"].flatten(0, 1), batch["labels"].flatten(0, 1), None)
-    answer = answer_to(network, embedding, *prompts, None)
+    answer = best_mask(network, embedding, *prompts, None)
     loss = focal_dice_iou_loss(answer.logits, targets, answer.scores)
     step(loss)
     embedding = embedding.detach()
@@ -71,34 +54,10 @@ def learn(
         count = recipe.points[rng.randint(len(recipe.points))]
         points = _no_points(targets) if n in silent else _in_error(answer.logits, targets, count, rng)
         mask = answer.low_res.detach().sigmoid()
-        answer = answer_to(network, embedding, *points, None, mask)
+        answer = best_mask(network, embedding, *points, None, mask)
         loss = focal_dice_iou_loss(answer.logits, targets, answer.scores)
         step(loss)
     return float(loss.detach()), float(hard_dice(answer.logits, targets).mean())
-
-
-def answer_to(
-    network: SamMed2d, embedding: Tensor, coords: Tensor, labels: Tensor, boxes: Tensor | None, mask: Tensor | None
-) -> Answer:
-    """Decode prompts, and take the mask that the network itself holds for the best.
-
-    Args:
-        network: the network.
-        embedding: (B, C, g, g).
-        coords: (B, N, 2) x, y; N may be 0.
-        labels: (B, N).
-        boxes: (B, 4), or None.
-        mask: (B, 1, S/4, S/4) probabilities, or None at first. With a mask the prompt encoder does not learn.
-    """
-    prompt, decoder = network.prompt_encoder, network.mask_decoder
-    with torch.set_grad_enabled(torch.is_grad_enabled() and mask is None):
-        sparse, dense = prompt.sparse(coords, labels, boxes), prompt.dense(mask, len(coords))
-    logits, scores = decoder(embedding, prompt.dense_position(), sparse, dense, multimask=True)
-    best = scores.argmax(dim=1, keepdim=True)
-    low_res = logits.take_along_dim(best[..., None, None], dim=1)
-    low_res = low_res.to(torch.promote_types(low_res.dtype, torch.float32))  # of mixed precision
-    size = 2 * [network.config.image_size]
-    return Answer(functional.interpolate(low_res, size, mode="bilinear"), low_res, scores.take_along_dim(best, dim=1))
 
 
 def parts_that_learn(network: SamMed2d, learns: str) -> None:
