@@ -5,7 +5,6 @@ Source: SAM-Med3D `data_loader.py`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.utils.data import Dataset
 from sammed3d.errors import VolumeError
 from sammed3d.inference.patch import adjust_intensities, normalised
 from sammed3d.inference.preset import Preset
+from sammed3d.training.images import LabelMap, ScalarImage
 from sammed3d.training.prepared import Sample
 from sammed3d.training.recipe import Recipe
 
@@ -54,13 +54,12 @@ class Patches(Dataset[dict[str, Any]]):
         return patch | {"seed": seed, "index": index}
 
     def _patch(self, sample: Sample, seed: int) -> dict[str, Tensor]:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torchio's loader, which plain tensors do not need
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            image = torchio.ScalarImage(sample.image)
+            image = ScalarImage(sample.image)
             if self._preset.clamp is not None:
                 image.set_data(torch.from_numpy(adjust_intensities(image.data.numpy(), self._preset)))
-            subject = torchio.Subject(image=image, mask=torchio.LabelMap(sample.label))
+            subject = torchio.Subject(image=image, mask=LabelMap(sample.label))
             steps = [
                 torchio.ToCanonical(),
                 torchio.CropOrPad(mask_name="mask", target_shape=self._preset.patch_shape),

@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from torch import Tensor
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.datasets import TINY_MM3, Case, read_labels, split
 from sammed3d.files.volume import Volume
+from sammed3d.training.images import LabelMap, ScalarImage
 
 SPLIT, PREPARATION = "split.json", "preparation.json"
 
@@ -197,8 +197,7 @@ def _prepare_case(
         volume = Volume.read(case.image)
         labels = read_labels(case, volume.grid)
         array = volume.array if clamp is None else np.clip(volume.array.astype(np.float32), *clamp)
-        warnings.simplefilter("ignore")  # of torchio's loader, once for each image
-        image = torchio.ScalarImage(tensor=_tensor(array), affine=volume.grid.index_to_world)
+        image = ScalarImage(tensor=_tensor(array), affine=volume.grid.index_to_world)
         resampled: Path | None = None
         for value in np.unique(labels):
             if value <= 0:
@@ -217,7 +216,7 @@ def _prepare_case(
                     _save(torchio.Resample(spacing)(image), image_file)
                 else:
                     _link(resampled, image_file)
-                mask = torchio.LabelMap(tensor=_tensor(labels == value), affine=volume.grid.index_to_world)
+                mask = LabelMap(tensor=_tensor(labels == value), affine=volume.grid.index_to_world)
                 _save(torchio.Resample(spacing)(mask), label_file)
             voxels[f"{place.parent.name}/{dataset}/{case.name}"] = _count(label_file)
             resampled = image_file
@@ -227,7 +226,7 @@ def _prepare_case(
 
 
 def _count(label: Path) -> int:
-    return int((torchio.LabelMap(label).data > 0).sum())
+    return int((LabelMap(label).data > 0).sum())
 
 
 def _tensor(array: npt.NDArray[Any]) -> Tensor:

@@ -24,6 +24,7 @@ from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.simulation.clicks import random_click, ritm_click
+from sammed3d.training.images import LabelMap, ScalarImage
 
 SHAPE = (40, 50, 30)
 
@@ -76,10 +77,10 @@ def test_masks_come_back_to_the_volumes_grid_as_torchio_brings_them(axes):
     window = lattice.window_at(grid.corners().mean(axis=0), (16, 16, 16))
     labels = np.random.default_rng(0).integers(1, 5, (16, 16, 16)).astype(np.uint8)
     mine = lattice.spread_nearest(window, labels)
-    small = torchio.LabelMap(
+    small = LabelMap(
         tensor=torch.from_numpy(labels)[None], affine=lattice.grid.window(window.begin, window.shape).index_to_world
     )
-    target = torchio.ScalarImage(tensor=torch.from_numpy(stored.copy())[None], affine=grid.index_to_world)
+    target = ScalarImage(tensor=torch.from_numpy(stored.copy())[None], affine=grid.index_to_world)
     theirs = torchio.Resample(target, image_interpolation="nearest")(small).numpy()[0]
     assert mine.shape == stored.shape
     assert (mine != theirs).mean() < 0.02, "but for samples that lie exactly between two"

@@ -21,6 +21,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torchio
 
+    from sammed3d.training.images import ScalarImage
+
 SIZES = {"encoder": {"width": 96, "depth": 3, "heads": 4, "global_blocks": [2], "out_channels": 48}}
 CASES = {
     "axial ct": ((90, 80, 40), make_affine((-1.7, -1.7, 4.0), origin=(80, 70, -300))),
@@ -36,7 +38,7 @@ def network():
 
 def by_published_steps(network, array, affine, clicks):
     """Resample, ToCanonical, CropOrPad, ZNormalization; click by click; trilinear; back to the image's grid."""
-    image = torchio.ScalarImage(tensor=torch.from_numpy(array[None]), affine=affine)
+    image = ScalarImage(tensor=torch.from_numpy(array[None]), affine=affine)
     prepare = torchio.Compose(
         [
             torchio.Resample(1.5),
@@ -55,7 +57,7 @@ def by_published_steps(network, array, affine, clicks):
             coords, labels = torch.tensor(voxel, dtype=torch.float32)[None, None], torch.tensor([[int(positive)]])
             low_res, _ = network.decode(embedding, coords, labels, low_res)
     logits = functional.interpolate(low_res, (128, 128, 128), mode="trilinear", align_corners=False)
-    field = torchio.ScalarImage(tensor=logits[0], affine=patch.affine)
+    field = ScalarImage(tensor=logits[0], affine=patch.affine)
     return torchio.Resample(image)(field).data[0].numpy()
 
 

@@ -18,6 +18,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torchio
 
+    from sammed3d.training.images import LabelMap, ScalarImage
+
 CASES = {
     "ras 1 mm": ((90, 80, 70), make_affine((1, 1, 1))),
     "lps ct": ((100, 90, 40), make_affine((-0.8, -0.8, 3.0), origin=(120, 200, -300))),
@@ -35,8 +37,8 @@ CASES = {
 
 def by_torchio(array, affine, label):
     subject = torchio.Subject(
-        image=torchio.ScalarImage(tensor=torch.from_numpy(array[None].astype(np.float32)), affine=affine),
-        label=torchio.LabelMap(tensor=torch.from_numpy(label[None]), affine=affine),
+        image=ScalarImage(tensor=torch.from_numpy(array[None].astype(np.float32)), affine=affine),
+        label=LabelMap(tensor=torch.from_numpy(label[None]), affine=affine),
     )
     pipeline = torchio.Compose(
         [
@@ -105,9 +107,7 @@ def test_windows_of_one_volume_hold_the_same_voxels_where_they_overlap():
 def test_cutting_first_gives_the_voxels_of_resampling_the_whole_volume():
     array = phantom((50, 40, 60))
     affine = make_affine((1.1, 2.3, 0.7), (0.3, -0.2, 0.1))
-    whole = torchio.Resample(1.5)(
-        torchio.ScalarImage(tensor=torch.from_numpy(array[None].astype(np.float32)), affine=affine)
-    )
+    whole = torchio.Resample(1.5)(ScalarImage(tensor=torch.from_numpy(array[None].astype(np.float32)), affine=affine))
     whole = torchio.ToCanonical()(whole)
     volume = Volume(array, Grid(array.shape, affine))
     lattice = Lattice(volume.grid, (1.5, 1.5, 1.5))

@@ -24,6 +24,7 @@ from sammed3d.training import prepared
 from sammed3d.training.click_loop import ClickLoop
 from sammed3d.training.contract import model_to_train
 from sammed3d.training.distillation import DistillationRun
+from sammed3d.training.images import LabelMap, ScalarImage
 from sammed3d.training.lora import LoraLinear, add_lora, lora_weights, plain_weights
 from sammed3d.training.losses import dice_loss, mask_loss
 from sammed3d.training.patches import Patches, pooled
@@ -43,14 +44,14 @@ def test_data_are_prepared_as_torchio_and_the_published_script_do(data):
     assert len(files) == 5 * 2 * 2
     assert "left_kidney/ct_test/imagesTr/case0.nii.gz" in files
     raw = data / "raw" / "case0"
-    mask = torchio.LabelMap(data / "ready" / "spleen" / "ct_test" / "labelsTr" / "case0.nii.gz")
-    labels = torchio.LabelMap(raw / "label.nii.gz")
+    mask = LabelMap(data / "ready" / "spleen" / "ct_test" / "labelsTr" / "case0.nii.gz")
+    labels = LabelMap(raw / "label.nii.gz")
     labels.set_data((labels.data == 2).to(torch.uint8))
     wanted = torchio.Resample(3.0)(labels)
     assert torch.equal(mask.data, wanted.data)
     assert np.allclose(mask.affine, wanted.affine, atol=1e-5)
-    image = torchio.ScalarImage(data / "ready" / "spleen" / "ct_test" / "imagesTr" / "case0.nii.gz")
-    as_real = torchio.ScalarImage(raw / "image.nii.gz")
+    image = ScalarImage(data / "ready" / "spleen" / "ct_test" / "imagesTr" / "case0.nii.gz")
+    as_real = ScalarImage(raw / "image.nii.gz")
     as_real.set_data(as_real.data.float())  # integers would be rounded, which the product does not do either
     assert torch.allclose(image.data, torchio.Resample(3.0)(as_real).data, atol=1e-3)
 
