@@ -11,7 +11,7 @@ SEED ?= 0
 CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0.8.5
 
 # Two tests at a time; each pool worker's torch takes its share of the cores (Server/tests/conftest.py)
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 .PHONY: demo test quick lint types unit fuzz benchmark constraints clean help
 

@@ -24,6 +24,7 @@ def test_importing_the_package_needs_only_what_slicer_bundles():
     assert loaded == []
 
 
+@pytest.mark.slow
 def test_the_server_leaves_torch_to_its_workers():
     loaded = run(
         """

@@ -27,6 +27,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_ten_lines_from_a_file_to_a_segmentation(folder, monkeypatch):
     monkeypatch.chdir(folder)
     code = examples()[0]
@@ -39,6 +40,7 @@ def test_ten_lines_from_a_file_to_a_segmentation(folder, monkeypatch):
     assert (read_mask("liver.seg.nrrd", volume.grid) == variables["mask"]).all()
 
 
+@pytest.mark.slow
 def test_the_network_example_runs(tmp_path):
     import sammed3d
 

@@ -93,6 +93,7 @@ def test_the_effect_is_registered_hidden_module_and_all(registered):
     assert slicer.SegmentEditorSAMMed3DLib is effect.self()
 
 
+@pytest.mark.slow
 def test_nothing_of_the_module_is_loaded_before_the_effect_is_used():
     import subprocess
 

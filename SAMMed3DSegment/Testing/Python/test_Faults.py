@@ -227,6 +227,7 @@ def test_what_needs_a_usable_volume_says_so(segmenter, scene, volumeNode, segmen
     assert np.array_equal(voxels(segmentationNode, liver), before)
 
 
+@pytest.mark.slow
 def test_a_deleted_volume_is_let_go(segmenter, scene, segmentationNode, liver):
     images = []
     for n in range(3):

@@ -91,6 +91,7 @@ def dice(a, b):
     return 2 * np.count_nonzero((a > 0) & (b > 0)) / (np.count_nonzero(a) + np.count_nonzero(b))
 
 
+@pytest.mark.slow
 def test_what_is_found_is_listed_and_nothing_is_written(module, ui, volumeNode):
     before = slicer.mrmlScene.GetNumberOfNodes()
     assert ui.foundTable.isHidden()
@@ -105,6 +106,7 @@ def test_what_is_found_is_listed_and_nothing_is_written(module, ui, volumeNode):
     assert not ui.acceptButton.enabled
 
 
+@pytest.mark.slow
 def test_a_row_jumps_to_the_object_and_shows_it(module, ui, volumeNode):
     view = SliceView("found")
     view.show(volumeNode)
@@ -123,6 +125,7 @@ def test_a_row_jumps_to_the_object_and_shows_it(module, ui, volumeNode):
     assert module.logic.getParameterNode().segmentation is None
 
 
+@pytest.mark.slow
 def test_accepted_objects_become_segments_rejected_ones_do_not(module, ui, volumeNode):
     find(module)
     ui.foundTable.selectRow(1)
@@ -144,6 +147,7 @@ def test_accepted_objects_become_segments_rejected_ones_do_not(module, ui, volum
     assert ui.foundTable.isHidden()
 
 
+@pytest.mark.slow
 def test_a_click_refines_what_was_accepted(module, ui, volumeNode):
     find(module)
     ui.acceptAllButton.click()
@@ -156,6 +160,7 @@ def test_a_click_refines_what_was_accepted(module, ui, volumeNode):
     assert np.array_equal(held(module)["Object 3"], found), "undo ends at what was accepted"
 
 
+@pytest.mark.slow
 def test_sizes_limit_what_is_found(module, ui, volumeNode):
     ui.smallestSpinBox.value = 2.2
     find(module)

@@ -30,6 +30,7 @@ def test_the_module_is_where_users_look_for_it(parent):
     assert not parent.icon.isNull()
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_before_the_module_is_opened():
     import subprocess
     import sys

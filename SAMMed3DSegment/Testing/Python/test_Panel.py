@@ -177,6 +177,7 @@ def test_a_segment_removed_elsewhere_is_let_go(module, ui, volumeNode):
     assert mask(module).any()
 
 
+@pytest.mark.slow
 def test_show_clicks_and_show_3d(module, ui, volumeNode):
     ui.positiveButton.click()
     clickAt(module, (20, 25, 15))

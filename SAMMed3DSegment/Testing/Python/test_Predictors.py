@@ -99,6 +99,7 @@ def test_what_is_missing_is_named_with_the_ways_out(settings, monkeypatch, missi
         Predictors.Predictors(settings).load(ModelChoice("default", LOCAL, "auto"))
 
 
+@pytest.mark.slow
 def test_all_that_inference_imports_is_looked_for():
     """In a process that has what Slicer bundles, and what `missingPackages` asks for: nothing else may be needed."""
     code = (

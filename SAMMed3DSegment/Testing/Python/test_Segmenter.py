@@ -105,6 +105,7 @@ def test_a_drag_is_one_step(segmenter, segmentationNode, predictor):
     assert np.allclose(volumeToWorld(segmenter.volumeNode, click.world), worldOf(segmenter, SPOTS[0]))
 
 
+@pytest.mark.slow
 def test_undo_and_redo_go_all_the_way_and_back(segmenter, segmentationNode):
     segmentId = addSegment(segmentationNode)
     masks, clicks = [voxels(segmentationNode, segmentId)], [()]
@@ -208,6 +209,7 @@ def test_reset_empties_and_can_be_undone(segmenter, segmentationNode, volumeNode
     assert same_clicks(clicksOf(segmenter, segmentId), clicks)
 
 
+@pytest.mark.slow
 def test_neighbours_stay_bit_identical_after_100_clicks(segmenter, segmentationNode, volumeNode):
     rng = np.random.default_rng(0)
     neighbours = [addSegment(segmentationNode, name) for name in ("spleen", "kidney", "bone")]
@@ -351,6 +353,7 @@ def slow(segmenter, predictor):
     return segmenter
 
 
+@pytest.mark.slow
 def test_twenty_quick_clicks_latest_wins_in_order(slow, segmentationNode, predictor):
     segmentId = addSegment(segmentationNode)
     rng = np.random.default_rng(3)

@@ -39,6 +39,7 @@ class Operators:
         return self.count
 
 
+@pytest.mark.slow
 def test_a_thread_starves_on_slicers_event_loop_unless_it_is_given_time():
     alone = Operators().during(lambda: None)
     timer = qt.QTimer()

@@ -104,6 +104,7 @@ def test_negative_clicks_alone_and_sheared_images_are_refused_before_anything_is
     assert "not perpendicular" in one_line(refused), "before the model is looked for"
 
 
+@pytest.mark.slow
 def test_a_2d_model_works_slice_by_slice_and_takes_boxes(ct, tiny_checkpoint_2d, tmp_path):
     box = ("--box", "10,12,5,50,60,40", "--ijk", "--model", tiny_checkpoint_2d, "--device", "cpu")
     result = run("segment", ct, *box, "--click", "30,35,25:-", "--output", tmp_path / "mask.nii.gz")
@@ -145,6 +146,7 @@ def drawn_files(folder):
     (folder / "roi.mrk.json").write_text(json.dumps({"markups": [roi]}))
 
 
+@pytest.mark.slow
 def test_drawings_come_from_files_and_are_what_the_session_makes_of_them(ct, tiny_checkpoint, tmp_path):
     drawn_files(tmp_path)
     common = ("--model", tiny_checkpoint, "--device", "cpu", "--json")
@@ -259,6 +261,7 @@ def test_info_describes_geometry_and_intensities(ct):
     assert "60 x 70 x 50" in run("info", ct).stdout
 
 
+@pytest.mark.slow
 def test_the_installed_command_and_module_run():
     for command in ([sys.executable, "-m", "sammed3d"], [Path(sys.executable).with_name("sammed3d")]):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
@@ -384,6 +387,7 @@ def test_uncertainty_is_written_on_the_volumes_grid_and_the_next_click_is_said(l
     assert "exists already" in one_line(refused)
 
 
+@pytest.mark.slow
 def test_a_2d_model_does_not_say_how_sure_it_is(ct, tiny_checkpoint_2d, tmp_path):
     result = run(
         "segment", ct, "--click", "90,105,75", "--model", tiny_checkpoint_2d, "--device", "cpu", "--suggest",

@@ -1,6 +1,7 @@
 """The demonstration and the bundled sample, with a predictor that needs no weights."""
 
 import numpy as np
+import pytest
 
 from helpers import ThresholdPredictor
 from sammed3d import demo, load_predictor, samples
@@ -18,6 +19,7 @@ def test_the_bundled_ct_has_the_labels_that_are_named():
     assert "aorta" not in names
 
 
+@pytest.mark.slow
 def test_the_bundled_mr_can_be_clicked_on():
     volume = Volume.read(samples.MR_SPINE)
     session = Session(volume, load_predictor("default", device="cpu"))
@@ -25,6 +27,7 @@ def test_the_bundled_mr_can_be_clicked_on():
     assert session.mask().any()
 
 
+@pytest.mark.slow
 def test_the_demonstration_scores_and_writes(tmp_path):
     results = list(demo.run(ThresholdPredictor(), tmp_path / "out"))
     assert [r.name for r in results] == list(demo.STRUCTURES)

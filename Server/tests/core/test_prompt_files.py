@@ -47,6 +47,7 @@ objects = st.lists(
 
 
 @given(objects)
+@pytest.mark.slow
 def test_json_round_trips_exactly(given_objects):
     assert prompt_files.loads(prompt_files.dumps(given_objects)) == tuple(given_objects)
 

@@ -147,6 +147,7 @@ def test_points_add_up_and_each_pass_sees_the_mask_before(listed, tiny_checkpoin
     assert (inside, sign) in ((1, 0), (0, 1)), "in the error"
 
 
+@pytest.mark.slow
 def test_the_command_writes_scores_prompts_and_masks(folder, tiny_checkpoint_2d, tmp_path):
     def evaluate(*more):
         command = ["evaluate", tiny_checkpoint_2d, folder, "--clicks", 2, "--device", "cpu", *more]

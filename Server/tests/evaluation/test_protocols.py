@@ -52,6 +52,7 @@ def test_scores_of_known_masks():
     assert metrics.area_under([0.0, 0.5, 1.0]) == 1
 
 
+@pytest.mark.slow
 def test_published_clicks_fall_where_they_should_and_repeat_with_a_seed():
     truth, predicted = ball((12, 12, 12), 8), ball((15, 12, 12), 8)
     errors = truth != predicted
@@ -190,6 +191,7 @@ def test_an_evaluation_scores_every_structure_and_keeps_going(dataset, tmp_path)
     assert "<polyline" in page
 
 
+@pytest.mark.slow
 def test_evaluations_repeat_bit_for_bit_with_a_seed(tiny_network, dataset):
     cases = find_cases(dataset)
     for name in ("classic", "current"):
@@ -201,6 +203,7 @@ def test_evaluations_repeat_bit_for_bit_with_a_seed(tiny_network, dataset):
         assert runs[0] != runs[2]
 
 
+@pytest.mark.slow
 def test_the_command_writes_scores_and_a_report(tiny_checkpoint, dataset, tmp_path):
     runner = CliRunner()
     out = tmp_path / "out"

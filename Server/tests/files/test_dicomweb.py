@@ -37,6 +37,7 @@ def archive(tmp_path_factory):
 
 @needs_orthanc
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_series_comes_as_the_volume_it_is_and_its_segmentation_goes_back(archive):
     url, study, series = archive
     web = DicomWeb(url + "/dicom-web", orthanc.authorization())
@@ -116,6 +117,7 @@ def answering(status, headers=(), body=b""):
         server.server_close()
 
 
+@pytest.mark.slow
 def test_no_redirect_is_followed_and_no_other_address_asked():
     with answering(200) as (elsewhere, asked), answering(302, [("Location", elsewhere + "/studies")]) as (url, _):
         with pytest.raises(VolumeError, match="redirects are not followed"):
@@ -127,6 +129,7 @@ def test_no_redirect_is_followed_and_no_other_address_asked():
         assert asked == []
 
 
+@pytest.mark.slow
 def test_addresses_that_an_answer_names_are_not_asked():
     with answering(200) as (elsewhere, asked):
         bulk = [{"7FE00010": {"vr": "OW", "BulkDataURI": elsewhere + "/pixels"}}]
@@ -159,6 +162,7 @@ def test_addresses_are_read_and_others_refused():
             parse_address(f"dicomweb://{wrong}")
 
 
+@pytest.mark.slow
 def test_files_cannot_be_stored_on_a_server(tmp_path):
     done = CliRunner().invoke(
         app, ["segment", "ct.nii.gz", "--click", "1,2,3", "-o", str(tmp_path / "m.nrrd"), "--store"]
@@ -229,6 +233,7 @@ def zipped(contents):
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_archives_are_read_whatever_their_names_and_within_bounds():
     slices = [(f"../../etc/{n}", orthanc.encoded(each)) for n, each in enumerate(orthanc.slices_of(ARRAY))]
     data = zipped([("/etc/passwd", b"text"), *slices])

@@ -105,6 +105,7 @@ def test_empty_masks_are_masks(tmp_path):
     assert not read_mask(tmp_path / "m.nrrd", GRID).any()
 
 
+@pytest.mark.slow
 def test_many_segments_need_wider_labels(tmp_path):
     segments = [segment(f"s{n}", (np.arange(np.prod(GRID.shape)) == n).reshape(GRID.shape)) for n in range(300)]
     write_segments(tmp_path / "m.nrrd", segments, GRID)

@@ -87,6 +87,7 @@ def test_nodules_are_counted_once_wherever_patches_meet():
     assert [i.stability for i in found] == sorted((i.stability for i in found), reverse=True)
 
 
+@pytest.mark.slow
 def test_an_object_larger_than_a_patch_is_one_object():
     shape = (48, 48, 160)
     array = np.full(shape, 100, np.int16)
@@ -129,6 +130,7 @@ def test_the_end_of_an_object_that_is_too_large_is_left_out_too():
     assert len(found(largest=60.0)) == 1
 
 
+@pytest.mark.slow
 def test_points_are_set_in_the_region_only_and_covered_ones_not_asked_again():
     volume, labels = nodules()
     predictor = RegionsIn3d()
@@ -145,6 +147,7 @@ def test_points_are_set_in_the_region_only_and_covered_ones_not_asked_again():
         generator.generate(volume, np.zeros_like(labels))
 
 
+@pytest.mark.slow
 def test_a_search_can_be_stopped():
     cancellation = Cancellation()
     cancellation.cancel()
@@ -152,6 +155,7 @@ def test_a_search_can_be_stopped():
         AutomaticMaskGenerator(RegionsIn3d()).generate(nodules()[0], cancellation=cancellation)
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_keeps_what_it_found():
     cancellation = Cancellation()
 
@@ -224,6 +228,7 @@ def test_the_default_model_counts_nodules_from_the_command_line(tmp_path):
     assert len(hits) == len(set(hits)) == report["found"], "each of them once"
 
 
+@pytest.mark.slow
 def test_many_clicks_at_once_are_answered_as_each_alone(tiny_checkpoint):
     from sammed3d.inference.lattice import Lattice
     from sammed3d.inference.patch import cut_patch

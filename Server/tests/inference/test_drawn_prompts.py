@@ -179,6 +179,7 @@ def test_a_2d_model_is_shown_the_inside_of_a_loop_on_its_slice_alone():
         assert np.array_equal(session.mask(), mask)
 
 
+@pytest.mark.slow
 def test_a_server_answers_drawn_prompts_as_this_process_does(tiny_network):
     predictor = TorchPredictor(tiny_network, PRESET, device="cpu")
     here, there = Session(small_volume(), predictor), None
@@ -250,6 +251,7 @@ def volumes(draw):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(volumes(), st.lists(fractions, min_size=3, max_size=6), st.sampled_from([Scribble, Lasso]), st.booleans(),
        st.integers(0, 2))  # fmt: skip
+@pytest.mark.slow
 def test_what_is_drawn_holds_on_every_grid_and_what_lies_outside_is_refused(volume, places, kind, positive, axis):
     index = np.array(places) * (np.array(volume.grid.shape) - 1)
     if kind is Lasso:

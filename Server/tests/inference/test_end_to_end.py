@@ -62,6 +62,7 @@ def by_published_steps(network, array, affine, clicks):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_the_session_gives_what_the_published_steps_give(network, case):
     shape, affine = CASES[case]
     noise = np.random.default_rng(0).uniform(-5, 5, shape)

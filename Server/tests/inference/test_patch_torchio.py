@@ -56,6 +56,7 @@ def by_torchio(array, affine, label):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("label_box", [((0.3, 0.4, 0.2), (0.6, 0.7, 0.6)), ((0.0, 0.8, 0.5), (0.15, 1.0, 0.9))])
+@pytest.mark.slow
 def test_patch_is_that_of_torchio_voxel_by_voxel(case, label_box):
     shape, affine = CASES[case]
     noise = np.random.default_rng(1).uniform(-5, 5, shape)
@@ -67,6 +68,7 @@ def test_patch_is_that_of_torchio_voxel_by_voxel(case, label_box):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_integer_patches_differ_by_interpolated_zeros_at_most(case):
     """Between whole numbers many voxels interpolate to exactly 0; by rounding, torchio takes some of them as above 0.
 

@@ -53,6 +53,7 @@ def long_volume():
     where=st.tuples(*[st.sampled_from([0.0, 0.37, 0.5, 1.0])] * 3),
 )
 @example(AXIS_MAPS[0], ((3.0, 2),) * 3, (6, 6, 6), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), False, (1.0, 1.0, 1.0))
+@pytest.mark.slow
 def test_a_phantom_gives_the_same_mask_however_it_is_stored(axes, voxels, counts, angles, origin, mirrored, where):
     """All 48 orders and flips, oblique, 0.3-6 mm, mirrored, borders and corner voxels, smaller than the patch.
 
@@ -129,6 +130,7 @@ def test_every_click_is_one_call_with_all_clicks_in_order(session, predictor):
     assert len(set(windows)) == 1
 
 
+@pytest.mark.slow
 def test_undo_and_redo_without_limit_ask_the_network_nothing(session, predictor):
     rng = np.random.default_rng(0)
     states = [session.mask()]
@@ -344,6 +346,7 @@ def test_a_click_in_the_inner_part_stays_and_one_near_the_face_opens_a_patch():
     assert predictor.calls[-1].mask_prompt is not None
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_all_clicks_is_told_of_earlier_ones_that_lie_in_a_further_patch():
     predictor, other = ThresholdPredictor(all_clicks=True), ThresholdPredictor()
     for each in (predictor, other):
@@ -390,6 +393,7 @@ def test_a_further_patch_keeps_what_was_approved_elsewhere_and_leaves_no_seam():
     assert steps.max() <= 0.15 * inside.max()
 
 
+@pytest.mark.slow
 def test_layers_do_not_depend_on_how_the_state_was_reached():
     clicks = [Click((90.0, 90.0, s), positive) for s, positive in ((150, True), (320, True), (160, False), (470, True))]
     stepwise = Session(long_volume(), ThresholdPredictor())

@@ -57,6 +57,7 @@ def test_an_object_is_followed_to_both_sides_until_it_vanishes():
     assert box.end == (56.0, 56.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_model_that_floods_is_stopped():
     """No end in sight: followed so far and no further, on by a click, over a whole box where one is drawn."""
     count = 2 * slice_inferer.FOLLOWED + 40

@@ -22,6 +22,7 @@ def pair(grid, window, width=24, heads=3):
     [(8, 14), (16, 14), (8, 4), (8, 0), (6, 4), (5, 3), (2, 7)],
     ids=str,
 )
+@pytest.mark.slow
 def test_cheap_attention_is_the_literal_padded_one(grid, window):
     heads = 1 if grid == 16 else 3  # 2744 x 2744 logits for each of 8 windows in float64
     cheap, literal = pair(grid, window, 8 * heads, heads)

@@ -15,6 +15,8 @@ from sammed3d.nets import build
 GOLDEN = Path(__file__).parents[1] / "golden"
 TOLERANCE = 1e-4
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parity 3d")]  # networks of full size, each built once
+
 
 @pytest.fixture(scope="module", params=["sam_med3d", "fastsam3d", "fastsam3d_teacher"])
 def name(request):

@@ -89,6 +89,7 @@ def test_an_even_patch_gives_numbers(network):
     assert torch.isfinite(network.encode(torch.zeros(1, 1, 32, 32, 32))).all()
 
 
+@pytest.mark.slow
 def test_it_learns():
     torch.manual_seed(0)
     network = nets.build("promptable_unet", SIZES)

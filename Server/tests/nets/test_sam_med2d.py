@@ -24,6 +24,7 @@ def test_state_dict_has_the_published_keys_and_shapes(name, count):
     assert len(published) == count
 
 
+@pytest.mark.slow
 def test_points_boxes_and_masks_all_matter():
     network = filled(build("ft_sam2d"))
     coords, labels = torch.tensor([[[64.0, 70.0], [200.0, 30.0]]]), torch.tensor([[1, 0]])
@@ -46,6 +47,7 @@ def test_points_boxes_and_masks_all_matter():
         assert all((one - other).abs().max() > 1e-3 for other in answers[:n])
 
 
+@pytest.mark.slow
 def test_the_order_of_points_does_not_matter_but_their_label_does():
     network = filled(build("ft_sam2d"))
     coords, labels = torch.tensor([[[64.0, 70.0], [200.0, 30.0]]]), torch.tensor([[1, 0]])

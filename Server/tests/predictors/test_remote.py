@@ -93,6 +93,7 @@ def test_a_patch_travels_once(tiny_network, monkeypatch):
         assert max(posts) < 1000, "a click is a few bytes"
 
 
+@pytest.mark.slow
 def test_a_server_that_restarts_in_the_middle_is_not_noticed(tiny_network):
     with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
         remote = RemotePredictor(server.url, patience=30)
@@ -151,6 +152,7 @@ def test_the_work_of_a_client_that_went_away_is_dropped(waiting):
         assert waiting.cancelled.wait(3)
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_waited_for(waiting):
     with serving(waiting, queue=1) as server:
         first, second = (Session(small_volume(), RemotePredictor(server.url)) for _ in range(2))

@@ -45,6 +45,7 @@ def patch():
     return replace(job(1).patch)  # with its own digest
 
 
+@pytest.mark.slow
 def test_an_answer_that_breaks_off_is_asked_for_again(network, fake):
     remote = RemotePredictor(network.url)
     remote.predict(patch(), CLICK)
@@ -55,6 +56,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(network, fake):
         assert not network.cuts
 
 
+@pytest.mark.slow
 def test_a_network_that_always_breaks_is_said_in_words_and_the_click_can_be_made_again():
     with serving(ThresholdPredictor()) as server:
         network = BadNetwork(server.url)
@@ -92,6 +94,7 @@ def test_cancel_acts_at_once_on_a_silent_connection(network):
     assert time.monotonic() - begin < transport.SILENCE / 3
 
 
+@pytest.mark.slow
 def test_a_server_that_computes_for_long_gives_signs_of_life(network, fake, monkeypatch):
     remote = RemotePredictor(network.url)
     remote.predict(patch(), CLICK)
@@ -105,6 +108,7 @@ def test_a_server_that_computes_for_long_gives_signs_of_life(network, fake, monk
     assert np.array_equal(answer.low_res, ThresholdPredictor(preset=SMALL).predict(patch(), again).low_res)
 
 
+@pytest.mark.slow
 def test_what_fails_after_signs_of_life_is_said(network, fake, monkeypatch):
     remote = RemotePredictor(network.url, patience=0.5)
     monkeypatch.setattr(messages, "SIGN_SECONDS", 0.1)
@@ -151,6 +155,7 @@ def test_an_upload_says_how_far_it_is_and_stops_at_once():
         network.close()
 
 
+@pytest.mark.slow
 def test_a_click_on_a_known_patch_overtakes_an_upload():
     with serving(ThresholdPredictor()) as server:
         network = BadNetwork(server.url)

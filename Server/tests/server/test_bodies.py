@@ -126,6 +126,7 @@ def test_damaged_images_are_refused_before_anything_is_computed(server, name, da
     assert response.status_code == 400, response.text
 
 
+@pytest.mark.slow
 def test_a_thousand_drawn_requests_end_in_no_error_of_the_server():
     found = asyncio.run(fuzz.fuzz(seed=19, count=1000, seconds=60))
     assert not found.errors, found.errors[0]

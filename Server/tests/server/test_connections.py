@@ -97,6 +97,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_six_hundred_connections_keep_nobody_out(keyed, kind):
     server, keys = keyed
     host, port = server.url.removeprefix("http://").split(":")

@@ -54,6 +54,7 @@ def unpacker():
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "float32", "float64", "uint32"])
+@pytest.mark.slow
 def test_arrays_of_nninteractive_clients_are_understood(unpacker, dtype):
     array = (IMAGE % 2 if dtype == "bool" else IMAGE).astype(dtype)
     assert np.array_equal(unpacker.unpack(packed(array), 3), array)
@@ -117,6 +118,7 @@ def test_damaged_arrays_never_end_the_server(unpacker, data):
     assert array.ndim == 3
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_while_it_unpacks_is_a_bad_array_and_no_more(unpacker):
     unpacker.unpack(packed(IMAGE), 3)
     psutil.Process(unpacker.pid).kill()
@@ -200,6 +202,7 @@ def test_malformed_image_files_are_refused(name, data):
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_damaged_image_files_are_read_or_refused(data):
     good = bytearray(data.draw(st.sampled_from([nifti(IMAGE[:5, :5, :5]), nrrd_file(IMAGE[:5, :5, :5])])))
     for _ in range(data.draw(st.integers(1, 8))):
@@ -272,6 +275,7 @@ def call(keyed, method, path, user="anna", token="", **options):
     ("box", "include"),
     [([[1, 1], [0, 5], [0, 5]], True), ([[0, 99], [0, 5], [0, 5]], True), ([[0, 5], [0, 5], [0, 5]], False)],
 )
+@pytest.mark.slow
 def test_boxes_that_cannot_be_are_refused_by_name(tiny_checkpoint_2d, box, include):
     image = np.random.default_rng(0).integers(0, 99, (1, 8, 9, 10)).astype(np.int16)
     with serving(load_predictor(tiny_checkpoint_2d, "cpu"), facades=Facades(nninteractive=True)) as server:
@@ -371,6 +375,7 @@ def nni_requests():
 
 
 @pytest.mark.parametrize(("name", "path", "options"), list(nni_requests()))
+@pytest.mark.slow
 def test_malformed_requests_of_nninteractive_end_in_a_4xx(keyed, name, path, options):
     token = call(keyed, "POST", "/claim").json()["lease_token"]
     response = call(keyed, "POST", path, token=token, **options)

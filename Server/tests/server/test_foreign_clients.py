@@ -161,6 +161,7 @@ def test_nninteractive_clients_draw_scribbles_lassos_and_boxes_with_any_model(ti
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="that client needs the module cgi, which Python 3.13 lacks")
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
 @pytest.mark.parametrize("with_key", [False, True])
+@pytest.mark.slow
 def test_monailabel_clients_get_masks_on_the_grid_of_their_image(tiny_network, tmp_path, keys, suffix, with_key):
     key, known = keys
     affine = make_affine(SPACING, (0.2, -0.1, 0.3), (12.0, -40.0, 7.0))

@@ -68,6 +68,7 @@ def test_sixty_four_clients_wait_about_equally_long():
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_light_user_beside_a_heavy_one_waits_for_what_runs(tmp_path):
     keys = {name: add_key(tmp_path / "keys.json", name) for name in ("heavy", "light")}
     predictor, stop = Slow(), threading.Event()

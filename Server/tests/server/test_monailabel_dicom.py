@@ -65,6 +65,7 @@ def mask_in(response):
 
 @needs_orthanc
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_ohif_names_a_series_and_gets_a_mask_on_its_voxels(server, archive):
     query = f"image={archive[2]}&output=image"
     assert np.array_equal(mask_in(infer(server, query)), expected())
@@ -80,6 +81,7 @@ def test_ohif_names_a_series_and_gets_a_mask_on_its_voxels(server, archive):
 
 @needs_orthanc
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_label_that_is_saved_is_stored_as_a_seg_beside_its_series(server, archive):
     url, study, uid = archive
     grid = DicomSeries.of(orthanc.slices_of(ARRAY)).volume.grid

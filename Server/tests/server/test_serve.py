@@ -30,6 +30,8 @@ from sammed3d.zoo.store import ModelStore
 from servers import serving
 from workers import Troubled, job, troubled
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 CLICKS = [((60.0, 75.0, 45.0), True), ((30.0, 100.0, 40.0), False), ((80.0, 60.0, 50.0), True)]
 
 
@@ -66,7 +68,6 @@ def store(tiny_checkpoint, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_may(store, free_port, tiny_network):
     key = add_key(store / "keys.json", "anna")

@@ -19,6 +19,8 @@ from sammed3d.server.compute.worker import UnavailableError, Worker, WorkerError
 from sammed3d.server.compute.worker_process import Asked, ModelSpec, WorkerSettings, patch_of
 from workers import job, troubled
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 
 @pytest.fixture
 def restarts():
@@ -164,7 +166,6 @@ def test_closing_finishes_what_runs(tmp_path):
     assert not process.is_running()
 
 
-@pytest.mark.slow
 def test_what_cannot_be_loaded_is_said_at_the_start(tmp_path):
     missing = ModelSpec("m", "M", "", "", tmp_path / "absent.safetensors")
     with pytest.raises(ModelError, match=r"absent\.safetensors"):

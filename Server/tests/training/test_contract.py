@@ -136,6 +136,7 @@ def small_start(path, family):
 
 
 @pytest.mark.parametrize("family", VOLUMES)
+@pytest.mark.slow
 def test_every_family_is_used_as_it_was_trained(family, data, raw, tmp_path):
     start = small_start(tmp_path / "start.safetensors", family)
     ready = data(*preparation_for(str(start), family))
@@ -179,6 +180,7 @@ def test_the_spacing_of_the_data_becomes_part_of_the_model(data, raw, tmp_path):
     assert_used_as_trained(run, raw)
 
 
+@pytest.mark.slow
 def test_data_that_were_prepared_for_another_model_are_refused(data, tmp_path):
     start = str(small_start(tmp_path / "start.safetensors", "ct_lidc"))
 

@@ -36,6 +36,8 @@ from sammed3d.zoo.checkpoint import read_checkpoint, write_checkpoint
 from sammed3d.zoo.merge import merge_files
 from training_runs import TINY, log_of, recipe, run_of, weights_of
 
+pytestmark = pytest.mark.xdist_group("recipe training")  # its finished run is shared
+
 # Data
 
 
@@ -357,6 +359,7 @@ def test_two_processes_make_the_steps_of_one(data, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_imported_with_what_it_says_of_itself(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
     runner = CliRunner()

@@ -166,6 +166,7 @@ class Watched(torch.nn.Module):
         return self.inner.dense(mask, batch)
 
 
+@pytest.mark.slow
 def test_points_lie_in_the_error_and_two_passes_see_the_mask_alone(network, batch):
     truth = batch["masks"].flatten(0, 1)[:, 0] > 0
     middles = set()

@@ -229,6 +229,7 @@ def test_the_loss_is_low_for_the_right_mask_and_counts_small_objects():
     assert mask_loss(wrong, targets) > mask_loss(nothing, targets)
 
 
+@pytest.mark.slow
 def test_a_budget_ends_a_run_and_leaves_its_state_and_log(cases, tmp_path):
     trainer = Trainer(tmp_path, torch.device("cpu"), 3e-3, SIZES)
     before = {k: v.clone() for k, v in trainer.average.items()}
@@ -246,6 +247,7 @@ def test_a_case_to_keep_aside_that_is_not_there_is_named(folder, tmp_path):
         main([folder], tmp_path, aside=["ct_abdomen_1", "ct_abdomen_9"])
 
 
+@pytest.mark.slow
 def test_it_learns_saves_resumes_and_ships(cases, tmp_path):
     trainer = Trainer(tmp_path, torch.device("cpu"), 3e-3, SIZES)
     crops = next(stream(cases))
@@ -263,6 +265,7 @@ def test_it_learns_saves_resumes_and_ships(cases, tmp_path):
     assert not Trainer(tmp_path / "elsewhere", torch.device("cpu"), 3e-3, SIZES).resume()
 
 
+@pytest.mark.slow
 def test_a_trained_file_runs_in_a_session(cases, tmp_path):
     from helpers import small_volume
 

@@ -157,6 +157,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, weights):
         load_weights(build("sam_med3d", TINY_SIZES), read_checkpoint(tmp_path / "nan.pth"))
 
 
+@pytest.mark.slow
 def test_the_network_is_recognised_by_keys_and_shapes(tmp_path):
     twelve_layers = ["sam_med3d", "fastsam3d_teacher", "ct_lidc"]  # the same keys and shapes
     for name, family in FAMILIES.items():
@@ -217,6 +218,7 @@ def test_unknown_names_say_what_to_do(tmp_path):
         load_predictor(tmp_path / "m.safetensors")
 
 
+@pytest.mark.slow
 def test_a_file_that_fits_several_families_asks_for_one(tmp_path):
     torch.save({"model_state_dict": filled(build("sam_med3d")).state_dict()}, tmp_path / "m.pth")
     with pytest.raises(CheckpointError, match=r"m\.pth: .* sam_med3d, fastsam3d_teacher, ct_lidc\. Say which"):

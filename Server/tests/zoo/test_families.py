@@ -67,6 +67,7 @@ def test_the_students_of_fastsam3d_are_told_apart_by_their_tables():
         assert how == "no other network is as near to its 216 weights"
 
 
+@pytest.mark.slow
 def test_which_blocks_of_a_student_have_windows_is_read_from_its_tables(tmp_path):
     sizes = {"encoder": {"depth": 6, "heads": 6, "window": 14, "global_blocks": [5], "mlp_only_blocks": 2}}
     state = filled(build("fastsam3d_windowed", sizes)).state_dict()

@@ -22,6 +22,8 @@ from sammed3d.zoo.onnx.export import OnnxOptions, export_onnx
 from sammed3d.zoo.onnx.network import load_exported
 from sammed3d.zoo.store import exported_folder
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("onnx")]  # an export takes half a minute: each once
+
 SIZES = {**TINY_SIZES, "encoder": {**TINY_SIZES["encoder"], "window": 6}}  # one padded window: a small graph
 
 
@@ -46,7 +48,6 @@ def exported(checkpoint, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_encoder_and_decoder_agree_with_torch(exported, network):
     model = load_exported(exported)
     assert (model.preset, model.name, model.network_name, model.sizes) == (TINY_PRESET, "Tiny", "sam_med3d", SIZES)
@@ -96,7 +97,6 @@ def test_incomplete_exports_are_named(exported, tmp_path):
     assert json.loads((exported / "model.json").read_text())["name"] == "Tiny"
 
 
-@pytest.mark.slow
 def test_full_size_export_agrees_with_torch(tmp_path):
     """SAM-Med3D and FastSAM3D's student at 128³, every weight in place."""
     network = filled(build("fastsam3d"))
@@ -121,7 +121,6 @@ def exported_2d(request, network_2d, tmp_path_factory):
     return folder, *sessions, "single_mask" in request.param
 
 
-@pytest.mark.slow
 def test_2d_models_keep_the_published_names(exported_2d):
     _, encoder, decoder, single = exported_2d
     assert [i.name for i in encoder.get_inputs()] == ["input_image"]
@@ -192,7 +191,6 @@ def test_2d_encoders_agree_and_prepare_images_where_asked(exported_2d, network_2
     assert np.abs(encoder.run(None, {"input_image": image})[0] - expected).max() < 1e-3
 
 
-@pytest.mark.slow
 def test_a_2d_session_runs_on_exported_files(tiny_checkpoint_2d, tmp_path):
     done = CliRunner().invoke(
         app, ["models", "export", str(tiny_checkpoint_2d), str(tmp_path / "out"), "--format", "onnx"]
@@ -208,7 +206,6 @@ def test_a_2d_session_runs_on_exported_files(tiny_checkpoint_2d, tmp_path):
     assert (masks[0] != masks[1]).mean() < 1e-3
 
 
-@pytest.mark.slow
 def test_the_runtime_is_chosen_and_exports_once(tiny_checkpoint_2d, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
     volume = small_volume((60, 70, 8), (1.0, 1.0, 4.0))
@@ -232,7 +229,6 @@ def test_the_runtime_is_chosen_and_exports_once(tiny_checkpoint_2d, tmp_path, mo
         load_predictor(folders[0], runtime="onnx")
 
 
-@pytest.mark.slow
 def test_the_default_model_runs_on_onnxruntime(tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
     volume = small_volume((60, 70, 50))

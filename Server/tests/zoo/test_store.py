@@ -200,6 +200,7 @@ def test_a_folder_of_the_same_name_does_not_hide_an_installed_model(store, tiny_
         load_model("./mine/")
 
 
+@pytest.mark.slow
 def test_a_model_is_exported_with_its_preprocessing(store, tiny_checkpoint, tmp_path):
     old = tmp_path / "published.pth"
     torch.save({"model_state_dict": build("fastsam3d").state_dict()}, old)
