@@ -32,7 +32,9 @@ from sammed3d.errors import (
     VolumeError,
     VolumeWarning,
 )
+from sammed3d.files.picture import Picture
 from sammed3d.files.volume import Volume
+from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Predictor
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
@@ -61,6 +63,8 @@ __all__ = [
     "PatchBox",
     "PatchClick",
     "PatchPrompts",
+    "Picture",
+    "PictureSession",
     "Prediction",
     "PredictionCancelled",
     "Predictor",

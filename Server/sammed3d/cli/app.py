@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 import sammed3d
 from sammed3d import samples
+from sammed3d.cli.choice import Choice
 from sammed3d.cli.collect import collect
 from sammed3d.cli.data import data_app
 from sammed3d.cli.doubt import SuggestOption, UncertaintyOption, tell_doubt
@@ -23,7 +23,9 @@ from sammed3d.cli.find import find
 from sammed3d.cli.follow import FollowOption, PatchesOption, follow_object
 from sammed3d.cli.learn import learn
 from sammed3d.cli.models import models_app
+from sammed3d.cli.picture import BoxXyOption, CandidatesOption, ClickXyOption, PicturePrompts, segment_picture
 from sammed3d.cli.replay import replay
+from sammed3d.cli.report import print_report, report_of
 from sammed3d.cli.serve import serve, serve_key
 from sammed3d.cli.sources import as_path, check_store, read_source
 from sammed3d.cli.terminal import (
@@ -37,7 +39,6 @@ from sammed3d.cli.terminal import (
     SourceArgument,
     VolumeArgument,
     explained,
-    screen,
     stage,
 )
 from sammed3d.cli.train import train
@@ -45,12 +46,12 @@ from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import canonical_axes
 from sammed3d.core.prompts import ObjectPrompts
-from sammed3d.errors import ModelError, PromptError
+from sammed3d.errors import PromptError
 from sammed3d.files.outputs import check_output
+from sammed3d.files.picture import is_picture
 from sammed3d.files.segmentation import check_field_place, check_place, read_mask
 from sammed3d.files.volume import Volume, check_writable
 from sammed3d.inference.follow import Followed
-from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
 
 app = typer.Typer(
@@ -91,7 +92,9 @@ def _version(
 @app.command()
 def segment(
     volume: SourceArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Mask: .seg.nrrd, .nii.gz, .nrrd or .mha.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Mask: .seg.nrrd, .nii.gz, .nrrd or .mha; of a picture also .png.")
+    ],
     click: Annotated[
         list[str] | None,
         typer.Option(metavar="R,A,S[:-]", help="A click, in mm; ':-' makes it negative. Repeat for more, in order."),
@@ -111,6 +114,9 @@ def segment(
     honour: Annotated[
         bool, typer.Option(help="Whether the mask is made to agree with box, scribbles and lassos.")
     ] = True,
+    click_xy: ClickXyOption = None,
+    box_xy: BoxXyOption = None,
+    candidates: CandidatesOption = False,
     points: Annotated[
         Path | None, typer.Option(help="All prompts from a prompt file or Slicer markups (.mrk.json) instead.")
     ] = None,
@@ -146,6 +152,16 @@ def segment(
     debug: DebugOption = False,
 ) -> None:
     """Segment the structures that were clicked on and write the mask on the volume's own grid."""
+    chosen = Choice(model, device, precision, family, base, runtime, server, key, ca, not no_proxy)
+    if click_xy or box_xy or is_picture(volume):
+        if click or box or scribble or lasso or points or ijk or store or suggest or uncertainty or series is not None:
+            raise typer.BadParameter("A picture takes --click-xy, --box-xy and --initial; the rest is for volumes.")
+        with explained(debug):
+            in_pixels = PicturePrompts.parse(name, click_xy or (), box_xy, initial, honour)
+            segment_picture(Path(volume), output, in_pixels, chosen, candidates, force, as_json)
+        return
+    if candidates:
+        raise typer.BadParameter("--candidates is for pictures: the masks that a 2-D model weighs.")
     if bool(click or box or scribble or lasso) == bool(points):
         raise typer.BadParameter("Give --click, --box, --scribble or --lasso, or a file of prompts with --points.")
     with explained(debug):
@@ -161,21 +177,7 @@ def segment(
             image, fetched = read_source(volume, series, ca, not no_proxy)
             check_writable(image.grid)
         with stage("Loading the model", "load", seconds):
-            if server is None:
-                predictor: Predictor = sammed3d.load_predictor(
-                    model,
-                    device,
-                    precision,  # type: ignore[arg-type]
-                    family,
-                    base,
-                    runtime=runtime,  # type: ignore[arg-type]
-                )
-            elif (device, precision, family, base, runtime) != ("auto", "auto", None, None, "torch"):
-                raise ModelError(
-                    "With --server, device, precision, family, base and runtime are the server's: leave them out."
-                )
-            else:
-                predictor = _connect(server, model, key, ca, not no_proxy)
+            predictor = chosen.load()
         session = Session(image, predictor)
         cancellation, following = Cancellation(), Cancellation()
         spent: dict[str, float] = {}
@@ -189,8 +191,8 @@ def segment(
             session.save(output)
             if store and fetched is not None:
                 fetched.store(session)
-        report = _report(session, predictor, seconds, spent, followed) | {"next_click": next_click}
-        _print_report(report, as_json)
+        report = report_of(session, predictor, seconds, spent, followed) | {"next_click": next_click}
+        print_report(report, as_json)
 
 
 @app.command()
@@ -263,63 +265,6 @@ def _apply(
         for step, value in update.seconds.items():
             seconds[step] = seconds.get(step, 0.0) + value
         yield prompt
-
-
-def _connect(server: str, model: str, key: str, ca: Path | None, proxies: bool) -> Predictor:
-    from sammed3d.predictors.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
-
-    return RemotePredictor(server, model, key=key, verify=True if ca is None else str(ca), proxies=proxies)
-
-
-def _report(
-    session: Session,
-    predictor: Any,
-    seconds: dict[str, float],
-    spent: dict[str, float],
-    followed: dict[str, Followed],
-) -> dict[str, Any]:
-    voxel_ml = session.volume.grid.voxel_volume / 1000
-    segments = []
-    for o in session.objects:
-        voxels = 0 if o.mask is None else int(np.count_nonzero(o.mask.voxels))
-        segments.append(
-            {
-                "name": o.name,
-                "clicks": len(o.clicks),
-                "drawings": len(o.drawings),
-                "told": [
-                    {"prompt": t.prompt, "clicks": len(t.clicks), "missed": round(t.missed, 4)}
-                    for t in session.translations(o.name)
-                ],
-                "patches": sum(click.follow for click in o.clicks),
-                "goes_on": o.name in followed and followed[o.name].goes_on,
-                "voxels": voxels,
-                "volume_ml": round(voxels * voxel_ml, 3),
-                "seconds": round(spent[o.name], 4),
-            }
-        )
-    return {
-        "model": predictor.name,
-        "device": str(getattr(predictor, "device", "server")),
-        "precision": getattr(predictor, "precision", "the server's"),
-        "notes": list(getattr(predictor, "notes", ())),
-        "segments": segments,
-        "seconds": {name: round(value, 4) for name, value in seconds.items()},
-    }
-
-
-def _print_report(report: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(report))
-        return
-    table = Table("Segment", "Clicks", "Voxels", "Volume (ml)", "Seconds")
-    for s in report["segments"]:
-        table.add_row(s["name"], str(s["clicks"]), str(s["voxels"]), f"{s['volume_ml']:.2f}", f"{s['seconds']:.1f}")
-    Console().print(table)
-    for note in report["notes"]:
-        screen.print(f"{report['model']}: {note}", style="dim", highlight=False)
-    timing = ", ".join(f"{stage} {value:.2f} s" for stage, value in report["seconds"].items())
-    screen.print(f"{report['model']} on {report['device']} ({report['precision']}): {timing}", style="dim")
 
 
 def _describe(volume: Volume) -> dict[str, Any]:

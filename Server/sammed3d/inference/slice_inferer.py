@@ -86,16 +86,21 @@ Question = tuple[int, tuple[PatchClick, ...], PatchBox | None, str | None]
 class SliceInferer:
     """Evaluate prompts slice by slice; see `inferer.Inferer`.
 
+    Args:
+        volume: the image.
+        predictor: a 2-D model.
+        slices: how its slices are shown; those of the volume if not given.
+
     Answers (16 KiB each), slices and masks are kept in bounded caches; what was dropped is made again when needed.
 
     Attributes:
         slices: the volume's slices as inputs of the predictor's network.
     """
 
-    def __init__(self, volume: Volume, predictor: Predictor) -> None:
+    def __init__(self, volume: Volume, predictor: Predictor, slices: Slices | None = None) -> None:
         self._volume = volume
         self._predictor = predictor
-        self.slices = Slices(volume.grid, predictor.preset)
+        self.slices = slices or Slices(volume.grid, predictor.preset)
         self._answers: LRUCache[Answer] = LRUCache(ANSWERS, lambda answer: answer.low_res.nbytes)
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._painted: LRUCache[Mask] = LRUCache(64 * MIB, lambda mask: mask.nbytes)
@@ -109,7 +114,7 @@ class SliceInferer:
     ) -> tuple[BoxedMask | None, dict[str, float]]:
         """Return the mask of prompts, and the seconds spent by stage ("cut", "encode", "decode", "paint")."""
         asking = _Asking(self._ask, cancellation or Cancellation(), {})
-        keys = self._answer_prompts(state, asking)
+        keys, _ = self._answer_prompts(state, asking)
         slices = (
             keys
             if state.base is not None
@@ -120,8 +125,16 @@ class SliceInferer:
             mask = self._assembled(slices, state.base)
         return mask, asking.seconds
 
-    def _answer_prompts(self, state: PromptState, asking: _Asking) -> dict[int, Answer]:
-        """Return the answers for the slices that have prompts of their own."""
+    def questions(
+        self, state: PromptState, cancellation: Cancellation | None = None
+    ) -> dict[int, tuple[Patch, PatchPrompts]]:
+        """Return what the model is asked of the slices that have prompts of their own; errors as `mask_of`."""
+        _, own = self._answer_prompts(state, _Asking(self._ask, cancellation or Cancellation(), {}))
+        asked = {number: self._prompts(prompts) for number, prompts in own.items()}
+        return {number: (self._patch(number), prompts) for number, prompts in asked.items() if prompts.in_order}
+
+    def _answer_prompts(self, state: PromptState, asking: _Asking) -> tuple[dict[int, Answer], dict[int, _Own]]:
+        """Return the answers for the slices that have prompts of their own, and these prompts."""
         keys: dict[int, Answer] = {}
         own: dict[int, _Own] = {}
         if state.box is not None:
@@ -136,7 +149,7 @@ class SliceInferer:
                 own[number] = _Own(start, None, ())
             own[number].clicks += (PatchClick((column, row, 0.0), click.positive),)
             keys[number] = asking(number, own[number])
-        return keys
+        return keys, own
 
     def _place_box(self, box: BoxPrompt) -> tuple[int, PatchBox]:
         """Return the middle slice of a box, and the box in its image."""
@@ -207,22 +220,25 @@ class SliceInferer:
         return self._of_base(here[-1], number) if here else None
 
     def _ask(self, number: int, own: _Own, cancellation: Cancellation, seconds: dict[str, float]) -> Answer:
-        clicks = positive_first(own.clicks) if own.start is None and own.box is None else own.clicks
-        if not clicks and own.box is None:  # nothing is there that could be taken away
+        prompts = self._prompts(own)
+        if not prompts.in_order:  # nothing is there that could be taken away
             return Answer(np.full(self._predictor.preset.low_res_shape, -MASK_LOGIT, np.float32))
-        question = number, clicks, own.box, None if own.start is None else own.start.digest
+        question = number, tuple(prompts.clicks), own.box, None if own.start is None else own.start.digest
         answer = self._answers.get(question)
         if answer is None:
             cancellation.enter("cut")
             with timed(seconds, "cut"):
                 patch = self._patch(number)
-            prompts = PatchPrompts(clicks, own.box, None if own.start is None else own.start.low_res)
             said = self._predictor.predict(patch, prompts, cancellation)
             for name, value in said.seconds.items():
                 seconds[name] = seconds.get(name, 0.0) + value
             answer = Answer(said.low_res)
             self._answers.put(question, answer)
         return answer
+
+    def _prompts(self, own: _Own) -> PatchPrompts:
+        clicks = positive_first(own.clicks) if own.start is None and own.box is None else own.clicks
+        return PatchPrompts(clicks, own.box, None if own.start is None else own.start.low_res)
 
     def _patch(self, number: int) -> Patch:
         patch = self._patches.get(number)

@@ -101,7 +101,7 @@ class Slices:
         """Return a slice of a mask of the whole volume as it is shown, by column and row."""
         return self._shown(mask[self.box(number).slices]).astype(bool)
 
-    def cut(self, volume: Volume, number: int) -> Patch:
+    def cut(self, volume: Volume, number: int, /) -> Patch:
         """Cut a slice out of a volume: grey values 0..255 by column and row, `OUTSIDE` beside a padded slice."""
         window, pixels = self.box(number), self.pixels(volume, number)
         voxels = np.full(self._preset.patch_shape, OUTSIDE, np.float32)

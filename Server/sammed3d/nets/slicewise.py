@@ -1,4 +1,4 @@
-"""A 2-D network behind the interface of the 3-D ones: a slice is a patch of thickness 1.
+"""A 2-D network behind the interface of the 3-D ones: a slice is a patch of thickness 1, a coloured one of 3.
 
 Source of the numbers: SAM-Med2D `segment_anything/predictor_sammed.py`, `DataLoader.py` and `test.py`.
 """
@@ -32,7 +32,7 @@ class Network2d(Protocol):
 
 
 class Slicewise(nn.Module):
-    """Run SAM-Med2D or FT-SAM on grey slices.
+    """Run SAM-Med2D or FT-SAM on slices.
 
     The network gets the slice as an RGB image with rows running down, three candidate masks are decoded, and the one
     with the best score of the model's own is taken. Mask prompts are fed back as probabilities, as it was trained.
@@ -51,14 +51,14 @@ class Slicewise(nn.Module):
         """Compute the image embedding.
 
         Args:
-            patch: (B, 1, S, S, 1) grey values 0..255 by column and row; below 0 outside of the slice.
+            patch: (B, 1, S, S, 1 or 3) grey values or colours 0..255 by column and row; below 0 outside of the slice.
             between_layers: called before every transformer block; what it raises stops the computation.
 
         Returns:
             (B, C, S/16, S/16).
         """
-        grey = patch[..., 0].transpose(2, 3)
-        return self.network.encode(normalised(grey), between_layers)
+        image = patch[:, 0].permute(0, 3, 2, 1)  # by channel, row and column
+        return self.network.encode(normalised(image), between_layers)
 
     def decode(
         self,
@@ -81,9 +81,21 @@ class Slicewise(nn.Module):
         Returns:
             Logits (B, 1, S/4, S/4, 1), above 0 inside, and the model's own estimate of their IoU (B, 1).
         """
+        logits, scores = self.candidates(embedding, coords, labels, low_res, boxes=boxes)
+        best = scores.argmax(dim=1, keepdim=True)
+        return logits.take_along_dim(best[..., None, None, None], dim=1), scores.take_along_dim(best, dim=1)
+
+    def candidates(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        *,
+        boxes: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict the three masks that `decode` takes the best of: logits (B, 3, S/4, S/4, 1) and scores (B, 3)."""
         mask = None if low_res is None else low_res[..., 0].transpose(2, 3).sigmoid()
         flat_boxes = None if boxes is None else boxes[:, [0, 1, 3, 4]]
         logits, scores = self.network.decode(embedding, coords[..., :2], labels, mask, flat_boxes)
-        best = scores.argmax(dim=1, keepdim=True)
-        chosen = logits.take_along_dim(best[..., None, None], dim=1)
-        return chosen.transpose(2, 3)[..., None], scores.take_along_dim(best, dim=1)
+        return logits.transpose(2, 3)[..., None], scores

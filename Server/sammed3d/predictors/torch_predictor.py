@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from sammed3d.core.cache import LRUCache
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
+from sammed3d.errors import ModelError
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Prompt
 from sammed3d.inference.preset import Preset
@@ -59,6 +60,21 @@ class Network(Protocol):
     def requires_grad_(self, requires_grad: bool = True) -> Self: ...
 
     def to(self, device: torch.device) -> Self: ...
+
+
+@runtime_checkable
+class WeighingNetwork(Protocol):
+    """A network that weighs several masks; see `nets.Slicewise.candidates`."""
+
+    def candidates(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        low_res: Tensor | None,
+        *,
+        boxes: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 class TorchPredictor:
@@ -200,6 +216,35 @@ class TorchPredictor:
             result: Float32 = logits[:, 0].float().cpu().numpy()
         return result
 
+    def candidates(
+        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None
+    ) -> tuple[Prediction, ...]:
+        """Return all masks that the network weighs after the last prompt, by its own scores, the best first.
+
+        The best one is the answer of `predict`.
+
+        Raises:
+            ModelError: it makes one mask only.
+            PredictionCancelled: `cancellation` was used.
+            PromptError: a reason of `PatchPrompts.check`.
+        """
+        if not isinstance(self._network, WeighingNetwork):
+            raise ModelError(f"{self.name} makes one mask, not several to choose from.")
+        prompts.check(self.preset)
+        cancellation = cancellation or Cancellation()
+        before = patch.digest, prompts.mask_digest, (), prompts.in_order[:-1]
+        with self._lock, torch.inference_mode(), self._autocast():
+            embedding = self._embed(patch, cancellation, {})
+            known, low_res = self._longest_known_prefix(before)
+            fed_back = low_res if known else self._first_mask_prompt(prompts.mask_prompt)
+            if known < len(before[-1]):
+                fed_back = self._decode_each(embedding, before, known, fed_back, cancellation)
+            cancellation.enter("decode")
+            coords, labels, boxes = self._tensors(prompts.in_order)
+            logits, scores = self._network.candidates(embedding, coords, labels, fed_back, boxes=boxes)
+            found = zip(logits[0].float().cpu().numpy(), scores[0].tolist(), strict=True)
+        return tuple(Prediction(each, score) for each, score in sorted(found, key=lambda pair: -pair[1]))
+
     def _decode_each(
         self, embedding: Tensor, key: Key, known: int, fed_back: Tensor | None, cancellation: Cancellation
     ) -> Tensor:
@@ -245,14 +290,18 @@ class TorchPredictor:
         return torch.zeros(1, 1, *self.preset.low_res_shape, device=self.device)
 
     def _decode(self, embedding: Tensor, prompts: Sequence[Prompt], low_res: Tensor | None) -> tuple[Tensor, Tensor]:
+        coords, labels, boxes = self._tensors(prompts)
+        logits, scores = self._network.decode(embedding, coords, labels, low_res, boxes=boxes)
+        return logits.float(), scores
+
+    def _tensors(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return coordinates (1, N, 3) and labels (1, N) of clicks, and the box (1, 6) if there is one."""
         clicks = [prompt for prompt in prompts if isinstance(prompt, PatchClick)]
         voxels = [click.voxel for click in clicks]
         coords = torch.tensor(voxels, dtype=torch.float32, device=self.device).view(1, len(clicks), 3)
         labels = torch.tensor([[int(click.positive) for click in clicks]], device=self.device)
         corners = [[*prompt.begin, *prompt.end] for prompt in prompts if isinstance(prompt, PatchBox)]
-        boxes = torch.tensor(corners, dtype=torch.float32, device=self.device) if corners else None
-        logits, scores = self._network.decode(embedding, coords, labels, low_res, boxes=boxes)
-        return logits.float(), scores
+        return coords, labels, torch.tensor(corners, dtype=torch.float32, device=self.device) if corners else None
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._autocast_type is None:

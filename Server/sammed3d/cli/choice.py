@@ -1,0 +1,50 @@
+"""Which model a command asks, and where it runs: in this process or on a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sammed3d
+from sammed3d.errors import ModelError
+from sammed3d.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model as it is chosen on the command line; see the options of `segment`."""
+
+    model: str
+    device: str
+    precision: str
+    family: str | None
+    base: str | None
+    runtime: str
+    server: str | None
+    key: str
+    ca: Path | None
+    proxies: bool
+
+    def load(self) -> Predictor:
+        """Return what answers with that model.
+
+        Raises:
+            ModelError: there is no such model, or it cannot run so.
+        """
+        if self.server is None:
+            return sammed3d.load_predictor(
+                self.model,
+                self.device,
+                self.precision,  # type: ignore[arg-type]
+                self.family,
+                self.base,
+                runtime=self.runtime,  # type: ignore[arg-type]
+            )
+        if (self.device, self.precision, self.family, self.base, self.runtime) != ("auto", "auto", None, None, "torch"):
+            raise ModelError(
+                "With --server, device, precision, family, base and runtime are the server's: leave them out."
+            )
+        from sammed3d.predictors.remote import RemotePredictor  # noqa: PLC0415 - only where it is used
+
+        verify = True if self.ca is None else str(self.ca)
+        return RemotePredictor(self.server, self.model, key=self.key, verify=verify, proxies=self.proxies)

@@ -1,0 +1,170 @@
+"""2-D pictures: PNG, JPEG, TIFF, BMP, and single images of DICOM, grey or coloured. Their coordinates are pixels."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from sammed3d.core.geometry import Grid
+from sammed3d.errors import VolumeError
+from sammed3d.files.image_lists import SUFFIXES, Bytes, read_mask, read_pixels
+from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
+from sammed3d.files.volume import array_of, grid_of
+
+PNG = ".png"
+MOST_PIXELS = 100_000_000
+"""A mask of a larger picture is no use to a model that sees 256 x 256."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A 2-D image.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, blue first, as the 2-D models were trained; the three are equal where it is grey.
+        grid: where programs that show pictures in a world (3D Slicer) put its pixels: (W, H, 1) voxels. What a file
+            says about that, or one unit for each pixel.
+        name: in error messages.
+
+    Raises:
+        VolumeError: it is too small or too large, or all of its pixels are equal.
+    """
+
+    pixels: Bytes
+    grid: Grid
+    name: str = "the picture"
+
+    def __post_init__(self) -> None:
+        height, width = self.pixels.shape[:2]
+        if min(height, width) < 2 or height * width > MOST_PIXELS:
+            raise VolumeError(f"{self.name}: has {width} x {height} pixels; 2 x 2 to {MOST_PIXELS:,} are possible.")
+        if (self.pixels == self.pixels[0, 0]).all():
+            raise VolumeError(f"{self.name}: all pixels are equal, so there is nothing to segment.")
+
+    @property
+    def is_coloured(self) -> bool:
+        """Whether any pixel is not grey."""
+        return bool((self.pixels[..., :1] != self.pixels).any())
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return int(self.pixels.shape[0])
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Picture:
+        """Read a picture, or a single image of DICOM.
+
+        8 bits are taken as they are, 16 bits for their upper 8 as in the training of the models; grey values of DICOM
+        from the smallest to the largest, bright where the file says that 0 is white (MONOCHROME1).
+
+        Raises:
+            VolumeError: it cannot be read, or holds several images.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise VolumeError(f"{path}: there is no such file.")
+        if is_picture(path):
+            reader = sitk.ImageFileReader()
+            pixels = read_pixels(path)
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            return cls(pixels, _flat_grid(reader), path.name)
+        return _read_dicom(path)
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name is that of a picture which cannot be a volume."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def check_picture_place(path: Path) -> None:
+    """Refuse a file that the mask of a picture cannot be written to, before any work is done for it.
+
+    Raises:
+        VolumeError: unknown suffix, or the folder does not exist.
+    """
+    if not path.name.lower().endswith((PNG, *LABEL_MAP_SUFFIXES)):
+        raise VolumeError(f"{path.name}: unknown format. Use {PNG}, .seg.nrrd or {', '.join(LABEL_MAP_SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise VolumeError(f"{path}: the folder does not exist. Create it, or choose another place.")
+
+
+def write_picture_segments(path: Path, segments: list[Segment], grid: Grid) -> None:
+    """Write the masks of a picture; a PNG holds one, as 0 and 255.
+
+    Raises:
+        VolumeError: a reason of `check_picture_place`, several masks for a PNG, or it cannot be written.
+    """
+    check_picture_place(path)
+    if path.suffix.lower() != PNG:
+        write_segments(path, segments, grid)
+        return
+    if len(segments) != 1:
+        raise VolumeError(f"{path.name}: a PNG holds one mask, not {len(segments)}. Use .seg.nrrd, or one for each.")
+    found = segments[0].mask
+    mask = np.zeros(grid.shape[:2], np.uint8) if found is None else found.full(grid.shape)[..., 0]
+    beside = path.with_name(f".{path.stem}.writing{PNG}")
+    try:
+        sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(255 * mask.T)), str(beside), useCompression=True)
+        beside.replace(path)
+    except (RuntimeError, OSError) as error:
+        raise VolumeError(f"{path}: cannot be written. Check permissions and free space.") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_picture_mask(path: Path, picture: Picture) -> npt.NDArray[np.bool_]:
+    """Read a mask of a picture from a PNG or another picture (0 and 1, or 0 and 255): (H, W).
+
+    Raises:
+        VolumeError: it is none, or has another size.
+    """
+    found = read_mask(path)
+    if found.shape != picture.pixels.shape[:2]:
+        raise VolumeError(
+            f"{path.name}: has {found.shape[1]} x {found.shape[0]} pixels, {picture.name} has "
+            f"{picture.width} x {picture.height}."
+        )
+    return found
+
+
+def _flat_grid(reader: sitk.ImageFileReader) -> Grid:
+    """Return the grid of a 2-D file as one slice, as ITK lays it: columns to the left, rows to the back."""
+    (columns, rows), (x, y), (left, top) = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()
+    affine = np.diag([-x, -y, 1.0, 1.0])
+    affine[:2, 3] = -left, -top
+    return Grid((columns, rows, 1), affine)
+
+
+def _read_dicom(path: Path) -> Picture:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        size = reader.GetSize()
+        if len(size) != 3 or size[2] != 1:
+            what = f"{size[2]} slices or frames" if len(size) == 3 else f"size {size}"
+            raise VolumeError(f"{path.name}: is no picture ({what}). Use --click with R,A,S for volumes.")
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise VolumeError(f"{path.name}: is neither a picture ({', '.join(SUFFIXES)}) nor a DICOM image.") from error
+    if image.GetNumberOfComponentsPerPixel() == 3:
+        colours = sitk.GetArrayFromImage(image)[0]
+        if colours.dtype != np.uint8:
+            raise VolumeError(f"{path.name}: has colours of {colours.dtype}; 8 bits are needed.")
+        return Picture(np.ascontiguousarray(colours[..., ::-1]), grid_of(reader), path.name)
+    grey = array_of(image)[..., 0].T.astype(np.float64)
+    low, high = float(grey.min()), float(grey.max())  # ITK has inverted MONOCHROME1
+    scaled = (grey - low) * (255 / max(high - low, 1e-10))
+    return Picture(np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2), grid_of(reader), path.name)

@@ -1,0 +1,180 @@
+"""Sessions on pictures: the same prompts, undo and objects as on volumes, in pixels and with 2-D models.
+
+A picture is one slice to the code that evaluates prompts, and a pixel's place on it stands for a place in the world.
+That world ends here: prompts come in as columns and rows, and files get the grid that the picture has.
+
+Source of preprocessing and prompts: SAM-Med2D `DataLoader.py`, `utils.py`, `test.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.geometry import Grid, Point3
+from sammed3d.core.mask import BoxedMask, Mask
+from sammed3d.errors import ModelError, PromptError
+from sammed3d.files.picture import Picture, write_picture_segments
+from sammed3d.files.segmentation import Segment
+from sammed3d.files.volume import Volume
+from sammed3d.inference.constraints import honoured
+from sammed3d.inference.images import ImageFrame
+from sammed3d.inference.patch import Patch
+from sammed3d.inference.predictor import PatchPrompts, Prediction, Predictor
+from sammed3d.inference.preset import Preset
+from sammed3d.inference.prompt_translation import TranslatingInferer
+from sammed3d.inference.session import Session
+from sammed3d.inference.session_object import Update, state_of
+from sammed3d.inference.slice_inferer import SliceInferer
+from sammed3d.inference.slices import Slices
+
+PLANE = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Column and row to the places that stand for them, so that a slice of them is shown as the picture is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of the masks that a model weighs.
+
+    Attributes:
+        mask: uint8 0/1 (H, W).
+        score: the model's own estimate of its IoU.
+    """
+
+    mask: npt.NDArray[np.uint8]
+    score: float
+
+
+class PictureSlices(Slices):
+    """A picture as the only slice of a volume: its pixels are 0..255 already, and may be coloured."""
+
+    def __init__(self, picture: Picture, preset: Preset) -> None:
+        super().__init__(_plane(picture), preset)
+        frame = ImageFrame.of(picture.pixels.shape[:2], preset)
+        shown = frame.image(picture.pixels).transpose(2, 1, 0)  # column, row, channel
+        self._voxels = np.ascontiguousarray(shown if picture.is_coloured else shown[..., :1])
+        self._voxels.flags.writeable = False
+
+    def cut(self, _volume: Volume, number: int) -> Patch:
+        """Return the picture as the model sees it: (S, S, 1), or (S, S, 3) where it is coloured."""
+        grid = Grid((*self._voxels.shape[:2], 1), self._patch_to_world(number))
+        return Patch(self._voxels, self.box(number), grid)
+
+
+class PictureSession:
+    """Segment objects of a picture by clicks and boxes, in pixels: column and row, the upper left pixel is 0, 0.
+
+    Args:
+        picture: the image.
+        predictor: a 2-D model, SAM-Med2D or FT-SAM.
+
+    Attributes:
+        session: objects, undo, redo and all that has no coordinates.
+
+    Raises:
+        ModelError: the model works in 3-D.
+
+    Example:
+        >>> session = PictureSession(Picture.read("lesion.png"), load_predictor("sam_med2d"))
+        >>> session.click(120, 80)
+        >>> session.save("mask.png")
+    """
+
+    def __init__(self, picture: Picture, predictor: Predictor) -> None:
+        if not predictor.preset.by_slice:
+            raise ModelError(f"{predictor.name} works in 3-D. Choose a model of 2-D images: sam_med2d or ft_sam2d.")
+        self.picture = picture
+        grid = _plane(picture)
+        volume = Volume(picture.pixels.max(axis=2).T[..., None], grid, picture.name)
+        self._inner = SliceInferer(volume, predictor, PictureSlices(picture, predictor.preset))
+        self.session = Session(volume, predictor)
+        self.session.inferer = TranslatingInferer(self._inner, grid, predictor)
+
+    def click(self, column: float, row: float, positive: bool = True) -> Update:
+        """Add a click on a pixel.
+
+        Raises:
+            PromptError: it lies outside the picture.
+        """
+        return self.session.click(self._place(column, row), positive)
+
+    def set_box(self, left: float, top: float, right: float, bottom: float) -> Update:
+        """Draw a box round the object, by the pixels in two opposite corners; it applies before all clicks.
+
+        Raises:
+            PromptError: a corner lies outside the picture.
+        """
+        return self.session.set_box(self._place(left, top), self._place(right, bottom))
+
+    def start_from(self, mask: npt.NDArray[np.generic]) -> Update:
+        """Start again from an existing mask (H, W), non-zero inside, which later clicks refine.
+
+        Raises:
+            VolumeError: it has another size.
+        """
+        return self.session.start_from(mask.T[..., None])
+
+    def mask(self) -> npt.NDArray[np.uint8]:
+        """Return the mask of the current object: uint8 0/1 (H, W)."""
+        return _flat(self.session.mask())
+
+    def candidates(self, cancellation: Cancellation | None = None) -> tuple[Candidate, ...]:
+        """Return the masks that the model weighed after the last prompt, the best (which `mask` is) first.
+
+        Raises:
+            ModelError: it weighs none, or runs elsewhere.
+            PromptError: there is no prompt yet.
+        """
+        state = state_of(self.session.current)
+        asked = self._inner.questions(state, cancellation)
+        if 0 not in asked:
+            raise PromptError("There is nothing to choose from before the first positive click or box.")
+        found = []
+        for each in _weighed(self.session.predictor, *asked[0], cancellation):
+            painted = self._inner.slices.paint(each.low_res)[..., None]
+            mask = BoxedMask.of(painted)
+            kept = honoured(mask, state, self.session.volume.grid) if state.honour else mask
+            whole = np.zeros(painted.shape, np.uint8) if kept is None else kept.full(painted.shape)
+            found.append(Candidate(_flat(whole), each.score or 0.0))
+        return tuple(found)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all objects as `.seg.nrrd` or a label map on the picture's own grid, or the only one as a PNG.
+
+        Raises:
+            VolumeError: a reason of `picture.write_picture_segments`.
+        """
+        segments = [Segment(o.name, o.mask, o.color) for o in self.session.objects]
+        write_picture_segments(Path(path), segments, self.picture.grid)
+
+    def _place(self, column: float, row: float) -> Point3:
+        if not (-0.5 <= column <= self.picture.width - 0.5 and -0.5 <= row <= self.picture.height - 0.5):
+            raise PromptError(
+                f"The pixel {column:g},{row:g} lies outside {self.picture.name}, which has "
+                f"{self.picture.width} x {self.picture.height} pixels (counted from 0,0, upper left)."
+            )
+        x, y, z, _ = (PLANE @ (column, row, 0.0, 1.0)).tolist()
+        return x, y, z
+
+
+def _plane(picture: Picture) -> Grid:
+    return Grid((picture.width, picture.height, 1), PLANE)
+
+
+def _flat(mask: Mask) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(mask[..., 0].T)
+
+
+def _weighed(
+    predictor: Predictor, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None
+) -> tuple[Prediction, ...]:
+    weigh = getattr(predictor, "candidates", None)
+    if weigh is None:
+        raise ModelError("Only a model in this process shows what it weighed: leave the server out.")
+    answers: tuple[Prediction, ...] = weigh(patch, prompts, cancellation)
+    return answers

@@ -1,0 +1,117 @@
+"""Pictures read and masks of pictures written."""
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from sammed3d.core.mask import BoxedMask
+from sammed3d.errors import VolumeError
+from sammed3d.files.picture import Picture, read_picture_mask, write_picture_segments
+from sammed3d.files.segmentation import Segment
+
+GREY = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)
+COLOURS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+
+
+def written(path, pixels):
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=pixels.ndim == 3), str(path))
+    return path
+
+
+def write_dicom(path, pixels, kind, **more):
+    """Write one image as a secondary capture."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds = pydicom.Dataset()
+    ds.file_meta = meta
+    ds.SOPClassUID, ds.SOPInstanceUID = SecondaryCaptureImageStorage, meta.MediaStorageSOPInstanceUID
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.Modality = generate_uid(), generate_uid(), "OT"
+    ds.Rows, ds.Columns = pixels.shape[-3:-1] if kind == "RGB" else pixels.shape[-2:]
+    ds.PhotometricInterpretation = kind
+    ds.SamplesPerPixel = 3 if kind == "RGB" else 1
+    if kind == "RGB":
+        ds.PlanarConfiguration = 0
+    ds.BitsAllocated = ds.BitsStored = 8 * pixels.dtype.itemsize
+    ds.HighBit, ds.PixelRepresentation = ds.BitsStored - 1, 0
+    for name, value in more.items():
+        setattr(ds, name, value)
+    ds.PixelData = pixels.tobytes()
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff"])
+def test_grey_and_coloured_pictures_are_read_without_loss(tmp_path, suffix):
+    grey = Picture.read(written(tmp_path / f"g{suffix}", GREY))
+    assert not grey.is_coloured
+    assert np.array_equal(grey.pixels[..., 0], GREY)
+    assert (grey.width, grey.height) == (20, 12)
+    colours = Picture.read(written(tmp_path / f"c{suffix}", COLOURS))
+    assert colours.is_coloured
+    assert np.array_equal(colours.pixels, COLOURS[..., ::-1]), "blue first"
+
+
+def test_jpeg_is_read(tmp_path):
+    smooth = np.broadcast_to(np.linspace(20, 230, 20, dtype=np.uint8), (12, 20))
+    assert np.abs(Picture.read(written(tmp_path / "p.jpg", smooth)).pixels[..., 0].astype(int) - smooth).max() < 12
+
+
+def test_single_images_of_dicom_are_read(tmp_path):
+    ramp = np.linspace(100, 3000, 12 * 20).reshape(12, 20).astype(np.uint16)
+    grey = Picture.read(write_dicom(tmp_path / "g.dcm", ramp, "MONOCHROME2", PixelSpacing=[0.5, 0.25]))
+    assert (grey.pixels.min(), grey.pixels.max()) == (0, 255)
+    assert grey.pixels[0, 0, 0] == 0
+    assert grey.grid.shape == (20, 12, 1)
+    inverted = Picture.read(write_dicom(tmp_path / "i.dcm", ramp, "MONOCHROME1"))
+    assert inverted.pixels[0, 0, 0] == 255
+    colours = Picture.read(write_dicom(tmp_path / "c.dcm", COLOURS, "RGB"))
+    assert np.array_equal(colours.pixels, COLOURS[..., ::-1])
+
+
+def test_what_is_no_picture_is_refused_in_one_line(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 99, (3, 12, 20), np.uint8)
+    several = write_dicom(tmp_path / "several.dcm", frames, "MONOCHROME2", NumberOfFrames=3)
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.dcm").write_text("no picture")
+    stack = tmp_path / "stack.tif"
+    sitk.WriteImage(sitk.GetImageFromArray(frames), str(stack))
+    for path, reason in (
+        (several, "3 slices or frames"),
+        (tmp_path / "text.png", "cannot be read"),
+        (tmp_path / "text.dcm", "neither a picture"),
+        (stack, "no 2-D image"),
+        (tmp_path / "none.png", "no such file"),
+        (written(tmp_path / "flat.png", np.full((5, 5), 7, np.uint8)), "all pixels are equal"),
+        (written(tmp_path / "line.png", GREY[:1]), "20 x 1 pixels"),
+    ):
+        with pytest.raises(VolumeError, match=reason) as caught:
+            Picture.read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_masks_come_back_from_every_format(tmp_path):
+    picture = Picture.read(written(tmp_path / "p.png", GREY))
+    mask = np.zeros((20, 12, 1), np.uint8)
+    mask[3:9, 2:5] = 1
+    segment = Segment("Lesion", BoxedMask.of(mask))
+    png = tmp_path / "mask.png"
+    write_picture_segments(png, [segment], picture.grid)
+    pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(png)))
+    assert set(np.unique(pixels)) == {0, 255}
+    assert np.array_equal(read_picture_mask(png, picture), mask[..., 0].T != 0)
+    write_picture_segments(tmp_path / "m.seg.nrrd", [segment, segment], picture.grid)
+    found = sitk.ReadImage(str(tmp_path / "m.seg.nrrd"))
+    assert found.GetSize() == (20, 12, 1)
+    assert found.GetDirection() == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0), "as ITK, and so Slicer, shows a PNG"
+    with pytest.raises(VolumeError, match="one mask, not 2"):
+        write_picture_segments(png, [segment, segment], picture.grid)
+    with pytest.raises(VolumeError, match="unknown format"):
+        write_picture_segments(tmp_path / "m.jpg", [segment], picture.grid)
+    other = Picture.read(written(tmp_path / "o.png", GREY[:, :-1]))
+    with pytest.raises(VolumeError, match=r"mask.png: has 20 x 12 pixels, o.png has 19 x 12"):
+        read_picture_mask(png, other)
