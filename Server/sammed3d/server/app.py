@@ -16,6 +16,7 @@ from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server.compat import monailabel, nninteractive
 from sammed3d.server.compat.leases import Leases
 from sammed3d.server.compute.engine import Engine
+from sammed3d.server.compute.training import Trainings
 from sammed3d.server.http import native
 from sammed3d.server.http.guard import FAILED, Guard, Rules
 from sammed3d.server.http.keys import Keys
@@ -40,6 +41,7 @@ class Facades:
         volume_mib: bound of one volume, and of a request that carries it.
         memory_mib: bound of all volumes together.
         dicomweb: where MONAI Label's clients may have series fetched from, and labels stored; None for nowhere.
+        trainings: trainings that its clients may start; None where that is not allowed.
     """
 
     nninteractive: bool = False
@@ -49,6 +51,7 @@ class Facades:
     volume_mib: int = 1024
     memory_mib: int = 4096
     dicomweb: DicomWeb | None = None
+    trainings: Trainings | None = None
 
 
 def create_app(
@@ -74,7 +77,8 @@ def create_app(
     facades = facades or Facades()
     leases = Leases(facades.sessions, facades.memory_mib << 20)
     speaks_nni = nninteractive.Facade(engine, leases, facades.axes, facades.volume_mib << 20)
-    speaks_monai = monailabel.Facade(engine, leases, keys, facades.volume_mib << 20, facades.dicomweb)
+    largest = facades.volume_mib << 20
+    speaks_monai = monailabel.Facade(engine, leases, keys, largest, facades.dicomweb, facades.trainings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -82,6 +86,8 @@ def create_app(
         yield
         sweeper.cancel()
         speaks_nni.close()
+        if facades.trainings is not None:
+            await asyncio.to_thread(facades.trainings.close)
         await asyncio.to_thread(engine.close)
 
     app = FastAPI(title="SAMMed3DSegment", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import logging
 from collections import Counter
@@ -19,11 +20,12 @@ from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive import directions_of
 from sammed3d.server.compute.admission import Shared
 from sammed3d.server.compute.engine import Engine
+from sammed3d.server.compute.training import Trainings
 from sammed3d.server.compute.worker import start_workers
 from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings
 from sammed3d.server.http.connections import Connections
 from sammed3d.server.http.guard import Guard
-from sammed3d.server.http.keys import Keys
+from sammed3d.server.http.keys import NO_QUOTA, Keys
 from sammed3d.server.http.protocol import protocol_with
 from sammed3d.server.metrics import Metrics
 from sammed3d.server.settings import ServerSettings
@@ -148,6 +150,7 @@ def application(settings: ServerSettings, engine: Engine, keys: Keys | None, bud
         largest,
         budget.volumes,
         _dicomweb_of(settings, largest),
+        _trainings_of(settings, keys),
     )
     hosts = LOOPBACK | {settings.host.lower()} | {name.lower() for name in settings.host_name}
     return create_app(
@@ -168,6 +171,36 @@ def _dicomweb_of(settings: ServerSettings, largest_mib: int) -> DicomWeb | None:
     secret = settings.dicomweb_authorization.get_secret_value()
     verify = True if settings.dicomweb_ca is None else str(settings.dicomweb_ca)
     return DicomWeb(settings.dicomweb, secret, verify, most_bytes=largest_mib << 20)
+
+
+def _trainings_of(settings: ServerSettings, keys: Keys | None) -> Trainings | None:
+    """Return what clients may train with, if they may.
+
+    Raises:
+        ModelError: there are no cases, or nobody could start a training, or several servers would.
+    """
+    if not settings.allow_training:
+        return None
+    if settings.training_data is None or not settings.training_data.is_dir():
+        raise ModelError(
+            f"--allow-training needs a folder of cases (--training-data FOLDER), not {settings.training_data}. "
+            "`sammed3d collect` makes one."
+        )
+    if not _facades_on(settings)[1]:
+        raise ModelError("--allow-training is for clients of MONAI Label: switch them on (--monailabel).")
+    if settings.ray:
+        raise ModelError("--allow-training is for a server without Ray, where there is one training at a time.")
+    if importlib.util.find_spec("lightning") is None or importlib.util.find_spec("surface_distance") is None:
+        raise ModelError('Training needs more packages: pip install "sammed3d[train,evaluate]"')
+    quotas = {} if keys is None else keys.quotas
+    return Trainings(
+        settings.training_data,
+        ModelStore().folder / ".trainings",
+        {name: name for name in settings.model},
+        settings.training_minutes,
+        lambda user: quotas.get(user, NO_QUOTA),
+        settings.device[0],
+    )
 
 
 def _facades_on(settings: ServerSettings) -> tuple[bool, bool]:

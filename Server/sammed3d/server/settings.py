@@ -53,6 +53,9 @@ class ServerSettings(BaseSettings):
     dicomweb_authorization: SecretStr = Field(
         SecretStr(""), description="What the header Authorization says there; from the environment or the file alone."
     )
+    allow_training: bool = Field(False, description="Let clients of MONAI Label start trainings on the server's cases.")
+    training_data: Path | None = Field(None, description="Those cases: a dataset as `sammed3d collect` writes it.")
+    training_minutes: float = Field(20.0, gt=0, description="Of the longest training.")
     admin_port: int = Field(0, ge=0, lt=1 << 16, description="Port of Prometheus metrics; 0 for none.")
     admin_host: str = Field("127.0.0.1", description="Address of the metrics.")
     log: Literal["text", "json"] = Field("text", description="Format of log lines.")

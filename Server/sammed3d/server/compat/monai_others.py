@@ -1,11 +1,13 @@
 """Calls of MONAI Label's clients that this server has nothing to do for, answered as they expect, or refused.
 
-There is no training, no active learning, no pathology and no store of images. Questions about them ("is a training
+There is no active learning, no pathology and no store of images, and no training where `monai_training` is not allowed.
+Questions about them ("is a training
 running?") get the answer no; orders are refused with what to do instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -18,6 +20,7 @@ NO_STORE = (
 )
 NOT_RUNNING = "Nothing of this kind runs here: this server only answers clicks."
 NOT_HERE = "This server only answers clicks: no training, no batches, no scoring, no pathology."
+ONE_MODEL = "Name the model: POST /train/MODEL, where the administrator allows training."
 ITS_LOGS = "The log and the state of the machine are for the server's administrator."
 STORES = "Set OHIF's data source to the DICOMweb server itself: this server passes nothing on."
 
@@ -34,7 +37,8 @@ REFUSED: list[tuple[tuple[str, ...], str, str]] = [
     (("PUT",), "/datastore/updatelabelinfo", NO_STORE),
     (("GET",), "/datastore/dataset", NO_STORE),
     (("GET",), "/train/", NOT_RUNNING),
-    (("POST", "DELETE"), "/train/", NOT_HERE),
+    (("POST",), "/train/", ONE_MODEL),
+    (("DELETE",), "/train/", NOT_HERE),
     (("POST",), "/train/{model}", NOT_HERE),
     (("GET",), "/batch/infer", NOT_RUNNING),
     (("DELETE",), "/batch/infer", NOT_HERE),
@@ -54,8 +58,8 @@ REFUSED: list[tuple[tuple[str, ...], str, str]] = [
 """Methods and path, and what the refusal says. Its status is 404, which clients take for "not running, not there"."""
 
 
-def add_to(routes: APIRouter) -> None:
-    """Add the routes."""
+def add_to(routes: APIRouter, answered: Collection[tuple[str, str]] = ()) -> None:
+    """Add the routes, but for methods and paths that are answered elsewhere."""
 
     @routes.get("/datastore/")
     async def datastore(output: str = "") -> dict[str, Any]:
@@ -69,6 +73,8 @@ def add_to(routes: APIRouter) -> None:
 
     for methods, path, words in REFUSED:
         for method in methods:
+            if (method, path) in answered:
+                continue
             routes.add_api_route(path, _refusing(words), methods=[method])
 
 

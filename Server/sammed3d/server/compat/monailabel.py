@@ -24,11 +24,12 @@ from sammed3d.errors import PromptError, SAMMed3DError
 from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.files.volume import Volume
 from sammed3d.inference.session import Session
-from sammed3d.server.compat import image_files, monai_others
+from sammed3d.server.compat import image_files, monai_others, monai_training
 from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
 from sammed3d.server.compat.monai_volumes import NoImageError, Opened, Volumes, seg_bytes
 from sammed3d.server.compute.admission import BusyError
 from sammed3d.server.compute.engine import Engine, EnginePredictor
+from sammed3d.server.compute.training import NoTrainingError, Trainings
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
 from sammed3d.server.http.bodies import BodyError, read_form
 from sammed3d.server.http.keys import Keys
@@ -53,12 +54,19 @@ class Facade:
         keys: the users' keys; None where anybody may use the server.
         max_bytes: largest size of a volume.
         dicomweb: where series are fetched from and results are stored; None for nowhere.
+        trainings: trainings that clients may start; None where that is not allowed.
     """
 
     def __init__(
-        self, engine: Engine, leases: Leases, keys: Keys | None, max_bytes: int, dicomweb: DicomWeb | None = None
+        self,
+        engine: Engine,
+        leases: Leases,
+        keys: Keys | None,
+        max_bytes: int,
+        dicomweb: DicomWeb | None = None,
+        trainings: Trainings | None = None,
     ) -> None:
-        self._engine, self._leases, self._keys = engine, leases, keys
+        self._engine, self._leases, self._keys, self._trainings = engine, leases, keys, trainings
         self._volumes = Volumes(leases, self._start, max_bytes, dicomweb)
 
     def router(self) -> APIRouter:
@@ -135,7 +143,9 @@ class Facade:
             uid = await run_in_threadpool(self._volumes.store_label, user, image, data or b"", params)
             return Response(json.dumps({"image": image, "label": uid}), media_type="application/json")
 
-        monai_others.add_to(routes)
+        if self._trainings is not None:
+            monai_training.add_to(routes, self._trainings)
+        monai_others.add_to(routes, () if self._trainings is None else monai_training.PATHS)
         return routes
 
     def _info(self) -> dict[str, Any]:
@@ -155,7 +165,7 @@ class Facade:
             "version": __version__,
             "labels": ["object"],
             "models": models,
-            "trainers": {},
+            "trainers": monai_training.described(self._trainings),
             "strategies": {},
             "scoring": {},
             "train_stats": {},
@@ -285,6 +295,7 @@ def _form(*names: str) -> dict[str, Any]:
 STATUS: list[tuple[type[Exception], int]] = [
     (LeaseEndedError, 404),
     (NoImageError, 404),
+    (NoTrainingError, 404),
     (NoRoomError, 503),
     (NoMemoryError, 413),
     (BusyError, 429),

@@ -22,11 +22,13 @@ class Quota:
         per_minute: predictions a minute; 0 for no limit.
         waiting: predictions under way at once.
         patches_mib: memory for uploaded patches.
+        training_minutes: minutes of training a day, where training is allowed.
     """
 
     per_minute: int = 0
     waiting: int = 1 << 20
     patches_mib: int = 1 << 20
+    training_minutes: int = 60
 
 
 NO_QUOTA = Quota()
