@@ -33,7 +33,8 @@ from helpers import ThresholdPredictor, phantom
 from sammed3d.core.geometry import Grid
 from sammed3d.inference.predictor import PatchBox, PatchClick, PatchPrompts
 from sammed3d.server.app import Facades, create_app
-from sammed3d.server.compat import image_files, nnia
+from sammed3d.server.compat import image_files
+from sammed3d.server.compat.nninteractive.arrays import pack
 from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.scheduler import Scheduler
 from sammed3d.wire import arrays, messages
@@ -151,7 +152,7 @@ class Fuzzer:
         self._nifti = nibabel.Nifti1Image(array, affine).to_bytes()
         nrrd = image_files.write((array > 300).astype(np.uint8), Grid((12, 10, 8), affine), ".nrrd")
         self._nrrd = re.sub(rb"#[^\n]*\n", b"", nrrd)  # its comments say when it was written
-        self._nnia = nnia.pack((array > 300).astype(np.uint8)[None])
+        self._array = pack((array > 300).astype(np.uint8)[None])
         voxels = np.random.default_rng(0).standard_normal(SMALL.patch_shape).astype(np.float32)
         self.digest = hashlib.sha256(voxels.data).hexdigest()
         self.patch = arrays.pack(voxels)
@@ -227,7 +228,7 @@ class Fuzzer:
     def _nni_image(self) -> Sent:
         meta = self._json({"image_properties": {"spacing": [1.0, 2.0, 3.0]}})
         path = self.random.choice(["/set_image", "/add_initial_seg_interaction"])
-        return Sent("POST", path, (self._lease, (b"x-meta", meta.replace(b"\n", b""))), self._bytes(self._nnia))
+        return Sent("POST", path, (self._lease, (b"x-meta", meta.replace(b"\n", b""))), self._bytes(self._array))
 
     def _anything(self) -> Sent:
         method = self.random.choice(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "BREW"])
@@ -331,7 +332,7 @@ async def fuzz(seed: int, count: int, seconds: float = 1e9) -> Found:
     lease = json.loads(body)["lease_token"]
     start = Fuzzer(0, lease, "")
     image = ((b"x-lease-token", lease.encode()), (b"x-meta", b'{"image_properties": {"spacing": [1, 1, 1]}}'))
-    await send(app, Sent("POST", "/set_image", image, nnia.pack((phantom((12, 10, 8)) % 200).astype(np.uint8)[None])))
+    await send(app, Sent("POST", "/set_image", image, pack((phantom((12, 10, 8)) % 200).astype(np.uint8)[None])))
     kind, data = form({}, {"files": nibabel.Nifti1Image(phantom((12, 10, 8)), np.eye(4)).to_bytes()})
     _, body, _ = await send(app, Sent("PUT", "/session/", ((b"content-type", kind),), data))
     fuzzer = Fuzzer(seed, lease, json.loads(body)["session_id"])

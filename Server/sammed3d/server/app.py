@@ -13,8 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from sammed3d.files.dicomweb import DicomWeb
-from sammed3d.server.compat import monailabel, nninteractive
+from sammed3d.server.compat import monailabel
 from sammed3d.server.compat.leases import Leases
+from sammed3d.server.compat.nninteractive import routes as nninteractive
 from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.training import Trainings
 from sammed3d.server.http import native

@@ -17,7 +17,7 @@ from sammed3d.errors import ModelError
 from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
 from sammed3d.server.app import LOOPBACK, Facades, create_app
-from sammed3d.server.compat.nninteractive import directions_of
+from sammed3d.server.compat.nninteractive.axes import directions_of
 from sammed3d.server.compute.admission import Shared
 from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.training import Trainings

@@ -20,9 +20,10 @@ from sammed3d.core.geometry import AxisMap, Grid
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files.volume import Volume, read_image
 from sammed3d.server.app import Facades
-from sammed3d.server.compat import image_files, nnia
+from sammed3d.server.compat import image_files
 from sammed3d.server.compat.leases import LeaseEndedError, Leases, NoMemoryError, NoRoomError
-from sammed3d.server.compat.nninteractive import affine_of, directions_of
+from sammed3d.server.compat.nninteractive.arrays import ArrayError, Unpacker, pack
+from sammed3d.server.compat.nninteractive.axes import affine_of, directions_of
 from sammed3d.server.http.keys import Keys, add_key
 from sammed3d.zoo import load_predictor
 from servers import serving
@@ -48,7 +49,7 @@ def packed(array, name=None, shape=None, chunks=None, codec=1, magic=b"NNIA"):
 
 @pytest.fixture(scope="module")
 def unpacker():
-    unpacker = nnia.Unpacker(64 * MIB)
+    unpacker = Unpacker(64 * MIB)
     yield unpacker
     unpacker.close()
 
@@ -66,7 +67,7 @@ def test_arrays_of_several_chunks_are_understood_and_ours_by_blosc2(unpacker):
     chunks = [(len(half), len(c := blosc2.compress2(half, typesize=2)), c) for half in halves]
     assert np.array_equal(unpacker.unpack(packed(IMAGE, chunks=chunks), 3), IMAGE)
     mask = (IMAGE > 300).astype(np.uint8)
-    assert np.array_equal(unpacker.unpack(nnia.pack(mask), 3), mask)
+    assert np.array_equal(unpacker.unpack(pack(mask), 3), mask)
 
 
 def malformed_arrays():
@@ -100,7 +101,7 @@ def malformed_arrays():
 
 @pytest.mark.parametrize(("name", "data"), list(malformed_arrays()))
 def test_malformed_arrays_are_refused_and_the_next_is_read(unpacker, name, data):
-    with pytest.raises(nnia.ArrayError):
+    with pytest.raises(ArrayError):
         unpacker.unpack(data, 3)
     assert np.array_equal(unpacker.unpack(packed(IMAGE), 3), IMAGE)
 
@@ -113,7 +114,7 @@ def test_damaged_arrays_never_end_the_server(unpacker, data):
         good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
     try:
         array = unpacker.unpack(bytes(good), 3)
-    except nnia.ArrayError:
+    except ArrayError:
         return
     assert array.ndim == 3
 
@@ -122,7 +123,7 @@ def test_damaged_arrays_never_end_the_server(unpacker, data):
 def test_a_process_that_dies_while_it_unpacks_is_a_bad_array_and_no_more(unpacker):
     unpacker.unpack(packed(IMAGE), 3)
     psutil.Process(unpacker.pid).kill()
-    with pytest.raises(nnia.ArrayError):
+    with pytest.raises(ArrayError):
         unpacker.unpack(packed(IMAGE), 3)
     assert np.array_equal(unpacker.unpack(packed(IMAGE), 3), IMAGE)
 

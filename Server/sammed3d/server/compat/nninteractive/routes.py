@@ -1,17 +1,15 @@
-"""The protocol of nnInteractive 2, so that its clients (3D Slicer, napari and others) can use the models served here.
+"""The routes of the nnInteractive 2 protocol.
 
 Points, boxes, scribbles, lassos, an initial mask and undo. What a model does not know it is told in clicks
-(`inference/prompt_translation.py`). These clients send the whole volume and
-neither its orientation nor its origin, so the direction of its axes is an assumption: by default that of an axial
-volume as 3D Slicer stores it, slices first ("SPL": the first axis grows towards Superior, then Posterior, then Left).
+(`inference/prompt_translation.py`). These clients send the whole volume and neither its orientation nor its origin, so
+the direction of its axes is an assumption: by default that of an axial volume as 3D Slicer stores it, slices first
+("SPL": the first axis grows towards Superior, then Posterior, then Left).
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,22 +18,21 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from sammed3d import __version__
-from sammed3d.core.drawings import Drawing, Lasso, Scribble
+from sammed3d.core.drawings import Lasso, Scribble
 from sammed3d.core.geometry import Grid
-from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
-from sammed3d.errors import ModelError, SAMMed3DError
+from sammed3d.errors import SAMMed3DError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.session import Session
 from sammed3d.inference.session_object import Update
-from sammed3d.server.compat import nnia
 from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases, NoMemoryError, NoRoomError
-from sammed3d.server.compat.nni_prompts import (
+from sammed3d.server.compat.nninteractive.arrays import ArrayError, Unpacker, pack
+from sammed3d.server.compat.nninteractive.axes import affine_of, directions_of, is_spacing
+from sammed3d.server.compat.nninteractive.client import Client
+from sammed3d.server.compat.nninteractive.prompts import (
     BadRequestError,
     BoundingBox,
     Painted,
     Point,
-    box_of,
-    click_of,
     drawing_of,
     painted_of,
 )
@@ -51,10 +48,6 @@ VOLUME_PATHS = frozenset({"/set_image", "/add_initial_seg_interaction", "/add_sc
 BINARY = "application/octet-stream"
 IDLE, SILENCE = 600.0, 90.0
 """Seconds after which a session ends that the user, or the program, has forgotten."""
-MAX_POINTS = 1024
-MAX_PAINTED = 500_000
-"""Voxels of all scribbles and lassos of an object."""
-FLAT = "A box of one slice does not say how far the object reaches. Draw it over several slices, or use the lasso."
 _BINARY_BODY = {
     "requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -66,39 +59,6 @@ class Buffer(BaseModel):
     """Where the client keeps the mask."""
 
     shape: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=3, max_length=3)]
-
-
-@dataclass(eq=False)
-class _State:
-    """What is kept of a client.
-
-    Attributes:
-        session: the session on its image; None before there is one.
-        pending: clicks and drawings that it did not want to be run yet, in order.
-        box: that it did not want to be run yet, or None.
-    """
-
-    session: Session | None = None
-    pending: list[Click | Drawing] = field(default_factory=list)
-    box: BoxPrompt | None = None
-
-    @property
-    def count(self) -> int:
-        """Clicks and drawings of the object."""
-        now = self.session.current if self.session else None
-        return len(self.pending) + (len(now.clicks) + len(now.drawings) if now else 0)
-
-    @property
-    def painted(self) -> int:
-        """Voxels of all drawings of the object."""
-        now = self.session.current if self.session else None
-        drawn = [d for d in (*self.pending, *(now.drawings if now else ())) if not isinstance(d, Click)]
-        return sum(len(d.points) for d in drawn)
-
-    def needs_image(self) -> Session:
-        if self.session is None:
-            raise BadRequestError("There is no image yet. Set one first.")
-        return self.session
 
 
 class Facade:
@@ -117,7 +77,7 @@ class Facade:
     def __init__(self, engine: Engine, leases: Leases, axes: str, max_bytes: int) -> None:
         self._engine, self._leases = engine, leases
         self._directions = directions_of(axes)
-        self._unpacker = nnia.Unpacker(max_bytes)
+        self._unpacker = Unpacker(max_bytes)
 
     def close(self) -> None:
         """End the process that unpacks arrays."""
@@ -135,7 +95,7 @@ class Facade:
         @routes.post("/claim", responses={503: {"description": "All sessions are taken."}})
         async def claim(request: Request) -> dict[str, Any]:
             """Start a session."""
-            lease = self._leases.claim(request.scope["user"], IDLE, SILENCE, _State())
+            lease = self._leases.claim(request.scope["user"], IDLE, SILENCE, Client())
             return {
                 "lease_token": lease.token,
                 "idle_timeout_seconds": IDLE,
@@ -175,7 +135,7 @@ class Facade:
         @routes.post("/set_target_buffer")
         async def set_target_buffer(buffer: Buffer, request: Request, token: Token = "") -> dict[str, Any]:
             """Take note of the shape in which masks are expected."""
-            session = _state(self._leases.get(token, request.scope["user"])).needs_image()
+            session = _client(self._leases.get(token, request.scope["user"])).on_image
             if tuple(buffer.shape) != session.volume.grid.shape:
                 raise BadRequestError(f"The mask's shape is not the image's, {session.volume.grid.shape}.")
             return {}
@@ -191,35 +151,35 @@ class Facade:
             """Begin a new object."""
             lease = self._leases.get(token, request.scope["user"])
             with lease.lock:
-                _begin_object(_state(lease))
+                _client(lease).begin_object()
             return {}
 
         @routes.post("/add_point_interaction", response_class=Response)
         async def add_point(point: Point, request: Request, token: Token = "") -> Response:
             """Click."""
-            return await self._run(request, token, lambda state: _add_point(state, point))
+            return await self._run(request, token, lambda client: client.add_point(point))
 
         @routes.post("/predict", response_class=Response)
         async def predict(request: Request, token: Token = "") -> Response:
             """Run the clicks that wait."""
-            return await self._run(request, token, _run_pending)
+            return await self._run(request, token, Client.run_pending)
 
         @routes.post("/undo", response_class=Response)
         async def undo(request: Request, token: Token = "") -> Response:
             """Take the newest click back; as often as there are clicks."""
-            return await self._run(request, token, _undo)
+            return await self._run(request, token, Client.undo)
 
         @routes.post("/add_initial_seg_interaction", response_class=Response, openapi_extra=_BINARY_BODY)
         async def add_initial_seg(request: Request, token: Token = "") -> Response:
             """Start from a mask."""
             self._leases.get(token, request.scope["user"])
             body = await request.body()
-            return await self._run(request, token, lambda state: self._start_from(state, body))
+            return await self._run(request, token, lambda client: client.start_from(self._unpacker.unpack(body, 3)))
 
         @routes.post("/add_bbox_interaction", response_class=Response)
         async def add_bbox(box: BoundingBox, request: Request, token: Token = "") -> Response:
             """Draw a box round the object; it takes the place of the one before."""
-            return await self._run(request, token, lambda state: _add_box(state, box))
+            return await self._run(request, token, lambda client: client.add_box(box))
 
         @routes.post("/add_scribble_interaction", response_class=Response, openapi_extra=_BINARY_BODY)
         async def add_scribble(request: Request, token: Token = "", meta: Meta = "{}") -> Response:
@@ -260,134 +220,42 @@ class Facade:
             array = array.astype(np.uint8)
         properties = meta.get("image_properties")
         spacing = properties.get("spacing") if isinstance(properties, dict) else None
-        if not _is_spacing(spacing):
+        if not is_spacing(spacing):
             raise BadRequestError("The image needs a spacing: three positive numbers, in mm.")
         grid = Grid(array.shape[1:], affine_of(self._directions, spacing or ()))
         with lease.lock:
             self._leases.take_memory(lease, 2 * array.nbytes)
             volume = Volume(array[0], grid, "the image")
             model = next(iter(self._engine.models))
-            lease.state = _State(Session(volume, EnginePredictor(self._engine, lease.user, model)))
+            lease.state = Client(Session(volume, EnginePredictor(self._engine, lease.user, model)))
         return {"original_image_shape": list(array.shape)}
-
-    def _start_from(self, state: _State, body: bytes) -> Update | None:
-        session = state.needs_image()
-        mask = self._unpacker.unpack(body, 3)
-        if mask.shape != session.volume.grid.shape:
-            raise BadRequestError(f"The mask's shape {mask.shape} is not the image's, {session.volume.grid.shape}.")
-        _begin_object(state)
-        session.start_from(mask)  # the client has put it into its own buffer by itself
-        return None
 
     async def _draw(self, request: Request, token: str, meta: str, kind: type[Scribble] | type[Lasso]) -> Response:
         self._leases.get(token, request.scope["user"])
         body = await request.body()
         painted = painted_of(decode_object(meta))
-        return await self._run(request, token, lambda state: self._add_drawing(state, body, painted, kind))
+        return await self._run(request, token, lambda client: self._add_drawing(client, body, painted, kind))
 
     def _add_drawing(
-        self, state: _State, body: bytes, painted: Painted, kind: type[Scribble] | type[Lasso]
+        self, client: Client, body: bytes, painted: Painted, kind: type[Scribble] | type[Lasso]
     ) -> Update | None:
-        session = state.needs_image()
-        drawing = drawing_of(kind, self._unpacker.unpack(body, 3), painted, session.volume.grid)
-        if state.painted + len(drawing.points) > MAX_PAINTED:
-            raise BadRequestError(f"An object takes at most {MAX_PAINTED} painted voxels. Begin a new one.")
-        return _add(state, drawing, painted.run_prediction)
+        grid = client.on_image.volume.grid
+        drawing = drawing_of(kind, self._unpacker.unpack(body, 3), painted, grid)
+        return client.add_drawing(drawing, painted.run_prediction)
 
-    async def _run(self, request: Request, token: str, act: Callable[[_State], Update | None]) -> Response:
+    async def _run(self, request: Request, token: str, act: Callable[[Client], Update | None]) -> Response:
         lease = self._leases.get(token, request.scope["user"])
 
         def locked() -> Update | None:
             with lease.lock:
-                return act(_state(lease))
+                return act(_client(lease))
 
         return _answer(await run_in_threadpool(locked))
 
 
-def directions_of(axes: str) -> list[tuple[int, int]]:
-    """Return for each axis the world axis (0 R, 1 A, 2 S) along which it grows, and the sign.
-
-    Raises:
-        ModelError: these are no three directions.
-    """
-    known = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
-    found = [known[letter] for letter in axes.upper() if letter in known]
-    if len(axes) != 3 or sorted(axis for axis, _ in found) != [0, 1, 2]:
-        raise ModelError(f"Axes {axes!r}: three letters are needed, one of R and L, one of A and P, one of S and I.")
-    return found
-
-
-def affine_of(directions: Sequence[tuple[int, int]], spacing: Sequence[float]) -> np.ndarray[Any, Any]:
-    """Return the index-to-world matrix (4, 4) of an image whose axes grow in these directions."""
-    affine = np.eye(4)
-    affine[:3, :3] = 0
-    for n, ((axis, sign), step) in enumerate(zip(directions, spacing, strict=True)):
-        affine[axis, n] = sign * step
-    return affine
-
-
-def _state(lease: Lease) -> _State:
-    state: _State = lease.state
-    return state
-
-
-def _begin_object(state: _State) -> None:
-    """Leave what was clicked so far behind; undo does not go back there."""
-    state.pending.clear()
-    state.box = None
-    if state.session is not None:
-        state.session.objects.clear()
-        state.session.current = None
-
-
-def _add_point(state: _State, point: Point) -> Update | None:
-    return _add(state, click_of(point, state.needs_image().volume.grid), point.run_prediction)
-
-
-def _add(state: _State, prompt: Click | Drawing, run: bool) -> Update | None:
-    if state.count >= MAX_POINTS:
-        raise BadRequestError(f"An object takes at most {MAX_POINTS} points and drawings. Begin a new one.")
-    state.pending.append(prompt)
-    return _run_pending(state) if run else None
-
-
-def _add_box(state: _State, box: BoundingBox) -> Update | None:
-    session = state.needs_image()
-    drawn, flat = box_of(box, session.volume.grid)
-    if flat and not session.predictor.preset.by_slice:
-        raise BadRequestError(FLAT)
-    state.box = drawn
-    return _run_pending(state) if box.run_prediction else None
-
-
-def _run_pending(state: _State) -> Update | None:
-    """Add what waits to the object, in order; it is gone even if that fails, as the client thinks that it is."""
-    session = state.needs_image()
-    if not state.pending and state.box is None:
-        return None
-    prompts = session.current.prompts if session.current else ObjectPrompts("", ())
-    prompts = replace(prompts, box=state.box or prompts.box)
-    for waiting in state.pending:
-        if isinstance(waiting, Click):
-            prompts = replace(prompts, clicks=(*prompts.clicks, waiting))
-        else:
-            placed = replace(waiting, after=len(prompts.clicks))
-            prompts = replace(prompts, drawings=(*prompts.drawings, placed))
-    state.pending, state.box = [], None
-    return session.set_prompts(prompts)
-
-
-def _undo(state: _State) -> Update | None:
-    session = state.needs_image()
-    if state.pending or state.box is not None:
-        if state.pending:
-            state.pending.pop()
-        else:
-            state.box = None
-        return None
-    if session.current is None or session.current.state.is_start:
-        return None
-    return session.undo()
+def _client(lease: Lease) -> Client:
+    client: Client = lease.state
+    return client
 
 
 def _answer(update: Update | None) -> Response:
@@ -396,19 +264,11 @@ def _answer(update: Update | None) -> Response:
         return Response(media_type=BINARY, headers={"X-Meta": _compact(ran_prediction=update is not None, bbox=None)})
     bbox = [[b, e] for b, e in zip(update.box.begin, update.box.end, strict=True)]
     meta = _compact(ran_prediction=True, bbox=bbox, dtype="uint8", shape=list(update.voxels.shape))
-    return Response(nnia.pack(np.ascontiguousarray(update.voxels)), media_type=BINARY, headers={"X-Meta": meta})
+    return Response(pack(np.ascontiguousarray(update.voxels)), media_type=BINARY, headers={"X-Meta": meta})
 
 
 def _compact(**fields: Any) -> str:
     return json.dumps(fields, separators=(",", ":"))
-
-
-def _is_spacing(spacing: Any) -> bool:
-    return (
-        isinstance(spacing, list)
-        and len(spacing) == 3
-        and all(type(s) in (int, float) and math.isfinite(s) and 1e-4 < s < 1e4 for s in spacing)
-    )
 
 
 STATUS: list[tuple[type[Exception], int]] = [
@@ -419,7 +279,7 @@ STATUS: list[tuple[type[Exception], int]] = [
     (UnavailableError, 429),
     (WorkerError, 500),
     (BadRequestError, 400),
-    (nnia.ArrayError, 400),
+    (ArrayError, 400),
     (SAMMed3DError, 400),
 ]
 """What its clients make of our errors: 503 means that all sessions are taken, 410 that this one is over."""
