@@ -73,21 +73,24 @@ def segmentationOf(pointListNode: PointListNode) -> slicer.vtkMRMLSegmentationNo
     return pointListNode.GetNodeReference(SEGMENTATION_ROLE)
 
 
-def followVolume(pointListNode: PointListNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+def followVolume(
+    pointListNode: PointListNode, volumeNode: slicer.vtkMRMLScalarVolumeNode, sameImage: bool = False
+) -> None:
     """Put a point list under the transform of its volume.
 
     Where the volume was put under another transform, its points go with it. Where the list gets another volume, they
-    stay where they are in the world.
+    stay where they are in the world, or in the image, if that volume is of the same image.
     """
-    sameVolume = pointListNode.GetNodeReferenceID(VOLUME_ROLE) == volumeNode.GetID()
-    if not sameVolume:
+    if pointListNode.GetNodeReferenceID(VOLUME_ROLE) == volumeNode.GetID():
+        sameImage = True
+    else:
         pointListNode.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
     if pointListNode.GetParentTransformNode() is volumeNode.GetParentTransformNode():
         return
     count = pointListNode.GetNumberOfControlPoints()
     places = [tuple(pointListNode.GetNthControlPointPositionWorld(index)) for index in range(count)]
     pointListNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    for index, place in enumerate(places if not sameVolume else ()):
+    for index, place in enumerate(places if not sameImage else ()):
         if isPlaced(pointListNode, index):
             pointListNode.SetNthControlPointPositionWorld(index, place)
 

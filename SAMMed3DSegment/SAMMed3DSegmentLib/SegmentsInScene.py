@@ -163,7 +163,7 @@ class SegmentsInScene(Background):
                 lambda: self.beforeWriting(),  # noqa: PLW0108 - another one may be set by then
             )
         with self._points.quietly():
-            PointList.followVolume(prompts.points, self.volumeNode)
+            PointList.followVolume(prompts.points, self.volumeNode, image == prompts.timeline.image)
         return prompts
 
     def _known(self, segmentId: str) -> SegmentPrompts | None:

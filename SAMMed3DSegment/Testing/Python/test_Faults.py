@@ -469,6 +469,23 @@ def test_what_a_failure_takes_back_is_counted_also_where_the_model_changed(segme
     assert len(clicksOf(segmenter, liver)) == 2
 
 
+def test_a_copy_of_the_volume_under_another_transform_goes_on_with_the_same_clicks(
+    segmenter, scene, volumeNode, segmentationNode, liver
+):
+    """The old clicks stay at their places in the image, though these are outside it in the world of before."""
+    clickAt(segmenter, liver, SPOTS[0])
+    copy = addVolume(scene, volumeFromNode(volumeNode).array, AFFINE, "copy")
+    copy.SetAndObserveTransformNodeID(linearTransform(scene, make_affine((1, 1, 1), (0, 0, 0), (150, 0, 0))).GetID())
+    scene.RemoveNode(volumeNode)
+    segmenter.setInput(copy, segmentationNode)
+    clickAt(segmenter, liver, SPOTS[2])
+    assert segmenter.message == ""
+    grid = volumeFromNode(copy).grid
+    places = [grid.to_index(click.world) for click in clicksOf(segmenter, liver)]
+    assert np.allclose(places[-1], SPOTS[2], atol=0.01)
+    assert len(places) == 1 or np.allclose(places, [SPOTS[0], SPOTS[2]], atol=0.01)
+
+
 def test_a_click_outside_another_volume_moves_no_click_of_the_first(segmenter, scene, segmentationNode, liver):
     clickAt(segmenter, liver, SPOTS[0], SPOTS[2])
     other = addVolume(scene, phantom((40, 50, 30), 4), AFFINE, "MR")
