@@ -17,7 +17,7 @@ class Background:
         onChanged: called on the main thread whenever there is something new to show.
 
     Attributes:
-        onChanged: see above.
+        onChanged: called whenever there is something new to show.
         modelChoice: from a model's name to what the thread is told; asked at every click, since settings may change.
         message: what the user should know about the last operation; "" if all is well.
         seconds: time by stage of the last prediction.

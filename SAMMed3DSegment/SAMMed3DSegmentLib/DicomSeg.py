@@ -27,13 +27,14 @@ class Segments:
     """What the scene says.
 
     Attributes:
-        title: of the segmentation.
-        names: of the segments.
-        masks: of the segments, on the volume's grid; None for an empty one.
-        files: of the volume's slices, in any order.
+        title: the segmentation's name.
+        names: the segments' names.
+        masks: a mask for each segment, on the volume's grid; None for an empty one.
+        files: DICOM files of the volume's slices, in any order.
         volumeName: for messages.
-        shape: of the volume, (I, J, K).
-        origin, normal: of its first voxel, and direction of its K axis; LPS, mm.
+        shape: the volume's (I, J, K).
+        origin: centre of its first voxel, LPS, mm.
+        normal: direction of its K axis, LPS.
     """
 
     title: str

@@ -46,7 +46,7 @@ class Finder:
         Args:
             model: what `Background.modelChoice` returns.
             settings: what counts as an object.
-            limits: of the region; none for the whole volume.
+            limits: slabs that bound the region; none for the whole volume.
 
         Returns:
             The search under way; give its result to `take`. Where it was cancelled, that is what was found until then.

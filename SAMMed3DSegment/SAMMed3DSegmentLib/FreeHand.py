@@ -30,9 +30,9 @@ class FreeHand:
         views: returns interactors and slice nodes.
 
     Attributes:
-        views: see above; for others than those of the application.
+        views: returns interactors and slice nodes; may be set, for other views than the application's.
         closed: whether what is drawn closes by itself, for the line that is shown while it is drawn.
-        colour: of that line.
+        colour: RGB (0..1) of that line.
     """
 
     def __init__(

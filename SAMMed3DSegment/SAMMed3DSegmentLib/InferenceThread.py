@@ -29,7 +29,7 @@ class Job:
     """Prompts to evaluate.
 
     Attributes:
-        key: of the segment; a newer job of the same key replaces a waiting one.
+        key: segmentation node id and segment id; a newer job of the same key replaces a waiting one.
         volume: the image.
         volumeDigest: tells images apart.
         model: names the model and all that decides how it runs; frozen, since it is read in the thread.

@@ -160,7 +160,7 @@ class ModelPanel:
         """Copy a checkpoint into the store and choose it; it becomes the published model that is chosen, if it fits.
 
         Args:
-            path: of the file.
+            path: the checkpoint file.
             family: how to read it, where the user has said so.
         """
         store, wanted = self._store, self._published()

@@ -80,7 +80,7 @@ class Neighbours:
         segmentId: the segment that is written; what it holds now is what it can give.
 
     Attributes:
-        ids: of the other segments.
+        ids: segment ids of the others.
     """
 
     def __init__(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:

@@ -34,7 +34,8 @@ class Panel:
         widget: the root widget, a qMRMLWidget.
         ui: its children by name.
         segmenter: does the work.
-        settings, store: see there.
+        settings: what the application keeps.
+        store: the models on this computer.
         predictors: know the device, and test a server.
         parameterNode: returns the scene's parameter node, made if need be.
 

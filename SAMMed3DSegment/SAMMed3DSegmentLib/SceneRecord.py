@@ -36,10 +36,10 @@ class Record:
     """What was kept of a segment's prompts.
 
     Attributes:
-        states: of its timeline, at least one.
-        position: of the state that the segment showed.
+        states: states of its timeline, at least one.
+        position: index of the state that the segment showed.
         image: digest of the volume's image.
-        placement: of the volume in the segmentation's frame, see `VolumeBridge.placementOf`.
+        placement: where the volume lay in the segmentation's frame, see `VolumeBridge.placementOf`.
     """
 
     states: tuple[PromptState, ...]

@@ -24,18 +24,18 @@ class SegmentPrompts:
     """Keep points, timeline and voxels of one segment in step.
 
     Args:
-        segmentationNode: where the segment is.
-        segmentId: of the segment.
+        segmentationNode: the segmentation.
+        segmentId: the segment's id in it.
         volumeNode: the volume that is segmented.
         image: digest of its image.
-        observer: of the points, which are changed without calling back.
+        observer: observes the points; does not call back while they are changed here.
         digests: tell whether somebody else changed the segment.
         beforeWriting: called before the segment is changed.
 
     Attributes:
-        segmentationNode, segmentId: see above.
+        segmentationNode, segmentId: which segment it is.
         points: the segment's point list, made if need be.
-        timeline: of its prompts, from the scene if it was saved there.
+        timeline: states of its prompts, from the scene if they were saved there.
         job: what is being evaluated, if anything.
     """
 

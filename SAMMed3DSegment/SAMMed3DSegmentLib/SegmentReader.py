@@ -30,8 +30,8 @@ def heldMask(
     """Return what a segment holds, as it lies: the index-to-RAS matrix of its labelmap's grid, and its voxels there.
 
     Args:
-        segmentationNode: before its parent transform.
-        segmentId: of the segment.
+        segmentationNode: the segmentation, read before its parent transform.
+        segmentId: the segment's id in it.
         within: a box of that grid that is known to hold all of it; reading is faster then.
     """
     labelmap = labelmapOfSegment(segmentationNode, segmentId)

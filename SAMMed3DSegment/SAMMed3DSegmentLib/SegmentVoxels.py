@@ -19,8 +19,8 @@ def setVoxels(
     """Fill or clear voxels of a segment; its 3-D surface is stale then, see `Surface.refresh`.
 
     Args:
-        segmentationNode: where the segment is.
-        segmentId: of the segment.
+        segmentationNode: the segmentation.
+        segmentId: the segment's id in it.
         matrix: index-to-RAS matrix (4, 4) of the voxels' grid, before the segmentation's parent transform.
         voxels: which; None for none.
         filled: whether they are the segment's afterwards.

@@ -38,7 +38,7 @@ class Holdings:
     Attributes:
         matrix: index-to-RAS matrix of its labelmap's grid, before the segmentation's parent transform.
         voxels: the segment's, on that grid.
-        digest: of both, see `SegmentReader.digestOf`.
+        digest: digest of both, see `SegmentReader.digestOf`.
         taken: what it took from others.
         trace: the write that made it.
         placement: where the volume lay that it was made of, see `VolumeBridge.placementOf`.
@@ -73,8 +73,8 @@ def write(
     """Make a segment a mask of a volume, as far as masking allows; returns what was written into it by then.
 
     Args:
-        segmentationNode: where the segment is.
-        segmentId: of the segment.
+        segmentationNode: the segmentation.
+        segmentId: the segment's id in it.
         volumeNode: the mask's volume.
         mask: on the volume's grid.
         before: what was written last; what somebody changed since then stays as they left it.

@@ -16,7 +16,7 @@ class Task(Generic[Result]):
 
     Args:
         function: called with the task, whose `report` it may call and whose `cancellation` it should heed.
-        name: of the thread.
+        name: the thread's name.
 
     Attributes:
         cancellation: asks the function to stop.

@@ -38,8 +38,8 @@ def follow_object(
         session: the object's prompts are applied.
         given: those prompts.
         mode: "auto", "always" or "never".
-        patches: at most.
-        cancellation: of the command; its `patches` show how far it is.
+        patches: largest number of further patches.
+        cancellation: stops it; its `patches` show how far it is.
 
     Returns:
         How far it was followed; None where it was not looked at.

@@ -50,7 +50,7 @@ class PicturePrompts:
     """What is said about an object of a picture, in pixels.
 
     Attributes:
-        name: of the object.
+        name: the object's name.
         clicks: column, row, and whether the object is there; in order.
         box: left, top, right, bottom, or None.
         initial: file with a mask to start from, or None.

@@ -41,7 +41,7 @@ class Difference:
         case: name.
         structure: name.
         clicks: how many there were.
-        dice: of the new mask and the accepted one; NaN where the case has no label map of it.
+        dice: Dice of the new mask with the accepted one; NaN where the case has no label map of it.
         accepted_ml: volume of the accepted mask; NaN likewise.
         new_ml: volume of the new mask.
         problem: why there is no new mask; "" for nothing.
@@ -61,7 +61,7 @@ class ReplayCase:
     """An image with saved prompts.
 
     Attributes:
-        name: of its folder.
+        name: name of its folder.
         image: file.
         prompts: file.
         labels: its label maps, where there are some.
@@ -96,7 +96,7 @@ def replay_case(case: ReplayCase, predictor: Predictor, output: Path) -> list[Di
     """Apply a case's prompts and write its masks (`NAME.seg.nrrd`).
 
     Args:
-        case: see there.
+        case: the image and its saved prompts.
         predictor: the model.
         output: folder of the masks.
     """
@@ -124,7 +124,7 @@ def replay(
     """Apply the prompts of all cases that are not done yet.
 
     Args:
-        cases: see there.
+        cases: images with their saved prompts.
         load: makes the predictor; called once in each process, so it has to be a function that can be sent there.
         output: folder of the results; goes on from there.
         model: by which the results of another model are told apart.

@@ -41,9 +41,9 @@ class Seen:
     """An object in one patch.
 
     Attributes:
-        window: of the patch, in samples of the lattice.
+        window: box of the patch, in samples of the lattice.
         low_res: its logits of the object.
-        mask: in samples of the lattice.
+        mask: the object, in samples of the lattice.
     """
 
     window: Box
@@ -60,7 +60,7 @@ class Found:
 
     Attributes:
         point: sample of the lattice whose mask was the most stable one.
-        stability: of that mask, 0..1.
+        stability: stability of that mask, 0..1.
         seen: the object in each patch that shows it.
         contrast: see `blobs.contrast`.
         too_large: see `Candidate`.

@@ -30,7 +30,7 @@ class Suggestion:
         world: where, RAS mm.
         looks_inside: whether the model rather thinks that the object is there.
         probability: what it thinks, 0..1.
-        millilitres: of the doubtful region round the place.
+        millilitres: volume of the doubtful region round the place.
     """
 
     world: Point3
@@ -43,8 +43,8 @@ def suggestion_from(uncertainty: Uncertainty, grid: Grid, known: Sequence[Point3
     """Return where to click next; None where nothing is doubtful but near what is known.
 
     Args:
-        uncertainty: of the object.
-        grid: of the volume.
+        uncertainty: how sure the model is of the object.
+        grid: the volume's grid.
         known: places (RAS mm) where the answer is known, or was not wanted.
     """
     entropy = uncertainty.entropy

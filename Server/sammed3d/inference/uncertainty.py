@@ -36,8 +36,8 @@ class Uncertainty:
     """What a model thinks of an object in a box of the volume.
 
     Attributes:
-        box: of voxels (I, J, K).
-        probability: that a voxel is inside, shape of the box, float32, 0..1.
+        box: box of voxels (I, J, K) that the arrays cover.
+        probability: probability that a voxel is inside, shape of the box, float32, 0..1.
         disagreement: standard deviation of that between the answers, same shape, 0..0.5.
         entropy: the uncertainty in bits, same shape: 0 where the model is sure, 1 where it cannot tell. It is that of
             the model's own low-res voxels, so where one that is surely inside lies beside one that is surely outside,
@@ -56,7 +56,7 @@ def uncertainty_of(
     """Return how sure a model is of an object in the patch that was asked last; None where nothing was asked yet.
 
     Args:
-        translating: of the volume and the model.
+        translating: applies prompts to the volume with the model.
         state: the object's prompts.
         cancellation: stops it.
 

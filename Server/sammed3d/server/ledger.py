@@ -27,7 +27,7 @@ class Family:
     """A metric as a replica has it.
 
     Attributes:
-        name, documentation, kind: of Prometheus.
+        name, documentation, kind: the metric's name, help text and type, as Prometheus has them.
         samples: (name, labels, value) of each series of it.
     """
 
@@ -70,10 +70,10 @@ class Ledger:
         """Count a prediction, if the user may have one more.
 
         Args:
-            replica: that asks.
-            user: of it.
+            replica: name of the replica that asks.
+            user: name of the user who asked it.
             running: predictions of the user that this replica has already.
-            quota: of the user.
+            quota: what the user may ask for.
 
         Returns:
             How many run on other replicas, and the seconds after which the minute has room; 0 where it was counted.

@@ -126,7 +126,7 @@ class Replica:
     """What a replica has in common with the others: quotas and metrics, in the ledger.
 
     Args:
-        metrics: of this replica.
+        metrics: what this replica counts.
 
     Where the ledger does not answer, which Ray mends, the replica counts alone and says so in its log.
     """

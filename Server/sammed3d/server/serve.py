@@ -102,7 +102,7 @@ def build(
     """Start the workers and build the application in front of them.
 
     Args:
-        settings: of the server.
+        settings: how the server runs.
         workers: what runs on each device.
         share: makes what this server has in common with others; None where it is alone.
 

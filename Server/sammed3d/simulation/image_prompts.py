@@ -21,8 +21,8 @@ def box_of(mask: Mask, rng: np.random.RandomState | None = None, most: int = 5) 
 
     Args:
         mask: (H, W), not empty.
-        rng: shifts the box as a whole by less than half its shorter edge and `most` pixels; None leaves it.
-        most: see there.
+        rng: shifts the box as a whole, by less than half its shorter edge; None leaves it.
+        most: largest shift, in pixels.
     """
     parts = sitk.ConnectedComponentImageFilter()
     parts.FullyConnectedOn()

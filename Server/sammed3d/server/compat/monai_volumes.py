@@ -50,7 +50,7 @@ class Volumes:
     Args:
         leases: where they are kept.
         start: makes a session on a volume, for a user.
-        max_bytes: of a volume.
+        max_bytes: largest size of a volume, in bytes.
         dicomweb: where series are fetched from; None for nowhere.
     """
 
@@ -110,9 +110,9 @@ class Volumes:
 
         Args:
             user: who has drawn it.
-            uid: of the series.
+            uid: SeriesInstanceUID.
             data: the label map, NIfTI or NRRD, on the grid of the series.
-            params: of the request; `label_info` may name the labels.
+            params: parameters of the request; `label_info` may name the labels.
 
         Raises:
             VolumeError: it does not lie on the series, or the DICOMweb server refuses it.

@@ -96,7 +96,7 @@ class Trainings:
         data: dataset of the cases; see `sammed3d learn`.
         folder: folder for the runs; each goes on where one of the same name stopped.
         models: what is learnt from by the names that clients use; names of installed models, or files.
-        minutes: of the longest training.
+        minutes: how long a training may take at most.
         quota: tells what a user may ask for.
         device: torch device.
         command: makes the command line of a training; that of `sammed3d learn` if left out.

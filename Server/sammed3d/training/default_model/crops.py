@@ -32,7 +32,7 @@ class CropSettings:
         unlabelled: share of crops of real images whose objects are found by `structure_at`.
         zoom: a crop shows between 1 / zoom and zoom times its size.
         wide: share of the real crops that show between zoom and `widest` times their size: large structures whole.
-        widest: see there.
+        widest: largest factor by which such a crop shows more than its size.
         fused: share of the objects that are made one with some that they touch, so that one click has several right
             answers and the next ones decide.
     """
