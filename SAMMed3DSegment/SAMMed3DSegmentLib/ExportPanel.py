@@ -47,7 +47,7 @@ class ExportPanel:
 
     def update(self) -> None:
         """Offer only what can be done."""
-        possible = self._segmenter.volumeNode is not None and bool(self._segmentIds())
+        possible = self._segmenter.volumeNode is not None and bool(self.segmentIds())
         busy = self._task is not None
         self.ui.exportButton.enabled = possible and not busy
         self.ui.exportPromptsButton.enabled = possible
@@ -61,11 +61,21 @@ class ExportPanel:
         if fileFormat == Exporter.DICOM:
             self._report(lambda: self._startDicom(node, volume))
         else:
-            self._report(lambda: Exporter.export(node, self._segmentIds(), volume, self._folder(), fileFormat))
+            self._report(lambda: Exporter.export(node, self.segmentIds(), volume, self._folder(), fileFormat))
 
     def exportClicks(self) -> None:
         """Write the clicks as JSON."""
-        self._report(lambda: [Exporter.exportClicks(self._segmenter, self._segmentIds(), self._folder())])
+        self._report(lambda: [Exporter.exportClicks(self._segmenter, self.segmentIds(), self._folder())])
+
+    def segmentIds(self) -> list[str]:
+        """Return the ids of the segments that files are made of: all of them, or the selected one."""
+        node = self._segmenter.segmentationNode
+        if node is None:
+            return []
+        if self.ui.allSegmentsCheckBox.checked:
+            segmentation = node.GetSegmentation()
+            return [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+        return [self._selectedSegment()] if self._selectedSegment() else []
 
     def cancel(self) -> None:
         """Stop an export that runs in the background."""
@@ -79,8 +89,8 @@ class ExportPanel:
 
     def _startDicom(self, segmentationNode, volumeNode) -> list[Path]:
         folder = self._folder()
-        Exporter.check(self._segmentIds(), folder)
-        segments = DicomSeg.gather(segmentationNode, self._segmentIds(), volumeNode)
+        Exporter.check(self.segmentIds(), folder)
+        segments = DicomSeg.gather(segmentationNode, self.segmentIds(), volumeNode)
         self._task = task = Task(
             lambda task: DicomSeg.write(segments, folder, task.report, task.cancellation), "SAMMed3DSegment export"
         )
@@ -114,15 +124,6 @@ class ExportPanel:
     def _say(self, files: list[Path]) -> None:
         names = ", ".join(file.name for file in files)
         self.ui.exportLabel.setText(_("Wrote {names}").format(names=names) if files else _("Writing the file..."))
-
-    def _segmentIds(self) -> list[str]:
-        node = self._segmenter.segmentationNode
-        if node is None:
-            return []
-        if self.ui.allSegmentsCheckBox.checked:
-            segmentation = node.GetSegmentation()
-            return [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
-        return [self._selectedSegment()] if self._selectedSegment() else []
 
     def _folder(self) -> Path:
         return Path(self.ui.folderButton.directory)

@@ -14,6 +14,7 @@ from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
 from SAMMed3DSegmentLib.DrawPanel import DrawPanel
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
 from SAMMed3DSegmentLib.FindPanel import FindPanel
+from SAMMed3DSegmentLib.KeepPanel import KeepPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
@@ -92,6 +93,7 @@ class Panel:
             self.segments.select,
         )
         self.exports = ExportPanel(ui, segmenter, settings, self.threadTime, lambda: self.segmentId)
+        self.keeps = KeepPanel(ui, segmenter, settings, self.threadTime, self.exports.segmentIds)
         self.shortcuts = Shortcuts(
             {
                 "P": ui.positiveButton.click,
@@ -181,6 +183,7 @@ class Panel:
             self.server,
             self.find,
             self.exports,
+            self.keeps,
             self.shortcuts,
         ):
             part.close()
@@ -218,7 +221,7 @@ class Panel:
     def update(self) -> None:
         """Bring every widget in step."""
         self.ui.tryButton.setVisible(self._parameterNode().volume is None)
-        for part in (self.segments, self.clicks, self.drawing, self.status, self.find, self.exports):
+        for part in (self.segments, self.clicks, self.drawing, self.status, self.find, self.exports, self.keeps):
             part.update()
         self.onUpdated()
 
@@ -235,6 +238,7 @@ class Panel:
             (ui.nextSegmentButton, "clicked(bool)", self.nextSegment),
             (ui.removeSegmentButton, "clicked(bool)", self.removeSegment),
             (ui.allSegmentsCheckBox, "toggled(bool)", self.exports.update),
+            (ui.allSegmentsCheckBox, "toggled(bool)", self.keeps.update),
         ]
         for sender, signal, function in self._connections:
             sender.connect(signal, function)

@@ -69,10 +69,15 @@ def addNext(segmentation: slicer.vtkSegmentation, lastId: str) -> str:
     hue, light, saturation = colorsys.rgb_to_hls(*last.GetColor())
     color = colorsys.hls_to_rgb((hue + HUE_STEP) % 1, light, max(saturation, 0.4))
     segmentId = segmentation.AddEmptySegment("", name, [*color])
-    tag, entry = slicer.vtkSegment.GetTerminologyEntryTagName(), vtk.mutable("")
-    if last.GetTag(tag, entry):
-        segmentation.GetSegment(segmentId).SetTag(tag, str(entry))
+    if entry := terminologyOf(last):
+        segmentation.GetSegment(segmentId).SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry)
     return segmentId
+
+
+def terminologyOf(segment: slicer.vtkSegment) -> str:
+    """Return the terminology entry of a segment; "" if it has none."""
+    entry = vtk.mutable("")
+    return str(entry) if segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry) else ""
 
 
 def _scale(parent: slicer.vtkMRMLTransformNode | None) -> float | None:

@@ -90,6 +90,15 @@ class Settings:
     def exportFolder(self, folder: str) -> None:
         self._set("exportFolder", folder)
 
+    @property
+    def trainingFolder(self) -> str:
+        """Folder of the cases that the user keeps for training, who agreed to that; "" while there is none."""
+        return self._get("trainingFolder", "")
+
+    @trainingFolder.setter
+    def trainingFolder(self, folder: str) -> None:
+        self._set("trainingFolder", folder)
+
     def _get(self, name: str, default: str) -> str:
         value = self._store.value(PREFIX + name)
         return default if value in (None, "") else str(value)

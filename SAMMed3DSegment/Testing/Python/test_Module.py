@@ -121,6 +121,7 @@ def test_every_text_of_the_panel_goes_through_translation():
         "ModelPanel",
         "ServerPanel",
         "ExportPanel",
+        "KeepPanel",
     ):
         tree = ast.parse((MODULE.parent / "SAMMed3DSegmentLib" / f"{file}.py").read_text())
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
