@@ -81,6 +81,13 @@ def ui(module):
 
 
 @pytest.fixture
+def chosenVolume(ui, volumeNode):
+    """The phantom, chosen as the user would."""
+    ui.volumeSelector.setCurrentNode(volumeNode)
+    return volumeNode
+
+
+@pytest.fixture
 def models():
     """Models by name, "default" and "other", which stand for networks and record their calls."""
     return Models(default=0.437, other=0.6)

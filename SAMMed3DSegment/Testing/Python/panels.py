@@ -3,8 +3,12 @@
 import sys
 from contextlib import contextmanager
 
+import slicer
+
 import qt
 import slicerHarness
+from mrmlNodes import voxels
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import until
 
 OURS = ("SAMMed3DSegment", "SAMMed3DSegmentLib", "sammed3d")
@@ -31,3 +35,21 @@ def wait(condition, timeout=60.0):
 def settle(module):
     """Wait until the module has nothing under way."""
     wait(lambda: not (module.panel.segmenter.busy or module.panel.threadTime.active))
+
+
+def shownSegmentation(module):
+    """Return the segmentation that the module has chosen."""
+    return module.logic.getParameterNode().segmentation
+
+
+def currentMask(module):
+    """Return the voxels of the current segment, uint8 (I, J, K)."""
+    return voxels(shownSegmentation(module), module.panel.segmentId)
+
+
+def placeClick(module, ijk):
+    """Place a point where the place mode puts it, in the active list, and wait."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    points = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
+    points.AddControlPointWorld(volumeFromNode(module.panel.segmenter.volumeNode).grid.to_world(ijk))
+    settle(module)

@@ -1,0 +1,58 @@
+"""Files out."""
+
+import numpy as np
+import pytest
+import slicer
+
+from helpers import ThresholdPredictor
+from panels import currentMask, placeClick
+from SAMMed3DSegmentLib import Exporter
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+
+
+@pytest.mark.parametrize("fileFormat", [f for f in Exporter.FORMATS if f != Exporter.DICOM])
+def test_exports(module, ui, chosenVolume, tmp_path, fileFormat):
+    ui.positiveButton.click()
+    placeClick(module, (20, 25, 15))
+    ui.folderButton.directory = str(tmp_path)
+    ui.formatSelector.setCurrentIndex(ui.formatSelector.findData(fileFormat))
+    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)  # every scene of Slicer's has one
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    ui.exportButton.click()
+    assert ui.exportLabel.text.startswith("Wrote "), ui.exportLabel.text
+    files = [tmp_path / name for name in ui.exportLabel.text.removeprefix("Wrote ").split(", ")]
+    assert all(file.stat().st_size > 0 for file in files)
+    assert slicer.mrmlScene.GetNumberOfNodes() == before, "the scene stays as it was"
+    if fileFormat in (Exporter.NIFTI, Exporter.NRRD):
+        from sammed3d.files.segmentation import read_mask
+
+        assert np.array_equal(read_mask(files[0], volumeFromNode(chosenVolume).grid), currentMask(module))
+
+
+def test_clicks_are_exported_and_make_the_same_mask(module, ui, chosenVolume, tmp_path):
+    from sammed3d import Session
+    from sammed3d.core import prompt_files
+
+    ui.positiveButton.click()
+    placeClick(module, (20, 25, 15))
+    ui.negativeButton.click()
+    placeClick(module, (5, 8, 5))
+    ui.folderButton.directory = str(tmp_path)
+    ui.exportPromptsButton.click()
+    [file] = tmp_path.glob("*clicks.json")
+    [saved] = prompt_files.read(file)
+    session = Session(volumeFromNode(chosenVolume), ThresholdPredictor())
+    session.set_clicks(saved.clicks)
+    assert np.array_equal(session.mask(), currentMask(module))
+
+
+def test_an_export_that_cannot_be_says_why(module, ui, chosenVolume, tmp_path):
+    ui.positiveButton.click()
+    placeClick(module, (20, 25, 15))
+    ui.folderButton.directory = str(tmp_path / "absent")
+    ui.exportButton.click()
+    assert "there is no such folder" in ui.exportLabel.text
+    ui.folderButton.directory = str(tmp_path)
+    ui.formatSelector.setCurrentIndex(ui.formatSelector.findData(Exporter.DICOM))
+    ui.exportButton.click()
+    assert "DICOM" in ui.exportLabel.text
