@@ -1,4 +1,4 @@
-"""Memory of a worker with the default model over 600 clicks, every third on a new patch, on a machine said to have 4 GB.
+"""Memory of a worker with the default model over 600 clicks, a third on new patches, on a machine said to have 4 GB.
 
 The budget is the one that `sammed3d serve` divides; goal: the worker's peak, and all else that the budget gives away,
 stay below 2 GB together, and nothing grows once the caches are full.
