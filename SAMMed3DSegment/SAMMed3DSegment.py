@@ -139,6 +139,7 @@ class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
         self._thread = InferenceThread(loadPredictor or self._load)
         self.segmenter = Segmenter(self._thread)
         self.segmenter.modelChoice = self.predictors.choiceOf
+        self.segmenter.followChoice = lambda: self.settings.followChoice
 
     def _load(self, choice):
         return self.predictors.load(choice)

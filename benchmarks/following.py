@@ -21,7 +21,7 @@ from sammed3d.core.geometry import Box
 from sammed3d.evaluation.metrics import dice
 from sammed3d.files.datasets import Case, find_cases, read_labels
 from sammed3d.files.volume import Volume
-from sammed3d.inference.follow import FollowSettings
+from sammed3d.inference.follow_limits import FollowSettings
 from sammed3d.inference.session import Session
 from sammed3d.simulation.clicks import next_click
 

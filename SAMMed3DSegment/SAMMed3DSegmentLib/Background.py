@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from sammed3d import Cancellation, Predictor
-from SAMMed3DSegmentLib.InferenceThread import InferenceThread, Job
+from SAMMed3DSegmentLib.Following import FollowChoice
+from SAMMed3DSegmentLib.InferenceThread import InferenceThread
+from SAMMed3DSegmentLib.Job import Job
 from SAMMed3DSegmentLib.Surface import SurfaceQueue
 
 
@@ -19,6 +21,7 @@ class Background:
     Attributes:
         onChanged: called whenever there is something new to show.
         modelChoice: from a model's name to what the thread is told; asked at every click, since settings may change.
+        followChoice: whether objects are followed beyond a patch; asked at every click, too.
         message: what the user should know about the last operation; "" if all is well.
         seconds: time by stage of the last prediction.
     """
@@ -27,6 +30,7 @@ class Background:
         self._thread = thread
         self.onChanged = onChanged
         self.modelChoice: Callable[[str], Hashable] = str
+        self.followChoice: Callable[[], FollowChoice] = FollowChoice
         self.message = ""
         self.seconds: dict[str, float] = {}
         self._surfaces = SurfaceQueue()
@@ -59,6 +63,11 @@ class Background:
     def progress(self) -> tuple[float | None, float]:
         """How far the running prediction is; see `InferenceThread.progress`."""
         return self._thread.progress
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        """Into which further patch an object is followed, and of how many; see `InferenceThread.patches`."""
+        return self._thread.patches
 
     def poll(self) -> None:
         """Write the results that are ready. Call it from the main thread."""

@@ -12,47 +12,17 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
-from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError, Volume
-from sammed3d.core.mask import BoxedMask
-from sammed3d.inference.inferer import Inferer, PromptState
+from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError
+from sammed3d.inference.follow_limits import Followed, can_follow, follow
+from sammed3d.inference.prompt_translation import TranslatingInferer
 from sammed3d.inference.session import inferer_for
+from SAMMed3DSegmentLib.Job import Job
 
 INFERERS = 2
 """Volumes (with a model each) whose patches and logits are kept."""
-
-
-@dataclass(eq=False)
-class Job:
-    """Prompts to evaluate.
-
-    Attributes:
-        key: segmentation node id and segment id; a newer job of the same key replaces a waiting one.
-        volume: the image.
-        volumeDigest: tells images apart.
-        model: names the model and all that decides how it runs; frozen, since it is read in the thread.
-        state: the prompts.
-        source: id of the volume's node; not used here, comes back with the result.
-        cancellation: stops it, and says what it is doing.
-        mask: the result; None for an empty mask.
-        seconds: time by stage.
-        error: what went wrong, in words for the user; None if nothing did.
-        cancelled: whether it was stopped.
-    """
-
-    key: Hashable
-    volume: Volume
-    volumeDigest: str
-    model: Hashable
-    state: PromptState
-    source: str = ""
-    cancellation: Cancellation = field(default_factory=Cancellation)
-    mask: BoxedMask | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
-    cancelled: bool = False
 
 
 class InferenceThread:
@@ -78,7 +48,7 @@ class InferenceThread:
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._predictor: tuple[Hashable, Predictor] | None = None
-        self._inferers: OrderedDict[tuple[str, Hashable], Inferer] = OrderedDict()
+        self._inferers: OrderedDict[tuple[str, Hashable], TranslatingInferer] = OrderedDict()
         self._retired: list[object] = []  # kept until the main thread drops them, for the images that they hold
 
     def submit(self, job: Job) -> None:
@@ -94,7 +64,7 @@ class InferenceThread:
             self._condition.notify_all()
 
     def cancel(self, key: Hashable | None = None) -> None:
-        """Stop the jobs of a key, or all of them; they come out as cancelled at once.
+        """Stop the jobs of a key, or all of them; they come out at once, as cancelled or with what was followed.
 
         What the network is in the middle of goes on to the end of its layer; nobody waits for that but the next job.
         """
@@ -108,8 +78,18 @@ class InferenceThread:
                 self._handOutCancelled(running)
             self._condition.notify_all()
 
+    def stopFollowing(self, key: Hashable) -> bool:
+        """Stop the job of a key if it follows an object; tells whether it did. It comes out with what was followed."""
+        with self._condition:
+            running = self._running
+            if running is None or self._abandoned or running.key != key or running.followed is None:
+                return False
+            self._abandoned = True
+            self._handOutCancelled(running)
+            return True
+
     def finished(self) -> list[Job]:
-        """Return the jobs that ended since the last call, in order."""
+        """Return the jobs that ended since the last call, in order; also what jobs that go on have reached."""
         with self._condition:
             jobs = list(self._done)
             self._done.clear()
@@ -149,7 +129,7 @@ class InferenceThread:
     def progress(self) -> tuple[float | None, float]:
         """Which share of its stage the running job has done, if that is known, and for how many seconds it has run."""
         running = self._running
-        if running is None or running.cancelled:
+        if running is None or running.cancellation.is_cancelled:
             return None, 0.0
         return running.cancellation.share, time.monotonic() - self._began
 
@@ -157,7 +137,13 @@ class InferenceThread:
     def stage(self) -> str:
         """What the running job is doing: "load", "cut", "encode", "decode", "paint"; "" if none runs."""
         running = self._running
-        return "" if running is None or running.cancelled else running.cancellation.stage
+        return "" if running is None or running.cancellation.is_cancelled else running.cancellation.stage
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        """Which further patch the running job follows an object into, and of how many at most; else (0, 0)."""
+        running = self._running
+        return (0, 0) if running is None or running.cancellation.is_cancelled else running.cancellation.patches
 
     def predictorFor(self, model: Hashable, cancellation: Cancellation) -> Predictor:
         """Return the predictor of a model, loaded if it is not; from any thread. Predictions wait for it meanwhile."""
@@ -213,7 +199,9 @@ class InferenceThread:
                 self._condition.notify_all()
 
     def _handOutCancelled(self, job: Job) -> None:
-        job.cancelled = True
+        job.cancelled = job.followed is None
+        if job.followed is not None:
+            job.followed = replace(job.followed, cancelled=True, goes_on=True)
         job.cancellation.cancel()
         self._done.append(job)
 
@@ -222,17 +210,49 @@ class InferenceThread:
             inferer = self._infererFor(job)
             job.mask, seconds = inferer.mask_of(job.state, job.cancellation)
             job.seconds |= seconds
+            self._follow(job, inferer)
         except PredictionCancelled:
             job.cancelled = True
         except SAMMed3DError as error:
-            job.error = str(error)
+            self._fail(job, str(error))
         except MemoryError:
-            job.error = "There is not enough memory for this prediction. Close other volumes or choose a smaller model."
+            text = "There is not enough memory for this prediction. Close other volumes or choose a smaller model."
+            self._fail(job, text)
         except Exception as error:  # whatever a driver or library throws must not end the thread
             logging.exception("A prediction failed")
-            job.error = f"The prediction failed: {error or type(error).__name__}"
+            self._fail(job, f"The prediction failed: {error or type(error).__name__}")
 
-    def _infererFor(self, job: Job) -> Inferer:
+    def _fail(self, job: Job, text: str) -> None:
+        with self._condition:
+            if not self._abandoned:
+                job.error = text
+
+    def _follow(self, job: Job, inferer: TranslatingInferer) -> None:
+        """Follow the object beyond the patch of its last click, unless a newer click of the user's waits."""
+        settings = job.following.settingsFor(inferer.predictor)
+        if settings is None or not can_follow(job.state):
+            return
+        known = Followed(job.state, job.mask, seconds=dict(job.seconds))
+        with self._condition:
+            if self._abandoned or job.key in self._waiting:
+                return
+            job.followed = known
+            if settings.mode == "always" and not job.following.alone:
+                self._done.append(replace(job, partial=True))  # the click's own answer is not kept waiting
+                self._condition.notify_all()
+        followed = follow(inferer, known, settings, job.cancellation, lambda now: self._reached(job, now))
+        self._reached(job, followed, ended=True)
+
+    def _reached(self, job: Job, followed: Followed, ended: bool = False) -> None:
+        with self._condition:
+            if self._abandoned:  # it was handed out with what there was
+                return
+            job.followed, job.mask, job.seconds = followed, followed.mask, followed.seconds
+            if not ended:
+                self._done.append(replace(job, partial=True))
+                self._condition.notify_all()
+
+    def _infererFor(self, job: Job) -> TranslatingInferer:
         name = (job.volumeDigest, job.model)
         with self._condition:
             inferer, known = self._inferers.get(name), self._predictor

@@ -14,6 +14,7 @@ from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
 from SAMMed3DSegmentLib.DrawPanel import DrawPanel
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
 from SAMMed3DSegmentLib.FindPanel import FindPanel
+from SAMMed3DSegmentLib.FollowPanel import FollowPanel
 from SAMMed3DSegmentLib.KeepPanel import KeepPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
@@ -84,6 +85,7 @@ class Panel:
             self.status.say,
             self.update,
         )
+        self.following = FollowPanel(ui, segmenter, settings, lambda: self.segmentId, self._objection, self.status.say)
         self.find = FindPanel(
             ui,
             segmenter,
@@ -110,6 +112,7 @@ class Panel:
                 "Shift+S": lambda: self.drawing.toggle(Scribble, False),
                 "L": lambda: self.drawing.toggle(Lasso, True),
                 "Shift+L": lambda: self.drawing.toggle(Lasso, False),
+                "Shift+F": ui.followButton.click,
             },
             widget,
         )
@@ -160,6 +163,7 @@ class Panel:
         """The module is shown."""
         self.shortcuts.setEnabled(True)
         self.server.showSettings()
+        self.following.showSettings()
         self.models.refresh()
         self.readScene()
 
@@ -177,6 +181,7 @@ class Panel:
         for part in (
             self.clicks,
             self.drawing,
+            self.following,
             self.segments,
             self.status,
             self.models,
@@ -221,7 +226,17 @@ class Panel:
     def update(self) -> None:
         """Bring every widget in step."""
         self.ui.tryButton.setVisible(self._parameterNode().volume is None)
-        for part in (self.segments, self.clicks, self.drawing, self.status, self.find, self.exports, self.keeps):
+        parts = (
+            self.segments,
+            self.clicks,
+            self.drawing,
+            self.following,
+            self.status,
+            self.find,
+            self.exports,
+            self.keeps,
+        )
+        for part in parts:
             part.update()
         self.onUpdated()
 

@@ -105,6 +105,7 @@ def forget(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> 
 def _written(state: PromptState, before: PromptState) -> list[object]:
     """A state as a list: how many clicks it shares with the one before, its further clicks, base, box and model.
 
+    A click is its place, its kind, and into how many patches the object was followed after it, if it was.
     Then its drawings and whether they are honoured, if there is something to say.
     """
     shared = 0
@@ -112,7 +113,10 @@ def _written(state: PromptState, before: PromptState) -> list[object]:
         if a != b:
             break
         shared += 1
-    clicks = [[*click.world, int(click.positive)] for click in state.clicks[shared:]]
+    clicks = [
+        [*click.world, int(click.positive), *([click.follow] if click.follow else [])]
+        for click in state.clicks[shared:]
+    ]
     box = None if state.box is None else [*state.box.begin, *state.box.end]
     further = [[to_json(d) for d in state.drawings], state.honour] if state.drawings or not state.honour else []
     return [shared, clicks, None if state.base is None else state.base.digest, box, state.model, *further]
@@ -122,7 +126,7 @@ def _read(written, before: PromptState, segmentationNode, segmentId: str, volume
     shared, further, digest, corners, model, *rest = written
     drawn, honour = rest or ((), True)
     drawings = tuple(from_json(entry) for entry in drawn)
-    clicks = before.clicks[:shared] + tuple(Click((x, y, z), bool(kind)) for x, y, z, kind in further)
+    clicks = before.clicks[:shared] + tuple(Click((x, y, z), bool(kind), *follow) for x, y, z, kind, *follow in further)
     box = None if corners is None else BoxPrompt(tuple(corners[:3]), tuple(corners[3:]))
     if digest is None or (before.base is not None and before.base.digest == digest):
         base = None if digest is None else before.base

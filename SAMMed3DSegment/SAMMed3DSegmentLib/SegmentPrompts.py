@@ -12,7 +12,7 @@ from sammed3d import Click
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
 from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord, SegmentWriter
-from SAMMed3DSegmentLib.InferenceThread import Job
+from SAMMed3DSegmentLib.Job import Job
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
@@ -51,6 +51,7 @@ class SegmentPrompts:
     ) -> None:
         self.segmentationNode, self.segmentId = segmentationNode, segmentId
         self.job: Job | None = None
+        self._written: PromptState | None = None
         self._observer, self._digests, self._beforeWriting = observer, digests, beforeWriting
         self._held = replace(
             Holdings.of(segmentationNode, segmentId), placement=placementOf(volumeNode, segmentationNode)
@@ -138,6 +139,7 @@ class SegmentPrompts:
         wasShown = self.timeline.shown
         if not self.timeline.recall():
             return False
+        self._written = None
         if self.timeline.shown is not wasShown:
             held = self.timeline.kept
             if isinstance(held, Holdings):
@@ -150,11 +152,18 @@ class SegmentPrompts:
 
     def evaluated(self, job: Job, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Take the mask of a job; tells whether the segment shows it now."""
-        if not self.timeline.evaluated(job.state, job.mask):
+        followed = None if job.followed is None else job.followed.state
+        if not self.timeline.evaluated(job.state, job.mask, followed):
             return False
-        self._write(volumeNode, job.volume.grid.index_to_world)
+        more, self._written = self._written is job.state, job.state
+        self._write(volumeNode, job.volume.grid.index_to_world, more)
         self._keep(volumeNode)
         return True
+
+    def withdraw(self, state: PromptState, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Forget a state that turned out to change nothing."""
+        self.timeline.withdraw(state)
+        self._keep(volumeNode)
 
     def catchUp(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Put the state in force whose voxels somebody brought back, as undo in the Segment Editor does.
@@ -181,9 +190,13 @@ class SegmentPrompts:
         drawn = sum(drawing not in self.timeline.now.drawings for drawing in abandoned.drawings)
         return len(self.timeline.fresh(abandoned.clicks)) + boxes + drawn
 
-    def _write(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, grid: np.ndarray | None = None) -> None:
+    def _write(
+        self, volumeNode: slicer.vtkMRMLScalarVolumeNode, grid: np.ndarray | None = None, more: bool = False
+    ) -> None:
+        """Write the mask that is shown; `more` of the same state is part of the same operation."""
         edited, mask = self.edited, self.timeline.mask
-        self._beforeWriting()
+        if not more:
+            self._beforeWriting()
         held = SegmentWriter.write(self.segmentationNode, self.segmentId, volumeNode, mask, self._held, grid)
         held = replace(held, placement=placementOf(volumeNode, self.segmentationNode))
         self._hold(held, mark=not edited)  # an edit made meanwhile is still to be taken over, at the next click

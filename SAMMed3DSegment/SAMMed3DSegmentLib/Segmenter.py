@@ -5,24 +5,28 @@ the scene keeps, in `SceneRecord`. What a segment holds is never lost:
 
 - A segment that was drawn, imported or edited by hand since the last click is the new starting point of its next click.
 - So is one whose volume was exchanged, or moved against it, or moved on to another frame of a sequence.
-- A prediction that fails or is cancelled takes its prompts back; the segment stays, and redo brings them again.
+- A prediction that fails or is cancelled takes its prompts back; the segment stays, and redo brings them again. What an
+  object was followed into by then stays.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import slicer
 
 from sammed3d import ObjectPrompts, SAMMed3DError
 from sammed3d.core.drawings import Drawing
+from sammed3d.inference.follow_limits import can_follow
 from sammed3d.inference.inferer import PromptState, in_effect
 from sammed3d.inference.object_timeline import same_click, same_clicks
 from sammed3d.inference.prompt_checks import check_box, check_click, check_drawing
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.BoxRoi import boxOf
-from SAMMed3DSegmentLib.InferenceThread import Job
+from SAMMed3DSegmentLib.Following import NEVER, FollowChoice
+from SAMMed3DSegmentLib.Job import Job
 from SAMMed3DSegmentLib.SegmentPrompts import SegmentPrompts
 from SAMMed3DSegmentLib.SegmentsInScene import SegmentsInScene
 
@@ -54,7 +58,7 @@ class Segmenter(SegmentsInScene):
             PromptError: the ROI has no size, or its middle lies outside the volume.
             VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
         """
-        prompts = self._promptsFor(segmentId)
+        prompts = self._settled(segmentId)
         box, (volume, image) = boxOf(roiNode, self.volumeNode), self._images.of(self.volumeNode)
         check_box(box, volume.grid, f"{volume.name} ({roiNode.GetName()})")
         if not (prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)):
@@ -69,7 +73,7 @@ class Segmenter(SegmentsInScene):
             PromptError: all of it lies outside the volume.
             VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
         """
-        prompts = self._promptsFor(segmentId)
+        prompts = self._settled(segmentId)
         volume, image = self._images.of(self.volumeNode)
         check_drawing(drawing, volume.grid, volume.name)
         if not (prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)):
@@ -77,10 +81,28 @@ class Segmenter(SegmentsInScene):
         prompts.timeline.add_drawing(drawing, self.model)
         self._evaluate(prompts)
 
+    def follow(self, segmentId: str) -> None:
+        """Follow the object beyond what was looked at, after its last click, whatever the settings say."""
+        prompts = self._known(segmentId)
+        if prompts is None or not self.canFollow(segmentId):
+            self._say("There is no positive click to follow the object from. Click inside it first.")
+            return
+        prompts.timeline.push(replace(prompts.timeline.now))
+        self._evaluate(prompts, FollowChoice("always", self.followChoice().patches, alone=True))
+
+    def canFollow(self, segmentId: str) -> bool:
+        """Tell whether the segment shows what a positive click made last, from which it can be followed."""
+        prompts = self._known(segmentId)
+        if prompts is None or prompts.timeline.pending or not can_follow(prompts.timeline.now):
+            return False
+        image = self._images.digest(self.volumeNode)
+        return prompts.job is None and prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)
+
     def setHonour(self, segmentId: str, honour: bool) -> None:
         """Make the segment agree with its box and drawings from now on, or leave the model's answer as it is."""
         prompts = self._known(segmentId)
         if prompts is not None and prompts.timeline.now.honour != honour:
+            self._settle(prompts)
             prompts.timeline.honour(honour)
             self._evaluate(prompts)
 
@@ -100,7 +122,7 @@ class Segmenter(SegmentsInScene):
     def reset(self, segmentId: str) -> None:
         """Empty a segment and drop its clicks."""
         try:
-            prompts = self._promptsFor(segmentId)
+            prompts = self._settled(segmentId)
         except SAMMed3DError as error:
             self._say(str(error))
             return
@@ -126,7 +148,10 @@ class Segmenter(SegmentsInScene):
     def catchUp(self, segmentId: str) -> None:
         """Follow undo of the Segment Editor: where it brought back what clicks had made, the clicks are back too."""
         prompts = self._known(segmentId)
-        if prompts is not None and prompts.catchUp(self.volumeNode):
+        if prompts is None or not prompts.edited:
+            return
+        self._settle(prompts)
+        if prompts.catchUp(self.volumeNode):
             self.onChanged()
 
     def objectPrompts(self, segmentIds: Sequence[str]) -> list[ObjectPrompts]:
@@ -150,15 +175,16 @@ class Segmenter(SegmentsInScene):
         if segmentationNode.GetSegmentation().GetSegment(segmentId) is None:
             return
         try:
-            self._follow(self._promptsFor(segmentId))
+            self._takePoints(self._promptsFor(segmentId))
         except SAMMed3DError as error:
             self._say(str(error))
 
-    def _follow(self, prompts: SegmentPrompts) -> None:
+    def _takePoints(self, prompts: SegmentPrompts) -> None:
         timeline, (volume, image) = prompts.timeline, self._images.of(self.volumeNode)
         clicks = prompts.newClicks(self.volumeNode)
         if clicks is None:
             return
+        self._settle(prompts)
         fresh = [click for click in clicks if not any(same_click(click, old) for old in timeline.now.clicks)]
         if image != timeline.image:  # those that are already there are about another image, and may lie anywhere
             fresh = fresh[-1:]
@@ -174,11 +200,11 @@ class Segmenter(SegmentsInScene):
         before = timeline.now
         if not same_clicks(clicks, before.clicks):
             timeline.put_clicks(clicks, self.model)
-        self._evaluate(prompts)
+        self._evaluate(prompts, self.followChoice() if len(clicks) > len(before.clicks) else NEVER)
         if before.model not in ("", timeline.now.model):
             self._say(f"{self.model} goes on from the mask that {before.model} made.")
 
-    def _evaluate(self, prompts: SegmentPrompts) -> None:
+    def _evaluate(self, prompts: SegmentPrompts, following: FollowChoice = NEVER) -> None:
         """Put the state in force before the user, and have it evaluated if its mask is not known."""
         self.message = ""
         known = prompts.recall(self.volumeNode)
@@ -190,7 +216,7 @@ class Segmenter(SegmentsInScene):
         else:
             (volume, image), state = self._images.of(self.volumeNode), prompts.timeline.now
             model = self.modelChoice(state.model or self.model)
-            prompts.job = Job(prompts.key, volume, image, model, state, self.volumeNode.GetID())
+            prompts.job = Job(prompts.key, volume, image, model, state, self.volumeNode.GetID(), following)
             self._thread.submit(prompts.job)
         self.onChanged()
 
@@ -200,18 +226,25 @@ class Segmenter(SegmentsInScene):
             return ""
         newest = job is prompts.job
         prompts.job = None if newest else prompts.job
-        if job.cancelled or job.error is not None:
-            return _takenBack(job, prompts, prompts.failed(volumeNode)) if newest else ""
+        if job.followed is None and (job.cancelled or job.error is not None):
+            text = _takenBack(job, prompts, prompts.failed(volumeNode)) if newest else ""
+            if job.following.alone:
+                prompts.withdraw(job.state, volumeNode)
+            return text
+        if job.following.alone and job.followed is not None and not job.followed.patches:
+            prompts.withdraw(job.state, volumeNode)
+            return _aboutFollowing(job)
         begin = time.perf_counter()
-        if not prompts.evaluated(job, volumeNode):
+        if prompts.evaluated(job, volumeNode):
+            self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
+            self._surfaces.add(prompts.key[0])
+        elif job.error is None:
             return ""
-        self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
-        self._surfaces.add(prompts.key[0])
         return _aboutResult(job) if newest else ""
 
     def _step(self, segmentId: str, direction: int) -> None:
         try:
-            prompts = self._promptsFor(segmentId)
+            prompts = self._settled(segmentId)
         except SAMMed3DError as error:
             self._say(str(error))
             return
@@ -236,8 +269,19 @@ def _takenBack(job: Job, prompts: SegmentPrompts, count: int) -> str:
 def _aboutResult(job: Job) -> str:
     """Say what may be wondered about in a result."""
     if job.mask is not None or job.state.is_start:
-        return ""
+        return _aboutFollowing(job)
     asked = any(drawing.positive for drawing in job.state.drawings)
     if job.state.box is None and not asked and not in_effect(job.state):
         return "A negative click takes away, and there is nothing yet. Place a positive one in the structure first."
     return "The model found nothing there. Undo, and click further inside the structure."
+
+
+def _aboutFollowing(job: Job) -> str:
+    """Say how far an object was followed, and how to go on."""
+    if job.followed is None:
+        return ""
+    if job.error is not None:
+        return f"{job.error} {job.followed.message}".strip()
+    if job.following.alone and not (job.followed.patches or job.followed.goes_on):
+        return "There is nothing to follow: the object ends within what was looked at."
+    return job.followed.message

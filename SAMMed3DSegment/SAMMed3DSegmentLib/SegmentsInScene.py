@@ -139,6 +139,7 @@ class SegmentsInScene(Background):
             return
         for prompts in self._segments.values():
             if prompts.isThere and DrawingNodes.isOf(node, prompts.segmentationNode, prompts.segmentId):
+                self._settle(prompts)
                 removed = DrawingNodes.drawingOf(node)
                 prompts.timeline.remove_drawing(removed, self.model)
                 self._evaluate(prompts)
@@ -165,6 +166,17 @@ class SegmentsInScene(Background):
         with self._points.quietly():
             PointList.followVolume(prompts.points, self.volumeNode, image == prompts.timeline.image)
         return prompts
+
+    def _settled(self, segmentId: str) -> SegmentPrompts:
+        """Return what is known of a segment, to change it; errors as `_promptsFor`."""
+        prompts = self._promptsFor(segmentId)
+        self._settle(prompts)
+        return prompts
+
+    def _settle(self, prompts: SegmentPrompts) -> None:
+        """End the following that is under way for a segment, and take what it has reached."""
+        if self._thread.stopFollowing(prompts.key):
+            self.poll()
 
     def _known(self, segmentId: str) -> SegmentPrompts | None:
         """Return what is known of a segment that has points, here or in the scene; None for any other."""

@@ -1,11 +1,15 @@
-"""What the module keeps for the user, not in scenes: where it runs, the server's key, consent."""
+"""What the module keeps for the user, not in scenes: where it runs, the server's key, consent, following."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from SAMMed3DSegmentLib.Following import AUTO, MODES, FollowChoice
+
 PREFIX = "SAMMed3DSegment/"
 LOCAL, SERVER = "local", "server"
+PATCHES = 8
+"""Into how many further patches an object is followed at most, where the user did not say it."""
 
 
 class Settings:
@@ -80,6 +84,22 @@ class Settings:
     @device.setter
     def device(self, device: str) -> None:
         self._set("device", device)
+
+    @property
+    def following(self) -> str:
+        """Whether objects are followed beyond a patch: one of `Following.MODES`."""
+        mode = self._get("following/mode", AUTO)
+        return mode if mode in MODES else AUTO
+
+    @following.setter
+    def following(self, mode: str) -> None:
+        self._set("following/mode", mode)
+
+    @property
+    def followChoice(self) -> FollowChoice:
+        """Whether and how far objects are followed, for a click."""
+        patches = self._get("following/patches", "")
+        return FollowChoice(self.following, min(max(int(patches), 1), 99) if patches.isdigit() else PATCHES)
 
     @property
     def exportFolder(self) -> str:

@@ -8,11 +8,27 @@ import slicer
 from slicer.i18n import tr as _
 
 import qt
-from SAMMed3DSegmentLib.Settings import LOCAL, PREFIX, SERVER
+from SAMMed3DSegmentLib.Settings import LOCAL, PATCHES, PREFIX, SERVER
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 NAME = "SAMMed3DSegmentSettingsPage"
 """Object name, by which the page is found again: the application builds it once, at its start."""
+
+
+FOLLOWING = _(
+    "Objects larger than the patch that the network sees (192 mm with most models): whether they are followed patch by "
+    "patch after a positive click."
+)
+
+
+def followingModes() -> dict[str, str]:
+    """Return what to call each of `Following.MODES`."""
+    return {
+        "auto": _("Follow with models made for it"),
+        "always": _("Follow with every model"),
+        "ask": _("Say so, follow when asked"),
+        "never": _("Do not follow"),
+    }
 
 
 def register() -> None:
@@ -73,5 +89,15 @@ def build():
     proxies = qt.QCheckBox(_("Use the computer's proxies"))
     proxies.setChecked(True)
     add("", proxies, "server/proxies", "checked", "toggled(bool)")
+    following = ctk.ctkComboBox()
+    for mode, text in followingModes().items():
+        following.addItem(text, mode)
+    following.setToolTip(FOLLOWING)
+    add(_("Large objects:"), following, "following/mode", "currentUserDataAsString", "currentIndexChanged(int)")
+    patches = qt.QSpinBox()
+    patches.setRange(1, 99)
+    patches.setValue(PATCHES)
+    patches.setToolTip(_("How many further patches an object is followed into at most, each time."))
+    add(_("Patches at most:"), patches, "following/patches", "value", "valueChanged(int)")
     form.addRow(qt.QLabel(_("Nothing is sent to a server before you agree in the module's panel.")))
     return page

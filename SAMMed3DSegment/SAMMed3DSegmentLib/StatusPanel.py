@@ -110,6 +110,10 @@ class StatusPanel:
         if self._segmenter.busy:
             share, seconds = self._segmenter.progress
             text = stages.get(self._segmenter.stage, _("Working..."))
+            number, most = self._segmenter.patches
+            if number:
+                following = _("Following the object, patch {number} of at most {most}: {stage}")
+                text = following.format(number=number, most=most, stage=text)
             if share is not None:
                 text += f" {share:.0%}"
             if seconds >= PATIENCE:

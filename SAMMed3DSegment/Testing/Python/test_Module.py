@@ -11,6 +11,7 @@ import qt
 import SAMMed3DSegment
 import SampleData
 from SAMMed3DSegmentLib import SettingsPage
+from SAMMed3DSegmentLib.Following import FollowChoice
 from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
 
 MODULE = Path(SAMMed3DSegment.__file__)
@@ -70,7 +71,7 @@ def dialog():
 
 def test_the_settings_page_changes_the_settings_and_cancel_takes_it_back(dialog):
     settings, page = Settings(slicer.app.userSettings()), dialog.panel("SAMMed3DSegment")
-    place, device = page.findChildren(qt.QComboBox)
+    place, device, following = page.findChildren(qt.QComboBox)
     url, key, authority = (edit for edit in page.findChildren(qt.QLineEdit) if edit.parent() is page)
 
     def change():
@@ -80,11 +81,21 @@ def test_the_settings_page_changes_the_settings_and_cancel_takes_it_back(dialog)
         key.setText("secret")
         authority.setText("/etc/hospital.pem")
         page.findChildren(qt.QCheckBox)[0].click()
+        following.setCurrentIndex(2)
+        page.findChildren(qt.QSpinBox)[0].setValue(3)
 
     before = said(settings)
-    assert before == (LOCAL, "auto", "", "", "", True)
+    assert before == (LOCAL, "auto", "", "", "", True, FollowChoice("auto", 8))
     change()
-    changed = (SERVER, "cuda:1", "https://gpu.example.org", "secret", "/etc/hospital.pem", False)
+    changed = (
+        SERVER,
+        "cuda:1",
+        "https://gpu.example.org",
+        "secret",
+        "/etc/hospital.pem",
+        False,
+        FollowChoice("ask", 3),
+    )
     assert said(settings) == changed
     dialog.reject()
     assert said(settings) == before, "Cancel"
@@ -105,6 +116,7 @@ def said(settings):
         settings.key,
         settings.authority,
         settings.useProxies,
+        settings.followChoice,
     )
 
 

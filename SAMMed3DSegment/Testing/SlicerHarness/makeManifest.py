@@ -13,7 +13,7 @@ import sys
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 CLASSES = [
     *("QWidget", "QLabel", "QPushButton", "QToolButton", "QComboBox", "QLineEdit", "QCheckBox", "QProgressBar"),
-    *("QDoubleSpinBox", "QTableWidget", "QTableWidgetItem"),
+    *("QSpinBox", "QDoubleSpinBox", "QSlider", "QTableWidget", "QTableWidgetItem"),
     *("QFormLayout", "QGridLayout", "QHBoxLayout", "QVBoxLayout", "QTimer", "QIcon", "QShortcut", "QKeySequence"),
     *("QDialog", "QInputDialog", "QFileDialog", "QMessageBox", "Qt"),
 ]

@@ -51,7 +51,7 @@ from sammed3d.files.outputs import check_output
 from sammed3d.files.picture import is_picture
 from sammed3d.files.segmentation import check_field_place, check_place, read_mask
 from sammed3d.files.volume import Volume, check_writable
-from sammed3d.inference.follow import Followed
+from sammed3d.inference.follow_limits import Followed
 from sammed3d.inference.session import Session
 
 app = typer.Typer(

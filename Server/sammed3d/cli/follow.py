@@ -13,7 +13,7 @@ import typer
 from sammed3d.cli.terminal import screen
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.prompts import ObjectPrompts
-from sammed3d.inference.follow import Followed, FollowSettings, can_follow
+from sammed3d.inference.follow_limits import Followed, FollowSettings, can_follow
 from sammed3d.inference.session import Session
 
 FollowOption = Annotated[

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.terminal import screen
-from sammed3d.inference.follow import Followed
+from sammed3d.inference.follow_limits import Followed
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
 

@@ -44,13 +44,14 @@ class Moment:
     """A state of prompts, and what is known of it.
 
     Attributes:
-        state: the prompts.
+        state: the prompts; once they were followed, with the patches noted.
+        asked: the prompts as they were when they were made.
         result: the mask that they make; None while that is not known.
         kept: the front end's own notes on the state; None at first.
     """
 
     def __init__(self, state: PromptState) -> None:
-        self.state = state
+        self.state = self.asked = state
         self.result: PackedMask | None = PackedMask.of(state.base) if state.is_start else None
         self.kept: object = None
 
@@ -95,6 +96,13 @@ class History:
         """Put a new state in force; what was undone before it is forgotten."""
         self._moments[self._position + 1 :] = [Moment(state)]
         self._position += 1
+
+    def withdraw(self, state: PromptState) -> None:
+        """Forget a state that turned out to change nothing; one before it is in force again if it was."""
+        index = next((n for n, moment in enumerate(self._moments) if n and state is moment.asked), None)
+        if index is not None:
+            del self._moments[index]
+            self._position -= int(self._position >= index)
 
     def undo(self) -> bool:
         """Put the state before in force; tells whether there is one."""

@@ -94,7 +94,8 @@ class ObjectTimeline(History):
 
     def put_clicks(self, clicks: Sequence[Click], model: str) -> None:
         """Put other clicks in force, as `model` evaluates them; see the rule about models."""
-        clicks, now = tuple(clicks), self.now
+        now = self.now
+        clicks = with_follow(clicks, now.clicks)
         added = same_clicks(clicks[: len(now.clicks)], now.clicks)
         drawings = moved_places(now.drawings, now.clicks, clicks)
         if now.is_start or (added and self._mask is None):
@@ -168,11 +169,23 @@ class ObjectTimeline(History):
 
     # What the network does
 
-    def evaluated(self, state: PromptState, mask: BoxedMask | None) -> bool:
-        """Keep the mask of a state; tells whether it is to be shown (then it is `mask` from now on)."""
-        moment = next((m for m in self._moments if m.state is state), None)
+    def evaluated(self, state: PromptState, mask: BoxedMask | None, followed: PromptState | None = None) -> bool:
+        """Keep the mask of a state; tells whether it is to be shown (then it is `mask` from now on).
+
+        Args:
+            state: the prompts that were evaluated.
+            mask: what they make.
+            followed: the same prompts, with the patches noted that the object was followed into; None if it was not.
+                Then the mask may come again, with more of them.
+        """
+        moment = next((m for m in self._moments if state is m.state or state is m.asked), None)
         if moment is None:  # forgotten meanwhile
             return False
+        if followed is not None:
+            moment.state, moment.result = followed, PackedMask.of(mask)
+            if moment is self._shown:
+                self._mask = mask
+                return True
         if self._distance(moment) >= self._distance(self._shown):
             moment.result = moment.result or PackedMask.of(mask)
             return False
@@ -232,6 +245,25 @@ class ObjectTimeline(History):
 def same_clicks(some: Sequence[Click], others: Sequence[Click]) -> bool:
     """Tell whether two lists of clicks are the same but for rounding."""
     return len(some) == len(others) and all(same_click(a, b) for a, b in zip(some, others, strict=True))
+
+
+def with_follow(clicks: Sequence[Click], known: Sequence[Click]) -> tuple[Click, ...]:
+    """Return clicks with the patches noted that the object was followed into after them; one that moved keeps its own.
+
+    Args:
+        clicks: those that note none, as they come from points.
+        known: the clicks before, in order.
+    """
+    if len(clicks) == len(known):
+        return tuple(replace(c, follow=k.follow if c.positive else 0) for c, k in zip(clicks, known, strict=True))
+    rest, noted = list(known), []
+    for click in clicks:
+        match = next((old for old in rest if same_click(click, old)), None)
+        if match is not None:
+            rest.remove(match)
+            click = replace(click, follow=match.follow)  # noqa: PLW2901
+        noted.append(click)
+    return tuple(noted)
 
 
 def same_drawing(a: Drawing, b: Drawing) -> bool:

@@ -72,12 +72,15 @@ class TranslatingInferer:
         inner: evaluates clicks, and boxes where the model knows them.
         grid: the volume's grid.
         predictor: the model that `inner` asks.
+
+    Attributes:
+        inner, predictor: see above.
     """
 
     def __init__(self, inner: Inferer, grid: Grid, predictor: Predictor) -> None:
         self.inner = inner
         self._grid = grid
-        self._predictor = predictor
+        self.predictor = predictor
         self._slice_axis = Slices(grid, predictor.preset).axis if predictor.preset.by_slice else None
         self._known: dict[tuple[object, ...], Translation] = {}
 
@@ -110,9 +113,9 @@ class TranslatingInferer:
         """Return prompts that the model knows, and how they came about."""
         done: list[Translation] = []
         now = replace(state, clicks=(), drawings=())
-        if state.box is not None and not self._predictor.preset.boxes:
+        if state.box is not None and not self.predictor.preset.boxes:
             now = replace(
-                now, box=None, hint=state.box if state.base is None and not self._predictor.preset.by_slice else None
+                now, box=None, hint=state.box if state.base is None and not self.predictor.preset.by_slice else None
             )
             done.append(self._translation("box", state.box, now, asking))
             now = replace(now, clicks=done[-1].clicks)
@@ -142,7 +145,7 @@ class TranslatingInferer:
                 chosen, missing = self._choose(part, now, asking)
                 clicks, missed = clicks + chosen, max(missed, missing)
             shown = before.hint if isinstance(drawn, BoxPrompt) else self._area_of(drawn)
-            known = self._known[key] = Translation(name, self._predictor.name, clicks, shown is not None, missed)
+            known = self._known[key] = Translation(name, self.predictor.name, clicks, shown is not None, missed)
         return replace(known, prompt=name)
 
     def _area_of(self, drawing: Drawing) -> BoxedMask | None:

@@ -22,7 +22,7 @@ from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts, Translation
 from sammed3d.errors import PromptError, VolumeError
 from sammed3d.files.segmentation import RGB, Segment, write_segments
 from sammed3d.files.volume import Volume
-from sammed3d.inference.follow import Followed, FollowSettings, can_follow, follow
+from sammed3d.inference.follow_limits import Followed, FollowSettings, can_follow, follow
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.patch_inferer import PatchInferer
 from sammed3d.inference.predictor import Predictor

@@ -13,7 +13,7 @@ from sammed3d.core.mask import BoxedMask, Mask, changed_box
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import PromptError
 from sammed3d.files.segmentation import PALETTE, RGB
-from sammed3d.inference.follow import Followed
+from sammed3d.inference.follow_limits import Followed
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
 

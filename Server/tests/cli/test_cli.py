@@ -21,7 +21,7 @@ from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.files.segmentation import Segment, write_segments
 from sammed3d.files.volume import Volume
-from sammed3d.inference.follow import FollowSettings
+from sammed3d.inference.follow_limits import FollowSettings
 from sammed3d.inference.session import Session
 from sammed3d.zoo import load_predictor
 from servers import serving

@@ -1,4 +1,4 @@
-"""Following an object as a user asks for it: always, when asked, or never; with limits, progress, and a way to stop.
+"""How far an object is followed: always, when asked, or never; up to limits, with progress, and a way to stop.
 
 A click notes into how many patches its object was followed (`Click.follow`), so the mask stays a function of the
 prompts: stopping early notes fewer. Where it is followed to is decided in `following.py`.
@@ -7,6 +7,7 @@ prompts: stopping early notes fewer. Where it is followed to is decided in `foll
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -69,8 +70,10 @@ class Followed:
     def message(self) -> str:
         """What a user should know, in a line; "" where there is nothing to say."""
         looked_at = f"followed into {self.patches} further patch{'' if self.patches == 1 else 'es'}"
+        if self.cancelled and not self.patches:
+            return "Stopped before the object was followed. Follow it, or click where it goes on."
         if self.cancelled:
-            return f"Stopped; {looked_at}, which stay. Follow again to go on."
+            return f"Stopped; {looked_at}, which stay{'s' if self.patches == 1 else ''}. Follow again to go on."
         if not self.goes_on:
             return f"The object was {looked_at}." if self.patches else ""
         if not self.patches:
@@ -79,7 +82,11 @@ class Followed:
 
 
 def follow(
-    inferer: Inferer, known: Followed, settings: FollowSettings, cancellation: Cancellation | None = None
+    inferer: Inferer,
+    known: Followed,
+    settings: FollowSettings,
+    cancellation: Cancellation | None = None,
+    reached: Callable[[Followed], object] = lambda _followed: None,
 ) -> Followed:
     """Follow an object after its last click, until nothing is added, a limit is reached, or it is stopped.
 
@@ -88,6 +95,7 @@ def follow(
         known: prompts and their mask.
         settings: the limits; in another mode than "always" it is only told whether the object goes on.
         cancellation: stops it; what was followed until then stays. Its `patches` tell how far it is.
+        reached: called after each further patch with what there is by then.
 
     Raises:
         SAMMed3DError: a reason of `Inferer.mask_of`.
@@ -107,6 +115,7 @@ def follow(
                 seconds[name] = seconds.get(name, 0.0) + value
             patches += 1
             now = Followed(state, mask)
+            reached(replace(now, patches=patches, goes_on=True, seconds=dict(seconds)))
     except PredictionCancelled:
         return replace(now, patches=patches, goes_on=True, cancelled=True, seconds=seconds)
     return replace(now, patches=patches, seconds=seconds)

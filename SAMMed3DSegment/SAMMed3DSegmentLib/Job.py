@@ -1,0 +1,50 @@
+"""What goes into the inference thread, and comes out of it again with a mask or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from sammed3d import Cancellation, Volume
+from sammed3d.core.mask import BoxedMask
+from sammed3d.inference.follow_limits import Followed
+from sammed3d.inference.inferer import PromptState
+from SAMMed3DSegmentLib.Following import NEVER, FollowChoice
+
+
+@dataclass(eq=False)
+class Job:
+    """Prompts to evaluate.
+
+    Attributes:
+        key: segmentation node id and segment id; a newer job of the same key replaces a waiting one.
+        volume: the image.
+        volumeDigest: tells images apart.
+        model: names the model and all that decides how it runs; frozen, since it is read in the thread.
+        state: the prompts.
+        source: id of the volume's node; not used here, comes back with the result.
+        following: whether the object is followed beyond the patch of its last click.
+        cancellation: stops it, and says what it is doing.
+        mask: the result; None for an empty mask.
+        seconds: time by stage.
+        error: what went wrong, in words for the user; None if nothing did.
+        cancelled: whether it was stopped, with nothing to show for it.
+        followed: how far the object was followed; None where that was not begun. What was followed stays, whatever
+            ends it: then it comes with an error, or says that it was cancelled.
+        partial: whether this is a copy of a job that goes on, with what there is by now.
+    """
+
+    key: Hashable
+    volume: Volume
+    volumeDigest: str
+    model: Hashable
+    state: PromptState
+    source: str = ""
+    following: FollowChoice = NEVER
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    mask: BoxedMask | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    cancelled: bool = False
+    followed: Followed | None = None
+    partial: bool = False
