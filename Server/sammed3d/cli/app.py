@@ -13,6 +13,7 @@ from rich.table import Table
 
 import sammed3d
 from sammed3d import samples
+from sammed3d.cli.benchmark import benchmark
 from sammed3d.cli.choice import Choice
 from sammed3d.cli.collect import collect
 from sammed3d.cli.data import data_app
@@ -69,6 +70,7 @@ app.command("train")(train)
 app.command("learn")(learn)
 app.command("evaluate")(evaluate)
 app.command("replay")(replay)
+app.command("benchmark")(benchmark)
 app.command("serve")(serve)
 app.command("serve-key")(serve_key)
 

@@ -1,0 +1,140 @@
+"""`sammed3d benchmark`: published tables on one's own copy of the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sammed3d.cli.terminal import (
+    BaseOption,
+    DebugOption,
+    DeviceOption,
+    FamilyOption,
+    ForceOption,
+    JsonOption,
+    explained,
+    screen,
+)
+from sammed3d.errors import ModelError, VolumeError
+from sammed3d.files import datasets
+from sammed3d.files.image_lists import TEST, list_in, read_list
+from sammed3d.files.outputs import check_output
+
+if TYPE_CHECKING:
+    from sammed3d.evaluation.benchmarks import Benchmark, Row
+    from sammed3d.evaluation.results import Score
+
+MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
+FILES = ("benchmark.md", "benchmark.json")
+Measured = list[tuple[str, Mapping[str, float]]]
+
+
+def benchmark(
+    name: Annotated[str, typer.Argument(help="sam_med3d, fastsam3d, bosam or sam_med2d.")],
+    data: Annotated[list[Path], typer.Argument(help="Datasets; for sam_med2d its lists. See docs/evaluation.md.")],
+    model: Annotated[str | None, typer.Option(help="Model to measure; that of the table if not given.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the table.")] = Path("benchmark"),
+    seed: Annotated[int, typer.Option(help="Of random clicks.")] = 2023,
+    device: DeviceOption = "auto",
+    family: FamilyOption = None,
+    base: BaseOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure a model as a publication does, and put the published numbers beside ours."""
+    with explained(debug):
+        try:
+            import surface_distance  # noqa: F401, PLC0415 - the extra [evaluate]
+
+            from sammed3d.evaluation import benchmarks  # noqa: PLC0415
+        except ImportError as error:
+            raise ModelError(MISSING) from error
+        if name not in benchmarks.BENCHMARKS:
+            raise ModelError(f"There is no benchmark {name!r}. Choose one of {', '.join(benchmarks.BENCHMARKS)}.")
+        chosen = benchmarks.BENCHMARKS[name]
+        for file in FILES:
+            check_output(output / file, data, force)
+        wanted = model or chosen.model
+        measure = _on_lists if chosen.lists else _on_volumes
+        measured, left_out, shown = measure(chosen, data, wanted, seed, device, family, base)
+        if not measured:
+            raise ModelError("Nothing could be measured: " + (left_out[0] if left_out else "no structure."))
+        rows = benchmarks.rows_of(chosen, measured)
+        table = benchmarks.as_json(chosen, shown, rows, left_out)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / FILES[0]).write_text(benchmarks.markdown(chosen, shown, rows, left_out), encoding="utf-8")
+        (output / FILES[1]).write_text(json.dumps(table, indent=1), encoding="utf-8")
+        if as_json:
+            print(json.dumps(table))
+        else:
+            _print(chosen, rows, left_out, output)
+    if left_out:
+        raise typer.Exit(1)
+
+
+def _on_volumes(
+    chosen: Benchmark, data: list[Path], model: str, seed: int, device: str, family: str | None, base: str | None
+) -> tuple[Measured, list[str], str]:
+    """Return structures and their Dice by column, what was not measured, and the model's name."""
+    from sammed3d.evaluation.benchmarks import best_of  # noqa: PLC0415 - the extra [evaluate]
+    from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
+    from sammed3d.evaluation.run import evaluate  # noqa: PLC0415
+    from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
+
+    protocol = PROTOCOLS["classic"]
+    cases = [case for folder in data for case in datasets.find_cases(folder)]
+    predictor = load_predictor(model, device, family=family, base=base, all_clicks=protocol.all_clicks)
+
+    def show(score: Score) -> None:
+        if score.click == chosen.points:
+            screen.print(f"{score.case}, {score.structure}: Dice {score.dice:.2f}", highlight=False, markup=False)
+
+    done = evaluate(predictor, cases, protocol, clicks=chosen.points, seed=seed, on_score=show)
+    measured: Measured = [
+        (structure, best_of(done.of(predictor.name, case, structure), chosen.columns))
+        for case, structure in done.structures
+    ]
+    left_out = [f"{what}: {why}" for why, names in done.left_out.items() for what in names]
+    return measured, [*done.failures, *left_out], predictor.name
+
+
+def _on_lists(
+    chosen: Benchmark, data: list[Path], model: str, seed: int, device: str, family: str | None, base: str | None
+) -> tuple[Measured, list[str], str]:
+    """The same for lists of 2-D images."""
+    from sammed3d.evaluation.images import evaluate_images  # noqa: PLC0415 - needs torch
+    from sammed3d.predictors.device import choose_device  # noqa: PLC0415 - needs torch
+    from sammed3d.zoo.load import load_model  # noqa: PLC0415 - needs torch
+
+    lists = [(folder, list_in(folder, TEST)) for folder in data]
+    if without := [folder for folder, found in lists if found is None]:
+        raise VolumeError(f"{without[0]}: holds no {TEST}; `sammed3d data lists` makes one.")
+    listed = [each for _, found in lists if found is not None for each in read_list(found)]
+    loaded = load_model(model, family, base)
+    loaded = replace(loaded, preset=replace(loaded.preset, fit="pad")) if loaded.preset.by_slice else loaded
+    done = evaluate_images(loaded, listed, points=chosen.points, seed=seed, device=choose_device(device))
+    by_mask: dict[str, dict[str, float]] = {}
+    for score in done.scores:
+        by_mask.setdefault(score.mask, {})[score.prompt.split(maxsplit=1)[0]] = score.dice
+    structures = {score.mask: score.structure for score in done.scores}
+    return [(structures[mask], values) for mask, values in by_mask.items()], done.failures, loaded.name
+
+
+def _print(chosen: Benchmark, rows: list[Row], left_out: list[str], output: Path) -> None:
+    table = Table("Dice, %", "Measured", *(title for column in chosen.columns for title in (column, "published")))
+    for row in rows:
+        pairs = [(row.ours.get(column), row.published.get(column)) for column in chosen.columns]
+        cells = ["" if value is None else f"{value:.2f}" for pair in pairs for value in pair]
+        table.add_row(row.name, str(row.count or ""), *cells)
+    Console().print(table)
+    for reason in left_out:
+        screen.print(f"Not measured: {reason}", style="red", highlight=False, markup=False)
+    print(f"Published: {chosen.source} Wrote {' and '.join(FILES)} into {output}.")
