@@ -1,14 +1,18 @@
-"""Which device a network runs on, and in which precision."""
+"""Which device a network runs on, in which precision, and with how many threads."""
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
 
+from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import ModelError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+THREADS_SAID = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables by which a user has decided about threads already."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -43,3 +47,19 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype 
     if precision == "float16" and device.type == "cpu":
         raise ModelError("float16 is not supported on the CPU. Use float32 or bfloat16.")
     return dtypes[precision]
+
+
+def limit_threads(most: int = 0) -> int:
+    """Let torch use no more threads than there are processors for it; returns how many it uses.
+
+    torch counts the processors of the host. In a container that may use two of 64 its threads would wait for each
+    other, and a click would take many times as long. What a user has set (`OMP_NUM_THREADS`) stays.
+
+    Args:
+        most: the share of this process where several share the processors; 0 for all of them.
+    """
+    now = torch.get_num_threads()
+    wanted = min(now, usable_processors(), most or now)
+    if wanted < now and not any(os.environ.get(name) for name in THREADS_SAID):
+        torch.set_num_threads(wanted)
+    return torch.get_num_threads()

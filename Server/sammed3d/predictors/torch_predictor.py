@@ -18,7 +18,7 @@ from sammed3d.errors import ModelError
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Prompt
 from sammed3d.inference.preset import Preset
-from sammed3d.predictors.device import Precision, choose_device, choose_precision
+from sammed3d.predictors.device import Precision, choose_device, choose_precision, limit_threads
 from sammed3d.predictors.tensor_cache import TensorCache
 
 MIB = 2**20
@@ -118,6 +118,8 @@ class TorchPredictor:
         self.preset = preset
         self.device = choose_device(device)
         self._autocast_type = choose_precision(precision, self.device)
+        if self.device.type == "cpu":
+            limit_threads()
         self._arithmetic = arithmetic
         self._network = network.eval().requires_grad_(False).to(self.device)
         sees_all = self._network.sees_all_clicks if all_clicks is None else all_clicks

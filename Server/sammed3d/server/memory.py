@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import psutil
 
+from sammed3d.core.control_groups import folders_of_groups
 from sammed3d.errors import ModelError
 
 MIB = 2**20
@@ -25,6 +26,8 @@ MOST_MIB = 32 * 1024
 LEAST_MIB = 64
 """Below this, a cache serves nobody."""
 PATCH_MIB = 8
+LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+"""Where control groups have their limit, by the version of the interface."""
 FEWEST, MOST = 16, 256
 """Predictions that may wait or run, on small and on large machines."""
 SHARES = {"patches": 2, "volumes": 2, "uploads": 1, "host": 4}
@@ -56,33 +59,14 @@ def memory_limit(root: Path = Path("/")) -> Limit:
         The machine's memory, or that of the narrowest control group (cgroup v1 or v2) round this process.
     """
     narrowest = Limit(psutil.virtual_memory().total, "the machine")
-    for file in _files_of_groups(root):
+    for version, folder in folders_of_groups("memory", root):
         try:
-            text = file.read_text().strip()
+            text = (folder / LIMIT_FILES[version]).read_text().strip()
         except OSError:
             continue
         if text.isdigit() and 0 < int(text) < narrowest.bytes:  # others: "max"
             narrowest = Limit(int(text), "the control group")
     return narrowest
-
-
-def _files_of_groups(root: Path) -> Iterator[Path]:
-    """Name the files that may hold the limit of a control group of this process, or of one round it."""
-    try:
-        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return
-    mounts = root / "sys" / "fs" / "cgroup"
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        groups = [PurePosixPath(path), *PurePosixPath(path).parents]
-        if number == "0":
-            folders, name = [mounts, mounts / "unified"], "memory.max"
-        elif "memory" in controllers.split(","):
-            folders, name = [mounts / "memory"], "memory.limit_in_bytes"
-        else:
-            continue
-        yield from (folder / str(group).lstrip("/") / name for folder in folders for group in groups)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import uvicorn
 
+from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import ModelError
 from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
@@ -79,7 +80,9 @@ def find_models(settings: ServerSettings, store: ModelStore | None = None) -> tu
 
 def worker_settings(settings: ServerSettings, models: tuple[ModelSpec, ...]) -> list[WorkerSettings]:
     """Return what the worker on each device has to do."""
-    return [WorkerSettings(models, device, settings.batch) for device in settings.device]
+    on_cpu = settings.device.count("cpu")
+    threads = max(1, usable_processors() // on_cpu) if on_cpu > 1 else 0  # workers that share the processors
+    return [WorkerSettings(models, device, settings.batch, threads=threads) for device in settings.device]
 
 
 def budget_of(settings: ServerSettings, models: tuple[ModelSpec, ...], limit: memory.Limit) -> memory.Budget:

@@ -54,6 +54,7 @@ class WorkerSettings:
         batch: patches encoded together, at most; 0 for one on the CPU and four on a GPU.
         cache_mib, host_cache_mib: those of `TorchPredictor` on a GPU; on other devices the second counts alone.
             Shared by the models.
+        threads: threads of a CPU, at most; 0 for as many as there are processors.
         load: makes of these settings, in the process, what it works with.
     """
 
@@ -62,6 +63,7 @@ class WorkerSettings:
     batch: int = 0
     cache_mib: int = 256
     host_cache_mib: int = 256
+    threads: int = 0
     load: Callable[[WorkerSettings], Loaded] = field(default_factory=lambda: load_models)
 
 
@@ -179,10 +181,12 @@ def load_models(settings: WorkerSettings) -> Loaded:
     Raises:
         ModelError: one of them, or the device, cannot be used.
     """
-    from sammed3d.predictors.device import choose_device  # noqa: PLC0415 - torch is needed in workers alone
+    from sammed3d.predictors.device import choose_device, limit_threads  # noqa: PLC0415 - torch is needed in workers alone
     from sammed3d.zoo import load_predictor  # noqa: PLC0415
 
     device = choose_device(settings.device)
+    if device.type == "cpu":
+        limit_threads(settings.threads)
     share = max(1, len(settings.models))
     near = settings.cache_mib if device.type == "cuda" else settings.host_cache_mib
     predictors: dict[str, EncodingPredictor] = {

@@ -14,6 +14,7 @@ from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import Slicewise
 from sammed3d.nets.prompt_encoder import BOX_BEGIN, BOX_END, NOT_A_POINT
+from sammed3d.predictors.device import limit_threads
 from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.onnx.export import DECODER, ENCODER, MODEL
 
@@ -125,7 +126,7 @@ def load_exported(folder: Path) -> LoadedModel:
         about = json.loads((folder / MODEL).read_text(encoding="utf-8"))
         preset = Preset.from_json(about["preset"])
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = limit_threads()
         encoder, decoder = (
             onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
             for file in (ENCODER, DECODER)
