@@ -40,9 +40,9 @@ def main() -> None:
             worker.submit(Job("default", patch_of(voxels + number, f"{number:064x}"), prompts)).result(300)
             if n % 100 == 0:
                 resident, peak = (of_process(worker.pid or 0, name) for name in ("VmRSS", "VmHWM"))
-                held, most = worker.held.caches["embeddings"]
+                caches = ", ".join(f"{k} {h >> 20} of {m >> 20}" for k, (h, m) in worker.held.caches.items())
                 print(
-                    f"{n} clicks: worker {resident} MiB, peak {peak}; embeddings {held >> 20} of {most >> 20} MiB; "
+                    f"{n} clicks: worker {resident} MiB, peak {peak}; {caches}; "
                     f"with what the front may hold {peak + rest} MiB (goal: below 2048)",
                     flush=True,
                 )
