@@ -1,7 +1,6 @@
 """Every name of Qt, CTK and Slicer that the module uses exists: in Qt 5.15, Qt 6, CTK, Slicer 5.10 and slicer-core."""
 
 import ast
-import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -9,20 +8,11 @@ from pathlib import Path
 import pytest
 import slicer
 
+from slicerHarness import manifest
+
 MODULE = Path(__file__).parents[2]
-MANIFESTS = MODULE / "Testing" / "SlicerHarness" / "manifest"
 EFFECT = MODULE.parent / "SegmentEditorSAMMed3D"
 SOURCES = [MODULE / "SAMMed3DSegment.py", *(MODULE / "SAMMed3DSegmentLib").glob("*.py"), *EFFECT.rglob("*.py")]
-
-
-@pytest.fixture(params=["qt5", "qt6"])
-def classes(request):
-    classes = json.loads((MANIFESTS / f"{request.param}.json").read_text())["classes"]
-    for known in classes.values():
-        for base in known.pop("inherits", []):
-            for kind, names in classes[base].items():
-                known[kind] = known[kind] + names
-    return classes
 
 
 def chains(root):
@@ -37,31 +27,27 @@ def chains(root):
                 yield f"{file.name}, line {node.lineno}", parts
 
 
-def test_qt_names_exist(classes):
+def test_qt_names_exist():
     seen = 0
     for where, (name, *rest) in chains("qt"):
         if name == "SIGNAL":
             continue
         seen += 1
-        assert name in classes, f"{where}: qt.{name} is not in the manifest"
-        known = classes[name]
-        names = {*known["properties"], *known["others"], *(s.split("(")[0] for s in known["signals"] + known["slots"])}
-        assert not rest or rest[0] in names, f"{where}: qt.{name} has no {rest[0]}"
+        assert not rest or rest[0] in manifest.known(name).names, f"{where}: qt.{name} has no {rest[0]}"
     assert seen > 15
 
 
-def test_widgets_and_properties_of_the_ui_file_exist(classes):
+def test_widgets_and_properties_of_the_ui_file_exist():
     seen = 0
     for element in ET.parse(MODULE / "Resources" / "UI" / "SAMMed3DSegment.ui").getroot().iter():  # noqa: S314 - our own
         name = element.get("class") or ""
         if not re.match(r"Q[A-Z]", name):
-            continue  # Slicer's and CTK's own: the harness refuses what its stand-ins lack
-        assert name in classes, f"{name} is not in the manifest"
+            continue  # Slicer's and CTK's own: below
         for item in element.findall("property"):
             margin = name.endswith("Layout") and item.get("name").endswith(("Margin", "Spacing"))
             seen += 1
             buddy = (name, item.get("name")) == ("QLabel", "buddy")  # for the loader, which calls setBuddy
-            assert margin or buddy or item.get("name") in classes[name]["properties"], (
+            assert margin or buddy or item.get("name") in manifest.known(name).properties, (
                 f"{name} has no {item.get('name')}"
             )
     assert seen > 100
@@ -84,21 +70,6 @@ WIDGETS = {
     element.get("name"): element.get("class")
     for element in ET.parse(MODULE / "Resources" / "UI" / "SAMMed3DSegment.ui").getroot().iter("widget")  # noqa: S314
 }
-SLICER = json.loads((MANIFESTS / "slicer.json").read_text())["classes"]
-PYTHONQT = {"connect", "disconnect", "delete", "setParent", "parent", "findChildren", "property", "setProperty"}
-"""What PythonQt and QObject give to every object."""
-
-
-def namesOf(className, classes):
-    """Names of properties and methods of a class, and signatures of its signals, with what it inherits."""
-    if className not in SLICER:
-        known = classes[className]
-        methods = {*known["properties"], *known["others"], *(each.split("(")[0] for each in known["slots"])}
-        return methods | PYTHONQT, set(known["signals"])
-    own = SLICER[className]
-    names, signals = namesOf(own["inherits"], classes) if own["inherits"] else (set(), set())
-    setters = {f"set{name[0].upper()}{name[1:]}" for name in own["properties"]}
-    return names | {*own["properties"], *own["methods"]} | setters, signals | set(own["signals"])
 
 
 def uses():
@@ -128,40 +99,42 @@ def connections():
                 yield f"{file.name}, line {node.lineno}", sender.attr, signature.value
 
 
-def test_what_is_asked_of_widgets_exists(classes):
+def test_what_is_asked_of_widgets_exists():
     seen = 0
     for where, widget, name in uses():
         assert widget in WIDGETS, f"{where}: the .ui file has no {widget}"
-        names, _ = namesOf(WIDGETS[widget], classes)
-        assert name in names, f"{where}: {widget} is a {WIDGETS[widget]}, which has no {name}"
+        assert name in manifest.known(WIDGETS[widget]).names, (
+            f"{where}: {widget} is a {WIDGETS[widget]}, which has no {name}"
+        )
         seen += 1
     assert seen > 100
 
 
-def test_signals_that_are_connected_exist(classes):
+def test_signals_that_are_connected_exist():
     seen = set()
     for where, widget, signature in connections():
-        _, signals = namesOf(WIDGETS[widget], classes)
-        assert signature in signals, f"{where}: {widget} is a {WIDGETS[widget]}, which has no signal {signature}"
+        assert signature in manifest.known(WIDGETS[widget]).signals, (
+            f"{where}: {widget} is a {WIDGETS[widget]}, which has no signal {signature}"
+        )
         seen.add(WIDGETS[widget])
     assert {"qMRMLNodeComboBox", "qMRMLSegmentsTableView", "ctkCollapsibleButton", "ctkDirectoryButton"} <= seen
 
 
-def test_properties_of_slicers_widgets_in_the_ui_file_exist(classes):
+def test_properties_of_slicers_widgets_in_the_ui_file_exist():
     seen = 0
     for element in ET.parse(MODULE / "Resources" / "UI" / "SAMMed3DSegment.ui").getroot().iter("widget"):  # noqa: S314
-        if element.get("class") in SLICER:
-            names, _ = namesOf(element.get("class"), classes)
+        if element.get("class") in manifest.classes("slicer"):
+            known = manifest.known(element.get("class"))
             for item in element.findall("property"):
                 if item.get("stdset") != "0":
                     seen += 1
-                    assert item.get("name") in names, f"{element.get('class')} has no {item.get('name')}"
+                    assert item.get("name") in known.properties, f"{element.get('class')} has no {item.get('name')}"
     assert seen > 20
 
 
 def test_names_of_the_application_and_of_ctk_exist():
     seen = 0
-    application = {*SLICER["qSlicerApplication"]["methods"], *SLICER["qSlicerApplication"]["properties"]}
+    application = manifest.known("qSlicerApplication").names
     for where, (name, *rest) in chains("slicer"):
         if name == "app" and rest:
             assert rest[0] in application, f"{where}: slicer.app has no {rest[0]}"
@@ -170,12 +143,12 @@ def test_names_of_the_application_and_of_ctk_exist():
             assert hasattr(slicer.util, rest[0]), f"{where}: slicer.util has no {rest[0]}"
             seen += 1
     for where, (name, *_rest) in chains("ctk"):
-        assert name in SLICER, f"{where}: ctk.{name} is not in the manifest"
+        assert name in manifest.classes("slicer"), f"{where}: ctk.{name} is not in the manifest"
         seen += 1
     assert seen > 15
 
 
-def test_stand_ins_have_nothing_that_the_real_ones_lack(classes):
+def test_stand_ins_have_nothing_that_the_real_ones_lack():
     """Their properties and signals; what a stand-in has of Qt's own is checked as Qt's."""
     import ctk
     from slicerHarness import uiLoader, widgets
@@ -186,7 +159,7 @@ def test_stand_ins_have_nothing_that_the_real_ones_lack(classes):
         **widgets.WIDGETS,
         "ctkSettingsPanel": ctk.ctkSettingsPanel,
     }.items():
-        names, signals = namesOf(name, classes)
+        names, signals = manifest.known(name).properties, manifest.known(name).signals
         ofQt = {name for base in stand_in.__mro__ if base.__module__.startswith("PySide6") for name in dir(base)}
         for signal, arguments in getattr(stand_in, "slicerSignals", {}).items():
             for each in arguments:
@@ -199,10 +172,12 @@ def test_stand_ins_have_nothing_that_the_real_ones_lack(classes):
     assert checked > 12
 
 
-def test_the_check_finds_what_is_not_there(classes):
-    names, signals = namesOf("qMRMLSegmentsTableView", classes)
-    assert "setSegmentationNode" in names
-    assert "rowCount" not in names, "of the stand-in, which is a QTableWidget"
-    assert "itemSelectionChanged()" not in signals
-    names, _ = namesOf("ctkDirectoryButton", classes)
-    assert "click" not in names, "it is no QPushButton"
+def test_the_check_finds_what_is_not_there():
+    table, button = manifest.known("qMRMLSegmentsTableView"), manifest.known("ctkDirectoryButton")
+    assert "setSegmentationNode" in table.names
+    assert "rowCount" not in table.names, "it is no QTableWidget"
+    assert "itemSelectionChanged()" not in table.signals
+    assert "click" not in button.names, "it is no QPushButton"
+    assert "setDirectory" not in button.names, "PythonQt makes no setters: the property is set"
+    with pytest.raises(LookupError, match="QUnknown"):
+        manifest.known("QUnknown")

@@ -1,14 +1,19 @@
-"""Write down which Qt classes have which properties and signals, as facts for `test_Manifest.py`.
+"""Write down which classes of Qt, CTK and Slicer have which properties, methods and signals: what the harness allows.
 
-Run it twice: with PyQt5, whose Qt is 5.15 as in Slicer 5.10, and with PySide6 for Qt 6:
+Of Qt, run it twice: with PyQt5, whose Qt is 5.15 as in Slicer 5.10, and with PySide6 for Qt 6. Of CTK and Slicer, give
+it a folder with their published headers, each with a first line that says where it is from (see `readHeaders.py`):
 
     python makeManifest.py PyQt5 > qt5.json; python makeManifest.py PySide6 > qt6.json
+    python makeManifest.py --headers FOLDER > slicer.json
 """
 
 import importlib
 import json
 import os
 import sys
+from pathlib import Path
+
+from readHeaders import readFolder
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 CLASSES = [
@@ -16,6 +21,7 @@ CLASSES = [
     *("QSpinBox", "QDoubleSpinBox", "QSlider", "QTableWidget", "QTableWidgetItem"),
     *("QFormLayout", "QGridLayout", "QHBoxLayout", "QVBoxLayout", "QTimer", "QIcon", "QShortcut", "QKeySequence"),
     *("QDialog", "QInputDialog", "QFileDialog", "QMessageBox", "Qt"),
+    *("QObject", "QAbstractButton", "QMainWindow", "QApplication"),
 ]
 
 
@@ -41,8 +47,17 @@ def facts(cls):
     }
 
 
-def main():
-    binding = sys.argv[1]
+def ofSlicer(folder):
+    """The classes of CTK and Slicer: a line for each list, that the file stays small enough to read."""
+    classes = []
+    for name, known in readFolder(folder).items():
+        rows = [f'  "{kind}": {json.dumps(value)}' for kind, value in known.items() if value]
+        classes.append(f' "{name}": {{\n' + ",\n".join(rows) + "\n }")
+    return '{"classes": {\n' + ",\n".join(classes) + "\n}}\n"
+
+
+def ofQt(binding):
+    """The classes of Qt, as a binding for Python knows them."""
     modules = [importlib.import_module(f"{binding}.{name}") for name in ("QtCore", "QtGui", "QtWidgets")]
     version = getattr(modules[0], "QT_VERSION_STR", None) or modules[0].qVersion()
     found = {}
@@ -52,8 +67,12 @@ def main():
         if name != "QWidget" and issubclass(getattr(module, name), modules[2].QWidget):
             found[name] = {kind: sorted(set(v) - set(found["QWidget"][kind])) for kind, v in found[name].items()}
             found[name]["inherits"] = ["QWidget"]
-    json.dump({"source": f"{binding}, Qt {version}", "classes": found}, sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    return json.dumps({"source": f"{binding}, Qt {version}", "classes": found}, indent=1) + "\n"
+
+
+def main():
+    headers = sys.argv[1] == "--headers"
+    sys.stdout.write(ofSlicer(Path(sys.argv[2])) if headers else ofQt(sys.argv[1]))
 
 
 if __name__ == "__main__":
