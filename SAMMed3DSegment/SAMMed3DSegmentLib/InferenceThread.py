@@ -208,6 +208,9 @@ class InferenceThread:
     def _evaluate(self, job: Job) -> None:
         try:
             inferer = self._infererFor(job)
+            if job.question is not None:
+                job.answer = job.question(inferer, job.state, job.cancellation)
+                return
             job.mask, seconds = inferer.mask_of(job.state, job.cancellation)
             job.seconds |= seconds
             self._follow(job, inferer)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sammed3d import Cancellation, Volume
 from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.follow_limits import Followed
 from sammed3d.inference.inferer import PromptState
+from sammed3d.inference.prompt_translation import TranslatingInferer
 from SAMMed3DSegmentLib.Following import NEVER, FollowChoice
+
+Question = Callable[[TranslatingInferer, PromptState, Cancellation], Any]
 
 
 @dataclass(eq=False)
@@ -17,7 +21,8 @@ class Job:
     """Prompts to evaluate.
 
     Attributes:
-        key: segmentation node id and segment id; a newer job of the same key replaces a waiting one.
+        key: segmentation node id and segment id; a newer job of the same key replaces a waiting one. A question's
+            begins with those ids, and goes on.
         volume: the image.
         volumeDigest: tells images apart.
         model: names the model and all that decides how it runs; frozen, since it is read in the thread.
@@ -32,9 +37,12 @@ class Job:
         followed: how far the object was followed; None where that was not begun. What was followed stays, whatever
             ends it: then it comes with an error, or says that it was cancelled.
         partial: whether this is a copy of a job that goes on, with what there is by now.
+        question: where given, what is asked about the prompts in place of their mask; called in the thread.
+        answered: called on the main thread with what `question` returned, if the prompts are still in force by then.
+        answer: what it returned.
     """
 
-    key: Hashable
+    key: tuple[str, ...]
     volume: Volume
     volumeDigest: str
     model: Hashable
@@ -48,3 +56,6 @@ class Job:
     cancelled: bool = False
     followed: Followed | None = None
     partial: bool = False
+    question: Question | None = None
+    answered: Callable[[Any], None] | None = None
+    answer: Any = None

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import slicer
 from slicer.i18n import tr as _
 
-from sammed3d import Lasso, Scribble
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import SampleVolumes
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
@@ -17,6 +16,8 @@ from SAMMed3DSegmentLib.FindPanel import FindPanel
 from SAMMed3DSegmentLib.FollowPanel import FollowPanel
 from SAMMed3DSegmentLib.KeepPanel import KeepPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
+from SAMMed3DSegmentLib.NextPlacePanel import NextPlacePanel
+from SAMMed3DSegmentLib.PanelKeys import actionsOf
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Segmenter import Segmenter
@@ -86,6 +87,7 @@ class Panel:
             self.update,
         )
         self.following = FollowPanel(ui, segmenter, settings, lambda: self.segmentId, self._objection, self.status.say)
+        self.nextPlace = NextPlacePanel(ui, segmenter, lambda: self.segmentId, self._objection, self.status.say)
         self.find = FindPanel(
             ui,
             segmenter,
@@ -96,26 +98,7 @@ class Panel:
         )
         self.exports = ExportPanel(ui, segmenter, settings, self.threadTime, lambda: self.segmentId)
         self.keeps = KeepPanel(ui, segmenter, settings, self.threadTime, self.exports.segmentIds)
-        self.shortcuts = Shortcuts(
-            {
-                "P": ui.positiveButton.click,
-                "N": ui.negativeButton.click,
-                "U": ui.undoButton.click,
-                "Shift+U": ui.redoButton.click,
-                "E": ui.nextSegmentButton.click,
-                "T": self.clicks.toggle,
-                "H": ui.pointsButton.click,
-                "Shift+R": ui.resetButton.click,
-                "Shift+D": ui.removeSegmentButton.click,
-                "B": ui.boxButton.click,
-                "S": lambda: self.drawing.toggle(Scribble, True),
-                "Shift+S": lambda: self.drawing.toggle(Scribble, False),
-                "L": lambda: self.drawing.toggle(Lasso, True),
-                "Shift+L": lambda: self.drawing.toggle(Lasso, False),
-                "Shift+F": ui.followButton.click,
-            },
-            widget,
-        )
+        self.shortcuts = Shortcuts(actionsOf(self), widget)
         self._connect()
         self.readScene()
 
@@ -156,6 +139,7 @@ class Panel:
         self.drawing.freeHand.stop()
         self.status.sceneCloses()
         self.find.forget()
+        self.nextPlace.forget()
         self.segmenter.forgetScene()
         self.segments.sceneCloses()
 
@@ -182,6 +166,7 @@ class Panel:
             self.clicks,
             self.drawing,
             self.following,
+            self.nextPlace,
             self.segments,
             self.status,
             self.models,
@@ -226,17 +211,9 @@ class Panel:
     def update(self) -> None:
         """Bring every widget in step."""
         self.ui.tryButton.setVisible(self._parameterNode().volume is None)
-        parts = (
-            self.segments,
-            self.clicks,
-            self.drawing,
-            self.following,
-            self.status,
-            self.find,
-            self.exports,
-            self.keeps,
-        )
-        for part in parts:
+        for part in (self.segments, self.clicks, self.drawing, self.following, self.nextPlace, self.status):
+            part.update()
+        for part in (self.find, self.exports, self.keeps):
             part.update()
         self.onUpdated()
 

@@ -78,6 +78,11 @@ class SegmentPrompts:
         return self.segmentationNode.GetID(), self.segmentId
 
     @property
+    def name(self) -> str:
+        """The segment's name."""
+        return self.segmentationNode.GetSegmentation().GetSegment(self.segmentId).GetName()
+
+    @property
     def isThere(self) -> bool:
         """Whether all that they refer to is still in the scene."""
         scene = slicer.mrmlScene

@@ -12,21 +12,23 @@ the scene keeps, in `SceneRecord`. What a segment holds is never lost:
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import slicer
 
 from sammed3d import ObjectPrompts, SAMMed3DError
 from sammed3d.core.drawings import Drawing
 from sammed3d.inference.follow_limits import can_follow
-from sammed3d.inference.inferer import PromptState, in_effect
+from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import same_click, same_clicks
 from sammed3d.inference.prompt_checks import check_box, check_click, check_drawing
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.BoxRoi import boxOf
 from SAMMed3DSegmentLib.Following import NEVER, FollowChoice
-from SAMMed3DSegmentLib.Job import Job
+from SAMMed3DSegmentLib.Job import Job, Question
+from SAMMed3DSegmentLib.ResultMessages import aboutFollowing, aboutResult, takenBack
 from SAMMed3DSegmentLib.SegmentPrompts import SegmentPrompts
 from SAMMed3DSegmentLib.SegmentsInScene import SegmentsInScene
 
@@ -92,11 +94,36 @@ class Segmenter(SegmentsInScene):
 
     def canFollow(self, segmentId: str) -> bool:
         """Tell whether the segment shows what a positive click made last, from which it can be followed."""
+        state = self.shownState(segmentId)
+        return state is not None and can_follow(state)
+
+    def shownState(self, segmentId: str) -> PromptState | None:
+        """Return the prompts that made what a segment shows; None where it shows something else, or waits."""
         prompts = self._known(segmentId)
-        if prompts is None or prompts.timeline.pending or not can_follow(prompts.timeline.now):
-            return False
-        image = self._images.digest(self.volumeNode)
-        return prompts.job is None and prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)
+        if prompts is None or prompts.timeline.pending or prompts.job is not None:
+            return None
+        there = prompts.isOurs(self._images.digest(self.volumeNode)) and prompts.isInPlace(self.volumeNode)
+        return prompts.timeline.now if there else None
+
+    def ask(self, segmentId: str, question: Question, answered: Callable[[Any], None]) -> None:
+        """Ask the model something about what a segment shows, in the background.
+
+        Args:
+            segmentId: of the segment.
+            question: called in the thread.
+            answered: called on the main thread with what it returned, unless the prompts were changed meanwhile.
+        """
+        state = self.shownState(segmentId)
+        if state is None:
+            self._say("This segment does not show what clicks made. Click inside the object first.")
+            return
+        self.message = ""
+        volume, image = self._images.of(self.volumeNode)
+        key = (*self._promptsFor(segmentId).key, "question")
+        model = self.modelChoice(state.model or self.model)
+        source = self.volumeNode.GetID()
+        self._thread.submit(Job(key, volume, image, model, state, source, question=question, answered=answered))
+        self.onChanged()
 
     def setHonour(self, segmentId: str, honour: bool) -> None:
         """Make the segment agree with its box and drawings from now on, or leave the model's answer as it is."""
@@ -221,26 +248,30 @@ class Segmenter(SegmentsInScene):
         self.onChanged()
 
     def _finish(self, job: Job) -> str:
-        prompts, volumeNode = self._segments.get(job.key), slicer.mrmlScene.GetNodeByID(job.source)
+        prompts, volumeNode = self._segments.get(job.key[:2]), slicer.mrmlScene.GetNodeByID(job.source)
         if prompts is None or not prompts.isThere or volumeNode is None:  # what it was for is gone
             return ""
+        if job.answered is not None:
+            if not (job.cancelled or job.error) and self.shownState(prompts.segmentId) is job.state:
+                job.answered(job.answer)
+            return job.error or ("Cancelled." if job.cancelled else "")
         newest = job is prompts.job
         prompts.job = None if newest else prompts.job
         if job.followed is None and (job.cancelled or job.error is not None):
-            text = _takenBack(job, prompts, prompts.failed(volumeNode)) if newest else ""
+            text = takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
             if job.following.alone:
                 prompts.withdraw(job.state, volumeNode)
             return text
         if job.following.alone and job.followed is not None and not job.followed.patches:
             prompts.withdraw(job.state, volumeNode)
-            return _aboutFollowing(job)
+            return aboutFollowing(job)
         begin = time.perf_counter()
         if prompts.evaluated(job, volumeNode):
             self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
             self._surfaces.add(prompts.key[0])
         elif job.error is None:
             return ""
-        return _aboutResult(job) if newest else ""
+        return aboutResult(job) if newest else ""
 
     def _step(self, segmentId: str, direction: int) -> None:
         try:
@@ -255,33 +286,3 @@ class Segmenter(SegmentsInScene):
             prompts.takeOver(self.volumeNode, image)
         if prompts.timeline.undo() if direction < 0 else prompts.timeline.redo():
             self._evaluate(prompts)
-
-
-def _takenBack(job: Job, prompts: SegmentPrompts, count: int) -> str:
-    """Say what a failure or a cancellation took back."""
-    name = prompts.segmentationNode.GetSegmentation().GetSegment(prompts.segmentId).GetName()
-    what = "1 click" if count == 1 else f"{count} clicks"
-    verb, them = ("was", "it") if count == 1 else ("were", "them")
-    text = f"{what} of {name} {verb} taken back; Redo brings {them} again." if count else ""
-    return f"{job.error or 'Cancelled.'} {text}".strip()
-
-
-def _aboutResult(job: Job) -> str:
-    """Say what may be wondered about in a result."""
-    if job.mask is not None or job.state.is_start:
-        return _aboutFollowing(job)
-    asked = any(drawing.positive for drawing in job.state.drawings)
-    if job.state.box is None and not asked and not in_effect(job.state):
-        return "A negative click takes away, and there is nothing yet. Place a positive one in the structure first."
-    return "The model found nothing there. Undo, and click further inside the structure."
-
-
-def _aboutFollowing(job: Job) -> str:
-    """Say how far an object was followed, and how to go on."""
-    if job.followed is None:
-        return ""
-    if job.error is not None:
-        return f"{job.error} {job.followed.message}".strip()
-    if job.following.alone and not (job.followed.patches or job.followed.goes_on):
-        return "There is nothing to follow: the object ends within what was looked at."
-    return job.followed.message

@@ -240,7 +240,7 @@ def test_keys_work_only_while_the_module_is_shown(module, ui, chosenVolume):
     assert all(s.isEnabled() for s in shortcuts)
     assert all(s.context == qt.Qt.ApplicationShortcut for s in shortcuts), "also in view windows of their own"
     keys = {s.key.toString() for s in shortcuts}
-    assert keys == {*"PNUETHBSL", "Shift+U", "Shift+R", "Shift+D", "Shift+S", "Shift+L", "Shift+F"}
+    assert keys == {*"PNUETHBSLXAK", "Shift+A", "Shift+U", "Shift+R", "Shift+D", "Shift+S", "Shift+L", "Shift+F"}
     assert not {k.upper() for k in keys} & {k.upper() for k in SEGMENT_EDITOR_KEYS}
     next(s for s in shortcuts if s.key.toString() == "P").activated.emit()
     assert module.panel.placeMode.active

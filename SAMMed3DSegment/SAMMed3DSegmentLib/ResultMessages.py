@@ -1,0 +1,35 @@
+"""What a user is told about a result."""
+
+from __future__ import annotations
+
+from sammed3d.inference.inferer import in_effect
+from SAMMed3DSegmentLib.Job import Job
+
+
+def takenBack(job: Job, name: str, count: int) -> str:
+    """Say what a failure or a cancellation took back of the segment of a name."""
+    what = "1 click" if count == 1 else f"{count} clicks"
+    verb, them = ("was", "it") if count == 1 else ("were", "them")
+    text = f"{what} of {name} {verb} taken back; Redo brings {them} again." if count else ""
+    return f"{job.error or 'Cancelled.'} {text}".strip()
+
+
+def aboutResult(job: Job) -> str:
+    """Say what may be wondered about in a result."""
+    if job.mask is not None or job.state.is_start or job.error is not None:
+        return aboutFollowing(job)
+    asked = any(drawing.positive for drawing in job.state.drawings)
+    if job.state.box is None and not asked and not in_effect(job.state):
+        return "A negative click takes away, and there is nothing yet. Place a positive one in the structure first."
+    return "The model found nothing there. Undo, and click further inside the structure."
+
+
+def aboutFollowing(job: Job) -> str:
+    """Say how far an object was followed, and how to go on."""
+    if job.followed is None:
+        return ""
+    if job.error is not None:
+        return f"{job.error} {job.followed.message}".strip()
+    if job.following.alone and not (job.followed.patches or job.followed.goes_on):
+        return "There is nothing to follow: the object ends within what was looked at."
+    return job.followed.message
