@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ from sammed3d.cli.terminal import (
     FamilyOption,
     ForceOption,
     JsonOption,
+    RayOption,
+    WorkersOption,
     explained,
     screen,
 )
@@ -57,6 +60,8 @@ def evaluate(
         Path | None, typer.Option(help="2-D lists: boxes and first points to take, as an evaluation writes them.")
     ] = None,
     masks: Annotated[bool, typer.Option("--masks", help="2-D lists: write the masks too.")] = False,
+    workers: WorkersOption = 1,
+    ray: RayOption = "",
     device: DeviceOption = "auto",
     family: FamilyOption = None,
     base: BaseOption = None,
@@ -68,10 +73,10 @@ def evaluate(
     lists = [found for found in (list_in(folder, TEST) for folder in data) if found is not None]
     if lists:
         with explained(debug):
-            if len(lists) < len(data) or baseline or base or protocol != "honest":
+            if len(lists) < len(data) or baseline or base or ray or workers > 1 or protocol != "honest":
                 raise ModelError(
                     f"{lists[0]} lists 2-D images, which are measured by themselves, with a box and with points; "
-                    "--protocol, --baseline and --base are for volumes."
+                    "--protocol, --baseline, --base, --workers and --ray are for volumes."
                 )
             complete = evaluate_lists(
                 model, family, lists, output, clicks, seed, device, prompts, masks, force, as_json
@@ -85,6 +90,7 @@ def evaluate(
 
             from sammed3d.evaluation import report, results  # noqa: PLC0415
             from sammed3d.evaluation import run as running  # noqa: PLC0415
+            from sammed3d.evaluation.apart import Workers  # noqa: PLC0415
             from sammed3d.evaluation.baselines import BASELINES  # noqa: PLC0415
             from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
         except ImportError as error:
@@ -93,33 +99,30 @@ def evaluate(
             raise ModelError("--prompts and --masks are for lists of 2-D images.")
         from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
 
-        if protocol not in PROTOCOLS:
-            raise ModelError(f"There is no protocol {protocol!r}. Choose one of {', '.join(PROTOCOLS)}.")
-        unknown = [name for name in baseline or [] if name not in BASELINES]
-        if unknown:
-            raise ModelError(f"There is no baseline {unknown[0]!r}. Choose one of {', '.join(BASELINES)}.")
+        _check("protocol", [protocol], PROTOCOLS)
+        _check("baseline", baseline or [], BASELINES)
         for file in report.FILES:
             check_output(output / file, data, force)
         cases = [case for folder in data for case in datasets.find_cases(folder)]
         chosen = PROTOCOLS[protocol]
-        predictor = load_predictor(model, device, family=family, base=base, all_clicks=chosen.all_clicks)
+        load = functools.partial(load_predictor, model, device, family=family, base=base, all_clicks=chosen.all_clicks)
         last = clicks or chosen.clicks
 
         def show(score: results.Score) -> None:
             if score.click == last:
                 screen.print(f"{score.case}, {score.structure}, {score.method}: Dice {score.dice:.2f}", highlight=False)
 
-        done = running.evaluate(
-            predictor,
-            cases,
-            chosen,
+        measure = functools.partial(
+            running.evaluate,
+            protocol=chosen,
             clicks=clicks,
             baselines=baseline or [],
             smallest_ml=smallest,
             every=every,
             seed=seed,
-            on_score=show,
         )
+        empty = results.Evaluation(model, chosen, seed)
+        done = running.evaluate_apart(cases, measure, load, Workers(workers, ray, device != "cpu"), empty, show)
         if not done.scores:
             raise ModelError("Nothing could be measured: " + _reason(done))
         report.write(done, output)
@@ -129,6 +132,12 @@ def evaluate(
             _print(done, chosen.at, output)
     if done.failures:
         raise typer.Exit(1)
+
+
+def _check(kind: str, names: Sequence[str], known: Iterable[str]) -> None:
+    """Refuse names that are not known."""
+    if unknown := [name for name in names if name not in known]:
+        raise ModelError(f"There is no {kind} {unknown[0]!r}. Choose one of {', '.join(known)}.")
 
 
 def _reason(done: Evaluation) -> str:

@@ -12,7 +12,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import BaseOption, DebugOption, DeviceOption, FamilyOption, ForceOption, explained, screen
+from sammed3d.cli.terminal import (
+    BaseOption,
+    DebugOption,
+    DeviceOption,
+    FamilyOption,
+    ForceOption,
+    RayOption,
+    WorkersOption,
+    explained,
+    screen,
+)
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
 from sammed3d.files.outputs import check_output
@@ -28,7 +38,8 @@ def replay(
     dataset: Annotated[Path, typer.Argument(help="Cases with prompts.json, as `sammed3d collect` writes them.")],
     model: Annotated[str, typer.Option(help="An installed model, or a checkpoint file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and differences.")] = Path("replay"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each loads the model.")] = 1,
+    workers: WorkersOption = 1,
+    ray: RayOption = "",
     device: DeviceOption = "auto",
     family: FamilyOption = None,
     base: BaseOption = None,
@@ -42,6 +53,7 @@ def replay(
     with explained(debug):
         try:
             from sammed3d.evaluation import replay as replaying  # noqa: PLC0415 - the extra [evaluate]
+            from sammed3d.evaluation.apart import Workers  # noqa: PLC0415
         except ImportError as error:
             raise ModelError(MISSING) from error
         from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
@@ -50,6 +62,7 @@ def replay(
         check_output(output / TABLE, (dataset,), force or goes_on)
         cases, without = replaying.cases_to_replay(datasets.find_cases(dataset))
         load = functools.partial(load_predictor, model, device, family=family, base=base)
+        places = Workers(workers, ray, device != "cpu")
         count = 0
 
         def show(case: ReplayCase, found: Sequence[Difference]) -> None:
@@ -59,7 +72,7 @@ def replay(
             words = f"Dice {sum(scores) / len(scores):.2f}" if scores else "nothing to compare with"
             screen.print(f"{count} {case.name}: {words}", highlight=False, markup=False)
 
-        found = replaying.replay(cases, load, output, f"{model} {family or ''} {base or ''}".strip(), workers, show)
+        found = replaying.replay(cases, load, output, f"{model} {family or ''} {base or ''}".strip(), places, show)
         replaying.write_table(found, output / TABLE)
         table = Table("Structure", "Mean Dice with what was accepted")
         for structure, mean in replaying.means(found).items():

@@ -32,6 +32,11 @@ BaseOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace existing files; never what is read.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Processes of this machine; each loads the model.")]
+RayOption = Annotated[
+    str,
+    typer.Option(help="Address of a Ray cluster to work on instead; its hosts need all files under the same paths."),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
 
 

@@ -6,14 +6,11 @@ under way and nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import functools
 import json
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -23,14 +20,14 @@ import numpy.typing as npt
 from sammed3d.core import prompt_files
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
-from sammed3d.evaluation import metrics
+from sammed3d.evaluation import apart, metrics
+from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.files.datasets import Case, read_labels
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
 
 PROMPTS = "prompts.json"
-DIED = "the process that worked on it died; is memory short?"
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ def replay(
     load: Callable[[], Predictor],
     output: Path,
     model: str,
-    workers: int = 1,
+    workers: Workers | None = None,
     on_case: Callable[[ReplayCase, Sequence[Difference]], None] = lambda _case, _found: None,
 ) -> list[Difference]:
     """Apply the prompts of all cases that are not done yet.
@@ -128,7 +125,7 @@ def replay(
         load: makes the predictor; called once in each process, so it has to be a function that can be sent there.
         output: folder of the results; goes on from there.
         model: by which the results of another model are told apart.
-        workers: processes.
+        workers: where cases are worked on; None for this process.
         on_case: called after each case.
 
     Raises:
@@ -141,7 +138,9 @@ def replay(
         raise ModelError(f"{output}: holds results of another model. Choose another folder.")
     mark.write_text(json.dumps(model), encoding="utf-8")
     waiting = [case for case in cases if not (done / f"{case.name}.json").is_file()]
-    for case, found in _each(waiting, load, output, workers):
+    work = functools.partial(replay_case, output=output)
+    for index, found in apart.each(waiting, work, load, workers or Workers(), _lost):
+        case = waiting[index]
         partial = done / f".{case.name}.json"
         partial.write_text(json.dumps([asdict(each) for each in found]), encoding="utf-8")
         partial.replace(done / f"{case.name}.json")
@@ -151,6 +150,10 @@ def replay(
         for case in cases
         for values in json.loads((done / f"{case.name}.json").read_text(encoding="utf-8"))
     ]
+
+
+def _lost(case: ReplayCase) -> list[Difference]:
+    return [Difference(case.name, "", 0, problem=DIED)]
 
 
 def write_table(found: Sequence[Difference], file: Path) -> None:
@@ -193,56 +196,6 @@ def _difference(
         return Difference(case, prompts.name, len(prompts.clicks), new_ml=new)
     same = metrics.dice(mask, accepted)
     return Difference(case, prompts.name, len(prompts.clicks), same, float(accepted.sum()) * ml, new)
-
-
-def _each(
-    cases: Sequence[ReplayCase], load: Callable[[], Predictor], output: Path, workers: int
-) -> Iterator[tuple[ReplayCase, list[Difference]]]:
-    """Yield each case and what became of it; in processes of their own where there are to be several."""
-    if workers <= 1:
-        predictor = load() if cases else None
-        yield from ((case, replay_case(case, predictor, output)) for case in cases if predictor is not None)
-        return
-    waiting = list(cases)
-    while waiting:
-        done = set()
-        for case, found in _in_processes(waiting, load, output, workers):
-            done.add(case.name)
-            yield case, found
-        left = [case for case in waiting if case.name not in done]
-        for case in left[:workers]:  # one of them was under way where a process died: which one shows alone
-            alone = list(_in_processes([case], load, output, 1))
-            yield from alone or [(case, [Difference(case.name, "", 0, problem=DIED)])]
-        waiting = left[workers:]
-
-
-def _in_processes(
-    cases: Sequence[ReplayCase], load: Callable[[], Predictor], output: Path, workers: int
-) -> Iterator[tuple[ReplayCase, list[Difference]]]:
-    """Yield each case and what became of it, but for those that are left over where a process dies."""
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (load,)) as pool:
-        running = {pool.submit(_in_worker, case, output): case for case in cases}
-        for future in as_completed(running):
-            with contextlib.suppress(BrokenProcessPool):
-                yield running[future], future.result()
-
-
-_loaded: dict[str, Predictor | SAMMed3DError] = {}
-"""The predictor of a process of its own, or why there is none."""
-
-
-def _begin(load: Callable[[], Predictor]) -> None:
-    try:
-        _loaded["predictor"] = load()
-    except SAMMed3DError as error:  # told with the first case: the process would only be said to have died
-        _loaded["predictor"] = error
-
-
-def _in_worker(case: ReplayCase, output: Path) -> list[Difference]:
-    predictor = _loaded["predictor"]
-    if isinstance(predictor, SAMMed3DError):
-        raise predictor
-    return replay_case(case, predictor, output)
 
 
 def means(found: Sequence[Difference]) -> Mapping[str, float]:

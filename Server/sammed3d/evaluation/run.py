@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from sammed3d.errors import SAMMed3DError
-from sammed3d.evaluation import metrics, pictures
+from sammed3d.evaluation import apart, metrics, pictures
+from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.evaluation.baselines import BASELINES
 from sammed3d.evaluation.protocols import Protocol, Step, steps_of
 from sammed3d.evaluation.results import Evaluation, Score
@@ -68,6 +71,50 @@ def evaluate(
             if method == predictor.name and step.truth.shape == volume.grid.shape:
                 evaluation.pictures[case.name, name] = pictures.png(volume, step.mask, step.truth, step.clicks)
     return evaluation
+
+
+def evaluate_apart(
+    cases: Sequence[Case],
+    measure: Callable[..., Evaluation],
+    load: Callable[[], Predictor],
+    workers: Workers,
+    empty: Evaluation,
+    on_score: Callable[[Score], None] = lambda _: None,
+) -> Evaluation:
+    """Measure cases apart from one another; the result is that of `evaluate`, in the order of the cases.
+
+    Args:
+        cases: the cases.
+        measure: `evaluate` with all its settings, a function of a predictor and cases; it is sent to other processes.
+        load: makes the predictor.
+        workers: where.
+        empty: without scores; they are put into it.
+        on_score: called after each click of a case that is done.
+    """
+    if workers.count == 1 and not workers.ray:
+        return measure(load(), cases, on_score=on_score)
+    parts: dict[int, Evaluation] = {}
+    lost = functools.partial(_lost, empty=empty)
+    for index, part in apart.each(cases, functools.partial(_one, measure=measure), load, workers, lost):
+        parts[index] = part
+        for score in part.scores:
+            on_score(score)
+    for part in (parts[index] for index in sorted(parts)):
+        empty.model = part.model
+        empty.scores += part.scores
+        empty.pictures |= part.pictures
+        empty.failures += part.failures
+        for why, names in part.left_out.items():
+            empty.left_out.setdefault(why, []).extend(names)
+    return empty
+
+
+def _one(case: Case, predictor: Predictor, measure: Callable[..., Evaluation]) -> Evaluation:
+    return measure(predictor, [case])
+
+
+def _lost(case: Case, empty: Evaluation) -> Evaluation:
+    return replace(empty, scores=[], pictures={}, failures=[f"{case.name}: {DIED}"], left_out={})
 
 
 def _structures(

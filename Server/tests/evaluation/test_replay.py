@@ -17,6 +17,7 @@ from sammed3d.core import prompt_files
 from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.errors import ModelError, VolumeError
+from sammed3d.evaluation.apart import Workers
 from sammed3d.evaluation.replay import cases_to_replay, means, replay
 from sammed3d.files.datasets import find_cases
 from sammed3d.files.segment_reader import read_segments
@@ -136,10 +137,10 @@ def test_two_processes_do_what_one_does_and_one_that_dies_costs_its_case_alone(d
     path = checkpoint(tmp_path / "m.safetensors")
     cases, _ = cases_to_replay(find_cases(dataset))
     one = replay(cases, functools.partial(load_predictor, path, "cpu"), tmp_path / "one", "m")
-    two = replay(cases, functools.partial(load_predictor, path, "cpu"), tmp_path / "two", "m", workers=2)
+    two = replay(cases, functools.partial(load_predictor, path, "cpu"), tmp_path / "two", "m", Workers(2))
     assert one == two
     with pytest.raises(ModelError, match=r"missing\.safetensors"):
-        replay(cases, functools.partial(load_predictor, "missing.safetensors"), tmp_path / "none", "m", workers=2)
+        replay(cases, functools.partial(load_predictor, "missing.safetensors"), tmp_path / "none", "m", Workers(2))
 
     sums = []
 
@@ -157,6 +158,6 @@ def test_two_processes_do_what_one_does_and_one_that_dies_costs_its_case_alone(d
     replay(cases[1:2], Listening, tmp_path / "listen", "m")
     (tmp_path / "counts").mkdir()
     dying = functools.partial(dies_at, str(sums[0]), path, Path(tmp_path / "counts"))
-    found = replay(cases, dying, tmp_path / "dying", "m", workers=2)
+    found = replay(cases, dying, tmp_path / "dying", "m", Workers(2))
     assert [each.problem for each in found] == ["", "the process that worked on it died; is memory short?", ""]
     assert [each.new_ml for each in found[::2]] == [each.new_ml for each in one[::2]]

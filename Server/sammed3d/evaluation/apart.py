@@ -1,0 +1,164 @@
+"""Cases worked on apart from one another: in this process, in several of this machine, or as tasks of a Ray cluster.
+
+A process that dies costs what it worked on at most, and that is tried again. Where one case ends every process that
+works on it, that case alone is lost, and told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import pickle
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sammed3d.errors import ModelError, SAMMed3DError
+from sammed3d.inference.predictor import Predictor
+
+DIED = "the process that worked on it died; is memory short?"
+REACHED = 10.0
+"""Seconds in which a cluster has to answer."""
+RETRIES = 3
+"""Further processes of a cluster that try a case whose process died."""
+Case = TypeVar("Case")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where cases are worked on.
+
+    Attributes:
+        count: processes of this machine; 1 for this one.
+        ray: address of a Ray cluster in their place, "auto" for the one of this machine; "" for none. Its hosts need
+            this package, the model, and all files under the same paths.
+        on_gpu: whether each task of the cluster takes a GPU, where there are some.
+    """
+
+    count: int = 1
+    ray: str = ""
+    on_gpu: bool = False
+
+
+def each(
+    cases: Sequence[Case],
+    work: Callable[[Case, Predictor], Result],
+    load: Callable[[], Predictor],
+    workers: Workers,
+    lost: Callable[[Case], Result],
+) -> Iterator[tuple[int, Result]]:
+    """Yield the index of each case, and what came of it, in the order in which they are done.
+
+    Args:
+        cases: the cases.
+        work: function of a case and a predictor. It is sent to other processes, and so are cases and results.
+        load: makes the predictor; called once in each process.
+        workers: where.
+        lost: makes the result of a case that ends every process that works on it.
+
+    Raises:
+        ModelError: the predictor cannot be made, Ray is not installed, or its cluster cannot be reached.
+    """
+    if workers.ray:
+        found: Iterator[tuple[int, Result | None]] = _on_ray(cases, work, load, workers)
+        yield from ((index, lost(cases[index]) if result is None else result) for index, result in found)
+    elif workers.count <= 1:
+        predictor = load() if cases else None
+        yield from ((n, work(case, predictor)) for n, case in enumerate(cases) if predictor is not None)
+    else:
+        yield from _in_processes(cases, work, load, workers.count, lost)
+
+
+def _in_processes(
+    cases: Sequence[Case],
+    work: Callable[[Case, Predictor], Result],
+    load: Callable[[], Predictor],
+    count: int,
+    lost: Callable[[Case], Result],
+) -> Iterator[tuple[int, Result]]:
+    waiting = list(range(len(cases)))
+    while waiting:
+        done = set()
+        for index, result in _in_pool({n: cases[n] for n in waiting}, work, load, count):
+            done.add(index)
+            yield index, result
+        left = [index for index in waiting if index not in done]
+        for index in left[:count]:  # one of them was under way where a process died: which one shows alone
+            alone = list(_in_pool({index: cases[index]}, work, load, 1))
+            yield from alone or [(index, lost(cases[index]))]
+        waiting = left[count:]
+
+
+def _in_pool(
+    cases: dict[int, Case], work: Callable[[Case, Predictor], Result], load: Callable[[], Predictor], count: int
+) -> Iterator[tuple[int, Result]]:
+    """Yield each case and what became of it, but for those that are left over where a process dies."""
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(_in_worker, case, work, load): index for index, case in cases.items()}
+        for future in as_completed(running):
+            with contextlib.suppress(BrokenProcessPool):
+                yield running[future], future.result()
+
+
+def _on_ray(
+    cases: Sequence[Case], work: Callable[[Case, Predictor], Result], load: Callable[[], Predictor], workers: Workers
+) -> Iterator[tuple[int, Result | None]]:
+    """Yield each case and what became of it; None where it ended every process that worked on it."""
+    try:
+        import ray  # noqa: PLC0415 - the extra [ray]
+    except ImportError as error:
+        raise ModelError('Ray is not installed: pip install "sammed3d[ray]"') from error
+    _join(ray, workers.ray)
+    try:
+        gpus = 1 if workers.on_gpu and ray.cluster_resources().get("GPU", 0) > 0 else 0
+        task = ray.remote(_in_worker).options(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)
+        running = {task.remote(case, work, load): index for index, case in enumerate(cases)}
+        while running:
+            [ready], _ = ray.wait(list(running), num_returns=1)
+            index = running.pop(ready)
+            try:
+                yield index, ray.get(ready)
+            except ray.exceptions.RayTaskError as error:  # ours, raised there
+                raise error.cause from error
+            except ray.exceptions.RayError:
+                yield index, None
+    finally:
+        ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    """Join a cluster, or say that there is none; Ray itself would wait for minutes.
+
+    Raises:
+        ModelError: nobody answers at the address.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if colon and port.isdigit():
+            socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
+        ray.init(address, logging_level=logging.WARNING)
+    except (OSError, RuntimeError, ValueError, OverflowError, ray.exceptions.RayError) as error:
+        raise ModelError(f"{address}: no Ray cluster answers there. Start one: ray start --head") from error
+
+
+_loaded: dict[bytes, Predictor | SAMMed3DError] = {}
+"""The predictor of a process of its own by how it is made, or why there is none."""
+
+
+def _in_worker(case: Any, work: Callable[[Any, Predictor], Any], load: Callable[[], Predictor]) -> Any:
+    key = pickle.dumps(load)
+    if key not in _loaded:
+        _loaded.clear()
+        try:
+            _loaded[key] = load()
+        except SAMMed3DError as error:
+            _loaded[key] = error
+    predictor = _loaded[key]
+    if isinstance(predictor, SAMMed3DError):
+        raise predictor
+    return work(case, predictor)

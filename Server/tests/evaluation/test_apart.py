@@ -1,0 +1,189 @@
+"""Cases in several processes, and on a Ray cluster: the same results, and a process that dies loses nothing."""
+
+import functools
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from helpers import ThresholdPredictor, make_affine, phantom, write_image
+from sammed3d.cli.app import app
+from sammed3d.core import prompt_files
+from sammed3d.core.geometry import Grid
+from sammed3d.core.prompts import Click, ObjectPrompts
+from sammed3d.errors import ModelError
+from sammed3d.evaluation import apart
+from sammed3d.evaluation.apart import DIED, Workers
+from sammed3d.evaluation.protocols import PROTOCOLS
+from sammed3d.evaluation.replay import cases_to_replay, replay
+from sammed3d.evaluation.results import Evaluation
+from sammed3d.evaluation.run import evaluate, evaluate_apart
+from sammed3d.files.datasets import find_cases
+
+SHAPE = (30, 34, 26)
+AFFINE = make_affine((3.0, 3.0, 3.0))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Three cases with a bright ball, its label and a click."""
+    folder = tmp_path_factory.mktemp("apart") / "cases"
+    axes = np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij")
+    for n in range(3):
+        ball = sum((a - c) ** 2 for a, c in zip(axes, (12 + n, 16, 13), strict=True)) < 50
+        (folder / f"case{n}").mkdir(parents=True)
+        write_image(
+            folder / f"case{n}" / "image.nii.gz", (phantom(SHAPE, n) // 4 + 500 * ball).astype(np.int16), AFFINE
+        )
+        write_image(folder / f"case{n}" / "label.nii.gz", ball.astype(np.uint8), AFFINE)
+        (folder / f"case{n}" / "labels.json").write_text('{"1": "ball"}')
+        click = Click(tuple(Grid(SHAPE, AFFINE).to_world((12 + n, 16, 13)).tolist()))
+        prompt_files.write(folder / f"case{n}" / "prompts.json", [ObjectPrompts("ball", (click,))])
+    return folder
+
+
+def doubled(case, _predictor):
+    """Stands for work."""
+    return 2 * case
+
+
+def dies_once(case, _predictor, marks):
+    """Takes its process down at case 1, the first time."""
+    mark = Path(marks) / str(case)
+    if case == 1 and not mark.exists():
+        mark.touch()
+        os._exit(1)
+    return 2 * case
+
+
+def dies_always(case, _predictor):
+    """Takes every process down at case 1."""
+    if case == 1:
+        os._exit(1)
+    return 2 * case
+
+
+def ends_its_process(_predictor, _cases):
+    """Takes every process down."""
+    os._exit(1)
+
+
+def no_model():
+    raise ModelError("There is no such model.")
+
+
+def lost(_case):
+    return "lost"
+
+
+def test_work_in_this_process_is_in_order():
+    assert list(apart.each([1, 2, 3], doubled, ThresholdPredictor, Workers(), lost)) == [(0, 2), (1, 4), (2, 6)]
+    assert list(apart.each([], doubled, no_model, Workers(), lost)) == []
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_scores_as_one(dataset):
+    measure = functools.partial(evaluate, protocol=PROTOCOLS["honest"], clicks=2)
+    cases = find_cases(dataset)
+    one, two = (
+        evaluate_apart(cases, measure, ThresholdPredictor, Workers(count), Evaluation("?", PROTOCOLS["honest"], 2023))
+        for count in (1, 2)
+    )
+    assert one.scores == two.scores
+    assert len(one.scores) == 6
+    assert one.pictures == two.pictures
+    assert one.summary() == two.summary()
+
+
+# Ray
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A Ray cluster of one host, on loopback, as an administrator starts it; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ours = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "a-token-of-this-test-alone-0123456789",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
+    command += [f"--port={port}", "--include-dashboard=false", "--num-cpus=2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert "runtime started" in next(line for line in process.stdout if "started" in line)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.mark.slow
+@needs_ray
+@pytest.mark.timeout(240)
+def test_a_worker_of_a_cluster_that_dies_loses_nothing(cluster, dataset, tmp_path):
+    on = Workers(ray=cluster)
+    marks = functools.partial(dies_once, marks=str(tmp_path))
+    found = dict(apart.each([0, 1, 2], marks, ThresholdPredictor, on, lost))
+    assert found == {0: 0, 1: 2, 2: 4}
+    assert (tmp_path / "1").exists(), "one did die"
+    assert dict(apart.each([0, 1, 2], dies_always, ThresholdPredictor, on, lost)) == {0: 0, 1: "lost", 2: 4}
+    with pytest.raises(ModelError, match="no such model"):
+        list(apart.each([0], doubled, no_model, on, lost))
+
+    cases, _ = cases_to_replay(find_cases(dataset))
+    one = replay(cases, ThresholdPredictor, tmp_path / "one", "m")
+    assert replay(cases, ThresholdPredictor, tmp_path / "ray", "m", on) == one
+    masks = [sorted(file.name for file in (tmp_path / name).glob("*.seg.nrrd")) for name in ("one", "ray")]
+    assert masks[0] == masks[1] != []
+    measure = functools.partial(evaluate, protocol=PROTOCOLS["honest"], clicks=2)
+    empty = Evaluation("?", PROTOCOLS["honest"], 2023)
+    done = evaluate_apart(find_cases(dataset), measure, ThresholdPredictor, on, empty)
+    assert done.scores == evaluate(ThresholdPredictor(), find_cases(dataset), PROTOCOLS["honest"], clicks=2).scores
+
+
+@pytest.mark.slow
+@needs_ray
+@pytest.mark.timeout(240)
+def test_the_commands_work_on_a_cluster(cluster, dataset, tiny_checkpoint, tmp_path):
+    summaries = []
+    for name, more in (("one", ()), ("ray", ("--ray", cluster))):
+        command = ["evaluate", tiny_checkpoint, dataset, "--clicks", 2, "--smallest", 0, "--device", "cpu", *more]
+        result = CliRunner().invoke(app, [str(a) for a in (*command, "-o", tmp_path / name)])
+        assert result.exit_code == 0, result.output
+        summaries.append(json.loads((tmp_path / name / "summary.json").read_text()))
+    assert summaries[0] == summaries[1]
+    assert summaries[0]["structures"] == 3
+
+
+@pytest.mark.slow
+def test_a_case_that_ends_its_process_is_told(dataset):
+    empty = Evaluation("m", PROTOCOLS["honest"], 2023)
+    cases = find_cases(dataset)
+    done = evaluate_apart(cases[1:2], ends_its_process, ThresholdPredictor, Workers(2), empty)
+    assert done.failures == [f"{cases[1].name}: {DIED}"]
+    assert done.scores == []
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_address_without_a_cluster_is_said(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    with pytest.raises(ModelError, match="no Ray cluster answers there"):
+        list(apart.each([0], doubled, ThresholdPredictor, Workers(ray="127.0.0.1:1"), lost))
