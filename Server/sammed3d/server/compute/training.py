@@ -261,28 +261,19 @@ class Trainings:
         if process.poll() is None:
             training.status = "STOPPED"
             training.details.append(f"Stopped. The name {training.name!r} goes on from here.")
-        for end, patience in ((_interrupt, GRACE), (_kill, None)):
-            end(process)
+        for kill, patience in ((False, GRACE), (True, None)):
+            _signal(process, kill)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
                 break
         reader.join()
 
 
-def _interrupt(process: subprocess.Popen[str]) -> None:
-    """Ask a process to stop as with Ctrl-C, where the system knows that."""
+def _signal(process: subprocess.Popen[str], kill: bool) -> None:
+    """Ask a process to stop as with Ctrl-C, or end it with those that it started; without POSIX it is ended at once."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
-    else:
-        process.terminate()
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End a process, and those that it started."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
     else:
         process.kill()
 
