@@ -19,6 +19,7 @@ class FloodPredictor:
     Attributes:
         calls: windows that it was asked about.
         before: called with the number of each call, before it is answered.
+        threshold: normalised grey value above which a voxel is bright.
         answer: what to say in place of the region, by number of the call.
     """
 
@@ -28,6 +29,7 @@ class FloodPredictor:
 
     def __init__(self) -> None:
         self.calls: list = []
+        self.threshold = 0.0
         self.before = lambda _number: None
         self.answer: dict = {}
 
@@ -37,7 +39,7 @@ class FloodPredictor:
         self.before(len(self.calls))
         if cancellation is not None:
             cancellation.check()
-        bright = patch.voxels > 0
+        bright = patch.voxels > self.threshold
         regions, _ = ndimage.label(bright)
         seeds = np.zeros(bright.shape, bool)
         if prompts.mask_prompt is not None:

@@ -25,6 +25,7 @@ from sammed3d.cli.follow import FollowOption, PatchesOption, follow_object
 from sammed3d.cli.learn import learn
 from sammed3d.cli.models import models_app
 from sammed3d.cli.picture import BoxXyOption, CandidatesOption, ClickXyOption, PicturePrompts, segment_picture
+from sammed3d.cli.propagate import propagate
 from sammed3d.cli.replay import replay
 from sammed3d.cli.report import print_report, report_of
 from sammed3d.cli.serve import serve, serve_key
@@ -65,6 +66,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.command("find")(find)
+app.command("propagate")(propagate)
 app.command("collect")(collect)
 app.command("train")(train)
 app.command("learn")(learn)

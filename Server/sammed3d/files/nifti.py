@@ -95,11 +95,17 @@ def _qform(reader: sitk.ImageFileReader, sizes: npt.NDArray[np.float64], flip: f
     return np.column_stack([turn * (sizes * (1, 1, flip)), offset])
 
 
-def read_voxels(path: Path, reader: sitk.ImageFileReader) -> npt.NDArray[np.generic]:
+def read_voxels(path: Path, reader: sitk.ImageFileReader, axes: int = 3) -> npt.NDArray[np.generic]:
     """Read the voxels of a `.nii` or `.nii.gz` file whose header `reader` has read.
 
+    Args:
+        path: the file.
+        reader: has read its header.
+        axes: how many of the image's axes are read: 4 for all frames of a series in time.
+
     Returns:
-        (I, J, K) in Fortran order: in the stored type, or float32 (float64 for wide types) where the header rescales.
+        (I, J, K), or (I, J, K, T), in Fortran order: in the stored type, or float32 (float64 for wide types) where the
+        header rescales.
 
     Raises:
         VolumeError: the file ends early, its compressed data are damaged, or its voxels are no grey values.
@@ -111,7 +117,7 @@ def read_voxels(path: Path, reader: sitk.ImageFileReader) -> npt.NDArray[np.gene
         try:
             byte_order = "<" if int.from_bytes(file.read(4), "little") in (348, 540) else ">"
             file.seek(int(float(reader.GetMetaData("vox_offset"))))
-            array = np.empty(reader.GetSize()[:3], np.dtype(byte_order + code), order="F")
+            array = np.empty(reader.GetSize()[:axes], np.dtype(byte_order + code), order="F")
             _fill(array.reshape(-1, order="F").view(np.uint8).data, file)
         except (EOFError, OSError, zlib.error) as error:
             raise VolumeError(

@@ -66,7 +66,7 @@ def write_segments(path: str | os.PathLike[str], segments: Sequence[Segment], gr
     """
     path = check_place(path)
     layered = path.name.lower().endswith(".seg.nrrd")
-    _write_whole(_segmentation_image(segments, grid) if layered else _label_map(path, segments, grid), path)
+    write_whole(_segmentation_image(segments, grid) if layered else _label_map(path, segments, grid), path)
 
 
 def write_field(path: str | os.PathLike[str], part: tuple[Box, npt.NDArray[np.float32]] | None, grid: Grid) -> None:
@@ -86,7 +86,7 @@ def write_field(path: str | os.PathLike[str], part: tuple[Box, npt.NDArray[np.fl
         box, field = part
         i, j, k = (slice(a, b) for a, b in zip(box.begin, box.end, strict=True))
         image[i, j, k] = sitk.GetImageFromArray(np.ascontiguousarray(field.T))
-    _write_whole(image, path)
+    write_whole(image, path)
 
 
 def check_field_place(path: str | os.PathLike[str]) -> Path:
@@ -132,7 +132,8 @@ def _describe(grid: Grid) -> str:
     return f"{shape} voxels of {' x '.join(f'{s:g}' for s in np.round(grid.spacing, 3))} mm"
 
 
-def _write_whole(image: sitk.Image, path: Path) -> None:
+def write_whole(image: sitk.Image, path: Path) -> None:
+    """Write an image: whole, or not at all; raises VolumeError if it cannot be."""
     suffix = next(s for s in (".seg.nrrd", ".nii.gz", path.suffix) if path.name.lower().endswith(s.lower()))
     beside = path.with_name(f".{path.name[: -len(suffix)]}.writing{path.name[-len(suffix) :]}")
     in_place = suffix.lower() in (".nhdr", ".mhd")  # two files that name each other

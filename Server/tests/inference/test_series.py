@@ -1,0 +1,139 @@
+"""Series in time: a ball that moves and pulsates is carried from frame to frame, and nothing is hidden."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from large_objects import FloodPredictor
+from moving_ball import moving_ball, predictor
+from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.prompts import Click
+from sammed3d.errors import PredictionCancelled, PromptError, VolumeError
+from sammed3d.evaluation.metrics import dice
+from sammed3d.files.volume import Volume
+from sammed3d.inference.series import propagate
+from sammed3d.inference.session import Session
+
+CLOSE = 0.85
+"""Dice that the stand-in's answers of 12 mm allow."""
+
+
+@pytest.fixture(scope="module")
+def ball():
+    return moving_ball()
+
+
+def at(ball, number, positive=True):
+    return Click(tuple(ball.centres[number].tolist()), positive)
+
+
+def run(ball, first=0, frames=None, clicks=None, **options):
+    frames = range(ball.count) if frames is None else frames
+    clicks = {first: (at(ball, first),)} if clicks is None else clicks
+    return list(propagate(ball.volume, predictor(), clicks, first, frames, **options))
+
+
+def full(ball, found):
+    return np.zeros(ball.grid.shape, np.uint8) if found.mask is None else found.mask.full(ball.grid.shape)
+
+
+def score(ball, found):
+    return dice(full(ball, found), ball.truth(found.frame).astype(np.uint8))
+
+
+@pytest.mark.slow
+def test_the_ball_is_found_in_every_frame_also_where_the_click_is_not_in_it_any_more(ball):
+    found = run(ball)
+    assert [each.frame for each in found] == list(range(8))
+    assert np.linalg.norm(ball.centres[7] - ball.centres[0]) > ball.radii[7]
+    for each in found:
+        assert score(ball, each) > CLOSE
+        assert not each.remark
+
+
+@pytest.mark.slow
+def test_overlap_and_jump_are_those_of_the_masks(ball):
+    found = run(ball, frames=range(3))
+    assert (found[0].overlap, found[0].jump) == (None, None)
+    for before, now in itertools.pairwise(found):
+        assert now.overlap == pytest.approx(dice(full(ball, now), full(ball, before)))
+        assert now.jump == pytest.approx(full(ball, now).sum() / full(ball, before).sum() - 1)
+        assert now.millilitres == pytest.approx(full(ball, now).sum() * 0.216)
+
+
+@pytest.mark.slow
+def test_from_a_frame_in_the_middle_it_goes_both_ways(ball):
+    found = run(ball, first=3, frames=range(1, 6))
+    assert [each.frame for each in found] == [3, 4, 5, 2, 1]
+    for each in found:
+        assert score(ball, each) > CLOSE
+
+
+def test_the_first_frame_is_what_a_session_makes(ball):
+    [found] = run(ball, frames=range(1))
+    session = Session(ball.volume(0), predictor())
+    session.click(ball.centres[0])
+    assert np.array_equal(full(ball, found), session.mask())
+    assert (found.overlap, found.jump) == (None, None)
+
+
+@pytest.mark.slow
+def test_a_correction_counts_in_its_frame_and_in_those_after_it(ball):
+    class Recording(FloodPredictor):
+        def __init__(self):
+            super().__init__()
+            self.told, self.threshold = [], 1.0
+
+        def predict(self, patch, prompts, cancellation=None):
+            self.told.append(len(prompts.earlier) + len(prompts.clicks))
+            return super().predict(patch, prompts, cancellation)
+
+    recording = Recording()
+    clicks = {0: (at(ball, 0),), 2: (at(ball, 2),)}
+    told = {}
+    for each in propagate(ball.volume, recording, clicks, 0, range(4)):
+        told[each.frame] = max(recording.told)
+        recording.told.clear()
+    assert told == {0: 1, 1: 1, 2: 2, 3: 2}
+
+
+@pytest.mark.slow
+def test_a_ball_that_jumps_is_remarked_on():
+    ball = moving_ball(3)
+    ball.centres[1] += (80, 0, 0)
+    found = run(ball, frames=range(2))
+    assert found[1].overlap < 0.5
+    assert "overlap" in found[1].remark or found[1].remark == "empty"
+    ball.centres[1] = ball.centres[0]
+    ball.radii[:2] = 25, 40
+    found = run(ball, frames=range(2))
+    assert "volume +" in found[1].remark
+
+
+@pytest.mark.slow
+def test_what_was_done_before_a_cancellation_stays(ball):
+    cancellation = Cancellation()
+    going = propagate(ball.volume, predictor(), {0: (at(ball, 0),)}, 0, range(8), cancellation)
+    done = [next(going) for _ in range(3)]
+    cancellation.cancel()
+    with pytest.raises(PredictionCancelled):
+        next(going)
+    for stopped, whole in zip(done, run(ball, frames=range(3)), strict=True):
+        assert np.array_equal(full(ball, stopped), full(ball, whole))
+
+
+def test_bad_input_gets_one_line(ball):
+    with pytest.raises(PromptError, match="Frame 1 needs a positive click"):
+        run(ball, clicks={0: (at(ball, 0, False),)})
+    with pytest.raises(PromptError, match="Frame 8 is clicked in, but frames 1 to 4 are asked for"):
+        run(ball, frames=range(4), clicks={0: (at(ball, 0),), 7: (at(ball, 7),)})
+    with pytest.raises(PromptError, match="outside"):
+        run(ball, clicks={0: (Click((9000, 0, 0)),)})
+    other = moving_ball(angles=(0, 0, 0))
+
+    def mixed(number) -> Volume:
+        return (ball if number == 0 else other).volume(number)
+
+    with pytest.raises(VolumeError, match="frame 2: this frame is on another grid"):
+        list(propagate(mixed, predictor(), {0: (at(ball, 0),)}, 0, range(2)))
