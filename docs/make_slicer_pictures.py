@@ -64,9 +64,9 @@ def main() -> None:
     for name in ("modelSection", "serverSection", "exportSection"):
         module.ui.placeSelector.setCurrentIndex(1 if name == "serverSection" else 0)
         section = getattr(module.ui, name)
-        section.setCollapsed(False)
+        section.collapsed = False
         shot(module, f"panel-{name.removesuffix('Section')}.png", 860)
-        section.setCollapsed(True)
+        section.collapsed = True
     module.panel.segments.select(first)
     effect(module)
     slicerHarness.unloadModule("SAMMed3DSegment")
@@ -93,7 +93,7 @@ def search(module) -> None:
     roi.SetCenter(-80, 112, 365)
     roi.SetSize(40, 40, 60)
     roi.SetDisplayVisibility(False)
-    ui.findSection.setCollapsed(False)
+    ui.findSection.collapsed = False
     ui.regionSelector.setCurrentIndex(1)
     ui.roiSelector.setCurrentNode(roi)
     ui.smallestSpinBox.value = 5
@@ -103,14 +103,14 @@ def search(module) -> None:
     ui.foundTable.selectRow(0)
     shot(module, "panel-find.png", 1000)
     module.panel.find.forget()
-    ui.findSection.setCollapsed(True)
+    ui.findSection.collapsed = True
     slicer.mrmlScene.RemoveNode(roi)
 
 
 def effect(module) -> None:
     """Save the options of the Segment Editor's effect, on the segments of the module."""
     SegmentEditorSAMMed3D.SegmentEditorSAMMed3D(types.SimpleNamespace(path=SegmentEditorSAMMed3D.__file__))
-    slicer.app.startupFunctions[-1][1]()
+    slicerHarness.scene.startupFunctions[-1]()
     parameters, editor = module.logic.getParameterNode(), slicer.qMRMLSegmentEditorWidget()
     editor.setMRMLScene(slicer.mrmlScene)
     editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))

@@ -19,6 +19,7 @@ from SAMMed3DSegmentLib.SegmentWriter import overwriteMode
 from SAMMed3DSegmentLib.Settings import SERVER
 from segmenters import SPOTS, worldOf
 from slicerHarness import segmentEditor
+from slicerHarness.scene import startupFunctions
 from slicerHarness.views import SliceView
 
 SOURCE = Path(__file__).parents[3] / "SegmentEditorSAMMed3D" / "SegmentEditorSAMMed3D.py"
@@ -32,7 +33,7 @@ def registered():
     factory = segmentEditor.qSlicerSegmentEditorEffectFactory.instance()
     factory.registered.clear()
     importlib.import_module(SOURCE.stem).SegmentEditorSAMMed3D(parent)
-    slicer.app.startupFunctions[-1][1]()
+    startupFunctions[-1]()
     yield parent
     factory.registered.clear()
     sys.path.remove(str(SOURCE.parent))
@@ -102,7 +103,7 @@ def test_nothing_of_the_module_is_loaded_before_the_effect_is_used():
         "import slicer, slicerHarness, SegmentEditorSAMMed3D\n"
         "slicer.modules.sammed3dsegment = types.SimpleNamespace(path={module!r})\n"
         "SegmentEditorSAMMed3D.SegmentEditorSAMMed3D(types.SimpleNamespace(path={source!r}))\n"
-        "slicer.app.startupFunctions[-1][1]()\n"
+        "slicerHarness.scene.startupFunctions[-1]()\n"
         "assert slicer.qMRMLSegmentEditorWidget().effectByName('SAM-Med3D') is not None\n"
         "assert not any(m in sys.modules for m in ('torch', 'sammed3d', 'requests', 'SAMMed3DSegmentLib')), 'heavy'"
     )

@@ -60,7 +60,7 @@ def volumeNode(module, ui, scene):
         image += 900 / (1 + np.exp(2 * (np.linalg.norm(places - centre, axis=-1) - radius)))
     node = addVolume(scene, image.astype(np.int16), AFFINE)
     ui.volumeSelector.setCurrentNode(node)
-    ui.findSection.setCollapsed(False)
+    ui.findSection.collapsed = False
     return node
 
 

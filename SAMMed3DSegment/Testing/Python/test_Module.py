@@ -13,6 +13,7 @@ import SampleData
 from SAMMed3DSegmentLib import SettingsPage
 from SAMMed3DSegmentLib.Following import FollowChoice
 from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
+from slicerHarness.scene import startupFunctions
 
 MODULE = Path(SAMMed3DSegment.__file__)
 
@@ -47,7 +48,7 @@ def test_nothing_heavy_is_imported_before_the_module_is_opened():
 
 def test_sample_data_are_registered_with_files_that_exist(parent):
     SampleData.SampleDataLogic.sources.clear()
-    _, onStartup = slicer.app.startupFunctions[-1]
+    onStartup = startupFunctions[-1]
     onStartup()
     assert [source["sampleName"] for source in SampleData.SampleDataLogic.sources] == [
         "Trunk CT (SAM-Med3D)",
@@ -62,7 +63,8 @@ def test_sample_data_are_registered_with_files_that_exist(parent):
 
 @pytest.fixture
 def dialog():
-    dialog = ctk.ctkSettingsDialog(slicer.app.userSettings())
+    dialog = ctk.ctkSettingsDialog()
+    dialog.settings = slicer.app.userSettings()
     slicer.app.userSettings().clear()
     dialog.addPanel("SAMMed3DSegment", SettingsPage.build())
     yield dialog
@@ -70,7 +72,7 @@ def dialog():
 
 
 def test_the_settings_page_changes_the_settings_and_cancel_takes_it_back(dialog):
-    settings, page = Settings(slicer.app.userSettings()), dialog.panel("SAMMed3DSegment")
+    settings, page = Settings(slicer.app.userSettings()), slicer.util.findChildren(dialog, SettingsPage.NAME)[0]
     place, device, following = page.findChildren(qt.QComboBox)
     url, key, authority = (edit for edit in page.findChildren(qt.QLineEdit) if edit.parent() is page)
 

@@ -82,13 +82,14 @@ def _signal(sender, signature):
     if not match:
         raise ValueError(f"bad signal signature: {signature}")
     name, arguments = match[1], [a.strip() for a in match[2].split(",") if a.strip()]
-    ofSlicer = getattr(type(sender), "slicerSignals", {})
-    if name in ofSlicer:
-        if match[2].replace(" ", "") not in ofSlicer[name]:
-            raise ValueError(f"{type(sender).__name__} has no signal {signature}")
-        return getattr(sender, name), len(arguments)
     normalised = signature.replace(" ", "").replace("const", "").replace("&", "")
-    if sender.metaObject().indexOfSignal(normalised) < 0:
+    real = manifest.realOf(type(sender))
+    if real is not None and normalised not in manifest.known(real).signals:
+        raise ValueError(f"{real} has no signal {signature}: manifest/slicer.json")
+    isQts = sender.metaObject().indexOfSignal(normalised) >= 0
+    if real is not None and not isQts:
+        return getattr(sender, name), len(arguments)  # a signal of the stand-in, whose arguments are Python objects
+    if not isQts:
         raise ValueError(f"{type(sender).__name__} has no signal {signature}")
     signal = getattr(sender, name)
     if arguments:
@@ -145,4 +146,5 @@ for _class in list(globals().values()):
     if isinstance(_class, type) and issubclass(_class, QtCore.QObject) and hasattr(_class, "staticMetaObject"):
         _patchProperties(_class)
 
+from slicerHarness import manifest  # noqa: E402
 from slicerHarness.uiLoader import QUiLoader  # noqa: E402, F401 - slicer.util.loadUI takes it from here

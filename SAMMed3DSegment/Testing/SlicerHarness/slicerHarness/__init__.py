@@ -17,9 +17,9 @@ import slicer.util
 
 import ctk  # noqa: F401 - its widgets, for .ui files
 import qt  # noqa: F401 - before the parts of slicer that import it
-from slicerHarness.scene import boot
+from slicerHarness import scene
 
-boot()
+scene.boot()
 slicer.__path__.append(str(Path(__file__).parents[1] / "slicerModules"))
 from slicerHarness import dialogs, segmentEditor, widgets  # noqa: E402 - fills slicer.qMRML*
 
@@ -60,7 +60,7 @@ def unloadModule(name: str):
     container = getattr(slicer.modules, name.lower()).widgetRepresentation()
     if container.isEntered:
         container.exit()
-    for function in list(slicer.app.moduleManager().functions):
+    for function in list(scene.unloadFunctions):
         function(name)
     vars(slicer.modules).pop(f"{name}Widget", None)
     container.deleteLater()

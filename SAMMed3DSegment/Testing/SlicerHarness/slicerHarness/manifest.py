@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,3 +71,60 @@ def ofQt(version, className):
     methods = {*own["others"], *(each.split("(")[0] for each in own["slots"])}
     found = Known(*map(frozenset, (own["properties"], (), methods | PYTHONQT, own["signals"])))
     return functools.reduce(Known.__or__, (ofQt(version, base) for base in own.get("inherits", [])), found)
+
+
+standIns: dict[type, str] = {}
+"""Classes of the harness, and the real class that each stands for."""
+
+
+def strict(real):
+    """Let a stand-in refuse what the real class lacks: what is read, what is set. Private names are its own."""
+
+    def decorate(cls):
+        inherited = realOf(cls) is not None
+        standIns[cls] = real
+        if inherited:
+            return cls
+
+        def read(self, name):
+            _checkRead(self, name)
+            return super(cls, self).__getattribute__(name)
+
+        def write(self, name, value):
+            _checkWrite(self, name)
+            super(cls, self).__setattr__(name, value)
+
+        cls.__getattribute__, cls.__setattr__ = read, write
+        return cls
+
+    return decorate
+
+
+def realOf(cls):
+    """Return the name of the class that a class stands for; None for a class that is no stand-in."""
+    return next((standIns[base] for base in cls.__mro__ if base in standIns), None)
+
+
+def _checkRead(made, name):
+    real = realOf(type(made))
+    if not (name.startswith("_") or name in known(real).names or name in _ofPython(made)):
+        raise AttributeError(f"{real} has no attribute named {name!r}: manifest/slicer.json")
+
+
+def _checkWrite(made, name):
+    real = realOf(type(made))
+    writable = known(real).properties - known(real).readOnly | {"name"}
+    if not (name.startswith("_") or name in writable or type(made) not in standIns):
+        raise AttributeError(f"{real} has no property {name!r} that can be set: manifest/slicer.json")
+
+
+def _ofPython(made):
+    """Names that a class in Python adds to the stand-in that it is made from: PythonQt allows those."""
+    if type(made) in standIns:
+        return ()
+    added = {
+        name
+        for base in itertools.takewhile(lambda base: base not in standIns, type(made).__mro__)
+        for name in vars(base)
+    }
+    return added | set(object.__getattribute__(made, "__dict__"))

@@ -10,6 +10,7 @@ import slicer
 
 import ctk
 import qt
+from slicerHarness import manifest
 
 INI = qt.QSettings.IniFormat
 LOGICS = {
@@ -33,6 +34,12 @@ NODE_CLASSES = {
     "MarkupsFile": "vtkMRMLMarkupsFiducialNode",
     "ModelFile": "vtkMRMLModelNode",
 }
+
+
+startupFunctions = []
+"""What waits for the application to have started: tests call it."""
+unloadFunctions = []
+"""What waits for a module to be unloaded."""
 
 
 class CoreIOManager:
@@ -79,11 +86,9 @@ class CoreIOManager:
         return bool(node.GetStorageNode().WriteData(node))
 
 
+@manifest.strict("qSlicerModuleManager")
 class ModuleManager:
     """Stands for the module manager: tells modules that they are about to be unloaded."""
-
-    def __init__(self):
-        self.functions = []
 
     def module(self, name):
         """A module by its name; None where there is none."""
@@ -92,12 +97,12 @@ class ModuleManager:
 
     def connect(self, signal, function):
         if signal != "moduleAboutToBeUnloaded(QString)":
-            raise ValueError(f"the module manager has no signal {signal} in this harness")
-        self.functions.append(function)
+            raise ValueError(f"qSlicerModuleManager has no signal {signal}, or not in this harness")
+        unloadFunctions.append(function)
         return True
 
     def disconnect(self, signal, function):
-        self.functions.remove(function)
+        unloadFunctions.remove(function)
         return True
 
 
@@ -175,25 +180,27 @@ def _dataIO(scene, applicationLogic, folder):
     return remoteIO, dataIO
 
 
+@manifest.strict("qSlicerApplication")
 class Application:
     """Stands for qSlicerApplication: what the module and slicer.util ask of it, nothing else."""
 
     applicationName, majorVersion, minorVersion, revision = "SlicerHarness", 5, 12, "0"
+    slicerUserSettingsFilePath = property(lambda self: f"{self.temporaryPath}/settings.ini")
 
     def __init__(self, scene, applicationLogic, folder, keep):
         self._scene, self._logic, self._keep = scene, applicationLogic, keep
-        self.temporaryPath, self.slicerUserSettingsFilePath = folder, f"{folder}/settings.ini"
+        self.temporaryPath = folder
         self._io, self._settings = CoreIOManager(scene), qt.QSettings(self.slicerUserSettingsFilePath, INI)
-        self._settingsDialog = ctk.ctkSettingsDialog(self._settings)
+        self._settingsDialog = ctk.ctkSettingsDialog()
+        self._settingsDialog.settings = self._settings
         self._mainWindow = MainWindow()
         self._mainWindow.setObjectName("qSlicerMainWindow")
         self._modules = ModuleManager()
-        self.startupFunctions = []
 
     def connect(self, signal, function):
         if signal != "startupCompleted()":
-            raise ValueError(f"slicer.app has no signal {signal} in this harness")
-        self.startupFunctions.append((signal, function))
+            raise ValueError(f"qSlicerApplication has no signal {signal}, or not in this harness")
+        startupFunctions.append(function)
         return True
 
     def applicationLogic(self):

@@ -46,7 +46,7 @@ class QUiLoader(QtUiTools.QUiLoader):
             widget = super().load(str(cleaned), parent)
         named = {item.objectName: item for item in [widget, *widget.findChildren(QtCore.QObject)]}
         for sender, receiver in wires:
-            named[sender].sceneReceivers.append(named[receiver])
+            named[sender].connect("mrmlSceneChanged(vtkMRMLScene*)", named[receiver].setMRMLScene)
         return widget
 
     @staticmethod

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import sys
-from typing import ClassVar
 
 import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
+from slicerHarness.manifest import strict
 from slicerHarness.uiLoader import register
 
 
 class SceneWidget:
-    """What every qMRML widget has: a scene, handed on to those that are wired to it."""
+    """What every qMRML widget has: a scene."""
 
-    def initializeScene(self):
-        self._scene, self.sceneReceivers = None, []
+    def _initializeScene(self):
+        self._scene = None
 
     def mrmlScene(self):
         return self._scene
 
     def setMRMLScene(self, scene):
         self._scene = scene
-        self.onScene()
-        for receiver in self.sceneReceivers:
-            receiver.setMRMLScene(scene)
+        self._onScene()
 
-    def onScene(self):
+    def _onScene(self):
         pass
 
 
+@strict("qMRMLWidget")
 class qMRMLWidget(QtWidgets.QWidget, SceneWidget):
     """The root widget of a module."""
 
+    mrmlSceneChanged = Signal(object)
+
+    def _onScene(self):
+        self.mrmlSceneChanged.emit(self._scene)
+
     def __init__(self, parent=None):
         super().__init__(parent)
-        self.initializeScene()
+        self._initializeScene()
 
 
 class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
@@ -71,9 +75,10 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
 
 
 def _setting(name, valueType):
-    return Property(valueType, lambda self: self.settings[name], lambda self, value: self.setSetting(name, value))
+    return Property(valueType, lambda self: self._settings[name], lambda self, value: self._setSetting(name, value))
 
 
+@strict("qMRMLNodeComboBox")
 class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
     """Chooses a node of the scene."""
 
@@ -88,18 +93,14 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
     baseName = _setting("baseName", str)
     currentNodeChanged = Signal(object)
     nodeAddedByUser = Signal(object)
-    slicerSignals: ClassVar[dict] = {
-        "currentNodeChanged": ("vtkMRMLNode*", "bool"),
-        "nodeAddedByUser": ("vtkMRMLNode*",),
-    }
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self.initializeScene()
+        self._initializeScene()
         self._tags, self._busy = [], False
-        self.settings = {"nodeTypes": [], "noneEnabled": False, "addEnabled": True, "removeEnabled": True}
-        self.settings |= {"renameEnabled": False, "showChildNodeTypes": True, "selectNodeUponCreation": True}
-        self.settings |= {"noneDisplay": "None", "baseName": ""}
+        self._settings = {"nodeTypes": [], "noneEnabled": False, "addEnabled": True, "removeEnabled": True}
+        self._settings |= {"renameEnabled": False, "showChildNodeTypes": True, "selectNodeUponCreation": True}
+        self._settings |= {"noneDisplay": "None", "baseName": ""}
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._combo = QtWidgets.QComboBox()
@@ -107,11 +108,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
         self.setFocusProxy(self._combo)
         self._combo.currentIndexChanged.connect(self._emit)
 
-    def setSetting(self, name, value):
-        self.settings[name] = value
+    def _setSetting(self, name, value):
+        self._settings[name] = value
         self._fill()
 
-    def onScene(self):
+    def _onScene(self):
         for scene, tag in self._tags:
             scene.RemoveObserver(tag)
         self._tags = []
@@ -144,15 +145,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
         if not self._scene:
             return []
         nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
-        children, types = self.settings["showChildNodeTypes"], self.settings["nodeTypes"]
+        children, types = self._settings["showChildNodeTypes"], self._settings["nodeTypes"]
         fitting = [n for n in nodes if any(n.IsA(t) if children else n.GetClassName() == t for t in types)]
         return [n for n in fitting if not n.GetHideFromEditors()]
 
     def _fill(self):
         before, self._busy = self._currentId(), True
         self._combo.clear()
-        if self.settings["noneEnabled"]:
-            self._combo.addItem(self.settings["noneDisplay"], "")
+        if self._settings["noneEnabled"]:
+            self._combo.addItem(self._settings["noneDisplay"], "")
         for node in self._nodes():
             self._combo.addItem(node.GetName(), node.GetID())
         self._combo.setCurrentIndex(self._combo.findData(before))
@@ -174,38 +175,46 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
         self._combo.setCurrentIndex(self._combo.findData(node.GetID() if node else ""))
 
     def addNode(self, nodeType=None):
-        name = self._scene.GenerateUniqueName(self.settings["baseName"] or "Node")
-        node = self._scene.AddNewNodeByClass(nodeType or self.settings["nodeTypes"][0], name)
-        if self.settings["selectNodeUponCreation"]:
+        name = self._scene.GenerateUniqueName(self._settings["baseName"] or "Node")
+        node = self._scene.AddNewNodeByClass(nodeType or self._settings["nodeTypes"][0], name)
+        if self._settings["selectNodeUponCreation"]:
             self.setCurrentNode(node)
         self.nodeAddedByUser.emit(node)
         return node
 
 
-class qMRMLSegmentsTableView(QtWidgets.QTableWidget, SceneWidget):
+@strict("qMRMLSegmentsTableView")
+class qMRMLSegmentsTableView(qMRMLWidget):
     """Lists segments with visibility, colour and name."""
 
-    selectionChangedSignal = Signal()
-    slicerSignals: ClassVar[dict] = {"selectionChanged": ("QItemSelection,QItemSelection",)}
+    selectionChanged = Signal(object, object)
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self.initializeScene()
+        self._table = QtWidgets.QTableWidget()
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._table)
         self._node, self._tag, self._busy = None, None, False
-        self.setColumnCount(3)
-        self.setHorizontalHeaderLabels(["", "", "Name"])
-        self.horizontalHeader().setStretchLastSection(True)
-        self.verticalHeader().hide()
-        self.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
-        self.setColumnWidth(0, 28)
-        self.setColumnWidth(1, 28)
-        self.itemSelectionChanged.connect(lambda: None if self._busy else self.selectionChangedSignal.emit())
-        self.itemChanged.connect(self._renamed)
+        self._table.setColumnCount(3)
+        self._table.setHorizontalHeaderLabels(["", "", "Name"])
+        self._table.horizontalHeader().setStretchLastSection(True)
+        self._table.verticalHeader().hide()
+        self._table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
+        self._table.setColumnWidth(0, 28)
+        self._table.setColumnWidth(1, 28)
+        self._table.itemSelectionChanged.connect(self._onSelection)
+        self._table.itemChanged.connect(self._renamed)
 
-    def __getattribute__(self, name):
-        if name == "selectionChanged":  # the signal of Slicer's widget, here a virtual function of Qt's
-            name = "selectionChangedSignal"
-        return super().__getattribute__(name)
+    def tableWidget(self):
+        return self._table
+
+    def clearSelection(self):
+        self._table.clearSelection()
+
+    def _onSelection(self):
+        if not self._busy:
+            self.selectionChanged.emit(QtCore.QItemSelection(), QtCore.QItemSelection())
 
     def setSegmentationNode(self, node):
         if self._node is not None:
@@ -231,10 +240,10 @@ class qMRMLSegmentsTableView(QtWidgets.QTableWidget, SceneWidget):
     def _fill(self):
         selected = self.selectedSegmentIDs()
         self._busy = True
-        self.setRowCount(0)
+        self._table.setRowCount(0)
         for row, segmentId in enumerate(self._ids()):
             segment = self._node.GetSegmentation().GetSegment(segmentId)
-            self.insertRow(row)
+            self._table.insertRow(row)
             eye = QtWidgets.QTableWidgetItem("●")
             colour = QtWidgets.QTableWidgetItem("")
             colour.setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
@@ -243,7 +252,7 @@ class qMRMLSegmentsTableView(QtWidgets.QTableWidget, SceneWidget):
                 item.setFlags(QtCore.Qt.ItemIsEnabled | QtCore.Qt.ItemIsSelectable)
             name.setData(QtCore.Qt.UserRole, segmentId)
             for column, item in enumerate((eye, colour, name)):
-                self.setItem(row, column, item)
+                self._table.setItem(row, column, item)
         self._select(selected)
         self._busy = False
 
@@ -252,17 +261,21 @@ class qMRMLSegmentsTableView(QtWidgets.QTableWidget, SceneWidget):
             self._node.GetSegmentation().GetSegment(item.data(QtCore.Qt.UserRole)).SetName(item.text())
 
     def selectedSegmentIDs(self):
-        rows = sorted({index.row() for index in self.selectionModel().selectedRows()}) if self.rowCount else []
-        return [self.item(row, 2).data(QtCore.Qt.UserRole) for row in rows]
+        rows = (
+            sorted({index.row() for index in self._table.selectionModel().selectedRows()})
+            if self._table.rowCount
+            else []
+        )
+        return [self._table.item(row, 2).data(QtCore.Qt.UserRole) for row in rows]
 
     def setSelectedSegmentIDs(self, segmentIds):
         self._select(segmentIds)
 
     def _select(self, segmentIds):
         self.clearSelection()
-        for row in range(self.rowCount):
-            if self.item(row, 2).data(QtCore.Qt.UserRole) in segmentIds:
-                self.selectRow(row)
+        for row in range(self._table.rowCount):
+            if self._table.item(row, 2).data(QtCore.Qt.UserRole) in segmentIds:
+                self._table.selectRow(row)
 
 
 WIDGETS = {c.__name__: c for c in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView)}
