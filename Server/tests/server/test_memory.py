@@ -17,7 +17,7 @@ from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings, patch_of
 from sammed3d.server.http.guard import Bodies
-from sammed3d.server.memory import Budget, Limit, Wishes, divide, memory_limit
+from sammed3d.server.memory import WORKER_MIB, Budget, Limit, Wishes, divide, memory_limit
 from sammed3d.server.serve import budget_of
 from sammed3d.server.settings import read_settings
 from sammed3d.zoo.store import BUNDLED
@@ -65,8 +65,8 @@ def all_of(budget: Budget, workers: int) -> int:
 def test_all_shares_together_stay_below_half_of_the_machine(workers, volumes):
     budget = divide(Wishes(), [20 * MIB], workers, Limit(8 * GIB, "the machine"), volumes)
     assert budget.total == 4096
-    assert all_of(budget, workers) <= 4096 - 256 - workers * (512 + 50)
-    assert all_of(budget, workers) >= 4096 - 256 - workers * (512 + 50) - 8, "nothing is left unused"
+    assert all_of(budget, workers) <= 4096 - 256 - workers * (WORKER_MIB + 50)
+    assert all_of(budget, workers) >= 4096 - 256 - workers * (WORKER_MIB + 50) - 8, "nothing is left unused"
     assert (budget.volumes > 0) == volumes
     assert "half of 8192 MiB, the machine's" in str(budget)
 
@@ -75,7 +75,7 @@ def test_what_was_said_counts_and_the_rest_follows():
     wishes = Wishes(total=3000, patches=100, volumes=0, host_cache=200)
     budget = divide(wishes, [], 1, Limit(64 * GIB, "the machine"))
     assert (budget.total, budget.patches, budget.volumes, budget.host_cache) == (3000, 100, 0, 200)
-    assert budget.uploads == 3000 - 256 - 512 - 100 - 400
+    assert budget.uploads == 3000 - 256 - WORKER_MIB - 100 - 400
 
 
 def test_a_large_machine_is_not_taken_whole():
@@ -83,7 +83,7 @@ def test_a_large_machine_is_not_taken_whole():
 
 
 def test_models_that_do_not_fit_are_refused_with_what_they_need():
-    with pytest.raises(ModelError, match=r"1024 MiB of memory .* too few: .* need 2024.*--memory-mib"):
+    with pytest.raises(ModelError, match=r"1024 MiB of memory .* too few: .* need 2280.*--memory-mib"):
         divide(Wishes(), [400 * MIB], 1, Limit(2 * GIB, "the control group"))
 
 
