@@ -4,6 +4,7 @@ SAMMED3D_WALK sets the number of actions, SAMMED3D_SEED the walk (0: any); a fai
 """
 
 import gc
+import importlib
 import os
 import random
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import slicer
 
+import segmenters
 from helpers import make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform
 from sammed3d import Box, Lasso, Scribble
@@ -22,7 +24,7 @@ from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
-from segmenters import Models, clicksOf, newSegmenter, settle, worldOf
+from segmenters import Models, clicksOf, settle, worldOf
 
 ACTIONS = int(os.environ.get("SAMMED3D_WALK", "300"))
 SEED = int(os.environ.get("SAMMED3D_SEED", "1")) or random.SystemRandom().randrange(1, 10**9)
@@ -33,7 +35,7 @@ DRAWINGS = {"draw": 12, "removeDrawing": 4}
 SETTINGS = {"changeModel": 4, "changeServer": 2, "changeOverwrite": 2}
 RARE = {"fail": 4, "cancel": 3, "clickOutside": 2, "selectVolume": 2, "nextFrame": 2, "transform": 2}
 DELETIONS = {"addSegment": 2, "removeSegment": 1, "removePoints": 1, "removeVolume": 1, "removeSegmentation": 1}
-SCENES = {"reopen": 1, "closeScene": 0.5, "restart": 1}
+SCENES = {"reopen": 1, "closeScene": 0.5, "restart": 1, "reload": 1}
 OVERWRITE_MODES = ("OverwriteNone", "OverwriteVisibleSegments", "OverwriteAllSegments")
 WEIGHTS = FREQUENT | DRAWINGS | SETTINGS | RARE | DELETIONS | SCENES
 
@@ -72,7 +74,7 @@ class Walk:
         while self.segmentation.GetSegmentation().GetNumberOfSegments() < 3:
             self.segmentation.GetSegmentation().AddEmptySegment()
         if self.segmenter is None:
-            self.segmenter, self.thread = newSegmenter(self.volumes[0], self.segmentation, self.load)
+            self.segmenter, self.thread = segmenters.newSegmenter(self.volumes[0], self.segmentation, self.load)
             self.segmenter.modelChoice = lambda name: (self.place, name)
         elif self.segmenter.volumeNode is None or self.segmenter.segmentationNode is not self.segmentation:
             self.segmenter.setInput(self.volumes[0], self.segmentation)
@@ -332,6 +334,14 @@ class Walk:
         self.end()
         self.ensure()
 
+    def reload(self, _name):
+        """The module's code is loaded anew, and goes on with what the scene holds."""
+        self.end()
+        for name in modulesOfOurs():
+            del sys.modules[name]
+        importlib.reload(segmenters)
+        self.ensure()
+
     def end(self):
         """Leave; nothing may hold the segmenter then, not even an observer."""
         self.settle()
@@ -359,6 +369,22 @@ class Walk:
         self.ensure()
 
 
+def modulesOfOurs():
+    """The module's own code, as a reload in Slicer forgets it."""
+    return {name: code for name, code in sys.modules.items() if name.partition(".")[0] == "SAMMed3DSegmentLib"}
+
+
+@pytest.fixture
+def keptCode():
+    """Put the module's code back as it was before the walk."""
+    kept = modulesOfOurs()
+    yield
+    for name in modulesOfOurs():
+        del sys.modules[name]
+    sys.modules.update(kept)
+    importlib.reload(segmenters)
+
+
 def worldOfClick(segmenter, click):
     """Return where a click of the segmenter's volume is in the world."""
     grid = volumeFromNode(segmenter.volumeNode).grid
@@ -367,7 +393,7 @@ def worldOfClick(segmenter, click):
 
 @pytest.mark.slow
 @pytest.mark.timeout(max(300, ACTIONS * 3))
-def test_a_random_walk(scene, tmp_path, monkeypatch):
+def test_a_random_walk(scene, tmp_path, monkeypatch, keptCode):
     raised = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: raised.append(error))  # what observers raise
     walk = Walk(SEED, tmp_path)
