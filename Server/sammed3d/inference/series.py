@@ -42,6 +42,8 @@ class FrameMask:
         overlap: Dice with the mask of the frame that it went on from, 0..1; None for the frame of the first clicks.
         jump: by how much the volume differs from that, as a share of it, with its sign; None where that was empty.
         seconds: that it took.
+        doubted: number of the newest frame with a remark of its own that it goes on from, no correction in between;
+            None for none.
     """
 
     frame: int
@@ -50,18 +52,30 @@ class FrameMask:
     overlap: float | None
     jump: float | None
     seconds: float
+    doubted: int | None = None
 
     @property
     def remark(self) -> str:
         """Why the frame should be looked at; "" where nothing is remarkable."""
+        parts = self._own_remarks()
+        if self.doubted is not None:
+            parts.append(f"goes on from frame {self.doubted + 1}")
+        return ", ".join(parts)
+
+    def _own_remarks(self) -> list[str]:
         if self.mask is None:
-            return "empty"
+            return ["empty"]
         parts = []
         if self.overlap is not None and self.overlap < LEAST_OVERLAP:
             parts.append(f"overlap {self.overlap:.2f}")
         if self.jump is not None and abs(self.jump) > LARGEST_JUMP:
             parts.append(f"volume {self.jump:+.0%}")
-        return ", ".join(parts)
+        return parts
+
+    @property
+    def doubt(self) -> int | None:
+        """What a frame that goes on from this one, uncorrected, has as `doubted`."""
+        return self.frame if self._own_remarks() else self.doubted
 
 
 def propagate(
@@ -138,7 +152,8 @@ class _Way:
         size = _size(mask) * volume.grid.voxel_volume / 1000
         overlap = None if before is None else _dice(mask, before.mask)
         jump = None if before is None or not before.millilitres else size / before.millilitres - 1
-        return FrameMask(number, mask, size, overlap, jump, time.monotonic() - begin)
+        doubted = None if before is None or number in self._clicks else before.doubt
+        return FrameMask(number, mask, size, overlap, jump, time.monotonic() - begin, doubted)
 
 
 def _size(mask: BoxedMask | None) -> int:

@@ -137,3 +137,16 @@ def test_bad_input_gets_one_line(ball):
 
     with pytest.raises(VolumeError, match="frame 2: this frame is on another grid"):
         list(propagate(mixed, predictor(), {0: (at(ball, 0),)}, 0, range(2)))
+
+
+@pytest.mark.slow
+def test_what_goes_on_from_a_doubtful_frame_is_doubtful_until_it_is_corrected():
+    ball = moving_ball(4)
+    ball.radii[:] = 25, 40, 40, 40
+    ball.centres[1:] = ball.centres[0]
+    found = run(ball)
+    assert found[1].doubted is None
+    assert "volume +" in found[1].remark
+    assert [found[2].remark, found[3].remark] == ["goes on from frame 2"] * 2
+    corrected = run(ball, clicks={0: (at(ball, 0),), 2: (at(ball, 2),)})
+    assert [corrected[2].remark, corrected[3].remark] == ["", ""]
