@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import slicer
 
@@ -11,6 +12,7 @@ from mrmlNodes import voxels
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import until
 
+MODULE = Path(__file__).parents[2] / "SAMMed3DSegment.py"
 OURS = ("SAMMed3DSegment", "SAMMed3DSegmentLib", "sammed3d")
 
 

@@ -12,15 +12,13 @@ import qt
 import slicerHarness
 from helpers import make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
-from panels import currentMask, keptModules, placeClick, settle, shownSegmentation, wait
+from panels import MODULE, currentMask, keptModules, placeClick, settle, shownSegmentation, wait
 from sammed3d import Box
 from SAMMed3DSegmentLib import PointList, Surface
 from SAMMed3DSegmentLib.MaskGrids import matrixOfImage, matrixOfVolume
 from SAMMed3DSegmentLib.Shortcuts import SEGMENT_EDITOR_KEYS
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import worldOf
-
-MODULE = Path(__file__).parents[2] / "SAMMed3DSegment.py"
 
 
 def test_an_empty_scene_says_where_to_begin(ui):

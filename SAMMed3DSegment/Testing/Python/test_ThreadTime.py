@@ -7,14 +7,20 @@ import pytest
 
 import qt
 import slicerHarness
+from panels import MODULE
 from sammed3d import ModelError
 from SAMMed3DSegmentLib.Task import Task
 from SAMMed3DSegmentLib.ThreadTime import SHARE, ThreadTime
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from slicerHarness import eventLoop
-from test_Panel import MODULE
 
 SECONDS = 0.6
+
+
+@pytest.fixture(autouse=True)
+def nothingWaits():
+    """The event loop has done what the tests before left to it: widgets to delete, above all."""
+    eventLoop.run(lambda: True)
 
 
 class Operators:

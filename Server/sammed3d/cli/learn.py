@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import DebugOption, DeviceOption, explained, screen
+from sammed3d.cli.terminal import DebugOption, DeviceOption, explained, interrupted_by_signals, screen
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
 from sammed3d.zoo.store import ModelStore
@@ -53,8 +53,9 @@ def learn(
             screen.print(line, highlight=False, markup=False)
 
         try:
-            learning = LearningRun(datasets.find_cases(dataset), model, folder, minutes * 60, device, seed, say)
-            learned = learning.learn()
+            with interrupted_by_signals():
+                learning = LearningRun(datasets.find_cases(dataset), model, folder, minutes * 60, device, seed, say)
+                learned = learning.learn()
         except KeyboardInterrupt:
             raise ModelError(f"Stopped. The same command goes on from {folder}.") from None
         _print(learned)

@@ -124,7 +124,7 @@ def test_what_runs_ends_with_the_server(tmp_path):
     with served(trainings(tmp_path, script(WAITS))) as server:
         call("POST", server, "/train/default")
         shown(server, "40 steps")
-        [process] = psutil.Process().children()
+        [process] = [p for p in psutil.Process().children(recursive=True) if "time.sleep(60)" in " ".join(p.cmdline())]
     assert not process.is_running()
 
 

@@ -270,10 +270,13 @@ class Trainings:
 
 
 def _signal(process: subprocess.Popen[str], kill: bool) -> None:
-    """Ask a process to stop as with Ctrl-C, or end it with those that it started; without POSIX it is ended at once."""
+    """Ask a process to stop, which keeps what it has learnt, or end it with those that it started.
+
+    Without POSIX it is ended at once.
+    """
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
     else:
         process.kill()
 
