@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sammed3d import Predictor
 from sammed3d.inference.follow_limits import FollowSettings, Mode
 
-AUTO = "auto"
-MODES = (AUTO, "always", "ask", "never")
-"""AUTO follows with models that take all clicks at once, as the default one: with those it was measured."""
+MODES: tuple[Mode, ...] = ("ask", "always", "never")
+"""The first one holds where nothing was chosen: following takes four times as long, and small objects gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +20,14 @@ class FollowChoice:
         alone: whether the click was made before, and following is all that is asked for.
     """
 
-    mode: str = "never"
+    mode: Mode = "never"
     patches: int = 8
     alone: bool = False
 
-    def settingsFor(self, predictor: Predictor) -> FollowSettings | None:
-        """Return what that means with a model; None where nothing is followed."""
-        if self.mode == "never" or (self.mode == AUTO and not predictor.capabilities.all_clicks):
-            return None
-        mode: Mode = "ask" if self.mode == "ask" else "always"
-        return FollowSettings(mode, self.patches)
+    @property
+    def settings(self) -> FollowSettings | None:
+        """What that means for a session; None where nothing is followed."""
+        return None if self.mode == "never" else FollowSettings(self.mode, self.patches)
 
 
 NEVER = FollowChoice()

@@ -232,7 +232,7 @@ class InferenceThread:
 
     def _follow(self, job: Job, inferer: TranslatingInferer) -> None:
         """Follow the object beyond the patch of its last click, unless a newer click of the user's waits."""
-        settings = job.following.settingsFor(inferer.predictor)
+        settings = job.following.settings
         if settings is None or not can_follow(job.state):
             return
         known = Followed(job.state, job.mask, seconds=dict(job.seconds))

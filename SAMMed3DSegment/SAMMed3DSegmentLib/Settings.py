@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from SAMMed3DSegmentLib.Following import AUTO, MODES, FollowChoice
+from sammed3d.inference.follow_limits import Mode
+from SAMMed3DSegmentLib.Following import MODES, FollowChoice
 
 PREFIX = "SAMMed3DSegment/"
 LOCAL, SERVER = "local", "server"
@@ -86,13 +87,13 @@ class Settings:
         self._set("device", device)
 
     @property
-    def following(self) -> str:
+    def following(self) -> Mode:
         """Whether objects are followed beyond a patch: one of `Following.MODES`."""
-        mode = self._get("following/mode", AUTO)
-        return mode if mode in MODES else AUTO
+        chosen = self._get("following/mode", MODES[0])
+        return next((mode for mode in MODES if mode == chosen), MODES[0])
 
     @following.setter
-    def following(self, mode: str) -> None:
+    def following(self, mode: Mode) -> None:
         self._set("following/mode", mode)
 
     @property

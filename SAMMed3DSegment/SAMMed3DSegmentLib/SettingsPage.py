@@ -24,9 +24,8 @@ FOLLOWING = _(
 def followingModes() -> dict[str, str]:
     """Return what to call each of `Following.MODES`."""
     return {
-        "auto": _("Follow with models made for it"),
-        "always": _("Follow with every model"),
         "ask": _("Say so, follow when asked"),
+        "always": _("Follow"),
         "never": _("Do not follow"),
     }
 

@@ -205,17 +205,16 @@ def test_a_failure_on_the_way_is_said_and_keeps_what_was_followed(segmenter, seg
     assert np.array_equal(shown(segmenter, segmentId), made.mask())
 
 
-@pytest.mark.parametrize(("mode", "allClicks", "asked"), [("never", True, 1), ("ask", True, 1), ("auto", False, 1)])
-def test_the_choice_is_kept(segmenter, segmentId, predictor, mode, allClicks, asked):
-    predictor.capabilities = type(predictor.capabilities)(all_clicks=allClicks)
+@pytest.mark.parametrize("mode", ["never", "ask"])
+def test_the_choice_is_kept(segmenter, segmentId, predictor, mode):
     segmenter.followChoice = lambda: FollowChoice(mode)
     click(segmenter, segmentId)
-    assert len(predictor.calls) == asked
+    assert len(predictor.calls) == 1
     assert ("goes on beyond" in segmenter.message or "may go on" in segmenter.message) == (mode == "ask")
 
 
-def test_automatic_follows_with_a_model_that_takes_all_clicks(segmenter, segmentId, predictor):
-    segmenter.followChoice = lambda: FollowChoice("auto", 1)
+def test_how_far_it_was_followed_is_said(segmenter, segmentId, predictor):
+    segmenter.followChoice = lambda: FollowChoice("always", 1)
     click(segmenter, segmentId)
     assert len(predictor.calls) == 2
     assert segmenter.message == (
@@ -293,6 +292,8 @@ class TestPanel:
 
     @pytest.fixture
     def ready(self, module, ui, volumeNode):
+        """The module with a segment and an object that is followed."""
+        module.logic.settings.following = "always"
         ui.volumeSelector.setCurrentNode(volumeNode)
         module.panel.addSegment()
         return module
@@ -300,7 +301,7 @@ class TestPanel:
     def follows(self, module):
         return wait(lambda: not (module.panel.segmenter.busy or module.panel.threadTime.active))
 
-    def test_the_models_own_way_follows_and_the_line_says_so(self, ready, ui, volumeNode):
+    def test_an_object_is_followed_and_the_line_says_so(self, ready, ui, volumeNode):
         assert not ui.followButton.enabled
         ready.panel.segmenter.click(ready.panel.segmentId, startOf(volumeNode))
         self.follows(ready)
@@ -320,8 +321,8 @@ class TestPanel:
         assert "The object was followed into" in ui.statusLabel.text
 
     def test_the_choice_is_a_setting_and_the_page_shows_it(self, ready, ui, volumeNode, predictor):
-        ui.followModeSelector.setCurrentIndex(3)
-        ui.followModeSelector.activated.emit(3)
+        ui.followModeSelector.setCurrentIndex(2)
+        ui.followModeSelector.activated.emit(2)
         assert ready.logic.settings.following == "never"
         ready.panel.segmenter.click(ready.panel.segmentId, startOf(volumeNode))
         self.follows(ready)
@@ -331,5 +332,5 @@ class TestPanel:
         slicer.app.userSettings().setValue("SAMMed3DSegment/following/patches", 3)
         SettingsPage.reload()
         ready.panel.enter()
-        assert ui.followModeSelector.currentIndex == 2
+        assert ui.followModeSelector.currentIndex == 0
         assert ready.logic.settings.followChoice == FollowChoice("ask", 3)

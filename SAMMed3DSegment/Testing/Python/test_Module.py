@@ -83,11 +83,11 @@ def test_the_settings_page_changes_the_settings_and_cancel_takes_it_back(dialog)
         key.setText("secret")
         authority.setText("/etc/hospital.pem")
         page.findChildren(qt.QCheckBox)[0].click()
-        following.setCurrentIndex(2)
+        following.setCurrentIndex(1)
         page.findChildren(qt.QSpinBox)[0].setValue(3)
 
     before = said(settings)
-    assert before == (LOCAL, "auto", "", "", "", True, FollowChoice("auto", 8))
+    assert before == (LOCAL, "auto", "", "", "", True, FollowChoice("ask", 8))
     change()
     changed = (
         SERVER,
@@ -96,7 +96,7 @@ def test_the_settings_page_changes_the_settings_and_cancel_takes_it_back(dialog)
         "secret",
         "/etc/hospital.pem",
         False,
-        FollowChoice("ask", 3),
+        FollowChoice("always", 3),
     )
     assert said(settings) == changed
     dialog.reject()

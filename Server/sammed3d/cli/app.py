@@ -127,7 +127,7 @@ def segment(
     ijk: Annotated[bool, typer.Option("--ijk", help="--click and --box are voxel indices I,J,K.")] = False,
     initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
     name: Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")] = "Object 1",
-    follow: FollowOption = "auto",
+    follow: FollowOption = False,
     patches: PatchesOption = 8,
     uncertainty: UncertaintyOption = None,
     suggest: SuggestOption = False,
@@ -188,7 +188,7 @@ def segment(
         followed: dict[str, Followed] = {}
         with stage("Segmenting", "segment", seconds, cancellation, following):
             for prompt in _apply(session, given, points, initial, ijk, seconds, spent, cancellation):
-                if (found := follow_object(session, prompt, follow, patches, following)) is not None:
+                if follow and (found := follow_object(session, prompt, patches, following)) is not None:
                     followed[prompt.name] = found
             next_click = tell_doubt(session, uncertainty, suggest, cancellation)
         with stage("Writing", "write", seconds):

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -17,40 +17,25 @@ from sammed3d.inference.follow_limits import Followed, FollowSettings, can_follo
 from sammed3d.inference.session import Session
 
 FollowOption = Annotated[
-    Literal["auto", "always", "never"],
-    typer.Option(
-        help="Whether an object is followed beyond the patch of its last click; auto: with models as the default one, "
-        "where no file says it."
-    ),
+    bool,
+    typer.Option("--follow", help="Follow objects that go on beyond the patch of their last click."),
 ]
 PatchesOption = Annotated[int, typer.Option(min=1, max=1000, help="Into how many further patches at most.")]
 
 
-def follow_object(
-    session: Session, given: ObjectPrompts, mode: str, patches: int, cancellation: Cancellation
-) -> Followed | None:
-    """Follow the current object after its last click.
-
-    "auto" leaves it where its prompts say how far it was followed already, and with models that take the newest click
-    alone, as published: what following gains was measured with the default model.
+def follow_object(session: Session, given: ObjectPrompts, patches: int, cancellation: Cancellation) -> Followed | None:
+    """Follow the current object beyond the patch of its last click.
 
     Args:
         session: the object's prompts are applied.
         given: those prompts.
-        mode: "auto", "always" or "never".
         patches: largest number of further patches.
         cancellation: stops it; its `patches` show how far it is.
 
     Returns:
         How far it was followed; None where it was not looked at.
     """
-    known = any(click.follow for click in given.clicks)
-    if (
-        mode == "never"
-        or (mode == "auto" and (known or not session.predictor.capabilities.all_clicks))
-        or session.current is None
-        or not can_follow(session.current.state)
-    ):
+    if session.current is None or not can_follow(session.current.state):
         return None
     with interruptible(cancellation):
         followed = session.follow(FollowSettings("always", patches, float("inf")), cancellation).followed

@@ -323,15 +323,12 @@ def test_objects_are_followed_after_the_last_click_and_the_report_says_how_far(l
     session = Session(Volume.read(long_ct), load_predictor(tiny_checkpoint, "cpu"))
     session.following = FollowSettings("never")
     session.click((60, 60, 60))
-    result = run(*arguments, "--follow", "never", "--output", tmp_path / "never.nii.gz")
+    result = run(*arguments, "--output", tmp_path / "never.nii.gz")
     assert result.exit_code == 0, result.output
     assert np.array_equal(Volume.read(tmp_path / "never.nii.gz").array, session.mask())
     assert json.loads(result.stdout)["segments"][0]["patches"] == 0
-    result = run(*arguments, "--output", tmp_path / "auto.nii.gz")
-    published = Volume.read(tmp_path / "auto.nii.gz").array
-    assert np.array_equal(published, session.mask()), "a model that takes the newest click alone is used as published"
     update = session.follow(FollowSettings(patches=2))
-    result = run(*arguments, "--follow", "always", "--patches", "2", "--output", tmp_path / "always.nii.gz")
+    result = run(*arguments, "--follow", "--patches", "2", "--output", tmp_path / "always.nii.gz")
     assert np.array_equal(Volume.read(tmp_path / "always.nii.gz").array, session.mask())
     [segment] = json.loads(result.stdout)["segments"]
     assert (segment["patches"], segment["goes_on"]) == (update.followed.patches, update.followed.goes_on)
@@ -360,7 +357,7 @@ def test_another_number_of_patches_is_wrong_usage(ct, tmp_path, patches):
 
 @pytest.mark.slow
 def test_uncertainty_is_written_on_the_volumes_grid_and_the_next_click_is_said(long_ct, tiny_checkpoint, tmp_path):
-    arguments = ("segment", long_ct, "--click", "60,60,60", "--follow", "never", "--model", tiny_checkpoint)
+    arguments = ("segment", long_ct, "--click", "60,60,60", "--model", tiny_checkpoint)
     file = tmp_path / "doubt.nii.gz"
     result = run(
         *arguments, "--device", "cpu", "--json", "--output", tmp_path / "mask.nii.gz",
