@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sammed3d.inference.follow_limits import FollowSettings, Mode
 
 MODES: tuple[Mode, ...] = ("ask", "always", "never")
-"""The first one holds where nothing was chosen: following takes four times as long, and small objects gain nothing."""
+"""The first one holds where nothing was chosen: following takes three times as long, and small objects lose by it."""
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,18 @@ def segmentationNode(scene, volumeNode):
 
 
 @pytest.fixture
+def liver(segmentationNode):
+    """Id of an empty segment."""
+    return segmentationNode.GetSegmentation().AddEmptySegment("liver", "liver")
+
+
+@pytest.fixture
+def spleen(segmentationNode):
+    """Id of another one."""
+    return segmentationNode.GetSegmentation().AddEmptySegment("spleen", "spleen")
+
+
+@pytest.fixture
 def module(scene, predictor, tmp_path, monkeypatch):
     """The module as the application shows it."""
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))

@@ -22,16 +22,6 @@ from slicerHarness.views import SliceView
 AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
 
 
-@pytest.fixture
-def liver(segmentationNode):
-    return segmentationNode.GetSegmentation().AddEmptySegment("liver", "liver")
-
-
-@pytest.fixture
-def spleen(segmentationNode):
-    return segmentationNode.GetSegmentation().AddEmptySegment("spleen", "spleen")
-
-
 def stepsBack(segmenter, segmentId):
     """How often one can undo."""
     count = 0

@@ -1,7 +1,6 @@
 """Segments that take voxels from each other: undo and redo leave the neighbours as they were, whatever overwrites."""
 
 import numpy as np
-import pytest
 import slicer
 
 from mrmlNodes import drawByHand, voxels
@@ -12,16 +11,6 @@ from SAMMed3DSegmentLib.SegmentWriter import Holdings, setOverwriteMode
 from segmenters import SPOTS, clickAt, settle, worldOf
 
 EDITOR = slicer.vtkMRMLSegmentEditorNode
-
-
-@pytest.fixture
-def liver(segmentationNode):
-    return segmentationNode.GetSegmentation().AddEmptySegment("liver", "liver")
-
-
-@pytest.fixture
-def spleen(segmentationNode):
-    return segmentationNode.GetSegmentation().AddEmptySegment("spleen", "spleen")
 
 
 def test_an_undo_gives_the_neighbour_its_voxels_back(segmenter, segmentationNode, volumeNode, liver, spleen):

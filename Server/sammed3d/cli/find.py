@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import sammed3d
+from sammed3d.cli.signals import interruptible
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -79,7 +77,7 @@ def find(
         predictor = sammed3d.load_predictor(model, device, family=family, base=base)
         generator = AutomaticMaskGenerator(predictor, settings)
         with (
-            _stopped_by_signals(cancellation),
+            interruptible(cancellation),
             Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress,
         ):
             task = progress.add_task("Looking", total=None)
@@ -102,24 +100,6 @@ def find(
             screen.print(f"Stopped: {output} holds what was found so far.", style="yellow", highlight=False)
     if cancellation.is_cancelled:
         raise typer.Exit(STOPPED)
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(cancellation: Cancellation) -> Iterator[None]:
-    """Let the first Ctrl-C (or termination) cancel; a second one ends the program as usual."""
-
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, before[signal.Signals(number)])
-        cancellation.cancel()
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in before:
-            signal.signal(number, stop)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _apart(segments: list[Segment]) -> list[Segment]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
+from sammed3d.cli.signals import interruptible
 from sammed3d.cli.terminal import screen
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.prompts import ObjectPrompts
@@ -42,22 +39,3 @@ def follow_object(session: Session, given: ObjectPrompts, patches: int, cancella
     if followed is not None and followed.message:
         screen.print(f"{given.name}: {followed.message}", highlight=False)
     return followed
-
-
-@contextlib.contextmanager
-def interruptible(cancellation: Cancellation) -> Iterator[None]:
-    """While the block runs, Ctrl-C asks it to stop in place of ending the command; pressed again, it ends it."""
-    if threading.current_thread() is not threading.main_thread():  # signals arrive in that one alone
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        cancellation.cancel()
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import DebugOption, DeviceOption, explained, interrupted_by_signals, screen
+from sammed3d.cli.signals import interrupted_by_signals
+from sammed3d.cli.terminal import DebugOption, DeviceOption, explained, screen
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
 from sammed3d.zoo.store import ModelStore

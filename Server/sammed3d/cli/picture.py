@@ -17,7 +17,7 @@ from rich.table import Table
 from sammed3d.cli.choice import Choice
 from sammed3d.cli.terminal import screen, stage
 from sammed3d.core.mask import BoxedMask
-from sammed3d.errors import ModelError, PromptError, VolumeError
+from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files.outputs import check_output
 from sammed3d.files.picture import (
     Picture,
@@ -177,7 +177,7 @@ def _check_upright(path: Path) -> None:
         with Image.open(path) as image:
             turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
     except (OSError, ValueError) as error:
-        raise VolumeError(f"{path.name}: cannot be read as a picture.") from error
+        raise VolumeError(f"{path.name}: cannot be read as a picture. Save it again as PNG.") from error
     if turned:
         raise VolumeError(
             f"{path.name}: its camera notes that it is to be turned when shown, so that pixels cannot be counted on "
@@ -209,5 +209,5 @@ def _box(text: str) -> tuple[float, float, float, float]:
         if not np.isfinite([left, top, right, bottom]).all():
             raise ValueError(text)
         return left, top, right, bottom
-    except (ValueError, PromptError) as error:
+    except ValueError as error:
         raise typer.BadParameter(f"{text!r} is not a box. Write two corners in pixels, X,Y,X,Y.") from error

@@ -17,13 +17,13 @@ from rich.table import Table
 import sammed3d
 from sammed3d.charts import line_chart
 from sammed3d.cli.drawn import parse_click
-from sammed3d.cli.follow import interruptible
+from sammed3d.cli.signals import interruptible
 from sammed3d.cli.terminal import DebugOption, DeviceOption, ForceOption, JsonOption, explained, screen
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.prompts import Click
 from sammed3d.errors import PredictionCancelled, SAMMed3DError, VolumeError
 from sammed3d.files.frames import Frames, check_frames_place, frame_files, write_frames
-from sammed3d.files.outputs import check_output
+from sammed3d.files.outputs import check_output, written_whole
 from sammed3d.files.volume import check_writable
 from sammed3d.inference import series
 
@@ -122,16 +122,6 @@ def _chosen(text: str, count: int) -> range:
     return range(first - 1, last)
 
 
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.writing")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise VolumeError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
-
-
 def _row(mask: series.FrameMask) -> dict[str, Any]:
     return {
         "frame": mask.frame + 1,
@@ -150,12 +140,14 @@ def _report(rows: list[dict[str, Any]], table: Path | None, plot: Path | None, a
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        _write(table, text.getvalue())
+        with written_whole(table) as beside:
+            beside.write_text(text.getvalue(), encoding="utf-8")
     if plot is not None:
         largest = max(row["volume_ml"] for row in rows) or 1.0
         curve = [(row["frame"], row["volume_ml"] / largest) for row in rows]
         up = f"volume, as a share of {largest:.1f} ml"
-        _write(plot, line_chart({"volume": curve}, "frame", up))
+        with written_whole(plot) as beside:
+            beside.write_text(line_chart({"volume": curve}, "frame", up), encoding="utf-8")
     if as_json:
         print(json.dumps({"frames": rows}))
         return

@@ -22,6 +22,7 @@ def report_of(
     spent: dict[str, float],
     followed: dict[str, Followed],
 ) -> dict[str, Any]:
+    """Return what is told of a session: its model, its segments, and the seconds by stage and by segment."""
     voxel_ml = session.volume.grid.voxel_volume / 1000
     segments = []
     for o in session.objects:
@@ -53,6 +54,7 @@ def report_of(
 
 
 def print_report(report: dict[str, Any], as_json: bool) -> None:
+    """Print what `report_of` returned, as a table or as JSON."""
     if as_json:
         print(json.dumps(report))
         return

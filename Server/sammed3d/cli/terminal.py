@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
 import traceback
 import warnings
@@ -111,20 +109,3 @@ def explained(debug: bool) -> Iterator[None]:
             text = f"Error: {type(error).__name__}: {error} (unexpected; --debug shows where)".replace("\n", " ")
             screen.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-
-
-@contextlib.contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT and SIGTERM, also in a process that was started in the background.
-
-    Shells make those ignore SIGINT, and SIGTERM, which services and containers send, would end them at once.
-    """
-    if threading.current_thread() is not threading.main_thread():  # signals arrive in that one alone
-        yield
-        return
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 import torch
 from torch import Tensor
 
 from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
 from sammed3d.evaluation import metrics
 from sammed3d.files.image_lists import ListedImage, check_sizes, read_mask, read_pixels
+from sammed3d.files.picture import write_png
 from sammed3d.inference.images import ImageFrame
 from sammed3d.nets.sam_med2d import BestMask, SamMed2d, best_mask
 from sammed3d.nets.slicewise import normalised
@@ -205,7 +205,9 @@ def evaluate_images(
                     evaluation.scores.append(score)
                     on_score(score)
                     if masks_to is not None:
-                        _save(found, masks_to / _folder_of(prompt) / f"{file.stem}.png")
+                        place = masks_to / _folder_of(prompt)
+                        place.mkdir(parents=True, exist_ok=True)
+                        write_png(found.astype(np.uint8) * 255, place / f"{file.stem}.png")
     return evaluation
 
 
@@ -250,8 +252,3 @@ def _painted(frame: ImageFrame, answer: BestMask) -> Mask:
 
 def _folder_of(prompt: str) -> str:
     return "boxes_prompt" if prompt == BOX else f"iter{prompt.split(maxsplit=1)[0]}_prompt"
-
-
-def _save(mask: Mask, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(sitk.GetImageFromArray(mask.astype(np.uint8) * 255), str(file), True)

@@ -1,8 +1,9 @@
-"""Whether a file may be written: never over what was read, and over anything else only when that was asked for."""
+"""Files that are written: never over what was read, over anything else only when asked for, and whole or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sammed3d.errors import VolumeError
@@ -35,6 +36,23 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
                 )
     if written and not force:
         raise VolumeError(f"{output}: exists already. Choose another name, or replace it with --force.")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a place beside a file to write to, which becomes the file in the end; where that fails, nothing is left.
+
+    Raises:
+        VolumeError: it cannot be written.
+    """
+    beside = path.with_name(f".writing.{path.name}")
+    try:
+        yield beside
+        beside.replace(path)
+    except (RuntimeError, OSError) as error:  # SimpleITK's own are RuntimeErrors
+        raise VolumeError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _with_data(path: Path) -> Iterator[Path]:

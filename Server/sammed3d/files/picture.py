@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
 from sammed3d.files.image_lists import SUFFIXES, Bytes, read_mask, read_pixels
+from sammed3d.files.outputs import written_whole
 from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
 from sammed3d.files.volume import array_of, grid_of
 
@@ -114,14 +115,17 @@ def write_picture_segments(path: Path, segments: list[Segment], grid: Grid) -> N
         raise VolumeError(f"{path.name}: a PNG holds one mask, not {len(segments)}. Use .seg.nrrd, or one for each.")
     found = segments[0].mask
     mask = np.zeros(grid.shape[:2], np.uint8) if found is None else found.full(grid.shape)[..., 0]
-    beside = path.with_name(f".{path.stem}.writing{PNG}")
-    try:
-        sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(255 * mask.T)), str(beside), useCompression=True)
-        beside.replace(path)
-    except (RuntimeError, OSError) as error:
-        raise VolumeError(f"{path}: cannot be written. Check permissions and free space.") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    write_png(255 * mask.T, path)
+
+
+def write_png(pixels: npt.NDArray[np.uint8], path: Path) -> None:
+    """Write pixels (H, W) as a PNG file, whole or not at all.
+
+    Raises:
+        VolumeError: it cannot be written.
+    """
+    with written_whole(path) as beside:
+        sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(pixels)), str(beside), useCompression=True)
 
 
 def read_picture_mask(path: Path, picture: Picture) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.errors import VolumeError
+from sammed3d.files.outputs import DATA_SUFFIXES, written_whole
 from sammed3d.files.volume import array_of, image_on, read_image
 
 RGB = tuple[float, float, float]
@@ -134,19 +135,16 @@ def _describe(grid: Grid) -> str:
 
 def write_whole(image: sitk.Image, path: Path) -> None:
     """Write an image: whole, or not at all; raises VolumeError if it cannot be."""
-    suffix = next(s for s in (".seg.nrrd", ".nii.gz", path.suffix) if path.name.lower().endswith(s.lower()))
-    beside = path.with_name(f".{path.name[: -len(suffix)]}.writing{path.name[-len(suffix) :]}")
-    in_place = suffix.lower() in (".nhdr", ".mhd")  # two files that name each other
-    try:
-        sitk.WriteImage(image, str(path if in_place else beside), useCompression=True)
-        if suffix == ".seg.nrrd" and image.GetNumberOfComponentsPerPixel() > 1:
+    if path.suffix.lower() in DATA_SUFFIXES:  # two files that name each other
+        try:
+            sitk.WriteImage(image, str(path), useCompression=True)
+        except RuntimeError as error:
+            raise VolumeError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
+        return
+    with written_whole(path) as beside:
+        sitk.WriteImage(image, str(beside), useCompression=True)
+        if path.name.lower().endswith(".seg.nrrd") and image.GetNumberOfComponentsPerPixel() > 1:
             _call_layers_a_list(beside)
-        if not in_place:
-            beside.replace(path)
-    except (RuntimeError, OSError) as error:
-        raise VolumeError(f"{path}: cannot be written. Check permissions and free space.") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _call_layers_a_list(path: Path) -> None:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.datasets import TINY_MM3, Case, read_labels, split
+from sammed3d.files.outputs import written_whole
 from sammed3d.files.volume import Volume
 from sammed3d.training.images import LabelMap, ScalarImage
 
@@ -235,9 +236,8 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
 
 
 def _save(image: Any, file: Path) -> None:
-    partial = file.with_name(f".{file.name}")
-    image.save(partial)
-    partial.replace(file)
+    with written_whole(file) as beside:
+        image.save(beside)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,7 +1,6 @@
 """The command line as a user runs it."""
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ from typer.testing import CliRunner
 
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
-from sammed3d.cli.follow import interruptible
 from sammed3d.cli.terminal import SignsColumn
 from sammed3d.core import markups, prompt_files
 from sammed3d.core.cancellation import Cancellation
@@ -333,20 +331,6 @@ def test_objects_are_followed_after_the_last_click_and_the_report_says_how_far(l
     [segment] = json.loads(result.stdout)["segments"]
     assert (segment["patches"], segment["goes_on"]) == (update.followed.patches, update.followed.goes_on)
     assert update.followed.message in one_line(result)
-
-
-def test_ctrl_c_stops_the_following_once_and_then_the_command():
-    cancellation = Cancellation()
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
-    try:
-        with interruptible(cancellation):
-            signal.raise_signal(signal.SIGINT)
-            assert cancellation.is_cancelled
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, usual)
 
 
 @pytest.mark.parametrize("patches", ["0", "1001", "many"])

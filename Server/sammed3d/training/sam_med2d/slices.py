@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from sammed3d.errors import SAMMed3DError
 from sammed3d.files.datasets import Case, read_labels
 from sammed3d.files.image_lists import ListedImage
+from sammed3d.files.picture import write_png
 from sammed3d.files.volume import Volume
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.slices import Slices
@@ -72,12 +72,12 @@ def _slices_of(case: Case, folder: Path, every: int, smallest: int) -> list[List
     for number in numbers:
         name = f"{_word(case.name)}_{number:03d}"
         image = folder / "images" / f"{name}.png"
-        _save(np.rint(slices.pixels(volume, number)).astype(np.uint8), image)
+        write_png(np.rint(slices.pixels(volume, number)).astype(np.uint8).T, image)
         masks = []
         for value, found in structures.items():
             if number in found:
                 mask = folder / "masks" / f"{name}_{_word(case.name_of(value))}_000.png"
-                _save(slices.mask_pixels(labels == value, number).astype(np.uint8) * 255, mask)
+                write_png(slices.mask_pixels(labels == value, number).astype(np.uint8).T * 255, mask)
                 masks.append(mask)
         written.append(ListedImage(image, tuple(masks)))
     return written
@@ -87,13 +87,6 @@ def slices_with(mask: npt.NDArray[np.bool_], slices: Slices, smallest: int) -> s
     """Return the numbers of the slices in which a mask has so many pixels."""
     others = tuple(axis for axis in range(3) if axis != slices.axis)
     return set(np.flatnonzero(mask.sum(axis=others) >= smallest).tolist())
-
-
-def _save(by_column: npt.NDArray[np.uint8], file: Path) -> None:
-    """Write pixels by column and row as a PNG file, whole or not at all."""
-    partial = file.with_name(f".{file.name}")
-    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(by_column.T)), str(partial), True)
-    partial.replace(file)
 
 
 def _word(name: str) -> str:
