@@ -93,6 +93,15 @@ def small_volume(shape: Sequence[int] = (40, 50, 30), spacing: Sequence[float] =
     return Volume(phantom(shape), Grid(tuple(shape), make_affine(spacing)), "phantom")
 
 
+CENTRE = (60.0, 75.0, 45.0)
+"""Of `small_volume()`, RAS mm."""
+
+
+def long_volume() -> Volume:
+    """180 x 180 x 600 mm: larger than a patch along S."""
+    return Volume(phantom((60, 60, 200)), Grid((60, 60, 200), make_affine((3, 3, 3))), "long")
+
+
 def write_image(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
     """Write an array (I, J, K) as an image file."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import make_affine, phantom
+from helpers import phantom
 
 if any(importlib.util.find_spec(name) is None for name in ("slicer", "PySide6")):  # not on this platform
     collect_ignore_glob = ["test_*.py"]
@@ -13,7 +13,7 @@ else:
     import slicer
 
     import slicerHarness  # fills `slicer`
-    from mrmlNodes import addVolume
+    from mrmlNodes import OBLIQUE, addVolume
     from SAMMed3DSegmentLib import SettingsPage
     from SAMMed3DSegmentLib.Predictors import Predictors
     from segmenters import Models, newSegmenter
@@ -46,7 +46,7 @@ def scene():
 @pytest.fixture
 def volumeNode(scene):
     """An oblique, anisotropic CT-like phantom."""
-    return addVolume(scene, phantom((40, 50, 30)), make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30)))
+    return addVolume(scene, phantom((40, 50, 30)), OBLIQUE)
 
 
 @pytest.fixture
@@ -132,3 +132,10 @@ def makeSegmenter(volumeNode, segmentationNode, models):
 def segmenter(makeSegmenter):
     """A segmenter on the phantom; `segmenters.settle` waits for its predictions."""
     return makeSegmenter()
+
+
+@pytest.fixture
+def slow(segmenter, predictor):
+    """A segmenter whose model waits until its gate is opened."""
+    predictor.gate.clear()
+    return segmenter

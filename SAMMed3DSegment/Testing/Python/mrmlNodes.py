@@ -5,8 +5,12 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from helpers import make_affine
 from sammed3d import Box
 from SAMMed3DSegmentLib.MaskGrids import imageOf, matrixOfVolume
+
+OBLIQUE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
+"""Voxels (I, J, K) to RAS mm of a volume that lies askew."""
 
 
 def addVolume(scene, array, affine, name="CT"):
@@ -30,6 +34,11 @@ def linearTransform(scene, affine):
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     node.SetMatrixTransformToParent(matrix)
     return node
+
+
+def addSegment(segmentationNode, name="liver"):
+    """Add an empty segment and return its id."""
+    return segmentationNode.GetSegmentation().AddEmptySegment("", name)
 
 
 def voxels(segmentationNode, segmentId, shape=(40, 50, 30)):

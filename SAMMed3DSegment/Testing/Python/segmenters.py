@@ -78,6 +78,16 @@ def clickAt(segmenter, segmentId, *spots, positive=True):
         settle(segmenter)
 
 
+def stepsBack(segmenter, segmentId):
+    """How often one can undo."""
+    count = 0
+    while segmenter.canUndo(segmentId):
+        segmenter.undo(segmentId)
+        settle(segmenter)
+        count += 1
+    return count
+
+
 def sessionMask(volumeNode, predictor, clicks, base=None):
     """Return what a session makes of the same clicks, uint8 (I, J, K)."""
     session = Session(volumeFromNode(volumeNode), predictor)
@@ -85,3 +95,8 @@ def sessionMask(volumeNode, predictor, clicks, base=None):
         session.start_from(base)
     session.set_clicks(clicks)
     return session.mask()
+
+
+def expectedMask(volumeNode, clicks, base=None):
+    """Return what a session makes of them with the default model of `Models`."""
+    return sessionMask(volumeNode, ThresholdPredictor(), clicks, base)

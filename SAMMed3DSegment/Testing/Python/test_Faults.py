@@ -9,28 +9,15 @@ import pytest
 import slicer
 
 from helpers import make_affine, phantom
-from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
+from mrmlNodes import OBLIQUE, addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box, VolumeError
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList, SceneRecord
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-from segmenters import SPOTS, clickAt, clicksOf, sessionMask, settle, worldOf
+from segmenters import SPOTS, clickAt, clicksOf, sessionMask, settle, stepsBack, worldOf
 from slicerHarness.views import SliceView
-
-AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
-
-
-def stepsBack(segmenter, segmentId):
-    """How often one can undo."""
-    count = 0
-    while segmenter.canUndo(segmentId):
-        segmenter.undo(segmentId)
-        settle(segmenter)
-        count += 1
-    return count
-
 
 # Kinds of points
 
@@ -51,7 +38,7 @@ def test_a_negative_click_in_a_slice_view_is_negative(
     if changed == "a hand edit":
         drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (4, 4, 4)))
     elif changed == "the next frame":
-        volumeNode.SetAndObserveImageData(addVolume(scene, phantom((40, 50, 30), 3), AFFINE, "next").GetImageData())
+        volumeNode.SetAndObserveImageData(addVolume(scene, phantom((40, 50, 30), 3), OBLIQUE, "next").GetImageData())
     segmenter.positive = False
     calls = len(models.calls)
     view.click(*np.add(start, (25, 15)))
@@ -137,8 +124,8 @@ def test_clicks_inside_a_smaller_volume_are_taken_though_old_ones_lie_outside(
     segmenter, scene, segmentationNode, liver, models
 ):
     clickAt(segmenter, liver, (5, 5, 5), SPOTS[0])
-    corner = AFFINE @ [10, 10, 8, 1]
-    affine = AFFINE.copy()
+    corner = OBLIQUE @ [10, 10, 8, 1]
+    affine = OBLIQUE.copy()
     affine[:3, 3] = corner[:3]
     crop = addVolume(scene, volumeFromNode(segmenter.volumeNode).array[10:, 10:, 8:], affine, "crop")
     before = maskOfSegment(segmentationNode, liver, crop)
@@ -159,7 +146,7 @@ def test_a_volume_that_is_moved_between_clicks_leaves_no_stale_voxels(
         models["default"].gate.clear()
         segmenter.click(liver, worldOf(segmenter, SPOTS[2]))
     shift = np.eye(4)
-    shift[:3, 3] = AFFINE[:3, :3] @ [3, -2, 1]
+    shift[:3, 3] = OBLIQUE[:3, :3] @ [3, -2, 1]
     before = maskOfSegment(segmentationNode, liver, volumeNode)
     volumeNode.SetAndObserveTransformNodeID(linearTransform(scene, shift).GetID())
     if not pending:
@@ -221,7 +208,7 @@ def test_what_needs_a_usable_volume_says_so(segmenter, scene, volumeNode, segmen
 def test_a_deleted_volume_is_let_go(segmenter, scene, segmentationNode, liver):
     images = []
     for n in range(3):
-        volume = addVolume(scene, phantom((40, 50, 30), seed=n), AFFINE, f"CT {n}")
+        volume = addVolume(scene, phantom((40, 50, 30), seed=n), OBLIQUE, f"CT {n}")
         images.append(weakref.ref(volume.GetImageData()))
         segmenter.setInput(volume, segmentationNode)
         clickAt(segmenter, liver, SPOTS[n])
@@ -236,68 +223,6 @@ def test_a_deleted_volume_is_let_go(segmenter, scene, segmentationNode, liver):
 # Quick clicks, failures, cancellation
 
 
-def test_results_are_shown_as_they_come(segmenter, segmentationNode, volumeNode, liver, models):
-    """Clicks come faster than the network: a mask is seen when it is there, not when the clicks pause."""
-    predictor, shown = models["default"], set()
-    segmenter.onChanged = lambda: shown.add(int(voxels(segmentationNode, liver).sum()))
-    predictor.gate.clear()
-    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
-    assert predictor.asked.wait(20), "it is under way"
-    for n in range(1, 6):
-        segmenter.click(liver, worldOf(segmenter, np.add(SPOTS[0], (n, -n, 0))))
-    predictor.gate.set()
-    settle(segmenter)
-    first, last = (sessionMask(volumeNode, predictor, clicksOf(segmenter, liver)[:count]) for count in (1, 6))
-    assert shown == {0, int(first.sum()), int(last.sum())}, "what was overtaken before it began is not made"
-    assert np.array_equal(voxels(segmentationNode, liver), last)
-
-
-def test_a_failure_takes_many_clicks_back_and_redo_brings_them_again(
-    segmenter, segmentationNode, volumeNode, liver, models
-):
-    predictor = models["default"]
-    clickAt(segmenter, liver, SPOTS[0])
-    first = voxels(segmentationNode, liver)
-    predictor.gate.clear()
-    for n in range(10):
-        segmenter.click(liver, worldOf(segmenter, np.add(SPOTS[0], (n, 0, 0))), positive=n % 3 != 2)
-    wanted = clicksOf(segmenter, liver)
-    predictor.fail = RuntimeError("the network is unreachable")
-    predictor.gate.set()
-    settle(segmenter)
-    assert "the network is unreachable 10 clicks of liver were taken back; Redo brings them again." in segmenter.message
-    assert len(clicksOf(segmenter, liver)) == 1
-    assert np.array_equal(voxels(segmentationNode, liver), first)
-    predictor.fail = None
-    for _ in range(10):
-        assert segmenter.canRedo(liver)
-        segmenter.redo(liver)
-    settle(segmenter)
-    assert same_clicks(clicksOf(segmenter, liver), wanted), "none was lost, and each has its kind"
-    assert np.array_equal(voxels(segmentationNode, liver), sessionMask(volumeNode, predictor, wanted))
-
-
-def test_cancel_loses_no_click_of_any_segment(segmenter, segmentationNode, volumeNode, liver, spleen, models):
-    predictor = models["default"]
-    predictor.gate.clear()
-    for spot in SPOTS[:3]:
-        segmenter.click(liver, worldOf(segmenter, spot))
-    segmenter.click(spleen, worldOf(segmenter, SPOTS[3]))
-    segmenter.cancel()
-    settle(segmenter)
-    assert "3 clicks of liver were taken back" in segmenter.message
-    assert "1 click of spleen was taken back; Redo brings it again." in segmenter.message
-    assert clicksOf(segmenter, liver) == clicksOf(segmenter, spleen) == ()
-    predictor.gate.set()
-    for segmentId, count in ((liver, 3), (spleen, 1)):
-        for _ in range(count):
-            segmenter.redo(segmentId)
-        settle(segmenter)
-        assert len(clicksOf(segmenter, segmentId)) == count
-        expected = sessionMask(volumeNode, predictor, clicksOf(segmenter, segmentId))
-        assert np.array_equal(voxels(segmentationNode, segmentId), expected)
-
-
 def test_a_negative_click_on_nothing_says_what_to_do(segmenter, segmentationNode, liver):
     clickAt(segmenter, liver, SPOTS[0], positive=False)
     assert "there is nothing yet" in segmenter.message
@@ -305,113 +230,6 @@ def test_a_negative_click_on_nothing_says_what_to_do(segmenter, segmentationNode
 
 
 # Scenes
-
-
-def reopened(scene, segmenter, tmp_path, names=("CT", "Segmentation")):
-    """Save the scene, close it, open it again, and go on in it."""
-    file = str(tmp_path / "scene.mrb")
-    assert scene.WriteToMRB(file)
-    scene.Clear(0)
-    assert scene.ReadFromMRB(file)
-    volumeNode, segmentationNode = (slicer.util.getNode(name) for name in names)
-    segmenter.setInput(volumeNode, segmentationNode)
-    return volumeNode, segmentationNode
-
-
-def test_a_reopened_scene_undoes_and_redoes_everything(segmenter, scene, segmentationNode, volumeNode, liver, tmp_path):
-    """Clicks, a moved point, a hand edit, a reset, and what was undone: all of it is there tomorrow."""
-    segmenter.model = "other"
-    masks = [voxels(segmentationNode, liver)]
-
-    def remember():
-        settle(segmenter)
-        masks.append(voxels(segmentationNode, liver))
-
-    clickAt(segmenter, liver, SPOTS[0])
-    remember()
-    segmenter.pointsFor(liver).SetNthControlPointPositionWorld(0, worldOf(segmenter, SPOTS[3]))
-    remember()
-    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (6, 6, 6)))
-    remember()
-    clickAt(segmenter, liver, SPOTS[2], positive=False)
-    remember()
-    segmenter.reset(liver)
-    remember()
-    segmenter.model = "default"
-    clickAt(segmenter, liver, SPOTS[1])
-    remember()
-    for _ in range(2):
-        segmenter.undo(liver)
-    assert np.array_equal(voxels(segmentationNode, liver), masks[4])
-    volumeNode, segmentationNode = reopened(scene, segmenter, tmp_path)
-    assert segmenter.canUndo(liver), "before anything is pressed"
-    assert segmenter.canRedo(liver)
-    for expected in masks[5:]:
-        segmenter.redo(liver)
-        settle(segmenter)
-        assert np.array_equal(voxels(segmentationNode, liver), expected)
-    assert not segmenter.canRedo(liver)
-    for expected in reversed(masks[:-1]):
-        segmenter.undo(liver)
-        settle(segmenter)
-        assert np.array_equal(voxels(segmentationNode, liver), expected)
-    assert not segmenter.canUndo(liver)
-
-
-def test_a_scene_saved_while_clicks_wait_keeps_them(
-    segmenter, scene, segmentationNode, volumeNode, liver, models, tmp_path
-):
-    clickAt(segmenter, liver, SPOTS[0])
-    models["default"].gate.clear()
-    segmenter.click(liver, worldOf(segmenter, SPOTS[2]))
-    wanted = clicksOf(segmenter, liver)
-    volumeNode, segmentationNode = reopened(scene, segmenter, tmp_path)
-    models["default"].gate.set()
-    segmenter.redo(liver)
-    settle(segmenter)
-    assert same_clicks(clicksOf(segmenter, liver), wanted)
-    assert np.array_equal(voxels(segmentationNode, liver), sessionMask(volumeNode, models["default"], wanted))
-
-
-def test_a_scene_swapped_during_a_prediction_does_not_get_the_other_scenes_mask(
-    segmenter, scene, segmentationNode, volumeNode, liver, models
-):
-    """Nodes of the next scene have the same ids; no panel tells the segmenter that the scene was closed."""
-    models["default"].gate.clear()
-    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
-    scene.Clear(0)
-    volumeNode = addVolume(scene, phantom((40, 50, 30)), AFFINE)
-    segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
-    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-    again = segmentationNode.GetSegmentation().AddEmptySegment("liver", "liver")
-    segmenter.setInput(volumeNode, segmentationNode)
-    segmenter.pointsFor(again)
-    models["default"].gate.set()
-    settle(segmenter)
-    assert not voxels(segmentationNode, again).any()
-    assert clicksOf(segmenter, again) == ()
-
-
-def test_a_damaged_record_is_like_a_segment_drawn_by_hand(
-    segmenter, makeSegmenter, segmentationNode, volumeNode, liver, models
-):
-    clickAt(segmenter, liver, SPOTS[0])
-    before = voxels(segmentationNode, liver)
-    segmenter.forgetScene()
-    points = PointList.pointListOf(segmentationNode, liver)
-    for damaged in (
-        '{"version":1,"states":[]}',
-        '{"version":1}',
-        "{",
-        '{"version":7}',
-        '{"version":1,"states":[[9,[[1,2]],0]]}',
-    ):
-        points.SetAttribute(SceneRecord.TIMELINE_ATTRIBUTE, damaged)
-        later = makeSegmenter()
-        later.pointsFor(liver)
-        assert not later.canUndo(liver)
-        assert np.array_equal(voxels(segmentationNode, liver), before)
-        later.forgetScene()
 
 
 # What goes away
@@ -464,7 +282,7 @@ def test_a_copy_of_the_volume_under_another_transform_goes_on_with_the_same_clic
 ):
     """The old clicks stay at their places in the image, though these are outside it in the world of before."""
     clickAt(segmenter, liver, SPOTS[0])
-    copy = addVolume(scene, volumeFromNode(volumeNode).array, AFFINE, "copy")
+    copy = addVolume(scene, volumeFromNode(volumeNode).array, OBLIQUE, "copy")
     copy.SetAndObserveTransformNodeID(linearTransform(scene, make_affine((1, 1, 1), (0, 0, 0), (150, 0, 0))).GetID())
     scene.RemoveNode(volumeNode)
     segmenter.setInput(copy, segmentationNode)
@@ -478,7 +296,7 @@ def test_a_copy_of_the_volume_under_another_transform_goes_on_with_the_same_clic
 
 def test_a_click_outside_another_volume_moves_no_click_of_the_first(segmenter, scene, segmentationNode, liver):
     clickAt(segmenter, liver, SPOTS[0], SPOTS[2])
-    other = addVolume(scene, phantom((40, 50, 30), 4), AFFINE, "MR")
+    other = addVolume(scene, phantom((40, 50, 30), 4), OBLIQUE, "MR")
     other.SetAndObserveTransformNodeID(linearTransform(scene, make_affine((1, 1, 1), (0, 0, 0), (4, 5, 6))).GetID())
     segmenter.setInput(other, segmentationNode)
     points = segmenter.pointsFor(liver)

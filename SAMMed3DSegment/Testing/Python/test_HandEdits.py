@@ -1,0 +1,82 @@
+"""Segments that somebody drew, before the first click and between clicks."""
+
+import numpy as np
+
+from mrmlNodes import drawByHand, voxels
+from sammed3d import Box
+from segmenters import SPOTS, clicksOf, expectedMask, settle, worldOf
+
+
+def test_a_drawn_segment_is_what_the_first_click_starts_from(segmenter, segmentationNode, volumeNode, liver):
+    drawByHand(segmentationNode, liver, volumeNode, Box((5, 5, 5), (25, 25, 15)))
+    drawn = voxels(segmentationNode, liver)
+    segmenter.click(liver, worldOf(segmenter, SPOTS[2]))
+    settle(segmenter)
+    expected = expectedMask(volumeNode, clicksOf(segmenter, liver), base=drawn)
+    assert np.array_equal(voxels(segmentationNode, liver), expected)
+    segmenter.undo(liver)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), drawn)
+    assert not segmenter.canUndo(liver), "what was drawn before is not ours to undo"
+
+
+def test_a_hand_edit_between_clicks_is_the_new_starting_point(segmenter, segmentationNode, volumeNode, liver):
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    first = voxels(segmentationNode, liver)
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    drawByHand(segmentationNode, liver, volumeNode, Box((18, 20, 10), (22, 28, 20)), value=0)
+    edited = voxels(segmentationNode, liver)
+    assert not np.array_equal(first, edited)
+    segmenter.click(liver, worldOf(segmenter, SPOTS[2]))
+    settle(segmenter)
+    [click] = clicksOf(segmenter, liver)
+    assert np.array_equal(voxels(segmentationNode, liver), expectedMask(volumeNode, [click], base=edited))
+    for expected in (edited, first, np.zeros_like(first)):
+        segmenter.undo(liver)
+        settle(segmenter)
+        assert np.array_equal(voxels(segmentationNode, liver), expected)
+    for expected in (first, edited):
+        segmenter.redo(liver)
+        settle(segmenter)
+        assert np.array_equal(voxels(segmentationNode, liver), expected)
+
+
+def test_undo_right_after_a_hand_edit_can_be_redone(segmenter, segmentationNode, volumeNode, liver):
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    first = voxels(segmentationNode, liver)
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    edited = voxels(segmentationNode, liver)
+    segmenter.undo(liver)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), first)
+    segmenter.redo(liver)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), edited)
+
+
+def test_an_edit_made_while_a_prediction_runs_is_not_lost(segmenter, segmentationNode, volumeNode, liver):
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (4, 4, 4)))
+    settle(segmenter)
+    assert voxels(segmentationNode, liver)[:4, :4, :4].all()
+    together = voxels(segmentationNode, liver)
+    segmenter.click(liver, worldOf(segmenter, SPOTS[2]))
+    settle(segmenter)
+    [click] = clicksOf(segmenter, liver)
+    assert np.array_equal(voxels(segmentationNode, liver), expectedMask(volumeNode, [click], base=together))
+
+
+def test_a_click_that_waits_is_kept_when_somebody_draws_and_clicks_again(
+    slow, segmentationNode, volumeNode, predictor, liver
+):
+    slow.click(liver, worldOf(slow, SPOTS[0]))
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (4, 4, 4)))
+    drawn = voxels(segmentationNode, liver)
+    slow.click(liver, worldOf(slow, SPOTS[2]))
+    predictor.gate.set()
+    settle(slow)
+    clicks = clicksOf(slow, liver)
+    assert len(clicks) == 2
+    assert np.array_equal(voxels(segmentationNode, liver), expectedMask(volumeNode, clicks, base=drawn))

@@ -1,0 +1,130 @@
+"""Sessions over several patches, and on masks that were there before."""
+
+import numpy as np
+import pytest
+
+from helpers import (
+    CENTRE,
+    ThresholdPredictor,
+    long_volume,
+    make_affine,
+)
+from sammed3d.core.geometry import Grid
+from sammed3d.core.prompts import Click
+from sammed3d.errors import VolumeError
+from sammed3d.files.volume import Volume
+from sammed3d.inference.compositing import MARGIN
+from sammed3d.inference.session import Session
+
+
+def test_an_existing_mask_enters_as_mask_prompt_and_is_the_start(session, predictor):
+    mask = np.zeros(session.volume.grid.shape, np.uint8)
+    mask[10:20, 10:20, 10:20] = 7
+    session.start_from(mask)
+    assert np.array_equal(session.mask(), mask > 0)
+    session.click((45.0, 45.0, 45.0), positive=False)
+    initial = predictor.calls[-1].mask_prompt
+    assert initial.shape == (32, 32, 32)
+    assert initial.max() > 6
+    assert initial.min() < -6
+    session.undo()
+    assert np.array_equal(session.mask(), mask > 0)
+    session.undo()
+    assert not session.mask().any()
+
+
+def test_a_mask_of_another_shape_is_refused(session):
+    with pytest.raises(VolumeError, match=r"\(3, 4, 5\)"):
+        session.start_from(np.zeros((3, 4, 5)))
+
+
+def test_voxels_outside_every_patch_never_change():
+    session = Session(long_volume(), ThresholdPredictor())
+    mask = np.random.default_rng(0).integers(0, 2, (60, 60, 200)).astype(np.uint8)
+    session.start_from(mask)
+    session.click((90.0, 90.0, 300.0))
+    outside = np.ones(200, bool)
+    outside[(300 - 96) // 3 : (300 + 96) // 3 + 1] = False
+    assert np.array_equal(session.mask()[:, :, outside], mask[:, :, outside])
+    assert not np.array_equal(session.mask(), mask)
+
+
+def test_a_click_in_the_inner_part_stays_and_one_near_the_face_opens_a_patch():
+    predictor = ThresholdPredictor()
+    session = Session(long_volume(), predictor)
+    session.click((90.0, 90.0, 300.0))
+    window = predictor.calls[-1].window
+    inner_end = session.inferer.inner.lattice.grid.to_world((60, 60, window.end[2] - MARGIN))[2]
+    session.click((90.0, 90.0, inner_end - 2.0))
+    assert predictor.calls[-1].window == window
+    session.click((90.0, 90.0, inner_end + 2.0))
+    further = predictor.calls[-1]
+    assert further.window != window
+    assert len(further.clicks) == 1
+    assert further.mask_prompt is not None
+    # A click back in the first patch's inner part goes there, with the object as it stands.
+    session.click((90.0, 90.0, 250.0))
+    assert predictor.calls[-1].window == window
+    assert predictor.calls[-1].mask_prompt is not None
+
+
+@pytest.mark.slow
+def test_a_model_that_takes_all_clicks_is_told_of_earlier_ones_that_lie_in_a_further_patch():
+    predictor, other = ThresholdPredictor(all_clicks=True), ThresholdPredictor()
+    for each in (predictor, other):
+        session = Session(long_volume(), each)
+        session.click((90.0, 90.0, 300.0))
+        session.click((90.0, 90.0, 240.0), positive=False)
+        session.click((90.0, 90.0, 385.0))  # a further patch, in which the first click lies and the second does not
+        session.click((90.0, 90.0, 250.0))  # back in the first patch
+        session.click((90.0, 90.0, 260.0))
+    lattice = session.inferer.inner.lattice
+    first, second, third = ((lattice.nearest((90.0, 90.0, s))[2], s != 240.0) for s in (300.0, 240.0, 385.0))
+    told = [[(c.voxel[2] + call.window.begin[2], c.positive) for c in call.earlier] for call in predictor.calls]
+    assert told == [[], [], [first], [first, second, third], [first, second, third]]
+    assert not any(call.earlier for call in other.calls)
+
+
+def test_at_the_end_of_the_volume_no_further_patch_is_opened(predictor, session):
+    session.click(CENTRE)
+    for corner in session.volume.grid.corners():
+        session.click(tuple(corner))
+    assert len({call.window for call in predictor.calls}) == 1
+
+
+def test_a_further_patch_keeps_what_was_approved_elsewhere_and_leaves_no_seam():
+    """A rod that runs through both patches stays one smooth rod; far from the new patch nothing changes."""
+    shape = (60, 60, 200)
+    grid = Grid(shape, make_affine((3, 3, 3)))
+    i, j, _ = np.indices(shape)
+    rod = (i - 30) ** 2 + (j - 30) ** 2 < 36
+    image = np.where(rod, 1000, 100).astype(np.int16)
+    session = Session(Volume(image, grid), ThresholdPredictor(1.0))
+    session.click((90.0, 90.0, 200.0))
+    first = session.mask()
+    session.click((90.0, 90.0, 310.0))
+    both = session.mask()
+    begin = next(k for k in range(200) if not np.array_equal(first[:, :, k], both[:, :, k]))
+    assert np.array_equal(both[:, :, :begin], first[:, :, :begin])
+    assert begin * 3 > 200
+    assert both.sum() > 1.3 * first.sum()
+    per_slice = both.sum(axis=(0, 1))
+    inside = per_slice[per_slice > 0]
+    assert np.flatnonzero(per_slice).size == np.ptp(np.flatnonzero(per_slice)) + 1
+    steps = np.abs(np.diff(inside[2:-2].astype(int)))
+    assert steps.max() <= 0.15 * inside.max()
+
+
+@pytest.mark.slow
+def test_layers_do_not_depend_on_how_the_state_was_reached():
+    clicks = [Click((90.0, 90.0, s), positive) for s, positive in ((150, True), (320, True), (160, False), (470, True))]
+    stepwise = Session(long_volume(), ThresholdPredictor())
+    for click in clicks:
+        stepwise.click(click.world, click.positive)
+    at_once = Session(long_volume(), ThresholdPredictor())
+    at_once.set_clicks(clicks)
+    assert np.array_equal(stepwise.mask(), at_once.mask())
+    stepwise.undo()
+    stepwise.undo()
+    at_once.set_clicks(clicks[:2])
+    assert np.array_equal(stepwise.mask(), at_once.mask())

@@ -1,0 +1,106 @@
+"""Datasets prepared for training, and the patches cut from them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torchio
+from typer.testing import CliRunner
+
+from helpers import phantom
+from networks import TINY_PRESET
+from sammed3d.cli.app import app
+from sammed3d.errors import VolumeError
+from sammed3d.files.datasets import find_cases
+from sammed3d.inference.patch import normalised
+from sammed3d.training import prepared
+from sammed3d.training.images import LabelMap, ScalarImage
+from sammed3d.training.patches import Patches, pooled
+from training_runs import recipe
+
+
+def test_data_are_prepared_as_torchio_and_the_published_script_do(data):
+    files = sorted(p.relative_to(data / "ready").as_posix() for p in (data / "ready").rglob("*.nii.gz"))
+    assert len(files) == 5 * 2 * 2
+    assert "left_kidney/ct_test/imagesTr/case0.nii.gz" in files
+    raw = data / "raw" / "case0"
+    mask = LabelMap(data / "ready" / "spleen" / "ct_test" / "labelsTr" / "case0.nii.gz")
+    labels = LabelMap(raw / "label.nii.gz")
+    labels.set_data((labels.data == 2).to(torch.uint8))
+    wanted = torchio.Resample(3.0)(labels)
+    assert torch.equal(mask.data, wanted.data)
+    assert np.allclose(mask.affine, wanted.affine, atol=1e-5)
+    image = ScalarImage(data / "ready" / "spleen" / "ct_test" / "imagesTr" / "case0.nii.gz")
+    as_real = ScalarImage(raw / "image.nii.gz")
+    as_real.set_data(as_real.data.float())  # integers would be rounded, which the product does not do either
+    assert torch.allclose(image.data, torchio.Resample(3.0)(as_real).data, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_preparing_goes_on_where_it_stopped_and_keeps_cases_together(data, tmp_path):
+    split = json.loads((data / "ready" / "split.json").read_text())
+    assert len(split["validation"]) == 1
+    sides = [{s.case for s in prepared.find_samples(data / "ready", side)} for side in ("train", "validation")]
+    assert sides[0].isdisjoint(sides[1])
+    kept = data / "ready" / "spleen" / "ct_test" / "labelsTr" / "case1.nii.gz"
+    before = kept.stat().st_mtime_ns
+    lost = data / "ready" / "spleen" / "ct_test" / "labelsTr" / "case2.nii.gz"
+    lost.unlink()
+    prepared.prepare(
+        find_cases(data / "raw"), data / "ready", "ct_test", spacing=3.0, validation=0.2, seed=1, workers=2
+    )
+    assert lost.is_file()
+    assert kept.stat().st_mtime_ns == before
+    assert json.loads((data / "ready" / "split.json").read_text()) == split
+    other = tmp_path / "other"
+    for seed in (1, 2, 3):
+        prepared.prepare(find_cases(data / "raw"), other, "ct_test", spacing=3.0, validation=0.4, seed=seed)
+        drawn = json.loads((other / "split.json").read_text())
+        assert not set(drawn["train"]) & set(drawn["validation"]), "another seed never leaves a case on both sides"
+    with pytest.raises(VolumeError, match="was not prepared"):
+        prepared.find_samples(tmp_path, "train")
+
+
+@pytest.mark.slow
+def test_damaged_cases_are_named_and_the_others_prepared(data, tmp_path):
+    runner = CliRunner()
+    raw = tmp_path / "raw"
+    for name in ("good", "bad"):
+        (raw / name).mkdir(parents=True)
+        for file in ("image.nii.gz", "label.nii.gz"):
+            (raw / name / file).write_bytes((data / "raw" / "case0" / file).read_bytes())
+    (raw / "bad" / "image.nii.gz").write_bytes(b"no image")
+    done = runner.invoke(
+        app, ["data", "prepare", str(raw), str(tmp_path / "ready"), "--spacing", "3", "--validation", "0"]
+    )
+    assert done.exit_code == 1
+    assert "2 structures to train on, 0 that validate" in done.output
+    assert (tmp_path / "ready" / "label_1" / "raw" / "labelsTr" / "good.nii.gz").is_file()
+
+
+@pytest.mark.slow
+def test_a_patch_depends_on_its_seed_alone(data):
+    samples = prepared.find_samples(data / "ready", "train")
+    patches = Patches(samples, TINY_PRESET, recipe(), augment=True)
+    torch.manual_seed(1)
+    first = patches[0, 5]
+    torch.manual_seed(2)
+    assert torch.equal(patches[0, 5]["image"], first["image"])
+    others = [patches[0, seed]["image"] for seed in range(8)]
+    assert any(not torch.equal(other, first["image"]) for other in others), "flipped"
+    assert first["image"].shape == (1, 64, 64, 64)
+    assert first["mask"].sum() > 100
+
+
+def test_normalisation_is_that_of_torchio_pooled_or_not():
+    images = torch.from_numpy(np.stack([phantom((8, 8, 8), s) for s in range(2)])).float()[:, None] - 100
+    each = normalised(images[0, 0].numpy(), TINY_PRESET, "phantom")
+    wanted = torchio.ZNormalization(masking_method=lambda x: x > 0)(images[0])
+    assert torch.allclose(torch.from_numpy(each), wanted[0], atol=1e-4)
+    together = pooled(images, TINY_PRESET, recipe(normalisation="batch"))
+    positive = images[images > 0]
+    assert torch.allclose(together, (images - positive.mean()) / positive.std())
+    assert pooled(images, TINY_PRESET, recipe()) is images
+    assert pooled(images, replace(TINY_PRESET, normalisation="none"), recipe(normalisation="batch")) is images
