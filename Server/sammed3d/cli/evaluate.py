@@ -73,13 +73,13 @@ def evaluate(
     lists = [found for found in (list_in(folder, TEST) for folder in data) if found is not None]
     if lists:
         with explained(debug):
-            if len(lists) < len(data) or baseline or base or ray or workers > 1 or protocol != "honest":
+            if len(lists) < len(data) or baseline or base or protocol != "honest":
                 raise ModelError(
                     f"{lists[0]} lists 2-D images, which are measured by themselves, with a box and with points; "
-                    "--protocol, --baseline, --base, --workers and --ray are for volumes."
+                    "--protocol, --baseline and --base are for volumes."
                 )
             complete = evaluate_lists(
-                model, family, lists, output, clicks, seed, device, prompts, masks, force, as_json
+                model, family, lists, output, clicks, seed, device, workers, ray, prompts, masks, force, as_json
             )
         if not complete:
             raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ def evaluate_lists(
     points: int | None,
     seed: int,
     device: str,
+    workers: int,
+    ray: str,
     prompts: Path | None,
     masks: bool,
     force: bool,
@@ -41,7 +44,8 @@ def evaluate_lists(
     Raises:
         ModelError: nothing could be measured; or a reason of `evaluate_images`.
     """
-    from sammed3d.evaluation.images import evaluate_images, read_prompts  # noqa: PLC0415 - needs torch
+    from sammed3d.evaluation import images  # noqa: PLC0415 - needs torch
+    from sammed3d.evaluation.apart import Workers  # noqa: PLC0415 - needs torch
     from sammed3d.predictors.device import choose_device  # noqa: PLC0415 - needs torch
     from sammed3d.zoo.load import load_model  # noqa: PLC0415 - needs torch
 
@@ -54,16 +58,17 @@ def evaluate_lists(
         if score.prompt == last:
             screen.print(f"{score.mask}: Dice {score.dice:.2f} after {last}", highlight=False, markup=False)
 
-    done = evaluate_images(
-        load_model(model, family),
-        listed,
+    measure = functools.partial(
+        images.evaluate_images,
         points=points or POINTS,
         seed=seed,
-        prompts=None if prompts is None else read_prompts(prompts),
+        prompts=None if prompts is None else images.read_prompts(prompts),
         device=choose_device(device),
-        masks_to=output / "masks" if masks else None,
-        on_score=show,
+        masks_to=(output / "masks").resolve() if masks else None,
     )
+    load = functools.partial(load_model, model, family)
+    empty = images.ImageEvaluation(model, seed)
+    done = images.evaluate_images_apart(listed, measure, load, Workers(workers, ray, device != "cpu"), empty, show)
     if not done.scores:
         raise ModelError(f"Nothing could be measured: {done.failures[0]}")
     done.write(output)

@@ -34,6 +34,7 @@ def train(
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine, each with a device.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command on each, see docs/training.md.")] = 1,
+    ray: Annotated[str, typer.Option(help="Address of a Ray cluster whose hosts train, started from here.")] = "",
     debug: DebugOption = False,
 ) -> None:
     """Train or fine-tune a model on prepared data; can be stopped and started again at any time."""
@@ -46,8 +47,9 @@ def train(
             raise ModelError(MISSING) from error
         images = list_in(data, TRAIN)
         if images is not None:
-            only_3d = {"--base": base, "--lora": lora, "--distill": distill}
-            if said := [option for option, value in only_3d.items() if value] or ["--devices"][: devices * nodes - 1]:
+            only_3d = {"--base": base, "--lora": lora, "--distill": distill, "--ray": ray}
+            only_3d |= {"--devices": devices > 1, "--nodes": nodes > 1}
+            if said := [option for option, given in only_3d.items() if given]:
                 raise ModelError(f"{said[0]} is for volumes; {images} lists 2-D images.")
             changes = {"start": start, "family": family, "epochs": epochs, "batch_size": batch_size, "lr": lr}
             _train_on_images(images, run, recipe, accelerator, changes)
@@ -63,7 +65,11 @@ def train(
             lora_rank=lora,
             teacher=distill,
         )
-        if launch(chosen, data, run, accelerator, devices, nodes, screen.print):
+        if ray:
+            from sammed3d.training.on_ray import train_on_ray  # noqa: PLC0415 - the extra [ray]
+
+            train_on_ray(chosen, data, run, accelerator, devices, nodes, ray)
+        if ray or launch(chosen, data, run, accelerator, devices, nodes, screen.print):
             print(f"{run}: done. Use it: sammed3d models import {run}; its log is {run / 'log.csv'}.")
 
 

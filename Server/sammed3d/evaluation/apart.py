@@ -7,26 +7,24 @@ works on it, that case alone is lost, and told.
 from __future__ import annotations
 
 import contextlib
-import logging
 import multiprocessing
 import pickle
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sammed3d.errors import ModelError, SAMMed3DError
-from sammed3d.inference.predictor import Predictor
+from sammed3d.errors import SAMMed3DError
+from sammed3d.ray_cluster import joined
 
 DIED = "the process that worked on it died; is memory short?"
-REACHED = 10.0
-"""Seconds in which a cluster has to answer."""
 RETRIES = 3
 """Further processes of a cluster that try a case whose process died."""
 Case = TypeVar("Case")
 Result = TypeVar("Result")
+Model = TypeVar("Model")
+"""What works on cases: a predictor, or a model."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Workers:
 
 def each(
     cases: Sequence[Case],
-    work: Callable[[Case, Predictor], Result],
-    load: Callable[[], Predictor],
+    work: Callable[[Case, Model], Result],
+    load: Callable[[], Model],
     workers: Workers,
     lost: Callable[[Case], Result],
 ) -> Iterator[tuple[int, Result]]:
@@ -56,28 +54,28 @@ def each(
 
     Args:
         cases: the cases.
-        work: function of a case and a predictor. It is sent to other processes, and so are cases and results.
-        load: makes the predictor; called once in each process.
+        work: function of a case and a model. It is sent to other processes, and so are cases and results.
+        load: makes the model; called once in each process.
         workers: where.
         lost: makes the result of a case that ends every process that works on it.
 
     Raises:
-        ModelError: the predictor cannot be made, Ray is not installed, or its cluster cannot be reached.
+        ModelError: the model cannot be made, Ray is not installed, or its cluster cannot be reached.
     """
     if workers.ray:
         found: Iterator[tuple[int, Result | None]] = _on_ray(cases, work, load, workers)
         yield from ((index, lost(cases[index]) if result is None else result) for index, result in found)
     elif workers.count <= 1:
-        predictor = load() if cases else None
-        yield from ((n, work(case, predictor)) for n, case in enumerate(cases) if predictor is not None)
+        model = load() if cases else None
+        yield from ((n, work(case, model)) for n, case in enumerate(cases) if model is not None)
     else:
         yield from _in_processes(cases, work, load, workers.count, lost)
 
 
 def _in_processes(
     cases: Sequence[Case],
-    work: Callable[[Case, Predictor], Result],
-    load: Callable[[], Predictor],
+    work: Callable[[Case, Model], Result],
+    load: Callable[[], Model],
     count: int,
     lost: Callable[[Case], Result],
 ) -> Iterator[tuple[int, Result]]:
@@ -95,7 +93,7 @@ def _in_processes(
 
 
 def _in_pool(
-    cases: dict[int, Case], work: Callable[[Case, Predictor], Result], load: Callable[[], Predictor], count: int
+    cases: dict[int, Case], work: Callable[[Case, Model], Result], load: Callable[[], Model], count: int
 ) -> Iterator[tuple[int, Result]]:
     """Yield each case and what became of it, but for those that are left over where a process dies."""
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
@@ -106,15 +104,10 @@ def _in_pool(
 
 
 def _on_ray(
-    cases: Sequence[Case], work: Callable[[Case, Predictor], Result], load: Callable[[], Predictor], workers: Workers
+    cases: Sequence[Case], work: Callable[[Case, Model], Result], load: Callable[[], Model], workers: Workers
 ) -> Iterator[tuple[int, Result | None]]:
     """Yield each case and what became of it; None where it ended every process that worked on it."""
-    try:
-        import ray  # noqa: PLC0415 - the extra [ray]
-    except ImportError as error:
-        raise ModelError('Ray is not installed: pip install "sammed3d[ray]"') from error
-    _join(ray, workers.ray)
-    try:
+    with joined(workers.ray) as ray:
         gpus = 1 if workers.on_gpu and ray.cluster_resources().get("GPU", 0) > 0 else 0
         task = ray.remote(_in_worker).options(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)
         running = {task.remote(case, work, load): index for index, case in enumerate(cases)}
@@ -127,30 +120,13 @@ def _on_ray(
                 raise error.cause from error
             except ray.exceptions.RayError:
                 yield index, None
-    finally:
-        ray.shutdown()
 
 
-def _join(ray: Any, address: str) -> None:
-    """Join a cluster, or say that there is none; Ray itself would wait for minutes.
-
-    Raises:
-        ModelError: nobody answers at the address.
-    """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        if colon and port.isdigit():
-            socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
-        ray.init(address, logging_level=logging.WARNING)
-    except (OSError, RuntimeError, ValueError, OverflowError, ray.exceptions.RayError) as error:
-        raise ModelError(f"{address}: no Ray cluster answers there. Start one: ray start --head") from error
+_loaded: dict[bytes, Any] = {}
+"""The model of a process of its own by how it is made, or why there is none."""
 
 
-_loaded: dict[bytes, Predictor | SAMMed3DError] = {}
-"""The predictor of a process of its own by how it is made, or why there is none."""
-
-
-def _in_worker(case: Any, work: Callable[[Any, Predictor], Any], load: Callable[[], Predictor]) -> Any:
+def _in_worker(case: Case, work: Callable[[Case, Model], Result], load: Callable[[], Model]) -> Result:
     key = pickle.dumps(load)
     if key not in _loaded:
         _loaded.clear()
@@ -158,7 +134,7 @@ def _in_worker(case: Any, work: Callable[[Any, Predictor], Any], load: Callable[
             _loaded[key] = load()
         except SAMMed3DError as error:
             _loaded[key] = error
-    predictor = _loaded[key]
-    if isinstance(predictor, SAMMed3DError):
-        raise predictor
-    return work(case, predictor)
+    model = _loaded[key]
+    if isinstance(model, SAMMed3DError):
+        raise model
+    return work(case, model)

@@ -9,9 +9,10 @@ Source: SAM-Med2D `test.py` and `metrics.py`.
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor
 
 from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
-from sammed3d.evaluation import metrics
+from sammed3d.evaluation import apart, metrics
+from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.files.image_lists import ListedImage, check_sizes, read_mask, read_pixels
 from sammed3d.files.picture import write_png
 from sammed3d.inference.images import ImageFrame
@@ -209,6 +211,48 @@ def evaluate_images(
                         place.mkdir(parents=True, exist_ok=True)
                         write_png(found.astype(np.uint8) * 255, place / f"{file.stem}.png")
     return evaluation
+
+
+def evaluate_images_apart(
+    listed: Sequence[ListedImage],
+    measure: Callable[..., ImageEvaluation],
+    load: Callable[[], LoadedModel],
+    workers: Workers,
+    empty: ImageEvaluation,
+    on_score: Callable[[ImageScore], None] = lambda _score: None,
+) -> ImageEvaluation:
+    """Measure images apart from one another; the result is that of `evaluate_images`, in the order of the images.
+
+    Args:
+        listed: the images.
+        measure: `evaluate_images` with all its settings, of a model and images; it is sent to other processes.
+        load: makes the model.
+        workers: where.
+        empty: without scores; they are put into it.
+        on_score: called after each score of an image that is done.
+    """
+    if workers.count == 1 and not workers.ray:
+        return measure(load(), listed, on_score=on_score)
+    parts: dict[int, ImageEvaluation] = {}
+    work = functools.partial(_one, measure=measure)
+    for index, part in apart.each(listed, work, load, workers, functools.partial(_lost, empty=empty)):
+        parts[index] = part
+        for score in part.scores:
+            on_score(score)
+    for part in (parts[index] for index in sorted(parts)):
+        empty.model = part.model
+        empty.scores += part.scores
+        empty.prompts |= part.prompts
+        empty.failures += part.failures
+    return empty
+
+
+def _one(each: ListedImage, model: LoadedModel, measure: Callable[..., ImageEvaluation]) -> ImageEvaluation:
+    return measure(model, [each])
+
+
+def _lost(each: ListedImage, empty: ImageEvaluation) -> ImageEvaluation:
+    return replace(empty, scores=[], prompts={}, failures=[f"{each.image}: {DIED}"])
 
 
 def drawn_prompts(mask: Mask, rng: np.random.RandomState) -> FixedPrompts:

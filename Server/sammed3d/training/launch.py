@@ -44,19 +44,23 @@ def launch(
     Raises:
         ModelError, VolumeError: a reason of `Run` or `find_samples`.
     """
-    samples, lines = large_enough(find_samples(data, "train"), recipe.smallest_voxels)
-    validation = find_samples(data, "validation")
     several = devices * nodes > 1
-    # masks 1 to 3 and the scores of the decoder take no part in the loss
-    strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
-        strategy=strategy,
-        precision=_precision(recipe, accelerator),  # type: ignore[arg-type]
+        strategy=several_processes() if several else "auto",
+        precision=precision_of(recipe, accelerator),  # type: ignore[arg-type]
     )
+    large_enough(find_samples(data, "train"), recipe.smallest_voxels)  # a reason to refuse is told once, here
     fabric.launch()
+    return train_in(fabric, recipe, data, folder, say)
+
+
+def train_in(fabric: Fabric, recipe: Recipe, data: Path, folder: Path, say: Callable[[str], None]) -> bool:
+    """Train in one of the processes that were started; arguments, return value and errors are those of `launch`."""
+    samples, lines = large_enough(find_samples(data, "train"), recipe.smallest_voxels)
+    validation = find_samples(data, "validation")
     about = Preparation.read(data)
     datasets = {sample.dataset for sample in (*samples, *validation)}
     model = model_to_train(recipe, about, datasets)
@@ -69,6 +73,12 @@ def launch(
         model = model_to_train(recipe, about, datasets)
     Run(recipe, model, samples, validation, folder, fabric).train()
     return bool(fabric.is_global_zero)
+
+
+def several_processes() -> DDPStrategy:
+    """Return how processes learn together."""
+    # masks 1 to 3 and the scores of the decoder take no part in the loss
+    return DDPStrategy(find_unused_parameters=True)
 
 
 def large_enough(samples: Sequence[Sample], smallest: int) -> tuple[list[Sample], list[str]]:
@@ -92,7 +102,8 @@ def large_enough(samples: Sequence[Sample], smallest: int) -> tuple[list[Sample]
     return kept, [f"Left out of training: {line}"]
 
 
-def _precision(recipe: Recipe, accelerator: str) -> str:
+def precision_of(recipe: Recipe, accelerator: str) -> str:
+    """Return Fabric's name of a recipe's precision on a device; "auto" is bfloat16 on CUDA."""
     if recipe.precision != "auto":
         return recipe.precision
     on_cuda = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()

@@ -107,6 +107,7 @@ class Run:
 
     def save(self) -> None:
         """Write the state, so that a kill in the middle leaves the previous one."""
+        sums = self._all_mean(torch.tensor(self.sums, dtype=torch.float64, device=self.fabric.device)).tolist()
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             state = {
@@ -116,6 +117,7 @@ class Run:
                 "preset": self.preset.to_json(),
                 "unfreezing": self.unfreezing.state(),
                 **{name: getattr(self, name) for name in WHERE},
+                "sums": sums,
             }
             partial = self.folder / f"{STATE}.part"
             torch.save(state, partial)

@@ -1,18 +1,15 @@
 """Cases in several processes, and on a Ray cluster: the same results, and a process that dies loses nothing."""
 
 import functools
-import importlib.util
 import json
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from clusters import needs_ray
 from helpers import ThresholdPredictor, make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.core import prompt_files
@@ -104,38 +101,10 @@ def test_processes_give_the_same_scores_as_one(dataset):
 
 # Ray
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A Ray cluster of one host, on loopback, as an administrator starts it; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ours = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "a-token-of-this-test-alone-0123456789",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-    }
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
-    command += [f"--port={port}", "--include-dashboard=false", "--num-cpus=2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert "runtime started" in next(line for line in process.stdout if "started" in line)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(60)
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
 
 @pytest.mark.slow
 @needs_ray
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(240)
 def test_a_worker_of_a_cluster_that_dies_loses_nothing(cluster, dataset, tmp_path):
     on = Workers(ray=cluster)
@@ -160,6 +129,7 @@ def test_a_worker_of_a_cluster_that_dies_loses_nothing(cluster, dataset, tmp_pat
 
 @pytest.mark.slow
 @needs_ray
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(240)
 def test_the_commands_work_on_a_cluster(cluster, dataset, tiny_checkpoint, tmp_path):
     summaries = []

@@ -1,7 +1,9 @@
 """2-D models on lists of images, with boxes and points, as SAM-Med2D's test measures them."""
 
 import csv
+import functools
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +13,11 @@ import torch
 from torch.nn import functional
 from typer.testing import CliRunner
 
+from clusters import needs_ray
 from sammed3d.cli.app import app
 from sammed3d.errors import ModelError, VolumeError
-from sammed3d.evaluation.images import evaluate_images, read_prompts
+from sammed3d.evaluation.apart import DIED, Workers
+from sammed3d.evaluation.images import ImageEvaluation, evaluate_images, evaluate_images_apart, read_prompts
 from sammed3d.files.image_lists import TEST, ListedImage, read_list, read_mask, read_pixels, write_lists
 from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
 from sammed3d.zoo.load import load_model
@@ -168,9 +172,38 @@ def test_the_command_writes_scores_prompts_and_masks(folder, tiny_checkpoint_2d,
     first = [row for row in rows if row["prompt"] != "2 points"]
     second = list(csv.DictReader((tmp_path / "two" / "scores.csv").open()))
     assert first == [row for row in second if row["prompt"] != "2 points"]
+    apart = evaluate("-o", tmp_path / "apart", "--masks", "--workers", 2)
+    assert apart.exit_code == 0, apart.output
+    files = sorted(file.relative_to(tmp_path / "one") for file in (tmp_path / "one").rglob("*.*"))
+    assert len(files) == 3 + 6 * 3
+    assert all((tmp_path / "apart" / file).read_bytes() == (tmp_path / "one" / file).read_bytes() for file in files)
     other = evaluate("-o", tmp_path / "three", "--protocol", "classic")
     assert other.exit_code == 1
     assert "are for volumes" in " ".join(other.output.split())
+
+
+@pytest.mark.slow
+@needs_ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(240)
+def test_lists_are_measured_on_a_cluster(cluster, listed, tiny_checkpoint_2d):
+    measure, load = functools.partial(evaluate_images, points=1), functools.partial(load_model, tiny_checkpoint_2d)
+    empty = ImageEvaluation("?", 2023)
+    one, two = measure(load(), listed), evaluate_images_apart(listed, measure, load, Workers(ray=cluster), empty)
+    assert (one.model, one.scores, one.failures) == (two.model, two.scores, two.failures)
+    assert len(two.scores) == 12
+
+
+def ends_its_process(_model, _images):
+    """Takes every process down."""
+    os._exit(1)
+
+
+@pytest.mark.slow
+def test_an_image_that_ends_its_process_is_told(listed, tiny_checkpoint_2d):
+    load = functools.partial(load_model, tiny_checkpoint_2d)
+    done = evaluate_images_apart(listed[1:2], ends_its_process, load, Workers(2), ImageEvaluation("m", 2023))
+    assert done.failures == [f"{listed[1].image}: {DIED}"]
 
 
 def test_what_cannot_be_measured_is_said(listed, tiny_checkpoint_2d, tiny_checkpoint, tmp_path):
