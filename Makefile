@@ -13,7 +13,9 @@ CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0
 # Two tests at a time; each pool worker's torch takes its share of the cores (Server/tests/conftest.py)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-.PHONY: demo test quick lint types unit fuzz benchmark constraints clean help
+WEB := .venv-web
+
+.PHONY: demo test quick lint types unit fuzz benchmark view test-web constraints clean help
 
 help:  ## list the rules
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -47,12 +49,18 @@ fuzz: $(VENV)/test-ready  ## send 100,000 mutated requests to a server in one pr
 benchmark: $(VENV)/test-ready  ## compare with baselines on this machine
 	for script in encoder around_the_network precision runtimes slicer_click slicer_event_loop server; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
+view: $(WEB)/ready  ## open the page in a browser: make view [VOLUME=ct.nii.gz]
+	$(WEB)/bin/sammed3d view $(if $(VOLUME),"$(VOLUME)")
+
+test-web: $(WEB)/ready  ## use that page in Chromium, as a person would
+	$(WEB)/bin/python -m pytest -rs Server/tests/web
+
 constraints: $(VENV)/test-ready  ## write down the versions in use
 	@echo "# Versions with which the tests pass; keeps a clone of today working later. Made by: make constraints" > constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> constraints.txt
 
 clean:  ## remove what these rules made
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) $(WEB) demo-output
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=...")'
@@ -67,3 +75,10 @@ $(VENV)/test-ready: Server/pyproject.toml constraints.txt | $(VENV)/bin/python
 	rm -rf $(VENV)/clients
 	for client in $(CLIENTS); do $(INSTALL) --no-deps --target "$(VENV)/clients/$$client" "$$client" || exit 1; done
 	touch $@ $(VENV)/demo-ready
+
+# An environment of its own: trame-slicer is bound to another version of slicer-core than the tests with Slicer use
+$(WEB)/ready: Server/pyproject.toml constraints-web.txt
+	$(PYTHON) -m venv $(WEB)
+	$(WEB)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-web.txt \
+		--editable "Server[web]" nibabel playwright pytest pytest-timeout
+	touch $@

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import slicer
@@ -46,10 +47,7 @@ def export(
         case "NIfTI" | "NRRD label map":
             _writeLabelmap(segmentationNode, segmentIds, volumeNode, folder, fileFormat)
         case "STL" | "OBJ":
-            logic = slicer.vtkSlicerSegmentationsModuleLogic
-            logic.ExportSegmentsClosedSurfaceRepresentationToFiles(
-                str(folder), segmentationNode, _stringArray(segmentIds), fileFormat, True, 1.0, False
-            )
+            _writeSurfaces(segmentationNode, segmentIds, folder, fileFormat)
         case "DICOM SEG":
             DicomSeg.write(DicomSeg.gather(segmentationNode, segmentIds, volumeNode), folder)
     written = [file for file in sorted(folder.iterdir()) if before.get(file) != file.stat().st_mtime_ns]
@@ -84,6 +82,36 @@ def exportClicks(segmenter: Segmenter, segmentIds: Sequence[str], folder: Path) 
 
 
 def _writeSegmentation(segmentationNode, segmentIds: Sequence[str], folder: Path) -> None:
+    with _copyOf(segmentationNode, segmentIds) as copy:
+        file = folder / f"{fileNameFor(segmentationNode.GetName())}.seg.nrrd"
+        copy.AddDefaultStorageNode()
+        copy.GetStorageNode().SetFileName(str(file))
+        if not copy.GetStorageNode().WriteData(copy):
+            raise VolumeError(f"{file}: cannot be written. Check the folder's permissions and the disk.")
+
+
+def _writeSurfaces(segmentationNode, segmentIds: Sequence[str], folder: Path, fileFormat: str) -> None:
+    """Write a surface for each segment into a file of its name, which need not be any file's, or two may share."""
+    with _copyOf(segmentationNode, segmentIds) as copy:
+        copy.SetName(fileNameFor(segmentationNode.GetName()))
+        copy.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
+        taken: set[str] = set()
+        for segmentId in segmentIds:
+            segment = copy.GetSegmentation().GetSegment(segmentId)
+            name = stem = fileNameFor(segment.GetName(), "Segment")
+            number = 2
+            while name.lower() in taken:
+                name, number = f"{stem} {number}", number + 1
+            taken.add(name.lower())
+            segment.SetName(name)
+        slicer.vtkSlicerSegmentationsModuleLogic.ExportSegmentsClosedSurfaceRepresentationToFiles(
+            str(folder), copy, _stringArray(segmentIds), fileFormat, True, 1.0, False
+        )
+
+
+@contextmanager
+def _copyOf(segmentationNode, segmentIds: Sequence[str]) -> Iterator[slicer.vtkMRMLSegmentationNode]:
+    """A segmentation with some of the segments of another, in the scene for as long as it takes to write it."""
     copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", segmentationNode.GetName())
     try:
         copy.SetHideFromEditors(True)
@@ -93,11 +121,7 @@ def _writeSegmentation(segmentationNode, segmentIds: Sequence[str], folder: Path
         copy.GetSegmentation().CopyConversionParameters(segmentationNode.GetSegmentation())
         for segmentId in segmentIds:
             copy.GetSegmentation().CopySegmentFromSegmentation(segmentationNode.GetSegmentation(), segmentId)
-        file = folder / f"{fileNameFor(segmentationNode.GetName())}.seg.nrrd"
-        copy.AddDefaultStorageNode()
-        copy.GetStorageNode().SetFileName(str(file))
-        if not copy.GetStorageNode().WriteData(copy):
-            raise VolumeError(f"{file}: cannot be written. Check the folder's permissions and the disk.")
+        yield copy
     finally:
         _removeWithItsNodes(copy)
 

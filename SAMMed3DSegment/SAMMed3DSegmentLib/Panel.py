@@ -21,7 +21,8 @@ from SAMMed3DSegmentLib.PanelKeys import actionsOf
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Segmenter import Segmenter
-from SAMMed3DSegmentLib.SegmentsPanel import SegmentsPanel, newSegmentation
+from SAMMed3DSegmentLib.SegmentFacts import newSegmentation
+from SAMMed3DSegmentLib.SegmentsPanel import SegmentsPanel
 from SAMMed3DSegmentLib.SegmentWriter import followEditor
 from SAMMed3DSegmentLib.ServerPanel import ServerPanel
 from SAMMed3DSegmentLib.Settings import Settings
@@ -285,7 +286,8 @@ class Panel:
     def _ensureSegmentation(self) -> slicer.vtkMRMLSegmentationNode:
         node = self._parameterNode()
         if node.segmentation is None:
-            node.segmentation = newSegmentation(node.volume)
+            name = _("{volume} segmentation").format(volume=node.volume.GetName())
+            node.segmentation = newSegmentation(node.volume, name)
             self._updating = True
             self.ui.segmentationSelector.setCurrentNode(node.segmentation)
             self._updating = False

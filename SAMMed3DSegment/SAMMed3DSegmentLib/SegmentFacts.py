@@ -1,4 +1,4 @@
-"""What is to be known of a segment: how large it is, where it is, and what the next one of its kind could be called."""
+"""What is to be known of a segment: how large it is, where it is, what the next one of its kind could be called."""
 
 from __future__ import annotations
 
@@ -53,6 +53,16 @@ def middleOf(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -
     parent = segmentationNode.GetParentTransformNode()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, transform)
     return transform.TransformPoint(inside[:3])
+
+
+def newSegmentation(volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMRMLSegmentationNode:
+    """Add a segmentation for a volume to the scene, on its grid and under its transform."""
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    segmentation.CreateDefaultDisplayNodes()
+    # In this order: the geometry is that of the volume in the segmentation's own frame.
+    segmentation.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    return segmentation
 
 
 def addNext(segmentation: slicer.vtkSegmentation, lastId: str) -> str:

@@ -193,17 +193,6 @@ class SegmentsPanel:
             setOverwriteMode(mode)
 
 
-def newSegmentation(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
-    """Add a segmentation for a volume to the scene, on its grid and under its transform."""
-    name = _("{volume} segmentation").format(volume=volumeNode.GetName())
-    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    segmentation.CreateDefaultDisplayNodes()
-    # In this order: the geometry is that of the volume in the segmentation's own frame.
-    segmentation.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-    return segmentation
-
-
 def _digits(volume: float) -> int:
     return 1 if volume >= 10 else 2
 

@@ -44,6 +44,7 @@ from sammed3d.cli.terminal import (
     stage,
 )
 from sammed3d.cli.train import train
+from sammed3d.cli.view import view
 from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import canonical_axes
@@ -73,6 +74,7 @@ app.command("learn")(learn)
 app.command("evaluate")(evaluate)
 app.command("replay")(replay)
 app.command("benchmark")(benchmark)
+app.command("view")(view)
 app.command("serve")(serve)
 app.command("serve-key")(serve_key)
 

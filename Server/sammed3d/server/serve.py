@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from sammed3d.server.http.keys import NO_QUOTA, Keys
 from sammed3d.server.http.protocol import protocol_with
 from sammed3d.server.metrics import Metrics
 from sammed3d.server.settings import ServerSettings
+from sammed3d.wire.loopback import is_loopback
 from sammed3d.wire.messages import ModelInfo
 from sammed3d.zoo.store import ModelStore
 
@@ -255,13 +255,3 @@ def allow_files() -> None:
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether nobody else can reach this address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,0 +1,233 @@
+"""The page: its state, and what its buttons and keys call. It decides nothing; `work.py` does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from trame_slicer.core import LayoutManager
+from trame_slicer.rca_view import register_rca_factories
+
+from sammed3d.errors import SAMMed3DError
+from sammed3d.files.volume import Volume
+from sammed3d.web import widgets
+from sammed3d.web.places import Places
+from sammed3d.web.work import Work, explained
+
+POLL_SECONDS = 0.02
+HERE, SERVER = "here", "server"
+
+
+class Page:
+    """The state of the page, which its widgets show, and what they call.
+
+    Args:
+        server: trame's.
+        app: trame-slicer's application.
+        work: what there is to do.
+        places: where predictions run.
+        model: name of the model that is chosen first.
+        sample: returns the volume of the button "Sample".
+    """
+
+    def __init__(
+        self, server: Any, app: Any, work: Work, places: Places, model: str, sample: Callable[[], Volume]
+    ) -> None:
+        self.work = work
+        self._server, self._app, self._places, self._sample = server, app, places, sample
+        self._said = ""
+        self._fitted: tuple[float, ...] = ()
+        register_rca_factories(app.view_manager, server)
+        self._layouts = LayoutManager(app.scene, app.view_manager, server)
+        self._layouts.register_layout_dict(LayoutManager.default_grid_configuration())
+        self._layouts.set_layout(widgets.LAYOUTS[0])
+        work.segmenter.model = model
+        work.on_changed = self.refresh
+        state = server.state
+        state.update(
+            {
+                "trame__title": "SAMMed3DSegment",
+                "trame__favicon": None,
+                "layout": widgets.LAYOUTS[0],
+                "window": widgets.AUTOMATIC,
+                "drawer": True,
+                "dark": True,
+                "opened": "",
+                "receiving": False,
+                "points": True,
+                "model": model,
+                "place": SERVER if places.url else HERE,
+                "url": places.url,
+                "consent": bool(places.url),
+            }
+        )
+        state.change("model")(self._on_model)
+        state.change("layout")(self._on_layout)
+        state.change("window")(self._on_window)
+        state.change("points")(lambda points, **_: work.show_points(bool(points)))
+        for name, action in (
+            ("key", self.on_key),
+            ("sample", self.open_sample),
+            ("say", self.say),
+            ("here", self.use_this_computer),
+        ):
+            server.controller.trigger(name)(action)
+        self._list_models()
+        self.refresh()
+        widgets.build(self, server, self._layouts)
+
+    # What is shown
+
+    def refresh(self) -> None:
+        """Show what there is now."""
+        work, state = self.work, self._server.state
+        with state:
+            rows = work.rows()
+            state.segments = [asdict(row) for row in rows]
+            state.has_work = any(row.ml is not None for row in rows)
+            state.segment_id = work.segment_id
+            state.placing = work.placing
+            state.can_undo, state.can_redo, state.busy = work.can_undo, work.can_redo, work.segmenter.busy
+            state.share = None if work.share is None else round(100 * work.share)
+            state.status = work.status or self._said
+        if state.has_work:
+            self._show_surfaces()
+
+    def say(self, text: str) -> None:
+        """Show a line until there is something newer."""
+        self._said = text
+        self.work.segmenter.message = ""
+        self.work.segmenter.seconds = {}
+        self.refresh()
+
+    def receive(self, under_way: bool) -> None:
+        """Show whether files are arriving."""
+        with self._server.state as state:
+            state.receiving = under_way
+
+    async def keep_going(self) -> None:
+        """Fetch results and show them, as long as the page is served."""
+        before: tuple[Any, ...] = ()
+        while True:
+            self.work.poll()
+            now = (self.work.status, self.work.share)
+            if now != before:
+                self.refresh()
+                before = now
+            await asyncio.sleep(POLL_SECONDS)
+
+    # What is done
+
+    def open(self, volume: Volume) -> None:
+        """Show a volume in all views."""
+        self.work.open(volume)
+        node = self.work.volume_node
+        self._fitted = ()
+        self._app.display_manager.show_volume_in_slice_background(node)
+        self._app.display_manager.reset_views()
+        self._server.state.opened = node.GetName()
+        self._server.state.window = widgets.AUTOMATIC
+        self.work.show_points(True)
+        self._server.state.points = True
+        self.say("Press Positive and click inside the structure.")
+
+    def open_sample(self) -> None:
+        """Show the sample."""
+        self.attempt(lambda: self.open(self._sample()))
+
+    def on_key(self, key: str) -> None:
+        """Do what a key stands for, the same as in Slicer."""
+        work = self.work
+        actions: dict[str, Callable[[], object]] = {
+            "p": lambda: work.place("positive"),
+            "n": lambda: work.place("negative"),
+            "t": work.toggle,
+            "h": self._toggle_points,
+            "u": work.undo,
+            "U": work.redo,
+            "e": work.add,
+            "R": work.reset,
+            "D": lambda: work.remove(work.segment_id),
+        }
+        if key in actions:
+            self.attempt(actions[key])
+
+    def jump(self, segment_id: str) -> None:
+        """Go to a segment in the slice views."""
+        middle = self.work.segments.middle(segment_id)
+        if middle is not None:
+            for view in self._app.view_manager.get_slice_views():
+                view.get_view_node().JumpSliceByCentering(*middle)
+
+    async def use_server(self, url: str, key: str) -> None:
+        """Predict on a server from now on, if it answers; the user has agreed to that."""
+        self.say(f"Asking {url} for its models...")
+        try:
+            server = self._places.server(url, key)
+            models = await asyncio.to_thread(self._places.served, server)
+        except SAMMed3DError as error:
+            self.say(explained(error))
+            return
+        self._places.use_server(server, models)
+        self._list_models()
+        self.say(f"Predictions run on {url} from now on.")
+
+    def use_this_computer(self) -> None:
+        """Predict in this process from now on."""
+        self._places.use_this_computer()
+        self._list_models()
+        self.say("Predictions run on this computer from now on.")
+
+    def attempt(self, action: Callable[[], object]) -> None:
+        """Do something; what goes wrong is said in the status line."""
+        try:
+            action()
+        except SAMMed3DError as error:
+            self.say(explained(error))
+        self.refresh()
+
+    def _list_models(self) -> None:
+        """Show the models of the place where predictions run, and choose the first if the chosen one is not there."""
+        models, chosen = self._places.models, self.work.segmenter.model
+        names = [model.value for model in models]
+        if chosen not in names:
+            chosen = self.work.segmenter.model = names[0]
+        with self._server.state as state:
+            state.models, state.model = [asdict(model) for model in models], chosen
+
+    def _toggle_points(self) -> None:
+        self._server.state.points = not self._server.state.points
+
+    def _show_surfaces(self) -> None:
+        """Move the 3-D camera back where surfaces have outgrown what it was moved to; it keeps its direction."""
+        box = self.work.segments.bounds()
+        grown = (
+            any(box[n] < self._fitted[n] or box[n + 1] > self._fitted[n + 1] for n in (0, 2, 4))
+            if self._fitted
+            else True
+        )
+        if self.work.has_surface and grown:
+            self._fitted = box
+            for view in self._app.view_manager.get_threed_views():
+                view.reset_focal_point()
+                view.reset_camera()
+                view.schedule_render()
+
+    def _on_model(self, model: str, **_: Any) -> None:
+        if model in (offer.value for offer in self._places.models):
+            self.work.segmenter.model = model
+
+    def _on_layout(self, layout: str, **_: Any) -> None:
+        if layout in widgets.LAYOUTS:
+            self._layouts.set_layout(layout)
+
+    def _on_window(self, window: str, **_: Any) -> None:
+        node = self.work.volume_node
+        if node is None or window not in widgets.WINDOWS:
+            return
+        display, values = node.GetDisplayNode(), widgets.WINDOWS[window]
+        display.SetAutoWindowLevel(values is None)
+        if values is not None:
+            display.SetWindowLevel(*values)

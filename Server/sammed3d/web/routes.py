@@ -1,0 +1,86 @@
+"""What the page's address answers beside trame's own: files up, files down."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from aiohttp import BodyPartReader, web
+
+from sammed3d.errors import SAMMed3DError
+from sammed3d.web import results, uploads
+from sammed3d.web.uploads import Incoming
+from sammed3d.web.work import explained
+
+PART = 1 << 20
+
+
+class Routes:
+    """Answer downloads and uploads.
+
+    Args:
+        page: what they are of, and who shows what was sent.
+    """
+
+    def __init__(self, page: Any) -> None:
+        self._page = page
+        self._receiving = asyncio.Lock()
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes to an application that has not started."""
+        app.router.add_get("/download/{kind}", self.download)
+        app.router.add_post("/upload", self.upload)
+        app.router.add_post("/paraview/", self.launch)
+
+    async def launch(self, _request: web.Request) -> web.Response:
+        """Tell trame's page, which first asks for a launcher, that its process runs already."""
+        return web.json_response({"sessionURL": "ws://USE_HOST/ws"})
+
+    async def download(self, request: web.Request) -> web.Response:
+        """Send all segments as one file, which is not kept."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                file = results.write(self._page.work, request.match_info["kind"], Path(folder))
+            except SAMMed3DError as error:
+                return web.Response(status=409, text=explained(error) + "\n")
+            content, name = file.read_bytes(), _ascii(file.name)
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return web.Response(body=content, content_type="application/octet-stream", headers=headers)
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Take files, and show the volume that they are."""
+        if self._receiving.locked():
+            return web.Response(status=409, text="Another upload is under way.\n")
+        async with self._receiving:
+            self._page.receive(True)
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    (arrived := Path(folder) / "arrived").mkdir()
+                    incoming = Incoming(arrived)
+                    await _save(request, incoming)
+                    volume = await asyncio.to_thread(uploads.read, incoming.files, Path(folder))
+                self._page.open(volume)
+            except SAMMed3DError as error:
+                self._page.say(explained(error))
+                return web.Response(status=422, text=explained(error) + "\n")
+            finally:
+                self._page.receive(False)
+        return web.Response(text="Opened.\n")
+
+
+async def _save(request: web.Request, incoming: Incoming) -> None:
+    if not request.content_type.startswith("multipart/"):
+        return
+    async for part in await request.multipart():
+        if not isinstance(part, BodyPartReader) or part.filename is None:
+            continue
+        with incoming.begin(part.filename).open("wb") as target:
+            while piece := await part.read_chunk(PART):
+                incoming.count(len(piece))
+                target.write(piece)
+
+
+def _ascii(name: str) -> str:
+    return "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)

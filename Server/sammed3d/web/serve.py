@@ -1,0 +1,154 @@
+"""The page, served to one user by this process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sammed3d.errors import ModelError
+from sammed3d.files.volume import Volume
+from sammed3d.web import slicer_scene
+from sammed3d.wire.loopback import is_loopback
+
+if TYPE_CHECKING:
+    from sammed3d.web.places import Places
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that predicts: address, the user's key, certificate of its authority ("" for those of the computer)."""
+
+    url: str
+    key: str = ""
+    authority: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the page begins with.
+
+    Attributes:
+        volume: shown at once; None for none.
+        sample: reads the volume of the button "Sample".
+        model: chosen first; the name of an installed model or a checkpoint file, or of one of the server's.
+        device: torch device for models in this process.
+        server: predicts in place of this process; None for none.
+    """
+
+    volume: Volume | None
+    sample: Callable[[], Volume]
+    model: str = "default"
+    device: str = "auto"
+    server: Server | None = None
+
+
+def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callable[[str], None] = print) -> None:
+    """Serve the page until the process is stopped.
+
+    Args:
+        start: what it begins with.
+        host: address to listen on, of this computer alone.
+        port: 0 for any that is free.
+        open_browser: whether to open the page.
+        ready: called with the address, token included, once the page answers.
+
+    Raises:
+        ModelError: trame-slicer is not installed, the server cannot be used, or others could reach the address.
+    """
+    check_host(host)
+    app = slicer_scene.start()
+    from trame.app import get_server  # noqa: PLC0415 - there once trame is
+    from trame_client.module.vue3 import www  # noqa: PLC0415
+    from trame_slicer import module  # noqa: PLC0415
+
+    from sammed3d.web.gate import QUERY, Gate  # noqa: PLC0415
+    from sammed3d.web.page import Page  # noqa: PLC0415
+    from sammed3d.web.routes import Routes  # noqa: PLC0415
+    from sammed3d.web.work import Work  # noqa: PLC0415
+
+    places = _places(start)
+    token = secrets.token_urlsafe(24)
+    server = get_server(client_type="vue3")
+    server.enable_module(module)
+    static = Path(__file__).with_name("static")
+    server.enable_module({"serve": {"sammed3d": str(static)}, "scripts": ["sammed3d/sammed3d.js"]})
+    page = Page(server, app, Work(places.predictors.load, places.choice_of), places, start.model, start.sample)
+    tasks: set[asyncio.Future[None]] = set()
+
+    def guard(site: Any) -> None:
+        Gate(token, LOOPBACK | {host}, (Path(www) / "index.html").read_text(encoding="utf-8")).guard(site.app)
+        Routes(page).add_to(site.app)
+
+    def begin(**_: Any) -> None:
+        tasks.add(asyncio.ensure_future(page.keep_going()))
+        if start.volume is not None:
+            page.open(start.volume)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{server.port}/?{QUERY}={token}"
+        ready(address)
+        if open_browser:
+            webbrowser.open(address)
+
+    server.controller.on_server_bind.add(guard)
+    server.controller.on_server_ready.add(begin)
+    try:
+        with _without_arguments():
+            server.start(
+                host=host, port=port, open_browser=False, show_connection_info=False, timeout=0, disable_logging=True
+            )
+    except OSError as error:
+        raise ModelError(f"Port {port} of {host} cannot be had. Choose another one, or leave --port out.") from error
+    finally:
+        page.work.close()
+
+
+def check_host(host: str) -> None:
+    """Refuse an address that others can reach: the page has neither keys nor TLS.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if not is_loopback(host):
+        raise ModelError(
+            f"Listening on {host} lets others in, and the page has neither keys nor TLS. Listen on 127.0.0.1; from "
+            "another computer, reach it through an SSH tunnel (docs/browser.md)."
+        )
+
+
+def _places(start: Start) -> Places:
+    from sammed3d.web.places import Offer, Places  # noqa: PLC0415 - needs the module's code
+    from sammed3d.zoo.store import ModelStore  # noqa: PLC0415
+
+    def installed() -> list[Offer]:
+        found = [Offer(model.name, model.title) for model in ModelStore().models()]
+        known = start.server is not None or any(offer.value == start.model for offer in found)
+        return found if known else [Offer(start.model, Path(start.model).name), *found]
+
+    places = Places(installed, start.device)
+    if start.server is not None:
+        server = places.server(start.server.url, start.server.key, start.server.authority)
+        models = places.served(server)
+        if start.model != "default" and all(model.value != start.model for model in models):
+            raise ModelError(
+                f"{start.server.url} does not serve {start.model!r}; it has {', '.join(m.value for m in models)}."
+            )
+        places.use_server(server, models)
+    return places
+
+
+@contextmanager
+def _without_arguments() -> Iterator[None]:
+    """Keep the command line from trame, which reads it, too, and must not take our options for its own."""
+    before, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = before

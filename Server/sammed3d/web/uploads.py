@@ -1,0 +1,147 @@
+"""Volumes that a browser sends: an image file, a zip of DICOM slices, or the slices. Nothing of them stays on the disk.
+
+A header may declare any size and name any other file, and a zip may unpack to anything: all of that is looked at first.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from sammed3d.core.geometry import Grid
+from sammed3d.errors import VolumeError
+from sammed3d.files.volume import Volume
+
+MOST_BYTES = 4 << 30
+"""Of an upload, and of what a zip holds."""
+MOST_FILES = 20_000
+MOST_VOXELS = 1 << 30
+"""Of a volume: 1024 x 1024 x 1024."""
+IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha")
+HEADER_BYTES = 1 << 16
+
+
+class Incoming:
+    """Files as they arrive, written into a folder of ours under names of ours.
+
+    Args:
+        folder: an empty one.
+        most_bytes: of all files together.
+
+    Attributes:
+        files: name as sent, and where the file is.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._left = folder, most_bytes
+        self.files: list[tuple[str, Path]] = []
+
+    def begin(self, name: str) -> Path:
+        """Return where to write the next file.
+
+        Raises:
+            VolumeError: it is one too many.
+        """
+        if len(self.files) >= MOST_FILES:
+            raise VolumeError(
+                f"That is more than {MOST_FILES} files. Open them on this computer: sammed3d view FOLDER."
+            )
+        shown = Path(name.replace("\\", "/")).name or "upload"
+        ending = next((e for e in (*IMAGES, ".zip") if shown.lower().endswith(e)), ".dcm")
+        place = self._folder / f"{len(self.files):06d}{ending}"
+        self.files.append((shown, place))
+        return place
+
+    def count(self, length: int) -> None:
+        """Count bytes that arrived.
+
+        Raises:
+            VolumeError: they are too many.
+        """
+        self._left -= length
+        if self._left < 0:
+            raise VolumeError("That is more than a page takes. Open it on this computer: sammed3d view FILE.")
+
+
+def read(files: Sequence[tuple[str, Path]], folder: Path) -> Volume:
+    """Read the volume that files are. Takes seconds; touches no scene.
+
+    Args:
+        files: name as sent, and where the file is.
+        folder: an empty one for what is unpacked, removed by the caller afterwards.
+
+    Raises:
+        VolumeError: in one line why they are none.
+    """
+    if not files:
+        raise VolumeError("Nothing was sent.")
+    name, place = files[0]
+    if len(files) == 1 and place.suffix == ".zip":
+        place = _unpacked(name, place, folder)
+    elif len(files) > 1:
+        if other := next((name for name, place in files if place.suffix != ".dcm"), None):
+            raise VolumeError(f"{other}: open image files one at a time. Several files are taken for DICOM slices.")
+        name, place = "DICOM", place.parent
+    elif place.suffix == ".dcm":
+        raise VolumeError(f"{name}: not one of {', '.join(IMAGES)} or a zip. Choose all slices of a DICOM series.")
+    _check_sizes(name, place)
+    try:
+        volume = Volume.read(place)
+    except VolumeError as error:
+        raise VolumeError(str(error).replace(f"{place.name}:", f"{name}:").replace(str(place), name)) from error
+    grid = Grid(volume.grid.shape, volume.grid.index_to_world)
+    return Volume(np.array(volume.array, order="F"), grid, name)  # of its own: the file goes away
+
+
+def _check_sizes(name: str, place: Path) -> None:
+    """Refuse headers that declare more voxels than anybody means, or take them from another file."""
+    voxels = 0
+    for file in [place] if place.is_file() else sorted(place.iterdir()):
+        _check_alone(name, file)
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(file))
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            continue  # whoever reads the volume says what that is
+        voxels += int(np.prod([int(n) for n in reader.GetSize()], dtype=object)) * reader.GetNumberOfComponents()
+        if voxels > MOST_VOXELS:
+            raise VolumeError(f"{name}: declares more than {MOST_VOXELS:,} voxels. Crop or resample it.")
+
+
+def _check_alone(name: str, file: Path) -> None:
+    with file.open("rb") as stream:
+        head = stream.read(HEADER_BYTES)
+    if head.startswith(b"NRRD"):
+        fields = [line.split(b":")[0].strip().lower() for line in head.split(b"\n\n")[0].splitlines()]
+        apart = b"data file" in fields or b"datafile" in fields
+    else:
+        lines = [line for line in head.splitlines() if line.strip().lower().startswith(b"elementdatafile")]
+        apart = any(line.split(b"=")[-1].strip().upper() != b"LOCAL" for line in lines)
+    if apart:
+        raise VolumeError(f"{name}: a header whose voxels are in another file. Save both as one file, .nrrd or .mha.")
+
+
+def _unpacked(name: str, packed: Path, folder: Path) -> Path:
+    """Unpack a zip into one folder, whatever the names in it."""
+    slices = folder / "slices"
+    slices.mkdir()
+    incoming = Incoming(slices)
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            for entry in archive.infolist():
+                if entry.is_dir():
+                    continue
+                with archive.open(entry) as source, incoming.begin("slice").open("wb") as target:
+                    while part := source.read(1 << 20):
+                        incoming.count(len(part))
+                        target.write(part)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise VolumeError(f"{name}: cannot be unpacked; it is damaged, locked or no zip.") from error
+    except VolumeError as error:
+        raise VolumeError(f"{name}: unpacks to more than {MOST_BYTES >> 30} GiB or {MOST_FILES} files.") from error
+    return slices

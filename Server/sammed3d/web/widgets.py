@@ -1,0 +1,184 @@
+"""How the page looks: its widgets, and which of the page's functions they call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trame.ui.vuetify3 import VAppLayout
+from trame.widgets import html
+from trame.widgets import vuetify3 as v
+
+from sammed3d.web.results import KINDS
+from sammed3d.web.uploads import IMAGES
+
+LAYOUTS = ("Quad View", "Axial Primary", "Axial Only", "3D Only")
+AUTOMATIC = "Automatic"
+WINDOWS: dict[str, tuple[float, float] | None] = {
+    AUTOMATIC: None,
+    "Abdomen": (350, 40),
+    "Lung": (1400, -500),
+    "Brain": (100, 50),
+    "Bone": (1000, 400),
+}
+"""Window and level of CT, in HU."""
+KEYS = (
+    ("P N", "place positive, negative clicks"),
+    ("T", "the other kind"),
+    ("H", "show or hide the clicks"),
+    ("U Shift+U", "undo, redo"),
+    ("E", "next segment"),
+    ("Shift+R", "reset the segment"),
+    ("Shift+D", "remove it"),
+)
+_SMALL: dict[str, Any] = {"density": "compact", "hide_details": True, "variant": "outlined"}
+_ICON: dict[str, Any] = {"size": "x-small", "variant": "text"}
+
+
+def build(page: Any, server: Any, layouts: Any) -> None:
+    """Make the page.
+
+    Args:
+        page: whose functions the widgets call.
+        server: trame's.
+        layouts: trame-slicer's, which fills the views in.
+    """
+    with VAppLayout(server) as layout:
+        layout.root.theme = ("dark ? 'dark' : 'light'",)
+        with v.VAppBar(density="compact", height=72):
+            _icon("mdi-menu", "Show or hide the panel", click="drawer = !drawer")
+            v.VToolbarTitle("SAMMed3DSegment")
+            html.Div("{{ opened }}", classes="text-body-2 mx-4 text-truncate", id="opened")
+            for model, items, label in (("layout", LAYOUTS, "Views"), ("window", WINDOWS, "Window")):
+                options = (str(list(items)),)
+                v.VSelect(v_model=(model,), items=options, label=label, classes="mx-2", max_width=180, **_SMALL)
+            _icon("mdi-theme-light-dark", "Light or dark", click="dark = !dark")
+        with v.VNavigationDrawer(v_model=("drawer",), width=340, permanent=True):
+            _panel(page)
+        with v.VMain(style="height: 100vh"):
+            layouts.initialize_layout_grid(layout)
+        with v.VFooter(app=True, height=36, classes="text-body-2", border=True):
+            v.VProgressCircular(
+                indeterminate=("share === null",),
+                model_value=("share",),
+                size=18,
+                width=3,
+                v_if="busy || receiving",
+                classes="mr-2",
+            )
+            html.Div("{{ receiving ? 'Receiving files...' : status }}", id="status", raw_attrs=["role='status'"])
+
+
+def _panel(page: Any) -> None:
+    work = page.work
+    with html.Div(classes="px-2 pt-3 pb-2 d-flex"):
+        accept = ",".join((*IMAGES, ".zip", ".dcm", ".gz"))
+        html.Input(type="file", id="upload", style="display: none", raw_attrs=["multiple", f'accept="{accept}"'])
+        title = "NIfTI, NRRD, MHA, all slices of a DICOM series or a zip of them; or drop them on the page"
+        v.VBtn("Open", prepend_icon="mdi-folder-open", title=title, id="open", classes="flex-grow-1 mx-1")
+        v.VBtn("Sample", id="sample", classes="flex-grow-1 mx-1")
+    with html.Div(classes="px-3"):
+        v.VSelect(v_model=("model",), items=("models",), label="Model", classes="my-1", id="model", **_SMALL)
+        _place(page)
+    with html.Div(classes="px-2 pt-2 d-flex"):
+        for kind, color in (("positive", "success"), ("negative", "error")):
+            v.VBtn(
+                kind.capitalize(),
+                click=(_does(page, work.place), f"['{kind}']"),
+                color=(f"placing === '{kind}' ? '{color}' : ''",),
+                raw_attrs=[f":aria-pressed=\"placing === '{kind}'\""],
+                classes="flex-grow-1 mx-1",
+                id=kind,
+                disabled=("!opened",),
+            )
+    with html.Div(classes="pa-2 d-flex flex-wrap"):
+        for text, action, disabled in (
+            ("Undo", work.undo, "!can_undo"),
+            ("Redo", work.redo, "!can_redo"),
+            ("Reset", work.reset, "!opened"),
+            ("Next", work.add, "!opened"),
+            ("Cancel", work.segmenter.cancel, "!busy"),
+        ):
+            click = _does(page, action)
+            v.VBtn(text, click=click, size="small", classes="ma-1", disabled=(disabled,), id=text.lower())
+        v.VCheckbox(
+            v_model=("points",), label="Show clicks", density="compact", hide_details=True, disabled=("!opened",)
+        )
+    with v.VList(density="compact", id="segments"), html.Div(v_for="row in segments", key="row.id"):
+        _row(page)
+    v.VDivider()
+    with html.Div(classes="pa-2 d-flex flex-wrap", id="downloads"):
+        for kind, (title, _) in KINDS.items():
+            v.VBtn(
+                title,
+                href=f"download/{kind}",
+                raw_attrs=["download"],
+                disabled=("!has_work",),
+                size="small",
+                classes="ma-1 text-none",
+                variant="tonal",
+                id=f"download-{kind.replace('.', '-')}",
+                prepend_icon="mdi-download",
+            )
+    with html.Div(classes="px-3 py-2 text-caption text-medium-emphasis"):
+        for keys, meaning in KEYS:
+            html.Div(f"{keys}: {meaning}")
+
+
+def _place(page: Any) -> None:
+    """Where predictions run."""
+    places = "[{value: 'here', title: 'This computer'}, {value: 'server', title: 'A server'}]"
+    v.VSelect(
+        v_model=("place",),
+        items=(places,),
+        label="Where it runs",
+        classes="my-1",
+        id="place",
+        update_modelValue="$event === 'here' && trigger('here')",
+        **_SMALL,
+    )
+    with html.Div(v_if="place === 'server'"):
+        v.VTextField(v_model=("url",), label="Address", placeholder="https://", classes="my-1", id="url", **_SMALL)
+        v.VTextField(v_model=("key", ""), label="Key", type="password", classes="my-1", id="key", **_SMALL)
+        label = "Cubes of 192 mm round the clicks may be sent there"
+        v.VCheckbox(v_model=("consent",), label=label, density="compact", hide_details=True, id="consent")
+        click = (page.use_server, "[url, key]")
+        v.VBtn("Use this server", click=click, disabled=("!consent || !url",), size="small", id="use-server")
+
+
+def _row(page: Any) -> None:
+    """A segment in the list."""
+    work = page.work
+    item = v.VListItem(active=("row.id === segment_id",), click=(_does(page, work.select), "[row.id]"))
+    with item, html.Div(classes="d-flex align-center"):
+        html.Input(
+            type="color",
+            value=("row.color",),
+            change=(_does(page, work.segments.recolor), "[row.id, $event.target.value]"),
+            style="width: 24px; height: 24px; border: 0; background: none",
+            raw_attrs=['aria-label="Colour"', "@click.stop"],
+        )
+        v.VTextField(
+            model_value=("row.name",),
+            change=(_does(page, work.segments.rename), "[row.id, $event.target.value]"),
+            variant="plain",
+            density="compact",
+            hide_details=True,
+            classes="ml-2",
+            raw_attrs=['aria-label="Name"'],
+        )
+        v.VProgressCircular(indeterminate=True, size=14, width=2, v_if="row.busy", classes="mr-2")
+        html.Div("{{ row.ml === null ? '' : row.ml.toFixed(1) + ' ml' }}", classes="ml text-no-wrap")
+        with html.Div(classes="d-flex", raw_attrs=["@click.stop"]):
+            eye = ("row.visible ? 'mdi-eye' : 'mdi-eye-off'",)
+            _icon(eye, "Show or hide", click=(_does(page, work.segments.show), "[row.id, !row.visible]"), **_ICON)
+            _icon("mdi-crosshairs", "Go there", click=(page.jump, "[row.id]"), **_ICON)
+            _icon("mdi-delete", "Remove", click=(_does(page, work.remove), "[row.id]"), **_ICON)
+
+
+def _icon(icon: Any, title: str, **more: Any) -> None:
+    v.VBtn(icon=icon, title=title, raw_attrs=[f'aria-label="{title}"'], **more)
+
+
+def _does(page: Any, action: Callable[..., object]) -> Callable[..., None]:
+    return lambda *values: page.attempt(lambda: action(*values))

@@ -1,0 +1,243 @@
+"""The page as a person uses it, in Debian's Chromium: the sample, clicks, segments, files: make test-web."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sammed3d.core import prompt_files
+from sammed3d.files.volume import Volume
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LACKING = [name for name in ("trame_slicer", "playwright") if importlib.util.find_spec(name) is None]
+if LACKING or CHROMIUM is None:
+    WORDS = f"{', '.join([*LACKING, *([] if CHROMIUM else ['chromium'])])} not installed: run make test-web"
+    pytest.skip(WORDS, allow_module_level=True)
+
+from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+KIDNEY = (93.0, 104.0, 418.0)
+"""In the left kidney of the sample, RAS mm."""
+PATIENCE = 120_000
+"""Milliseconds: the first prediction loads the model, on whatever machine this is."""
+PICTURES = os.environ.get("SAMMED3D_PICTURES")
+"""Folder for screenshots; none are taken without."""
+
+
+class Served:
+    """`sammed3d view` in a process of its own."""
+
+    def __init__(self, *options: str) -> None:
+        command = [sys.executable, "-m", "sammed3d", "view", "--no-browser", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(self.process.stderr.read())
+        self.address = line.split()[-1]
+        assert re.fullmatch(r"The page is at http://127\.0\.0\.1:\d+/\?token=\S{32}\n", line)
+
+    def end(self) -> tuple[int, str]:
+        """Ask the process to stop; returns its exit status and what it wrote to stderr."""
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=20)
+        return self.process.returncode, errors
+
+
+@pytest.fixture(scope="module")
+def served():
+    served = Served()
+    yield served
+    status, errors = served.end()
+    assert "Traceback" not in errors
+    assert status in (0, -15)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="module")
+def troubles():
+    """What the browser complained of."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(served, browser, troubles):
+    page = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
+    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("response", lambda answer: troubles.append(answer.url) if answer.status >= 400 else None)
+    page.on("request", lambda request: troubles.append(request.url) if not ours(request.url, served) else None)
+    page.goto(served.address)
+    page.wait_for_selector("#sample", timeout=PATIENCE)
+    return page
+
+
+def ours(url, served):
+    return url.startswith((served.address.split("?")[0], "data:", "blob:"))
+
+
+def status(page: Page) -> str:
+    return page.inner_text("#status")
+
+
+def picture(page: Page, name: str) -> None:
+    if PICTURES:
+        page.wait_for_timeout(1500)
+        page.screenshot(path=Path(PICTURES) / f"{name}.png")
+
+
+def milliliters(page: Page) -> list[float | None]:
+    texts = page.locator("#segments .ml").all_inner_texts()
+    return [float(text.split()[0]) if text.strip() else None for text in texts]
+
+
+def click(page: Page, x: float, y: float) -> float:
+    """Click into a view, wait for the mask; returns seconds that the page added to what the prediction took."""
+    before = status(page)
+    page.mouse.move(x, y, steps=3)
+    begin = time.perf_counter()
+    page.mouse.click(x, y)
+    page.wait_for_function(
+        "old => / ms \\(/.test(document.querySelector('#status').innerText)"
+        " && document.querySelector('#status').innerText !== old",
+        arg=before,
+        timeout=PATIENCE,
+    )
+    seconds = time.perf_counter() - begin
+    return seconds - float(status(page).split()[0]) / 1000
+
+
+def slice_views(page: Page) -> list[tuple[float, float]]:
+    """Middle of the three slice views: coronal, sagittal, axial."""
+    boxes = sorted(
+        (image.bounding_box() for image in page.locator("img").all()), key=lambda box: (box["y"] > 300, box["x"])
+    )
+    middles = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+    return [middles[0], middles[2], middles[3]]
+
+
+def download(page: Page, kind: str, folder: Path) -> Path:
+    with page.expect_download() as info:
+        page.click(f"#download-{kind}")
+    file = folder / info.value.suggested_filename
+    info.value.save_as(file)
+    return file
+
+
+def test_the_page_begins_with_nothing_to_lose(page):
+    for button in ("positive", "negative", "undo", "redo", "reset", "next", "cancel"):
+        expect(page.locator(f"#{button}")).to_be_disabled()
+    expect(page.locator("#downloads .v-btn--disabled")).to_have_count(5)
+
+
+def test_a_kidney_from_the_sample_to_a_file(page, troubles, tmp_path):
+    """Load, three clicks, undo, redo, negative, a second segment by keys, and every download."""
+    page.click("#sample")
+    expect(page.locator("#opened")).to_have_text("ct_abdomen", timeout=PATIENCE)
+    expect(page.locator("#segments .v-list-item")).to_have_count(1)
+    page.wait_for_timeout(1500)
+    coronal, _, _ = slice_views(page)
+    left_kidney = coronal[0] + 66, coronal[1] - 53  # as radiologists look: the patient's left is on the right
+    page.keyboard.press("p")
+    expect(page.locator("#positive")).to_have_attribute("aria-pressed", "true")
+    added = [click(page, *left_kidney)]
+    [first] = milliliters(page)
+    added.append(click(page, left_kidney[0] - 6, left_kidney[1] + 12))
+    added.append(click(page, left_kidney[0] + 4, left_kidney[1] - 10))
+    print("the page added, seconds:", [round(seconds, 2) for seconds in added])
+    [third] = milliliters(page)
+    assert first is not None
+    assert first > 5
+    picture(page, "browser-kidney")
+
+    page.keyboard.press("u")
+    page.wait_for_function(
+        "old => !document.querySelector('#segments .ml').innerText.includes(old)", arg=f"{third:.1f}"
+    )
+    page.keyboard.press("Shift+U")
+    page.wait_for_function(
+        "new_ => document.querySelector('#segments .ml').innerText.includes(new_)", arg=f"{third:.1f}"
+    )
+
+    page.keyboard.press("n")
+    expect(page.locator("#negative")).to_have_attribute("aria-pressed", "true")
+    click(page, left_kidney[0] + 40, left_kidney[1])
+
+    page.keyboard.press("e")
+    expect(page.locator("#segments .v-list-item")).to_have_count(2)
+    page.keyboard.press("p")
+    click(page, coronal[0], coronal[1] + 100)
+    assert all(volume is not None for volume in milliliters(page))
+    picture(page, "browser-two-segments")
+
+    masks = Volume.read(download(page, "nii-gz", tmp_path))
+    assert masks.grid.shape == Volume.read(sample()).grid.shape
+    assert set(masks.array.ravel()[::7].tolist()) <= {0, 1, 2}
+    assert masks.array.max() == 2
+    [kidney, _] = prompt_files.read(download(page, "prompts-json", tmp_path))
+    assert [click.positive for click in kidney.clicks] == [True, True, True, False]
+    assert abs(kidney.clicks[0].world[0] + KIDNEY[0]) < 60
+    assert download(page, "seg-nrrd", tmp_path).stat().st_size > 1000
+    for kind, inside in (("stl-zip", ".stl"), ("mrb", ".mrml")):
+        with zipfile.ZipFile(download(page, kind, tmp_path)) as archive:
+            assert any(name.endswith(inside) for name in archive.namelist())
+    assert troubles == []
+    assert max(added[1:]) < 5
+
+
+def sample() -> Path:
+    from sammed3d import samples
+
+    return Path(samples.CT_ABDOMEN)
+
+
+def test_typing_a_name_is_not_taken_for_keys(page):
+    name = page.locator("#segments input[type=text]").first
+    name.fill("pune")
+    name.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("#segments .v-list-item")).to_have_count(2)
+
+
+def test_a_reloaded_page_shows_the_same(page, troubles):
+    before = milliliters(page)
+    page.reload()
+    page.wait_for_selector("#segments .ml", timeout=PATIENCE)
+    assert milliliters(page) == before
+    assert page.locator("#segments input[type=text]").first.input_value() == "pune"
+    assert troubles == []
+
+
+def test_files_are_sent_after_a_question_and_refused_in_one_line(page, troubles, tmp_path):
+    questions = []
+    page.on("dialog", lambda dialog: (questions.append(dialog.message), dialog.accept()))
+    (bad := tmp_path / "bad.nii.gz").write_bytes(b"no image")
+    page.set_input_files("#upload", bad)
+    expect(page.locator("#status")).to_contain_text("bad.nii.gz: the file is damaged", timeout=PATIENCE)
+    assert questions == ["Open another volume? Segments that were not downloaded are lost."]
+    assert len(milliliters(page)) == 2, "nothing was lost"
+    troubles.clear()  # that it was refused
+    page.set_input_files("#upload", sample())
+    expect(page.locator("#segments .v-list-item")).to_have_count(1, timeout=PATIENCE)
+    assert troubles == []
+
+
+def test_without_the_token_there_is_nothing(served, browser):
+    stranger = browser.new_context().new_page()
+    for path in ("", "index.html", "download/mrb", "ws"):
+        answer = stranger.goto(served.address.split("?")[0] + path)
+        assert answer.status == 403
