@@ -196,6 +196,10 @@ class FakePredictor:
                 cancellation.check()
 
 
+COARSE = Preset(spacing=(3.0, 3.0, 3.0), patch_shape=(64, 64, 64), low_res_shape=(16, 16, 16))
+"""As large as SAM-Med3D's patches, in an eighth of the voxels."""
+
+
 class ThresholdPredictor(FakePredictor):
     """Inside is where the normalised patch is above a threshold.
 

@@ -2,7 +2,7 @@
 
 import time
 
-from helpers import ThresholdPredictor
+from helpers import COARSE, ThresholdPredictor
 from sammed3d import ModelError, Session
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
@@ -13,11 +13,16 @@ SPOTS = [(20, 25, 15), (10, 12, 8), (30, 30, 20), (25, 40, 22)]
 """Voxels (I, J, K) of the phantom inside something."""
 
 
+def newPredictor(threshold=0.437):
+    """Return what stands for a network, with patches that hold the phantom in few voxels."""
+    return ThresholdPredictor(threshold, COARSE)
+
+
 class Models:
     """Predictors by name, loaded when asked for; their thresholds differ, and so do their masks."""
 
     def __init__(self, **thresholds):
-        self.predictors = {name: ThresholdPredictor(t) for name, t in (thresholds or {"default": 0.437}).items()}
+        self.predictors = {name: newPredictor(t) for name, t in (thresholds or {"default": 0.437}).items()}
         self.loaded = []
 
     def __call__(self, name):
@@ -99,4 +104,4 @@ def sessionMask(volumeNode, predictor, clicks, base=None):
 
 def expectedMask(volumeNode, clicks, base=None):
     """Return what a session makes of them with the default model of `Models`."""
-    return sessionMask(volumeNode, ThresholdPredictor(), clicks, base)
+    return sessionMask(volumeNode, newPredictor(), clicks, base)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import slicer
 
-from helpers import RegionPredictor, ThresholdPredictor, make_affine
+from helpers import RegionPredictor, make_affine
 from mrmlNodes import linearTransform, voxels
 from sammed3d import PromptError, Session
 from SAMMed3DSegmentLib import BoxRoi, PointList
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-from segmenters import settle
+from segmenters import newPredictor, settle
 
 
 def roiAt(volumeNode, ijk, size):
@@ -78,7 +78,7 @@ def test_a_turned_roi_under_a_moved_volume_gives_the_box_round_it(volumeNode):
 
 
 def test_what_cannot_be_is_said_and_changes_nothing(makeSegmenter, volumeNode, segmentationNode):
-    segmenter = makeSegmenter(loadPredictor=lambda name: ThresholdPredictor())
+    segmenter = makeSegmenter(loadPredictor=lambda name: newPredictor())
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
     with pytest.raises(PromptError, match="lies outside"):
         segmenter.setBox(segmentId, roiAt(volumeNode, (200, 25, 15), (30.0, 35.0, 20.0)))
@@ -89,7 +89,7 @@ def test_what_cannot_be_is_said_and_changes_nothing(makeSegmenter, volumeNode, s
 
 
 def test_a_model_that_knows_no_boxes_is_told_of_them_in_clicks(makeSegmenter, volumeNode, segmentationNode):
-    segmenter = makeSegmenter(loadPredictor=lambda name: ThresholdPredictor())
+    segmenter = makeSegmenter(loadPredictor=lambda name: newPredictor())
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")
     segmenter.setBox(segmentId, roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0)))
     settle(segmenter)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import slicer
 
-from helpers import ThresholdPredictor
 from panels import currentMask, placeClick
 from SAMMed3DSegmentLib import Exporter
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from segmenters import newPredictor
 
 
 @pytest.mark.parametrize("fileFormat", [f for f in Exporter.FORMATS if f != Exporter.DICOM])
@@ -41,7 +41,7 @@ def test_clicks_are_exported_and_make_the_same_mask(module, ui, chosenVolume, tm
     ui.exportPromptsButton.click()
     [file] = tmp_path.glob("*clicks.json")
     [saved] = prompt_files.read(file)
-    session = Session(volumeFromNode(chosenVolume), ThresholdPredictor())
+    session = Session(volumeFromNode(chosenVolume), newPredictor())
     session.set_clicks(saved.clicks)
     assert np.array_equal(session.mask(), currentMask(module))
 

@@ -7,14 +7,13 @@ import threading
 import numpy as np
 import pytest
 
-from helpers import ThresholdPredictor
 from mrmlNodes import voxels
 from sammed3d import ModelError, Session
 from SAMMed3DSegmentLib import PointList, Predictors
 from SAMMed3DSegmentLib.Predictors import ModelChoice
 from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
-from segmenters import settle
+from segmenters import newPredictor, settle
 from servers import serving
 
 
@@ -128,20 +127,20 @@ def test_all_that_inference_imports_is_looked_for():
 
 def test_nothing_is_sent_without_consent(settings):
     """Whatever path led there: the check stands where the connection is made."""
-    with serving(ThresholdPredictor()) as server:
+    with serving(newPredictor()) as server:
         settings.place, settings.url = SERVER, server.url
         predictors = Predictors.Predictors(settings)
         with pytest.raises(ModelError, match="Nothing was sent: agree"):
             predictors.load(predictors.choiceOf("default"))
         settings.consent = True
-        assert predictors.load(predictors.choiceOf("default")).preset == ThresholdPredictor().preset
+        assert predictors.load(predictors.choiceOf("default")).preset == newPredictor().preset
         settings.url = "https://other.example.org"
         with pytest.raises(ModelError, match="Nothing was sent: agree"):
             predictors.load(predictors.choiceOf("default"))
 
 
 def test_clicks_through_a_server_give_the_same_segment(settings, segmenterOf, segmentationNode, volumeNode):
-    with serving(ThresholdPredictor()) as server:
+    with serving(newPredictor()) as server:
         settings.place, settings.url, settings.consent = SERVER, server.url, True
         predictors = Predictors.Predictors(settings)
         segmenter = segmenterOf(predictors)
@@ -150,6 +149,6 @@ def test_clicks_through_a_server_give_the_same_segment(settings, segmenterOf, se
             segmenter.click(segmentId, volumeFromNode(volumeNode).grid.to_world(spot))
             settle(segmenter)
         assert segmenter.message == ""
-        session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
+        session = Session(volumeFromNode(volumeNode), newPredictor())
         session.set_clicks(PointList.clicksFromPointList(segmenter.pointsFor(segmentId), volumeNode))
         assert np.array_equal(voxels(segmentationNode, segmentId), session.mask())

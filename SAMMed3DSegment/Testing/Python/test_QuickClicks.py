@@ -5,12 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from helpers import ThresholdPredictor, make_affine, phantom
+from helpers import make_affine, phantom
 from mrmlNodes import addSegment, addVolume, drawByHand, voxels
 from sammed3d import Box, Session
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-from segmenters import SPOTS, clickAt, clicksOf, expectedMask, sessionMask, settle, worldOf
+from segmenters import SPOTS, clickAt, clicksOf, expectedMask, newPredictor, sessionMask, settle, worldOf
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_another_volume_chosen_while_a_prediction_runs(slow, scene, segmentation
     slow.pointsFor(liver)
     predictor.gate.set()
     settle(slow)
-    session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
+    session = Session(volumeFromNode(volumeNode), newPredictor())
     session.click(tuple(volumeFromNode(volumeNode).grid.to_world(SPOTS[0])))
     assert np.array_equal(voxels(segmentationNode, liver), session.mask())
     assert not slow.canUndo(liver), "what was clicked on the other volume is undone there"

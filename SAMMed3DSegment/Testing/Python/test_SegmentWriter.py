@@ -6,7 +6,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from helpers import ThresholdPredictor, make_affine
+from helpers import make_affine
 from mrmlNodes import addVolume, drawByHand, importedSegments, linearTransform, voxels
 from sammed3d import Box, Session
 from sammed3d.core.mask import BoxedMask
@@ -15,6 +15,7 @@ from SAMMed3DSegmentLib.MaskGrids import onGrid, transformBetween
 from SAMMed3DSegmentLib.SegmentReader import heldMask, maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import Holdings, setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from segmenters import newPredictor
 
 ORIGIN, SPACING = np.array((10.0, -20.0, 30.0)), np.array((2.0, 2.5, 3.0))
 
@@ -43,7 +44,7 @@ def block(*corners):
 
 @pytest.fixture
 def session(volumeNode):
-    return Session(volumeFromNode(volumeNode), ThresholdPredictor())
+    return Session(volumeFromNode(volumeNode), newPredictor())
 
 
 def randomWorld(session, rng):

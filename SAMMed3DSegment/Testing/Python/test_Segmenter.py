@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import slicer
 
-from helpers import RegionPredictor, ThresholdPredictor, make_affine, phantom
+from helpers import RegionPredictor, make_affine, phantom
 from mrmlNodes import addSegment, addVolume, drawByHand, voxels
 from sammed3d import Box, Session
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-from segmenters import SPOTS, clicksOf, expectedMask, sessionMask, settle, worldOf
+from segmenters import SPOTS, clicksOf, expectedMask, newPredictor, sessionMask, settle, worldOf
 
 
 def test_placing_points_segments_as_a_session_does(segmenter, segmentationNode, liver):
@@ -188,7 +188,7 @@ def test_two_segmentations_do_not_mix(segmenter, scene, segmentationNode, volume
     masks = [voxels(segmentationNode, first), voxels(other, second)]
     for mask, spot in zip(masks, SPOTS, strict=False):
         grid = volumeFromNode(volumeNode).grid
-        session = Session(volumeFromNode(volumeNode), ThresholdPredictor())
+        session = Session(volumeFromNode(volumeNode), newPredictor())
         session.click(tuple(grid.to_world(spot)))
         assert np.array_equal(mask, session.mask())
 

@@ -5,20 +5,21 @@ import time
 import pytest
 
 import qt
-from helpers import ThresholdPredictor, make_affine, phantom
+from helpers import make_affine, phantom
 from mrmlNodes import addVolume
 from panels import settle
 from sammed3d import ModelError
 from sammed3d.predictors.remote import served_models
 from sammed3d.server.http.keys import Keys, add_key
 from SAMMed3DSegmentLib.Settings import LOCAL, SERVER
+from segmenters import newPredictor
 from servers import serving
 
 
 @pytest.fixture
 def server(tmp_path):
     key = add_key(tmp_path / "keys.json", "ward")
-    with serving(ThresholdPredictor(), Keys.read(tmp_path / "keys.json")) as server:
+    with serving(newPredictor(), Keys.read(tmp_path / "keys.json")) as server:
         server.key = key
         yield server
 

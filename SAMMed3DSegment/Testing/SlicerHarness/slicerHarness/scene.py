@@ -235,7 +235,9 @@ class Application:
     userSettings = settings
 
     def topLevelWidgets(self):
-        return [self._mainWindow, *qt.app.topLevelWidgets()]
+        """Go through them, the main window first: the list of all is not made for who looks for that one."""
+        yield self._mainWindow
+        yield from qt.app.topLevelWidgets()
 
     def setOverrideCursor(self, cursor):
         qt.QApplication.setOverrideCursor(qt.QCursor(cursor))

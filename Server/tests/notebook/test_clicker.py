@@ -1,0 +1,71 @@
+"""The widget for notebooks: clicks on pixels are clicks of the session."""
+
+import numpy as np
+import pytest
+
+from helpers import ThresholdPredictor, long_volume, small_volume
+from sammed3d.inference.session import Session
+
+pytest.importorskip("ipycanvas", reason="the extra [notebook] is not installed")
+from sammed3d.notebook import Clicker
+
+
+@pytest.fixture
+def clicker():
+    return Clicker(Session(small_volume(), ThresholdPredictor()), edge=300)
+
+
+def test_a_click_on_a_pixel_is_a_click_there(clicker):
+    clicker.number.value = 14
+    clicker.click(100.0, 150.0)
+    [click] = clicker.session.current.clicks
+    assert click.positive
+    width, height = 240.0, 300.0
+    assert click.world == pytest.approx(((1 - 100 / width) * 120 - 1.5, (1 - 150 / height) * 150 - 1.5, 42.0))
+    assert clicker.status.value.startswith("Object 1: ")
+    assert "ml, 0." in clicker.status.value
+    clicker.kind.value = "Negative"
+    clicker.click(30.0, 40.0)
+    assert [click.positive for click in clicker.session.current.clicks] == [True, False]
+
+
+def test_the_browsers_clicks_arrive(clicker):
+    message = {"event": "mouse_down", "x": 100.0, "y": 150.0}
+    clicker.children[1]._handle_frontend_event(None, message, [])  # noqa: SLF001 - ipycanvas has no other way in
+    assert len(clicker.session.current.clicks) == 1
+
+
+def test_buttons_go_back_and_forth(clicker):
+    assert clicker.undo.disabled
+    clicker.click(100.0, 150.0)
+    mask = clicker.session.mask()
+    clicker.undo.click()
+    assert not clicker.session.mask().any()
+    assert (clicker.undo.disabled, clicker.redo.disabled) == (True, False)
+    clicker.redo.click()
+    assert np.array_equal(clicker.session.mask(), mask)
+    clicker.reset.click()
+    assert not clicker.session.mask().any()
+    clicker.undo.click()
+    assert np.array_equal(clicker.session.mask(), mask)
+
+
+def test_another_plane_is_shown_at_the_last_click():
+    clicker = Clicker(Session(long_volume(), ThresholdPredictor()), edge=300)
+    clicker.number.value = 150
+    clicker.click(40.0, 60.0)
+    [click] = clicker.session.current.clicks
+    clicker.plane.value = "coronal"
+    assert (clicker.number.max, clicker.number.value) == (59, round(click.world[1] / 3))
+    assert clicker.children[1].height == 300
+    clicker.plane.value = "axial"
+    assert (clicker.number.max, clicker.number.value) == (199, 150)
+
+
+def test_what_goes_wrong_is_said_and_changes_nothing(clicker):
+    clicker.click(-50.0, 150.0)
+    assert "outside" in clicker.status.value
+    assert clicker.session.current is None
+    clicker.session.predictor.fail = MemoryError("full")
+    with pytest.raises(MemoryError):
+        clicker.click(100.0, 150.0)
