@@ -69,6 +69,7 @@ def main() -> None:
         section.collapsed = True
     module.panel.segments.select(first)
     effect(module)
+    series(module)
     slicerHarness.unloadModule("SAMMed3DSegment")
 
 
@@ -105,6 +106,33 @@ def search(module) -> None:
     module.panel.find.forget()
     ui.findSection.collapsed = True
     slicer.mrmlScene.RemoveNode(roi)
+
+
+def series(module) -> None:
+    """Save the section for series in time, with a phantom: the bundled CT, moved by 3 mm from frame to frame."""
+    ui, node = module.ui, module.logic.getParameterNode().volume
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "CT in time")
+    sequence.SetIndexName("time")
+    array = slicer.util.arrayFromVolume(node)
+    for number in range(4):
+        frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT in time")
+        frame.CopyContent(node)
+        slicer.util.updateVolumeFromArray(frame, np.roll(array, number, axis=1).copy())
+        sequence.SetDataNodeAtValue(frame, str(number))
+        slicer.mrmlScene.RemoveNode(frame)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "CT browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    ui.segmentationSelector.setCurrentNode(None)
+    ui.volumeSelector.setCurrentNode(browser.GetProxyNode(sequence))
+    segment(module, "left kidney")
+    ui.propagateSection.collapsed = False
+    ui.propagateButton.click()
+    while module.panel.series.busy:
+        qt.QApplication.processEvents()
+        time.sleep(0.01)
+    shot(module, "panel-series.png", 960)
+    ui.propagateSection.collapsed = True
 
 
 def effect(module) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
+import slicer
+
 from sammed3d import Cancellation, Predictor
 from SAMMed3DSegmentLib.Following import FollowChoice
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
@@ -97,6 +99,10 @@ class Background:
         """Load predictors anew at the next click: what they may do was changed."""
         self._thread.cancel()
         self._thread.forgetModel()
+
+    def surfacesOf(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+        """See to it that the 3-D surfaces of a segmentation are made anew where they are stale."""
+        self._surfaces.add(segmentationNode.GetID())
 
     @property
     def surfacesWait(self) -> bool:

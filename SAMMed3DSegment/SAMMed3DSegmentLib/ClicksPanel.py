@@ -11,6 +11,7 @@ from sammed3d import SAMMed3DError
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.BoxRoi import newestRoi
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
+from SAMMed3DSegmentLib.PropagatePanel import PropagatePanel
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.Views import jumpTo
 
@@ -29,6 +30,7 @@ class ClicksPanel:
 
     Attributes:
         placeMode: whether the next click in a view places a point.
+        wider: takes back and does again what went beyond a segment's own prompts, where that is the newest step.
     """
 
     def __init__(
@@ -45,11 +47,12 @@ class ClicksPanel:
         self._ensureSegment, self._objection = ensureSegment, objection
         self._say, self._onChanged = say, onChanged
         self.placeMode = PlaceMode(onChanged)
+        self.wider: PropagatePanel | None = None
         self._connections = [
             (ui.positiveButton, "clicked(bool)", lambda on: self._onPolarity(True, on)),
             (ui.negativeButton, "clicked(bool)", lambda on: self._onPolarity(False, on)),
-            (ui.undoButton, "clicked(bool)", lambda: self._segmenter.undo(self._selected())),
-            (ui.redoButton, "clicked(bool)", lambda: self._segmenter.redo(self._selected())),
+            (ui.undoButton, "clicked(bool)", self.undo),
+            (ui.redoButton, "clicked(bool)", self.redo),
             (ui.resetButton, "clicked(bool)", self.reset),
             (ui.boxButton, "clicked(bool)", self.useBox),
             (ui.pointsButton, "toggled(bool)", self._onShowPoints),
@@ -91,6 +94,20 @@ class ClicksPanel:
         else:
             self.placeMode.stop()
 
+    def undo(self) -> None:
+        """Take the newest step of the selected segment back."""
+        if self.wider is not None and self.wider.canUndo(self._selected()):
+            self.wider.undo()
+        else:
+            self._segmenter.undo(self._selected())
+
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        if self.wider is not None and self.wider.canRedo(self._selected()):
+            self.wider.redo()
+        else:
+            self._segmenter.redo(self._selected())
+
     def reset(self) -> None:
         """Ask, then empty the selected segment."""
         if slicer.util.confirmYesNoDisplay(_("Empty this segment and drop its clicks? You can undo this.")):
@@ -116,8 +133,13 @@ class ClicksPanel:
             getattr(ui, name).enabled = hasVolume
         for name in ("resetButton", "pointsButton"):
             getattr(ui, name).enabled = bool(segmentId)
-        ui.undoButton.enabled = ready and segmenter.canUndo(segmentId)
-        ui.redoButton.enabled = ready and segmenter.canRedo(segmentId)
+        wider = self.wider
+        ui.undoButton.enabled = ready and (
+            segmenter.canUndo(segmentId) or (wider is not None and wider.canUndo(segmentId))
+        )
+        ui.redoButton.enabled = ready and (
+            segmenter.canRedo(segmentId) or (wider is not None and wider.canRedo(segmentId))
+        )
         ui.boxButton.enabled = ready
         placing = self.placeMode.active
         ui.positiveButton.checked = placing and segmenter.positive

@@ -20,6 +20,7 @@ from SAMMed3DSegmentLib.NextPlacePanel import NextPlacePanel
 from SAMMed3DSegmentLib.PanelKeys import actionsOf
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
+from SAMMed3DSegmentLib.PropagatePanel import PropagatePanel
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentFacts import newSegmentation
 from SAMMed3DSegmentLib.SegmentsPanel import SegmentsPanel
@@ -97,6 +98,10 @@ class Panel:
             self._ensureSegmentation,
             self.segments.select,
         )
+        self.series = PropagatePanel(
+            ui, segmenter, self.threadTime, lambda: self.segmentId, self._objection, self.update
+        )
+        self.clicks.wider = self.series
         self.exports = ExportPanel(ui, segmenter, settings, self.threadTime, lambda: self.segmentId)
         self.keeps = KeepPanel(ui, segmenter, settings, self.threadTime, self.exports.segmentIds)
         self.shortcuts = Shortcuts(actionsOf(self), widget)
@@ -140,6 +145,7 @@ class Panel:
         self.drawing.freeHand.stop()
         self.status.sceneCloses()
         self.find.forget()
+        self.series.forget()
         self.nextPlace.forget()
         self.segmenter.forgetScene()
         self.segments.sceneCloses()
@@ -173,6 +179,7 @@ class Panel:
             self.models,
             self.server,
             self.find,
+            self.series,
             self.exports,
             self.keeps,
             self.shortcuts,
@@ -214,7 +221,7 @@ class Panel:
         self.ui.tryButton.setVisible(self._parameterNode().volume is None)
         for part in (self.segments, self.clicks, self.drawing, self.following, self.nextPlace, self.status):
             part.update()
-        for part in (self.find, self.exports, self.keeps):
+        for part in (self.find, self.series, self.exports, self.keeps):
             part.update()
         self.onUpdated()
 
@@ -276,6 +283,7 @@ class Panel:
         if self.server.objection:  # also where consent was taken back in the middle
             self.placeMode.stop()
             self.find.forget()
+            self.series.forget()
             self.segmenter.forgetPredictors()
         self.models.refresh()
         self.update()

@@ -58,8 +58,9 @@ class SceneObserver:
             return
 
         @vtk.calldata_type(vtk.VTK_STRING)
-        def removed(_node, _event, segmentId):
-            self._onSegmentRemoved(segmentationNode, segmentId)
+        def removed(_node, _event, segmentId=""):  # without an id where a sequence exchanges all of them
+            if segmentId:
+                self._onSegmentRemoved(segmentationNode, segmentId)
 
         @vtk.calldata_type(vtk.VTK_STRING)
         def modified(_node, _event, segmentId=""):  # without an id where many changed

@@ -7,6 +7,7 @@ overwritten is remembered (`Neighbours`), so that it goes back to the neighbours
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from sammed3d import Volume
 from sammed3d.core.geometry import voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.history import PackedMask
@@ -62,6 +64,19 @@ class Holdings:
         return MaskGrids.onGrid(self.voxels.mask(), self.matrix, matrix)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a sequence, whose segmentation is not in the scene.
+
+    Attributes:
+        shownBy: the node of the scene that shows it: its transform, display and masking hold.
+        image: makes the frame's image, in place of the one that the volume node shows now.
+    """
+
+    shownBy: slicer.vtkMRMLSegmentationNode
+    image: Callable[[], Volume]
+
+
 def write(
     segmentationNode: slicer.vtkMRMLSegmentationNode,
     segmentId: str,
@@ -69,6 +84,7 @@ def write(
     mask: BoxedMask | None,
     before: Holdings,
     grid: np.ndarray | None = None,
+    frame: Frame | None = None,
 ) -> Holdings:
     """Make a segment a mask of a volume, as far as masking allows; returns what was written into it by then.
 
@@ -79,14 +95,17 @@ def write(
         mask: on the volume's grid.
         before: what was written last; what somebody changed since then stays as they left it.
         grid: the mask's index-to-RAS matrix, where the volume may have got another one since.
+        frame: where the segmentation is not in the scene but shown by another node, as a frame of a sequence is.
     """
+    shown = segmentationNode if frame is None else frame.shownBy
+    image = None if frame is None else frame.image
     matrix = _gridFor(segmentationNode, segmentId, volumeNode)
-    transform = MaskGrids.transformBetween(volumeNode, segmentationNode)
+    transform = MaskGrids.transformBetween(volumeNode, shown)
     source = MaskGrids.matrixOfVolume(volumeNode) if grid is None else grid
     added, removed = MaskGrids.difference(before.on(matrix), MaskGrids.onGrid(mask, source, matrix, transform))
-    added, removed = _editable(segmentationNode, segmentId, volumeNode, matrix, added, removed)
+    added, removed = _editable(shown, segmentationNode, segmentId, (volumeNode, image), matrix, (added, removed))
     neighbours = Neighbours(segmentationNode, segmentId)
-    overwritten = {other for other in neighbours.ids if _overwrites(segmentationNode, other)}
+    overwritten = {other for other in neighbours.ids if _overwrites(shown, other)}
     setVoxels(segmentationNode, segmentId, matrix, removed, False)
     changes = PlacedMask.of(matrix, removed), PlacedMask.of(matrix, added)
     taken, trace = neighbours.write(before.taken, *changes, overwritten, before.trace)
@@ -190,12 +209,13 @@ def _referenceMatrix(segmentationNode) -> np.ndarray | None:
     return MaskGrids.matrixOfImage(image)
 
 
-def _editable(segmentationNode, segmentId: str, volumeNode, matrix, added, removed):
+def _editable(shown, segmentationNode, segmentId: str, volume, matrix, changes):
     """Leave out what the Segment Editor's masking keeps from being changed."""
+    added, removed = changes
     editor = ownEditorNode().GetNodeReference(EDITOR_ROLE)
     if editor is None:
         editor = slicer.mrmlScene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
-    if editor is None or editor.GetSegmentationNode() is not segmentationNode:
+    if editor is None or editor.GetSegmentationNode() is not shown:
         return added, removed
     everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
     if added is not None and editor.GetMaskMode() != everywhere:
@@ -205,16 +225,17 @@ def _editable(segmentationNode, segmentId: str, volumeNode, matrix, added, remov
             added = BoxedMask(added.box, added.voxels * (MaskGrids.arrayOfImage(mask)[1] == 0)).cropped()
     if editor.GetSourceVolumeIntensityMask():
         low, high = editor.GetSourceVolumeIntensityMaskRange()
-        added, removed = (_inRange(m, segmentationNode, volumeNode, matrix, low, high) for m in (added, removed))
+        added, removed = (_inRange(m, shown, volume, matrix, low, high) for m in (added, removed))
     return added, removed
 
 
-def _inRange(mask: BoxedMask | None, segmentationNode, volumeNode, matrix, low: float, high: float):
+def _inRange(mask: BoxedMask | None, shown, volume, matrix, low: float, high: float):
     """Return the voxels of a mask where the volume's intensity is in a range."""
     if mask is None:
         return None
-    back = MaskGrids.transformBetween(segmentationNode, volumeNode)
-    volume = volumeFromNode(volumeNode)
+    volumeNode, image = volume
+    back = MaskGrids.transformBetween(shown, volumeNode)
+    volume = volumeFromNode(volumeNode) if image is None else image()
     filled = np.argwhere(mask.voxels) + mask.box.begin
     ras = filled @ matrix[:3, :3].T + matrix[:3, 3]
     if back is not None:

@@ -175,7 +175,7 @@ class Segmenter(SegmentsInScene):
     def catchUp(self, segmentId: str) -> None:
         """Follow undo of the Segment Editor: where it brought back what clicks had made, the clicks are back too."""
         prompts = self._known(segmentId)
-        if prompts is None or not prompts.edited:
+        if prompts is None or not prompts.edited or self._images.digest(self.volumeNode) != prompts.timeline.image:
             return
         self._settle(prompts)
         if prompts.catchUp(self.volumeNode):

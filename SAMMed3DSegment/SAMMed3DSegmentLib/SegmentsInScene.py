@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 import slicer
 
 from sammed3d import VolumeError
+from sammed3d.inference.inferer import PromptState
 from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord
 from SAMMed3DSegmentLib.Background import Background
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
@@ -81,6 +82,18 @@ class SegmentsInScene(Background):
             VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
         """
         return self._promptsFor(segmentId).points
+
+    def isAbout(self, segmentId: str) -> bool:
+        """Tell whether the prompts of a segment are about the image that the volume shows, and evaluated."""
+        prompts = self._known(segmentId)
+        if prompts is None or prompts.timeline.pending or prompts.job is not None:
+            return False
+        return prompts.timeline.image == self._images.digest(self.volumeNode)
+
+    def promptsInForce(self, segmentId: str) -> PromptState | None:
+        """Return the prompts of a segment, whatever image they are about; None where it has none."""
+        prompts = self._known(segmentId)
+        return None if prompts is None else prompts.timeline.now
 
     # Scene
 

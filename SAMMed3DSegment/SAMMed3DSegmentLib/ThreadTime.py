@@ -53,7 +53,7 @@ class ThreadTime:
         """Give a work time until it is done; following the same again changes nothing.
 
         Args:
-            isBusy: tells whether it goes on; asked after each call of `poll`.
+            isBusy: tells whether it goes on; asked before and after each call of `poll`.
             poll: called on the main thread after each tick, and so at least once after the work has ended.
             wait: waits that many seconds at most and gives up the lock; one that returns early where there is a
                 result makes it appear early.
@@ -75,8 +75,9 @@ class ThreadTime:
             if work not in self._works:  # a dialog of another one's ran the event loop
                 continue
             try:
+                wasBusy = work.isBusy()  # what ends while it is polled is polled once more
                 work.poll()
-                goesOn = work.isBusy()
+                goesOn = wasBusy or work.isBusy()
             except BaseException:  # shown once, not fifty times a second
                 self._works.remove(work)
                 raise

@@ -6,8 +6,10 @@ parent transform, linear or not, is applied to clicks on their way in, so images
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import slicer
@@ -29,7 +31,15 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     Raises:
         VolumeError: the node holds no image, one that cannot be segmented, or a transform that has no inverse.
     """
-    name = volumeNode.GetName() or "The volume"
+    return imageOf(volumeNode, volumeNode.GetName() or "The volume")()
+
+
+def imageOf(volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> Callable[[], Volume]:
+    """Return what makes the volume of a node, with a name; its voxels are looked through in the call, from any thread.
+
+    Raises:
+        VolumeError: see `volumeFromNode`; what is wrong with the voxels is said by the call.
+    """
     _checkTransform(volumeNode, name)
     imageData = volumeNode.GetImageData()
     scalars = imageData.GetPointData().GetScalars() if imageData is not None else None
@@ -41,7 +51,7 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     array = vtk_to_numpy(scalars).reshape(shape[::-1]).T
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
-    return Volume(array, Grid(shape, arrayFromMatrix(matrix)), name, imageData)
+    return functools.partial(Volume, array, Grid(shape, arrayFromMatrix(matrix)), name, imageData)
 
 
 def worldToVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, world: Point3) -> Point3:

@@ -27,6 +27,21 @@ def addVolume(scene, array, affine, name="CT"):
     return node
 
 
+def addSeries(scene, volumes, name="heart"):
+    """Add a sequence of volumes and a browser that shows the first; returns the browser and the node that it fills."""
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    for number, volume in enumerate(volumes):
+        node = addVolume(scene, volume.array, volume.grid.index_to_world, name)
+        sequence.SetDataNodeAtValue(node, f"{0.8 * number:.1f}")
+        scene.RemoveNode(node)
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    return browser, browser.GetProxyNode(sequence)
+
+
 def linearTransform(scene, affine):
     """Add a linear transform node."""
     matrix = vtk.vtkMatrix4x4()

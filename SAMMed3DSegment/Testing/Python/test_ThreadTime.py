@@ -83,6 +83,18 @@ def test_work_is_polled_once_more_after_its_end_and_an_error_ends_it():
     assert not slicerHarness.slotErrors, "shown once"
 
 
+def test_a_work_that_ends_while_it_is_polled_is_polled_once_more():
+    threadTime, seen, busy = ThreadTime(), [], [True]
+
+    def poll():
+        seen.append(busy[0])
+        busy[0] = False  # another thread has ended, after the poll had looked
+
+    threadTime.follow(lambda: busy[0], poll)
+    eventLoop.run(lambda: not threadTime.active)
+    assert seen == [True, False]
+
+
 def test_a_task_tells_how_it_ended():
     def fail(task):
         raise ModelError("no such model")

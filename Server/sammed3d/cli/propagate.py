@@ -20,7 +20,7 @@ from sammed3d.cli.drawn import parse_click
 from sammed3d.cli.signals import interruptible
 from sammed3d.cli.terminal import DebugOption, DeviceOption, ForceOption, JsonOption, explained, screen
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.prompts import Click
+from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.errors import PredictionCancelled, SAMMed3DError, VolumeError
 from sammed3d.files.frames import Frames, check_frames_place, frame_files, write_frames
 from sammed3d.files.outputs import check_output, written_whole
@@ -92,6 +92,7 @@ def _run(
 ) -> tuple[list[series.FrameMask], SAMMed3DError | None]:
     """Segment the frames; returns those that are done, and what ended it before the last one."""
     cancellation = Cancellation()
+    prompts = {number: ObjectPrompts("", tuple(each)) for number, each in clicks.items()}
     done: list[series.FrameMask] = []
     with (
         interruptible(cancellation),
@@ -99,7 +100,7 @@ def _run(
     ):
         task = progress.add_task("Frames", total=len(chosen))
         try:
-            for mask in series.propagate(read.volume, predictor, clicks, first, chosen, cancellation):
+            for mask in series.propagate(read.volume, predictor, prompts, first, chosen, cancellation):
                 done.append(mask)
                 progress.update(task, completed=len(done))
         except SAMMed3DError as error:

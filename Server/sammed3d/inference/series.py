@@ -1,15 +1,18 @@
-"""A series in time: what was clicked in one frame, carried on from frame to frame.
+"""A series in time: what was said about an object in one frame, carried on from frame to frame.
 
 Each further frame is asked about the same clicks, with the mask of the frame before as the one to start from, so the
 object may move and change its size from frame to frame by about what a click still meets. Nothing is hidden: of every
-frame it is told how far its mask agrees with the one before, and by how much its volume differs. Clicks on a frame
-correct it; the frames after it go on from there, with those clicks too.
+frame it is told how far its mask agrees with the one before, and by how much its volume differs. Prompts of a frame
+correct it; the frames after it go on from there, with those prompts too.
+
+Scribbles, lassos and boxes hold in the frame in which they were drawn. In others they are the clicks that they became
+there, since what was drawn round an object need not fit it any more; a model that knows boxes is shown the box again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,12 +20,13 @@ import numpy as np
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Grid
 from sammed3d.core.mask import BoxedMask
-from sammed3d.core.prompts import Click
+from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import PromptError, VolumeError
 from sammed3d.files.volume import Volume
+from sammed3d.inference.constraints import honoured
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.predictor import Predictor
-from sammed3d.inference.prompt_checks import check_click
+from sammed3d.inference.prompt_checks import check_prompts
 from sammed3d.inference.session import inferer_for
 
 LEAST_OVERLAP = 0.5
@@ -53,6 +57,7 @@ class FrameMask:
     jump: float | None
     seconds: float
     doubted: int | None = None
+    kept: bool = False
 
     @property
     def remark(self) -> str:
@@ -63,6 +68,8 @@ class FrameMask:
         return ", ".join(parts)
 
     def _own_remarks(self) -> list[str]:
+        if self.kept:  # somebody has looked at it
+            return []
         if self.mask is None:
             return ["empty"]
         parts = []
@@ -81,42 +88,43 @@ class FrameMask:
 def propagate(
     frame: Callable[[int], Volume],
     predictor: Predictor,
-    clicks: Mapping[int, Sequence[Click]],
+    prompts: Mapping[int, ObjectPrompts],
     first: int,
     frames: range,
     cancellation: Cancellation | None = None,
+    kept: Mapping[int, BoxedMask] | None = None,
 ) -> Iterator[FrameMask]:
     """Segment the frames of a series: the one that was clicked in, those after it, then those before it, backwards.
 
     Args:
         frame: returns the volume of a frame; asked once for each, when it is its turn.
         predictor: the network.
-        clicks: by number of the frame (from 0); those of `first`, and corrections of others.
-        first: the frame of the first clicks.
+        prompts: by number of the frame (from 0); those of `first`, and corrections of others.
+        first: the frame of the first prompts.
         frames: which frames to segment, in steps of 1.
         cancellation: stops it; the masks that were yielded stay good.
+        kept: masks of frames that are to stay as they are, on the grid of the first; the frames after go on from them.
 
     Raises:
-        PromptError: there is no positive click in `first`, that or a correction lies outside `frames`, or a click lies
-            outside the volume.
+        PromptError: `first` has no prompt that says where the object is, that frame or a correction lies outside
+            `frames`, or a prompt lies outside the volume.
         VolumeError: a frame is on another grid than the first.
         PredictionCancelled: `cancellation` was used.
     """
-    if not any(click.positive for click in clicks.get(first, ())):
+    given = prompts.get(first)
+    if given is None or not (given.box or any(each.positive for each in (*given.clicks, *given.drawings))):
         raise PromptError(f"Frame {first + 1} needs a positive click: the others go on from it.")
-    if outside := sorted(set(clicks) - set(frames)):
+    if outside := sorted({first, *prompts} - set(frames)):
         raise PromptError(
             f"Frame {outside[0] + 1} is clicked in, but frames {frames.start + 1} to {frames.stop} are asked for."
         )
-    cancellation = cancellation or Cancellation()
-    way = _Way(frame, predictor, clicks, cancellation)
-    begin = way.segment(first, (), None)
+    way = _Way(frame, predictor, prompts, kept or {}, cancellation or Cancellation())
+    begin, told = way.segment(first, PromptState(), None)
     yield begin
     for numbers in (range(first + 1, frames.stop), range(first - 1, frames.start - 1, -1)):
-        before, places = begin, tuple(clicks[first])
+        before, places = begin, told
         for number in numbers:
-            before = way.segment(number, places, before)
-            places = (*places, *clicks.get(number, ()))
+            before, places = way.segment(number, places, before)
             yield before
 
 
@@ -127,33 +135,53 @@ class _Way:
         self,
         frame: Callable[[int], Volume],
         predictor: Predictor,
-        clicks: Mapping[int, Sequence[Click]],
+        prompts: Mapping[int, ObjectPrompts],
+        kept: Mapping[int, BoxedMask],
         cancellation: Cancellation,
     ) -> None:
         self._frame, self._predictor = frame, predictor
-        self._clicks, self._cancellation = clicks, cancellation
+        self._prompts, self._kept, self._cancellation = prompts, kept, cancellation
         self._grid: Grid | None = None
 
-    def segment(self, number: int, places: Sequence[Click], before: FrameMask | None) -> FrameMask:
-        """Segment a frame with the clicks of frames before and its own, going on from a mask."""
+    def segment(self, number: int, places: PromptState, before: FrameMask | None) -> tuple[FrameMask, PromptState]:
+        """Segment a frame with what was told of those before and its own prompts, going on from a mask.
+
+        Returns the frame, and what the frames after it are told, in prompts that the model knows.
+        """
         begin = time.monotonic()
         self._cancellation.check()
         volume = self._frame(number)
         self._grid = self._grid or volume.grid
         if not volume.grid.matches(self._grid):
             raise VolumeError(f"{volume.name}: this frame is on another grid than the first. Resample it to that grid.")
-        all_clicks = (*places, *self._clicks.get(number, ()))
-        for click in all_clicks:
-            check_click(click, volume.grid, volume.name)
-        base = None if before is None else before.mask
-        state = PromptState(tuple(replace(click, follow=0) for click in all_clicks), base, model=self._predictor.name)
-        mask, _ = inferer_for(volume, self._predictor).mask_of(state, self._cancellation)
+        own = check_prompts(self._prompts.get(number) or ObjectPrompts("", ()), volume.grid, volume.name)
+        base = self._kept.get(number, None if before is None else before.mask)
+        state = replace(_joined(places, own), base=base, model=self._predictor.name)
+        inferer = inferer_for(volume, self._predictor)
+        if number in self._kept:
+            mask: BoxedMask | None = self._kept[number]
+        else:
+            mask, _ = inferer.mask_of(state, self._cancellation)
+            if own.honour and not state.honour:  # a box of another frame is shown, and does not hold
+                mask = honoured(mask, replace(state, box=None), volume.grid)
+        told = inferer.known_prompts(state, self._cancellation)
         mask = None if mask is None else mask.cropped()
         size = _size(mask) * volume.grid.voxel_volume / 1000
         overlap = None if before is None else _dice(mask, before.mask)
         jump = None if before is None or not before.millilitres else size / before.millilitres - 1
-        doubted = None if before is None or number in self._clicks else before.doubt
-        return FrameMask(number, mask, size, overlap, jump, time.monotonic() - begin, doubted)
+        doubted = None if before is None or number in {*self._prompts, *self._kept} else before.doubt
+        seconds = time.monotonic() - begin
+        done = FrameMask(number, mask, size, overlap, jump, seconds, doubted, number in self._kept)
+        return done, PromptState(told.clicks, box=told.box)
+
+
+def _joined(places: PromptState, own: ObjectPrompts) -> PromptState:
+    """Return the prompts of a frame: what those before were told, then its own."""
+    clicks = tuple(replace(click, follow=0) for click in (*places.clicks, *own.clicks))
+    drawings = tuple(replace(drawing, after=len(places.clicks) + drawing.after) for drawing in own.drawings)
+    borrowed = own.box is None and places.box is not None
+    box = places.box if borrowed else own.box
+    return PromptState(clicks, box=box, drawings=drawings, honour=own.honour and not borrowed)
 
 
 def _size(mask: BoxedMask | None) -> int:

@@ -1,6 +1,7 @@
 """Series in time: a ball that moves and pulsates is carried from frame to frame, and nothing is hidden."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from large_objects import FloodPredictor
 from moving_ball import moving_ball, predictor
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.prompts import Click
+from sammed3d.core.drawings import Scribble
+from sammed3d.core.mask import BoxedMask
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import PredictionCancelled, PromptError, VolumeError
 from sammed3d.evaluation.metrics import dice
 from sammed3d.files.volume import Volume
@@ -31,7 +34,11 @@ def at(ball, number, positive=True):
 def run(ball, first=0, frames=None, clicks=None, **options):
     frames = range(ball.count) if frames is None else frames
     clicks = {first: (at(ball, first),)} if clicks is None else clicks
-    return list(propagate(ball.volume, predictor(), clicks, first, frames, **options))
+    return list(propagate(ball.volume, predictor(), prompts_of(clicks), first, frames, **options))
+
+
+def prompts_of(clicks):
+    return {number: ObjectPrompts("", tuple(each)) for number, each in clicks.items()}
 
 
 def full(ball, found):
@@ -92,7 +99,7 @@ def test_a_correction_counts_in_its_frame_and_in_those_after_it(ball):
     recording = Recording()
     clicks = {0: (at(ball, 0),), 2: (at(ball, 2),)}
     told = {}
-    for each in propagate(ball.volume, recording, clicks, 0, range(4)):
+    for each in propagate(ball.volume, recording, prompts_of(clicks), 0, range(4)):
         told[each.frame] = max(recording.told)
         recording.told.clear()
     assert told == {0: 1, 1: 1, 2: 2, 3: 2}
@@ -114,7 +121,7 @@ def test_a_ball_that_jumps_is_remarked_on():
 @pytest.mark.slow
 def test_what_was_done_before_a_cancellation_stays(ball):
     cancellation = Cancellation()
-    going = propagate(ball.volume, predictor(), {0: (at(ball, 0),)}, 0, range(8), cancellation)
+    going = propagate(ball.volume, predictor(), prompts_of({0: (at(ball, 0),)}), 0, range(8), cancellation)
     done = [next(going) for _ in range(3)]
     cancellation.cancel()
     with pytest.raises(PredictionCancelled):
@@ -136,7 +143,7 @@ def test_bad_input_gets_one_line(ball):
         return (ball if number == 0 else other).volume(number)
 
     with pytest.raises(VolumeError, match="frame 2: this frame is on another grid"):
-        list(propagate(mixed, predictor(), {0: (at(ball, 0),)}, 0, range(2)))
+        list(propagate(mixed, predictor(), prompts_of({0: (at(ball, 0),)}), 0, range(2)))
 
 
 @pytest.mark.slow
@@ -150,3 +157,75 @@ def test_what_goes_on_from_a_doubtful_frame_is_doubtful_until_it_is_corrected():
     assert [found[2].remark, found[3].remark] == ["goes on from frame 2"] * 2
     corrected = run(ball, clicks={0: (at(ball, 0),), 2: (at(ball, 2),)})
     assert [corrected[2].remark, corrected[3].remark] == ["", ""]
+
+
+@pytest.mark.slow
+def test_what_is_drawn_holds_in_its_frame_and_becomes_clicks_in_the_others(ball):
+    """The ball leaves the box and the stroke: what does not fit any more must not cut it, nor be forced into it."""
+    middle = ball.centres[0]
+    box = BoxPrompt(tuple(middle - 20), tuple(middle + 20))  # smaller than the ball
+    stroke = Scribble((tuple(middle), tuple(middle + np.array([0, 0, 70]))))  # it goes beyond the ball
+    found = list(propagate(ball.volume, predictor(), {0: ObjectPrompts("", (), box=box)}, 0, range(4)))
+    corners = ball.grid.to_world(found[0].mask.box.begin), ball.grid.to_world(np.array(found[0].mask.box.end) - 1)
+    assert score(ball, found[0]) < 0.6, "cut by its box"
+    assert np.linalg.norm(corners[1] - corners[0]) < 40 * 3**0.5 + 12
+    drawn = {0: ObjectPrompts("", (), drawings=(stroke,))}
+    stroked = list(propagate(ball.volume, predictor(), drawn, 0, range(4)))
+    ends = np.rint(ball.grid.to_index(stroke.points[-1])).astype(int)
+    assert [bool(full(ball, each)[tuple(ends)]) for each in stroked] == [True, False, False, False]
+    for each in (*found[1:], *stroked[1:]):
+        assert score(ball, each) > CLOSE
+
+
+def test_drawings_of_a_correction_are_told_after_the_clicks_of_the_frames_before(ball):
+    told = {}
+
+    class Recording(FloodPredictor):
+        def predict(self, patch, prompts, cancellation=None):
+            told.setdefault(len(self.calls), []).append(len(prompts.earlier) + len(prompts.clicks))
+            return super().predict(patch, prompts, cancellation)
+
+    recording = Recording()
+    recording.threshold = 1.0
+    stroke = Scribble((tuple(ball.centres[1]), tuple(ball.centres[1] + 9)))
+    prompts = {0: ObjectPrompts("", (at(ball, 0),)), 1: ObjectPrompts("", (at(ball, 1),), drawings=(stroke,))}
+    counts = []
+    for _ in propagate(ball.volume, recording, prompts, 0, range(3)):
+        counts.append(max(max(each) for each in told.values()))
+        told.clear()
+    assert counts[0] == 1
+    assert counts[1] == counts[2] >= 2 + 3, "two clicks, and those that the stroke became"
+
+
+@pytest.mark.slow
+def test_frames_that_are_kept_stay_and_those_after_go_on_from_them(ball):
+    mask = BoxedMask.of(ball.truth(1).astype(np.uint8)).cropped()
+    recording = predictor()
+    prompts = prompts_of({0: (at(ball, 0),)})
+    found = list(propagate(ball.volume, recording, prompts, 0, range(3), kept={1: mask}))
+    assert [each.kept for each in found] == [False, True, False]
+    assert np.array_equal(full(ball, found[1]), ball.truth(1))
+    assert found[1].overlap == pytest.approx(dice(full(ball, found[1]), full(ball, found[0])))
+    assert found[2].overlap == pytest.approx(dice(full(ball, found[2]), ball.truth(1).astype(np.uint8)))
+    recording.calls.clear()
+    again = list(propagate(ball.volume, recording, prompts, 0, range(2), kept={0: mask, 1: mask}))
+    assert not recording.calls, "nothing is asked about frames that are kept"
+    assert [each.remark for each in again] == ["", ""]
+
+
+def test_a_model_that_knows_boxes_is_shown_the_box_again_and_may_leave_it(ball):
+    class Boxes(FloodPredictor):
+        preset = replace(FloodPredictor.preset, boxes=True)
+        capabilities = replace(FloodPredictor.capabilities, boxes=True)
+
+        def predict(self, patch, prompts, cancellation=None):
+            shown.append(prompts.box is not None)
+            return super().predict(patch, prompts, cancellation)
+
+    shown: list[bool] = []
+    asked = Boxes()
+    asked.threshold = 1.0
+    box = BoxPrompt(tuple(ball.centres[0] - 20), tuple(ball.centres[0] + 20))
+    found = list(propagate(ball.volume, asked, {0: ObjectPrompts("", (at(ball, 0),), box=box)}, 0, range(2)))
+    assert all(shown[:1])
+    assert score(ball, found[0]) < 0.6 < CLOSE < score(ball, found[1])

@@ -1,0 +1,300 @@
+"""The section "Through the series": a segment carried through the frames of a sequence, and which to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+import qt
+from sammed3d import SAMMed3DError
+from sammed3d.inference.series import FrameMask
+from SAMMed3DSegmentLib import FramePrompts
+from SAMMed3DSegmentLib.FrameSequence import FrameSequence
+from SAMMed3DSegmentLib.Propagation import Propagation, inWords
+from SAMMed3DSegmentLib.Segmenter import Segmenter
+from SAMMed3DSegmentLib.SegmentReader import labelmapOfSegment
+from SAMMed3DSegmentLib.Task import Task
+from SAMMed3DSegmentLib.ThreadTime import ThreadTime
+
+ALL, ONWARD, BACK, RANGE = range(4)
+GOODBYE = 2.0
+"""Seconds that the work under way is given to end when the module is closed."""
+
+
+class PropagatePanel:
+    """Carry the selected segment through the frames, show what came of it, and take it back.
+
+    Args:
+        ui: the widgets.
+        segmenter: knows the volume and the prompts, and lends its model.
+        threadTime: for the work under way.
+        selected: returns the id of the selected segment; "" for none.
+        objection: returns why nothing can be predicted now; "" if all is well.
+        onChanged: called when there is something new to show.
+
+    Attributes:
+        propagation: what was carried.
+        task: the work under way; None while there is none.
+    """
+
+    def __init__(
+        self,
+        ui,
+        segmenter: Segmenter,
+        threadTime: ThreadTime,
+        selected: Callable[[], str],
+        objection: Callable[[], str],
+        onChanged: Callable[[], None],
+    ) -> None:
+        self.ui, self._segmenter, self._threadTime = ui, segmenter, threadTime
+        self._selected, self._objection, self._onChanged = selected, objection, onChanged
+        self.propagation = Propagation(segmenter)
+        self.task: Task[None] | None = None
+        self._total = 0
+        self._items: list[qt.QTableWidgetItem] = []  # Python's share of what the table shows
+        self._observed: tuple[slicer.vtkMRMLSequenceBrowserNode, int] | None = None
+        self._seen: tuple[object, int, tuple] | None = None
+        self._noted: object = None
+        self._filling = False
+        self._later = qt.QTimer()  # after the browser has changed the frame, not in the middle of it
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.connect("timeout()", self._onFrame)
+        headers = [_("Frame"), _("Volume (ml)"), _("Overlap"), _("Change"), _("Look at it")]
+        ui.framesTable.setHorizontalHeaderLabels(headers)
+        ui.framesTable.horizontalHeader().setStretchLastSection(True)
+        ui.framesTable.verticalHeader().hide()
+        self._connections = [
+            (ui.framesSelector, "currentIndexChanged(int)", self.update),
+            (ui.propagateButton, "clicked(bool)", self.propagate),
+            (ui.stopPropagateButton, "clicked(bool)", self.stop),
+            (ui.undoPropagateButton, "clicked(bool)", self.undo),
+            (ui.redoPropagateButton, "clicked(bool)", self.redo),
+            (ui.framesTable, "itemSelectionChanged()", self._onRow),
+            (ui.propagateSection, "contentsCollapsed(bool)", self.update),  # opening shows all that is in a section
+        ]
+        for sender, signal, function in self._connections:
+            sender.connect(signal, function)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an object is being carried."""
+        return self.task is not None
+
+    def propagate(self) -> None:
+        """Carry the selected segment from the frame that is shown to those chosen, in the background."""
+        objection, segmentId = self._objection(), self._selected()
+        if objection or not segmentId:
+            self._say(objection)
+            return
+        try:
+            chosen = self._chosen()
+            model = self._segmenter.modelChoice(self._segmenter.model)
+            task = self.propagation.start(model, segmentId, chosen)
+        except SAMMed3DError as error:
+            self._say(str(error))
+            return
+        self.task, self._total = task, len(chosen)
+        self._say(_("Carrying it through {count} frames...").format(count=len(chosen)))
+        # Followed to its end, also where nobody waits for it any more: what it holds is let go of on this thread.
+        self._threadTime.follow(lambda: task.busy, lambda: self._poll(task), task.wait)
+        self._fill()
+        self._onChanged()
+
+    def stop(self) -> None:
+        """Stop; the frames that are done stay."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def canUndo(self, segmentId: str) -> bool:
+        """Tell whether the newest step of a segment is one that can be taken back here."""
+        return not self.busy and self.propagation.canUndo and self.propagation.isNewest(segmentId)
+
+    def canRedo(self, segmentId: str) -> bool:
+        """Tell whether such a step can be done again."""
+        return not self.busy and self.propagation.canRedo and self.propagation.isNewest(segmentId)
+
+    def undo(self) -> None:
+        """Let the frames hold again what they held before."""
+        self.propagation.undo()
+        self._afterStep(_("Taken back in all frames."))
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        self.propagation.redo()
+        self._afterStep(_("Done again in all frames."))
+
+    def forget(self) -> None:
+        """Stop, and forget what was carried: the scene closes, or the server may not be used any more."""
+        self.stop()
+        self.task = None
+        self.propagation.forget()
+        self._seen = self._noted = None
+        self._observe(None)
+        self._say("")
+        self._fill()
+
+    def update(self, *_arguments) -> None:
+        """Offer only what can be done, and keep what all frames have in common."""
+        ui, frames = self.ui, FrameSequence.of(self._segmenter.volumeNode)
+        ui.propagateSection.setVisible(frames is not None)
+        self._observe(None if frames is None else frames.browser)
+        if frames is None:
+            return
+        self._agree(frames)
+        if ui.toFrameSpinBox.maximum != frames.count:  # another series
+            for box in (ui.fromFrameSpinBox, ui.toFrameSpinBox):
+                box.setMaximum(frames.count)
+            ui.fromFrameSpinBox.setValue(1)
+            ui.toFrameSpinBox.setValue(frames.count)
+        inRange = ui.framesSelector.currentIndex == RANGE
+        ui.frameRangeTitle.setVisible(inRange)
+        for box in (ui.fromFrameSpinBox, ui.toFrameSpinBox):
+            box.setVisible(inRange)
+        ui.frameRangeToLabel.setVisible(inRange)
+        segmentId, node = self._selected(), self._segmenter.segmentationNode
+        waits = segmentId in self._segmenter.underWay
+        ready = bool(segmentId) and not waits and labelmapOfSegment(node, segmentId) is not None
+        ui.propagateButton.enabled = ready and not self.busy
+        for name in ("propagateBar", "stopPropagateButton"):
+            getattr(ui, name).setVisible(self.busy)
+        ui.undoPropagateButton.setVisible(not self.busy and self.propagation.canUndo)
+        ui.redoPropagateButton.setVisible(not self.busy and self.propagation.canRedo)
+        ui.framesTable.setVisible(bool(self.propagation.found))
+
+    def close(self) -> None:
+        """The module goes away."""
+        task = self.task
+        self.forget()
+        if task is not None:
+            task.wait(GOODBYE)
+        self._later.stop()
+        for sender, signal, function in self._connections:
+            sender.disconnect(signal, function)
+        self._items = []
+
+    def _chosen(self) -> range:
+        frames, ui = FrameSequence.of(self._segmenter.volumeNode), self.ui
+        if frames is None:
+            return range(0)  # said by whoever asks for the frames
+        begin, end = {
+            ALL: (0, frames.count),
+            ONWARD: (frames.shown, frames.count),
+            BACK: (0, frames.shown + 1),
+            RANGE: sorted((ui.fromFrameSpinBox.value - 1, ui.toFrameSpinBox.value - 1)),
+        }[ui.framesSelector.currentIndex]
+        return range(begin, end + 1 if ui.framesSelector.currentIndex == RANGE else end)
+
+    def _poll(self, task: Task[None]) -> None:
+        if task is not self.task:
+            return
+        ended = not task.busy  # asked first: what comes until then is written below
+        count = len(self.propagation.found)
+        self.propagation.write()
+        self.ui.propagateBar.setMaximum(self._total)
+        self.ui.propagateBar.setValue(task.done)
+        if len(self.propagation.found) != count:
+            self._fill()
+        if not ended:
+            return
+        self.task = None
+        self.propagation.release()
+        self._say(self._result(task))
+        self._fill()
+        self._onChanged()
+
+    def _result(self, task: Task[None]) -> str:
+        step, parts = self.propagation.step, []
+        if task.cancelled:
+            parts.append(_("Stopped."))
+        if task.error is not None:
+            parts.append(str(task.error))
+        parts.append(inWords(self.propagation.found, step, self._total))
+        return " ".join(parts)
+
+    def _afterStep(self, text: str) -> None:
+        left = self.propagation.step.left
+        if left:
+            numbers = ", ".join(str(number + 1) for number in left)
+            text += " " + _("Changed since, and left as they are: {numbers}.").format(numbers=numbers)
+        self._say(text)
+        self._segmenter.surfacesOf(self.propagation.step.segmentationNode)
+        self._onChanged()
+
+    def _agree(self, frames: FrameSequence) -> None:
+        """Let all frames have the same segments, and keep what was clicked in this one."""
+        node = self._segmenter.segmentationNode
+        if (
+            node is None
+            or frames.segmentations(node) is None
+            or not frames.browser.GetSaveChanges(frames.segmentations(node))
+        ):
+            self._seen = None
+            return
+        segmentation = node.GetSegmentation()
+        ids = tuple(segmentation.GetSegmentIDs())
+        facts = tuple(
+            (each, segmentation.GetSegment(each).GetName(), segmentation.GetSegment(each).GetColor()) for each in ids
+        )
+        before, self._seen = self._seen, (node, frames.shown, facts)
+        if before != self._seen:
+            here = before is not None and before[:2] == self._seen[:2]
+            frames.agree(node, {each[0] for each in before[2]} - set(ids) if here else set())
+        state = self._segmenter.promptsInForce(self._selected()) if self._selected() else None
+        if state is not None and state is not self._noted:
+            FramePrompts.note(self._segmenter, self._selected())
+            self._noted = state if self._segmenter.isAbout(self._selected()) else None
+
+    def _fill(self) -> None:
+        table, found = self.ui.framesTable, self.propagation.found
+        self._filling = True
+        table.setRowCount(0)
+        table.setRowCount(len(found))
+        self._items = []
+        for row, mask in enumerate(found):
+            for column, text in enumerate(_texts(mask)):
+                item = qt.QTableWidgetItem(text)
+                self._items.append(item)
+                table.setItem(row, column, item)
+        table.resizeColumnsToContents()
+        self._filling = False
+        self.update()
+
+    def _onRow(self) -> None:
+        """Show the frame whose row was selected."""
+        table, step = self.ui.framesTable, self.propagation.step
+        rows = [row for row in range(table.rowCount) if table.item(row, 0).isSelected()]
+        if rows and not self._filling and step is not None and step.isThere:
+            step.frames.show(self.propagation.found[rows[0]].frame)
+
+    def _observe(self, browser: slicer.vtkMRMLSequenceBrowserNode | None) -> None:
+        if self._observed is not None:
+            if self._observed[0] is browser:
+                return
+            self._observed[0].RemoveObserver(self._observed[1])
+            self._observed = None
+        if browser is not None:
+            tag = browser.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._later.start())
+            self._observed = browser, tag
+
+    def _onFrame(self) -> None:
+        """Another frame may be shown."""
+        frames, node = FrameSequence.of(self._segmenter.volumeNode), self._segmenter.segmentationNode
+        if frames is None or frames.browser.GetPlaybackActive():  # it is shown when it stops
+            return
+        if node is not None:
+            self._segmenter.surfacesOf(node)
+        self._onChanged()
+
+    def _say(self, text: str) -> None:
+        self.ui.propagateLabel.setText(text)
+
+
+def _texts(mask: FrameMask) -> tuple[str, ...]:
+    overlap = "" if mask.overlap is None else f"{mask.overlap:.2f}"
+    change = "" if mask.jump is None else f"{mask.jump:+.0%}"
+    remark = _("yours, kept") if mask.kept else mask.remark
+    return str(mask.frame + 1), f"{mask.millilitres:.2f}", overlap, change, remark
