@@ -83,12 +83,39 @@ class EditorEffect:
         segmenter = self._panel.segmenter
         return segmenter.volumeNode is not None and segmenter.volumeNode is self._editor.GetSourceVolumeNode()
 
+    @property
+    def canFollow(self) -> bool:
+        """Whether there is an object to follow beyond what was looked at."""
+        return self.possible and bool(self._panel.ui.followButton.enabled)
+
+    @property
+    def canAsk(self) -> bool:
+        """Whether the model can be asked where it is unsure."""
+        return self.possible and bool(self._panel.ui.nextPlaceButton.enabled)
+
+    @property
+    def showsUncertainty(self) -> bool:
+        """Whether it is shown how unsure the model is."""
+        return bool(self._panel.ui.uncertaintyCheckBox.checked)
+
     def place(self, positive: bool | None) -> None:
         """Switch placing on; None switches it off."""
         if positive is None:
             self._panel.clicks.stop()
         else:
             self._panel.clicks.place(positive)
+
+    def followObject(self) -> None:
+        """Follow the selected segment's object beyond what was looked at."""
+        self._panel.following.follow()
+
+    def whereNext(self) -> None:
+        """Ask where to click next; keys answer."""
+        self._panel.nextPlace.ask()
+
+    def showUncertainty(self, shown: bool) -> None:
+        """Show how unsure the model is, over the image, or not."""
+        self._panel.ui.uncertaintyCheckBox.setChecked(shown)
 
     def cancel(self) -> None:
         """Stop all predictions."""
@@ -128,6 +155,7 @@ class EditorEffect:
         panel.segmenter.beforeWriting = lambda: None
         panel.shortcuts.setEnabled(False)
         panel.clicks.stop()
+        panel.nextPlace.forget()  # its keys are off by now
         followEditor(None)
         self._onChanged()
 

@@ -105,6 +105,8 @@ class NextPlace:
         return self._segmenter.shownState(segmentId) is self._asked[1]
 
     def _take(self, answer: Answer) -> None:
+        if self._asked is None:  # forgotten meanwhile
+            return
         self._found, self.place = answer
         self.answered = True
         volumeNode = self._segmenter.volumeNode

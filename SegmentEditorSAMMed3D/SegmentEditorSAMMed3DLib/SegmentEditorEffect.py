@@ -44,8 +44,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Return what is shown below the options."""
         return _(
             "<html>Press <b>Positive</b> and click on a structure in any view: the selected segment becomes it, in 3D. "
-            "Click <b>Negative</b> where it took too much. Keys: P, N. The model, and whether it runs here or on a "
-            "server, is chosen in the module SAMMed3DSegment.<br>Research software: not for clinical decisions.</html>"
+            "Click <b>Negative</b> where it took too much. Keys: P, N, Shift+F, X. The model, and whether it runs "
+            "here or on a server, is chosen in the module SAMMed3DSegment.<br>"
+            "Research software: not for clinical decisions.</html>"
         )
 
     def setupOptionsFrame(self) -> None:
@@ -60,6 +61,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             button.setIcon(qt.QIcon(str(icons / f"SAMMed3DSegment{kind}.png")))
             button.connect("clicked(bool)", self._onPositive if kind == "Positive" else self._onNegative)
             buttons.addWidget(button)
+        self._setupFurther()
         self.textLabel = qt.QLabel()
         self.textLabel.setWordWrap(True)
         self.cancelButton, self.moduleButton = qt.QPushButton(_("Cancel")), qt.QPushButton(_("Model, server, more..."))
@@ -71,8 +73,25 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         more.addWidget(self.cancelButton)
         more.addWidget(self.moduleButton)
         self.scriptedEffect.addOptionsWidget(buttons)
+        self.scriptedEffect.addOptionsWidget(self.further)
         self.scriptedEffect.addOptionsWidget(self.textLabel)
         self.scriptedEffect.addOptionsWidget(more)
+
+    def _setupFurther(self) -> None:
+        """Make the widgets for what comes after a click."""
+        self.followButton, self.nextButton = qt.QPushButton(_("Follow (Shift+F)")), qt.QPushButton(_("Where next? (X)"))
+        self.followButton.setToolTip(
+            _("Follow the object beyond what was looked at. One step of undo; Cancel keeps it.")
+        )
+        self.nextButton.setToolTip(_("Shows where the next click would change most. A adds it, Shift+A not, K skips."))
+        self.uncertaintyCheckBox = qt.QCheckBox(_("Show uncertainty"))
+        self.uncertaintyCheckBox.setToolTip(_("Lay over the image how unsure the model is."))
+        self.followButton.connect("clicked(bool)", self._onFollow)
+        self.nextButton.connect("clicked(bool)", self._onNext)
+        self.uncertaintyCheckBox.connect("clicked(bool)", self._onUncertainty)
+        self.further = qt.QHBoxLayout()
+        for widget in (self.followButton, self.nextButton, self.uncertaintyCheckBox):
+            self.further.addWidget(widget)
 
     def activate(self) -> None:
         """The effect is chosen; the module is loaded now, not before."""
@@ -108,6 +127,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.positiveButton.checked = work.placing is True
         self.negativeButton.checked = work.placing is False
         self.positiveButton.enabled = self.negativeButton.enabled = work.possible
+        self.followButton.enabled = work.canFollow
+        self.nextButton.enabled = self.uncertaintyCheckBox.enabled = work.canAsk
+        self.uncertaintyCheckBox.checked = work.showsUncertainty
         self.cancelButton.enabled = work.busy
         self.textLabel.setText(work.text)
 
@@ -120,9 +142,21 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._place(False if on else None)
 
     def _place(self, positive: bool | None) -> None:
+        self._revived().place(positive)
+
+    def _revived(self):
         if self._work.closed:  # the module was reloaded, or works for another Segment Editor
             self.activate()
-        self._work.place(positive)
+        return self._work
+
+    def _onFollow(self) -> None:
+        self._revived().followObject()
+
+    def _onNext(self) -> None:
+        self._revived().whereNext()
+
+    def _onUncertainty(self, on: bool) -> None:
+        self._revived().showUncertainty(on)
 
     def _onCancel(self) -> None:
         self._work.cancel()

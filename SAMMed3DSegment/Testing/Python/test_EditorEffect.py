@@ -11,10 +11,12 @@ import slicer
 
 import qt
 import slicerHarness
-from mrmlNodes import drawByHand, voxels
+from large_objects import FloodPredictor, bar, start_of
+from mrmlNodes import addVolume, drawByHand, voxels
 from panels import keptModules, settle
 from sammed3d import Box
 from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib.SegmentReader import digestOfSegment, heldMask
 from SAMMed3DSegmentLib.SegmentWriter import overwriteMode
 from SAMMed3DSegmentLib.Settings import SERVER
 from segmenters import SPOTS, worldOf
@@ -297,6 +299,60 @@ def test_the_effect_leaves_nothing_behind(module, editor, effect, segmentationNo
     editor.setSegmentationNode(None)
     assert editor.activeEffect() is None
     assert module.panel.borrower is None
+
+
+@pytest.mark.slow
+def test_follow_goes_on_from_the_last_click_and_is_one_step_of_the_editors_undo(
+    module, editor, effect, scene, segmentationNode, segmentIds
+):
+
+    def held():
+        return int(heldMask(segmentationNode, segmentIds[0])[1].voxels.sum())
+
+    volume, _ = bar()
+    node = addVolume(scene, volume.array, volume.grid.index_to_world)
+    module.logic.predictors.load = lambda _choice: FloodPredictor()
+    editor.setSourceVolumeNode(node)
+    effect.positiveButton.click()
+    assert not effect.followButton.enabled, "nothing was clicked yet"
+    points = module.panel.segmenter.pointsFor(segmentIds[0])
+    points.AddControlPointWorld(start_of(volume))
+    settle(module)
+    clicked, digest = held(), digestOfSegment(segmentationNode, segmentIds[0])
+    effect.followButton.click()
+    settle(module)
+    assert held() > 2 * clicked > 0
+    assert "was followed into" in effect.textLabel.text
+    editor.undo()
+    settle(module)
+    assert digestOfSegment(segmentationNode, segmentIds[0]) == digest
+    assert clicksOf(segmentationNode, segmentIds[0]) == [True]
+
+
+def test_where_next_is_asked_and_answered_here_and_leaves_nothing_behind(
+    module, editor, effect, segmentationNode, segmentIds
+):
+    effect.positiveButton.click()
+    assert not effect.nextButton.enabled
+    place(module, SPOTS[0])
+    effect.nextButton.click()
+    settle(module)
+    assert "A adds it" in effect.textLabel.text
+    next(k for k in module.panel.shortcuts.keys if k.key.toString() == "Shift+A").activated.emit()
+    settle(module)
+    assert clicksOf(segmentationNode, segmentIds[0]) == [True, False]
+    assert not slicer.util.getNodes("Where next?*")
+    effect.uncertaintyCheckBox.click()
+    settle(module)
+    assert module.panel.nextPlace.next.overlay.node is not None
+    assert module.ui.uncertaintyCheckBox.checked
+    assert effect.uncertaintyCheckBox.checked
+    module.ui.uncertaintyCheckBox.setChecked(False)
+    effect.nextButton.click()
+    editor.setActiveEffect(None)  # the answer comes when nobody can take it any more
+    settle(module)
+    assert not slicer.util.getNodes("Where next?*")
+    assert module.panel.nextPlace.next.overlay.node is None
 
 
 def test_a_scene_that_closes_ends_it(module, editor, effect, scene):
