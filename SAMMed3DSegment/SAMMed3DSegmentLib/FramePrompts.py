@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import slicer
 
@@ -88,13 +87,6 @@ def told(known: dict[int, ObjectPrompts], first: int, chosen: range, name: str) 
     way = range(origin, first + 1) if origin <= first else range(origin, first - 1, -1)
     joined = ObjectPrompts(name, ())
     for each in (known[number] for number in way if number in known):
-        drawn = tuple(replace(d, after=len(joined.clicks) + d.after) for d in each.drawings)
-        joined = replace(
-            joined,
-            clicks=(*joined.clicks, *each.clicks),
-            drawings=(*joined.drawings, *drawn),
-            box=each.box or joined.box,
-            honour=each.honour,
-        )
+        joined = joined.joined(each)
     others = {number: each for number, each in known.items() if number in chosen and number != first}
     return {first: joined, **others}

@@ -14,11 +14,29 @@ from rich.table import Table
 import sammed3d
 from sammed3d import samples
 from sammed3d.cli.benchmark import benchmark
-from sammed3d.cli.choice import Choice
+from sammed3d.cli.choice import (
+    CaOption,
+    Choice,
+    KeyOption,
+    NoProxyOption,
+    PrecisionOption,
+    RuntimeOption,
+    ServerOption,
+)
 from sammed3d.cli.collect import collect
 from sammed3d.cli.data import data_app
 from sammed3d.cli.doubt import SuggestOption, UncertaintyOption, tell_doubt
-from sammed3d.cli.drawn import check_given, from_voxels, given_prompts
+from sammed3d.cli.drawn import (
+    BoxOption,
+    ClickOption,
+    HonourOption,
+    LassoOption,
+    PointsOption,
+    ScribbleOption,
+    check_given,
+    from_voxels,
+    given_prompts,
+)
 from sammed3d.cli.evaluate import evaluate
 from sammed3d.cli.find import find
 from sammed3d.cli.follow import FollowOption, PatchesOption, follow_object
@@ -101,31 +119,15 @@ def segment(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Mask: .seg.nrrd, .nii.gz, .nrrd or .mha; of a picture also .png.")
     ],
-    click: Annotated[
-        list[str] | None,
-        typer.Option(metavar="R,A,S[:-]", help="A click, in mm; ':-' makes it negative. Repeat for more, in order."),
-    ] = None,
-    box: Annotated[
-        str | None,
-        typer.Option(metavar="R,A,S,R,A,S", help="Two opposite corners of a box round it, or a file with a ROI."),
-    ] = None,
-    scribble: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[:-]", help="A stroke: Slicer curve (.mrk.json), or lines of R,A,S; ':-' as clicks."),
-    ] = None,
-    lasso: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[:-]", help="A loop on a plane: Slicer closed curve (.mrk.json), or lines of R,A,S."),
-    ] = None,
-    honour: Annotated[
-        bool, typer.Option(help="Whether the mask is made to agree with box, scribbles and lassos.")
-    ] = True,
+    click: ClickOption = None,
+    box: BoxOption = None,
+    scribble: ScribbleOption = None,
+    lasso: LassoOption = None,
+    honour: HonourOption = True,
     click_xy: ClickXyOption = None,
     box_xy: BoxXyOption = None,
     candidates: CandidatesOption = False,
-    points: Annotated[
-        Path | None, typer.Option(help="All prompts from a prompt file or Slicer markups (.mrk.json) instead.")
-    ] = None,
+    points: PointsOption = None,
     ijk: Annotated[bool, typer.Option("--ijk", help="--click and --box are voxel indices I,J,K.")] = False,
     initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
     name: Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")] = "Object 1",
@@ -137,18 +139,12 @@ def segment(
     device: DeviceOption = "auto",
     family: FamilyOption = None,
     base: BaseOption = None,
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    runtime: Annotated[
-        str, typer.Option(help="torch, onnx or onnx-int8; the latter two are exported at first use.")
-    ] = "torch",
-    server: Annotated[str | None, typer.Option(help="Address of a server; --model is then one that it serves.")] = None,
-    key: Annotated[
-        str, typer.Option(envvar="SAMMED3D_KEY", help="Your key for the server; better in the environment.")
-    ] = "",
-    ca: Annotated[
-        Path | None, typer.Option(help="Certificate (PEM) of the authority that signed the server's.")
-    ] = None,
-    no_proxy: Annotated[bool, typer.Option("--no-proxy", help="Reach the server past the proxies in use.")] = False,
+    precision: PrecisionOption = "auto",
+    runtime: RuntimeOption = "torch",
+    server: ServerOption = None,
+    key: KeyOption = "",
+    ca: CaOption = None,
+    no_proxy: NoProxyOption = False,
     store: Annotated[
         bool, typer.Option("--store", help="Also store the result as a DICOM SEG where the series came from.")
     ] = False,

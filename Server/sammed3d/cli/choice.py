@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 import sammed3d
 from sammed3d.errors import ModelError
 from sammed3d.inference.predictor import Predictor
+
+PrecisionOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+RuntimeOption = Annotated[str, typer.Option(help="torch, onnx or onnx-int8; the latter two are exported at first use.")]
+ServerOption = Annotated[str | None, typer.Option(help="Address of a server; --model is then one that it serves.")]
+KeyOption = Annotated[
+    str, typer.Option(envvar="SAMMED3D_KEY", help="Your key for the server; better in the environment.")
+]
+CaOption = Annotated[Path | None, typer.Option(help="Certificate (PEM) of the authority that signed the server's.")]
+NoProxyOption = Annotated[bool, typer.Option("--no-proxy", help="Reach the server past the proxies in use.")]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -15,6 +16,26 @@ from sammed3d.core.geometry import Grid, Point3
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import PromptError
 
+ClickOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="R,A,S[:-]", help="A click, in mm; ':-' makes it negative. Repeat for more, in order."),
+]
+BoxOption = Annotated[
+    str | None,
+    typer.Option(metavar="R,A,S,R,A,S", help="Two opposite corners of a box round it, or a file with a ROI."),
+]
+ScribbleOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE[:-]", help="A stroke: Slicer curve (.mrk.json), or lines of R,A,S; ':-' as clicks."),
+]
+LassoOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE[:-]", help="A loop on a plane: Slicer closed curve (.mrk.json), or lines of R,A,S."),
+]
+HonourOption = Annotated[bool, typer.Option(help="Whether the mask is made to agree with box, scribbles and lassos.")]
+PointsOption = Annotated[
+    Path | None, typer.Option(help="All prompts from a prompt file or Slicer markups (.mrk.json) instead.")
+]
 MARKUPS = {"scribble": "a curve", "lasso": "a closed curve"}
 
 
@@ -32,6 +53,20 @@ def given_prompts(
     drawn += [d for text in lassos for d in read_drawings(text, Lasso)]
     placed = tuple(replace(d, after=len(parsed)) for d in drawn)
     return ObjectPrompts(name, parsed, None, None if box is None else parse_box(box), placed, honour)
+
+
+def read_one(path: Path) -> ObjectPrompts:
+    """Read a prompt file or Slicer markups that hold the prompts of one object.
+
+    Raises:
+        PromptError: unreadable, of several objects or none, or of one that started from a mask; names the file.
+    """
+    objects = prompt_files.read(path)
+    if len(objects) != 1:
+        raise PromptError(f"{path}: this takes the prompts of one object, but the file holds {len(objects)}.")
+    if objects[0].initial_mask is not None:
+        raise PromptError(f"{path}: {objects[0].name!r} started from a mask, which is not in the file.")
+    return objects[0]
 
 
 def read_drawings(text: str, kind: type[Scribble] | type[Lasso]) -> tuple[Drawing, ...]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +15,41 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-import sammed3d
 from sammed3d.charts import line_chart
-from sammed3d.cli.drawn import parse_click
+from sammed3d.cli.choice import (
+    CaOption,
+    Choice,
+    KeyOption,
+    NoProxyOption,
+    PrecisionOption,
+    RuntimeOption,
+    ServerOption,
+)
+from sammed3d.cli.drawn import (
+    BoxOption,
+    ClickOption,
+    HonourOption,
+    LassoOption,
+    PointsOption,
+    ScribbleOption,
+    check_given,
+    given_prompts,
+    parse_click,
+    read_one,
+)
 from sammed3d.cli.signals import interruptible
-from sammed3d.cli.terminal import DebugOption, DeviceOption, ForceOption, JsonOption, explained, screen
+from sammed3d.cli.terminal import (
+    BaseOption,
+    DebugOption,
+    DeviceOption,
+    FamilyOption,
+    ForceOption,
+    JsonOption,
+    explained,
+    screen,
+)
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.prompts import Click, ObjectPrompts
+from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import PredictionCancelled, SAMMed3DError, VolumeError
 from sammed3d.files.frames import Frames, check_frames_place, frame_files, write_frames
 from sammed3d.files.outputs import check_output, written_whole
@@ -36,34 +65,52 @@ def propagate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A 4-D label map (.nii.gz), or a folder for a file a frame.")
     ],
-    click: Annotated[list[str], typer.Option(metavar="R,A,S[:-]", help="A click in the frame --at, in order.")],
-    at: Annotated[int, typer.Option(min=1, help="The frame that --click is about, counted from 1.")] = 1,
+    click: ClickOption = None,
+    box: BoxOption = None,
+    scribble: ScribbleOption = None,
+    lasso: LassoOption = None,
+    honour: HonourOption = True,
+    points: PointsOption = None,
+    at: Annotated[int, typer.Option(min=1, help="The frame that all of these are about, counted from 1.")] = 1,
     correct: Annotated[
         list[str] | None,
-        typer.Option(metavar="N=R,A,S[:-]", help="A further click in frame N; the frames after it go on from there."),
+        typer.Option(
+            metavar="N=R,A,S[:-]|FILE",
+            help="A further click in frame N, or prompts of a file; the frames after it go on from there.",
+        ),
     ] = None,
     frames: Annotated[str, typer.Option(metavar="A-B", help="Which frames, counted from 1; all if not given.")] = "",
     table: Annotated[Path | None, typer.Option(help="Write volumes and checks of each frame: .csv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the volume over the frames: .svg.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the segment.")] = "Object 1",
-    model: Annotated[str, typer.Option(help="An installed model, or a checkpoint file.")] = "default",
+    name: Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")] = "Object 1",
+    model: Annotated[str, typer.Option(help="An installed model, a checkpoint file, or ONNX files.")] = "default",
     device: DeviceOption = "auto",
+    family: FamilyOption = None,
+    base: BaseOption = None,
+    precision: PrecisionOption = "auto",
+    runtime: RuntimeOption = "torch",
+    server: ServerOption = None,
+    key: KeyOption = "",
+    ca: CaOption = None,
+    no_proxy: NoProxyOption = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Segment an object in all frames of a series, from clicks in one of them.
+    """Segment an object in all frames of a series, from prompts in one of them.
 
-    Every frame goes on from the mask of the one before, with the same clicks. How far it agrees with that, and by how
-    much its volume differs, is told of each. Ctrl-C stops, and writes the frames that are done.
+    Every frame goes on from the mask of the one before, with the same clicks; what was drawn holds in its own frame,
+    and is told as clicks in the others. How far it agrees with the one before, and by how much its volume differs, is
+    told of each. Ctrl-C stops, and writes the frames that are done.
     """
-    clicks: dict[int, list[Click]] = {at - 1: [parse_click(text) for text in click]}
-    for text in correct or ():
-        number, _, place = text.partition("=")
-        if not number.isdigit() or int(number) < 1:
-            raise typer.BadParameter(f"--correct takes N=R,A,S, the frame counted from 1; not {text!r}.")
-        clicks.setdefault(int(number) - 1, []).append(parse_click(place))
+    model_choice = Choice(model, device, precision, family, base, runtime, server, key, ca, not no_proxy)
+    if bool(click or box or scribble or lasso) == bool(points):
+        raise typer.BadParameter("Give --click, --box, --scribble or --lasso, or a file of prompts with --points.")
     with explained(debug):
+        given = given_prompts(name, click or (), box, scribble or (), lasso or (), honour)
+        given = given if points is None else read_one(points)
+        check_given(given)
+        prompts = _corrected(given, at - 1, correct or ())
         check_frames_place(output)
         for path in (table, plot):
             if path is not None and not path.parent.is_dir():
@@ -71,12 +118,11 @@ def propagate(
         read = Frames(images)
         chosen = _chosen(frames, read.count)
         for file in (*frame_files(output, chosen), *(path for path in (table, plot) if path is not None)):
-            check_output(file, images, force)
+            check_output(file, (*images, points), force)
         check_writable(read.volume(at - 1 if at <= read.count else 0).grid)
-        predictor = sammed3d.load_predictor(model, device)
-        done, trouble = _run(read, predictor, clicks, at - 1, chosen)
+        done, trouble = _run(read, model_choice, prompts, at - 1, chosen)
         if done:
-            write_frames(output, {each.frame: each.mask for each in done}, read, name)
+            write_frames(output, {each.frame: each.mask for each in done}, read, given.name)
             rows = [_row(each) for each in sorted(done, key=lambda each: each.frame)]
             _report(rows, table, plot, as_json)
         if trouble is not None:
@@ -87,12 +133,30 @@ def propagate(
         raise typer.Exit(STOPPED)
 
 
+def _corrected(given: ObjectPrompts, first: int, corrections: Iterable[str]) -> dict[int, ObjectPrompts]:
+    """Return the prompts by frame: those given for the first, and `N=R,A,S` or `N=FILE` for others, in their order.
+
+    Raises:
+        typer.BadParameter: a correction is none.
+        PromptError: a file is none.
+    """
+    prompts = {first: given}
+    for text in corrections:
+        number, _, what = text.partition("=")
+        if not number.isdigit() or int(number) < 1:
+            raise typer.BadParameter(f"--correct takes N=R,A,S or N=FILE, the frame counted from 1; not {text!r}.")
+        more = read_one(Path(what)) if what.endswith(".json") else ObjectPrompts(given.name, (parse_click(what),))
+        before = prompts.get(int(number) - 1)
+        prompts[int(number) - 1] = more if before is None else before.joined(more)
+    return prompts
+
+
 def _run(
-    read: Frames, predictor: Any, clicks: dict[int, list[Click]], first: int, chosen: range
+    read: Frames, model: Choice, prompts: dict[int, ObjectPrompts], first: int, chosen: range
 ) -> tuple[list[series.FrameMask], SAMMed3DError | None]:
     """Segment the frames; returns those that are done, and what ended it before the last one."""
     cancellation = Cancellation()
-    prompts = {number: ObjectPrompts("", tuple(each)) for number, each in clicks.items()}
+    predictor = model.load()
     done: list[series.FrameMask] = []
     with (
         interruptible(cancellation),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -120,3 +120,15 @@ class ObjectPrompts:
     drawings: tuple[Drawing, ...] = ()
     honour: bool = True
     translations: tuple[Translation, ...] = ()
+
+    def joined(self, later: ObjectPrompts) -> ObjectPrompts:
+        """Return these prompts with later ones of the same object after them; a later box replaces the earlier."""
+        moved = tuple(replace(drawing, after=len(self.clicks) + drawing.after) for drawing in later.drawings)
+        return ObjectPrompts(
+            self.name,
+            (*self.clicks, *later.clicks),
+            self.initial_mask,
+            later.box or self.box,
+            (*self.drawings, *moved),
+            later.honour,
+        )

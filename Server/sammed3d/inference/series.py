@@ -5,8 +5,9 @@ object may move and change its size from frame to frame by about what a click st
 frame it is told how far its mask agrees with the one before, and by how much its volume differs. Prompts of a frame
 correct it; the frames after it go on from there, with those prompts too.
 
-Scribbles, lassos and boxes hold in the frame in which they were drawn. In others they are the clicks that they became
-there, since what was drawn round an object need not fit it any more; a model that knows boxes is shown the box again.
+Scribbles, lassos and boxes hold in the frame in which they were drawn. In others they are the clicks inside that they
+became there, since what was drawn round an object need not fit it any more; a model that knows boxes is shown the box
+again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Grid
 from sammed3d.core.mask import BoxedMask
-from sammed3d.core.prompts import ObjectPrompts
+from sammed3d.core.prompts import Click, ObjectPrompts, Translation
 from sammed3d.errors import PromptError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.constraints import honoured
@@ -164,7 +165,8 @@ class _Way:
             mask, _ = inferer.mask_of(state, self._cancellation)
             if own.honour and not state.honour:  # a box of another frame is shown, and does not hold
                 mask = honoured(mask, replace(state, box=None), volume.grid)
-        told = inferer.known_prompts(state, self._cancellation)
+        inferer.known_prompts(state, self._cancellation)  # asked for where a mask was given; can be stopped
+        told = _carried(state, list(inferer.translations(state)), self._predictor.preset.boxes)
         mask = None if mask is None else mask.cropped()
         size = _size(mask) * volume.grid.voxel_volume / 1000
         overlap = None if before is None else _dice(mask, before.mask)
@@ -172,7 +174,7 @@ class _Way:
         doubted = None if before is None or number in {*self._prompts, *self._kept} else before.doubt
         seconds = time.monotonic() - begin
         done = FrameMask(number, mask, size, overlap, jump, seconds, doubted, number in self._kept)
-        return done, PromptState(told.clicks, box=told.box)
+        return done, told
 
 
 def _joined(places: PromptState, own: ObjectPrompts) -> PromptState:
@@ -182,6 +184,22 @@ def _joined(places: PromptState, own: ObjectPrompts) -> PromptState:
     borrowed = own.box is None and places.box is not None
     box = places.box if borrowed else own.box
     return PromptState(clicks, box=box, drawings=drawings, honour=own.honour and not borrowed)
+
+
+def _carried(state: PromptState, translations: list[Translation], boxes: bool) -> PromptState:
+    """Return what further frames are told: clicks, and drawings as the clicks that they became.
+
+    Clicks round a lasso or a box, which keep an answer in, are left out: the object may be there by then.
+    """
+    clicks: tuple[Click, ...] = ()
+    if state.box is not None and not boxes:
+        clicks = tuple(click for click in translations.pop(0).clicks if click.positive)
+    position = 0
+    for drawing, became in zip(state.drawings, translations, strict=True):
+        same = tuple(click for click in became.clicks if click.positive == drawing.positive)
+        clicks = (*clicks, *state.clicks[position : drawing.after], *same)
+        position = max(position, drawing.after)
+    return PromptState((*clicks, *state.clicks[position:]), box=state.box if boxes else None)
 
 
 def _size(mask: BoxedMask | None) -> int:

@@ -12,9 +12,13 @@ from typer.testing import CliRunner
 import sammed3d
 from moving_ball import moving_ball, predictor, write_4d
 from sammed3d.cli.app import app
+from sammed3d.core import prompt_files
+from sammed3d.core.drawings import Scribble
+from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.evaluation.metrics import dice
 from sammed3d.files.segmentation import read_mask
 from sammed3d.files.volume import image_on
+from servers import serving
 
 pytestmark = pytest.mark.slow
 COUNT = 5
@@ -117,6 +121,88 @@ def test_ctrl_c_writes_the_frames_that_are_done(ball, series, model, tmp_path):
     result = run(series, "-o", tmp_path / "mask.nii.gz", "--click", place(ball, 0))
     assert result.exit_code == 130
     assert (tmp_path / "mask.nii.gz").exists()
+
+
+def arrays(path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T
+
+
+def test_drawings_boxes_and_files_of_prompts_are_taken_as_segment_takes_them(ball, series, model, tmp_path):
+    """What is drawn in the second frame finds the ball there, and in the others as well."""
+    middle = ball.centres[1]
+    (tmp_path / "stroke.csv").write_text("\n".join(",".join(map(str, middle + n)) for n in (-9, 0, 9)))
+    loop = [middle + 37 * np.array([np.cos(a), np.sin(a), 0]) for a in np.linspace(0, 6, 40)]
+    (tmp_path / "loop.csv").write_text("\n".join(",".join(map(str, each)) for each in loop))
+    corners = ",".join(f"{v:.2f}" for v in (*(middle - 45), *(middle + 45)))
+    stroke = Scribble(tuple(tuple(middle + n) for n in (-9.0, 0.0, 9.0)))
+    prompt_files.write(tmp_path / "all.json", [ObjectPrompts("ventricle", (), drawings=(stroke,))])
+    results = {}
+    for name, options in {
+        "scribble": ("--scribble", tmp_path / "stroke.csv"),
+        "lasso": ("--lasso", tmp_path / "loop.csv"),
+        "box": ("--box", corners),
+        "points": ("--points", tmp_path / "all.json"),
+    }.items():
+        result = run(series, "-o", tmp_path / f"{name}.nii.gz", *options, "--at", 2)
+        assert result.exit_code == 0, result.output
+        results[name] = arrays(tmp_path / f"{name}.nii.gz")
+        for number in range(COUNT):
+            assert dice(results[name][..., number], ball.truth(number).astype(np.uint8)) > 0.85, (name, number)
+    assert np.array_equal(results["scribble"], results["points"])
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    assert run(series, "-o", folder, "--points", tmp_path / "all.json", "--frames", "2", "--at", 2).exit_code == 0
+    assert "ventricle" in (folder / "frame-002.seg.nrrd").read_bytes()[:4000].decode("latin-1")
+
+
+def test_a_frame_is_corrected_by_a_file(ball, series, model, tmp_path):
+    middle = ball.centres[2]
+    beyond = tuple(middle + np.array([0, 0, 60.0]))
+    stroke = Scribble((tuple(middle), beyond))
+    prompt_files.write(tmp_path / "fix.json", [ObjectPrompts("x", (), drawings=(stroke,))])
+    fix = f"3={tmp_path / 'fix.json'}"
+    result = run(series, "-o", tmp_path / "m.nii.gz", "--click", place(ball, 0), "--correct", fix)
+    assert result.exit_code == 0, result.output
+    voxel = tuple(np.rint(ball.grid.to_index(beyond)).astype(int))
+    assert [bool(arrays(tmp_path / "m.nii.gz")[..., n][voxel]) for n in range(COUNT)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_server_gives_the_same_masks(ball, series, tmp_path, tiny_checkpoint):
+    common = (series, "--click", place(ball, 0), "--frames", "1-2", "--model", tiny_checkpoint)
+    here = run(*common, "-o", tmp_path / "here.nii.gz")
+    assert here.exit_code == 0, here.output
+    with serving(sammed3d.load_predictor(tiny_checkpoint, "cpu")) as server:
+        there = run(*common[:-2], "-o", tmp_path / "there.nii.gz", "--server", server.url)
+        assert there.exit_code == 0, there.output
+        refused = run(*common[:-2], "-o", tmp_path / "x.nii.gz", "--server", server.url, "--device", "cpu")
+        assert refused.exit_code == 1
+        assert "With --server, device" in said(refused)
+    assert np.array_equal(arrays(tmp_path / "here.nii.gz"), arrays(tmp_path / "there.nii.gz"))
+
+
+def test_prompts_that_do_not_fit_get_one_line(ball, series, model, tmp_path):
+    two = [ObjectPrompts(name, (Click(tuple(ball.centres[0])),)) for name in ("a", "b")]
+    prompt_files.write(tmp_path / "two.json", two)
+    prompt_files.write(tmp_path / "from.json", [ObjectPrompts("a", two[0].clicks, "0" * 64)])
+    prompt_files.write(tmp_path / "none.json", [ObjectPrompts("a", (Click((0, 0, 0), False),))])
+    for options, code, line in (
+        ((), 2, "Give --click, --box, --scribble or --lasso"),
+        (("--click", "1,2,3", "--points", tmp_path / "two.json"), 2, "Give --click, --box"),
+        (("--points", tmp_path / "two.json"), 1, "the file holds 2"),
+        (("--points", tmp_path / "from.json"), 1, "started from a mask"),
+        (("--points", tmp_path / "none.json"), 1, "has no positive click"),
+        (("--scribble", tmp_path / "absent.csv"), 1, "the drawing cannot be read"),
+    ):
+        result = run(series, "-o", tmp_path / "mask.nii.gz", *options)
+        assert result.exit_code == code, result.output
+        words = said(result).replace("│", "")
+        assert line in " ".join(words.split())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from large_objects import FloodPredictor
 from moving_ball import moving_ball, predictor
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.drawings import Scribble
+from sammed3d.core.drawings import Lasso, Scribble
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import PredictionCancelled, PromptError, VolumeError
@@ -213,6 +213,29 @@ def test_frames_that_are_kept_stay_and_those_after_go_on_from_them(ball):
     assert [each.remark for each in again] == ["", ""]
 
 
+@pytest.mark.slow
+def test_clicks_that_keep_an_answer_in_a_loop_are_not_told_to_other_frames(ball):
+    told = []
+
+    class Recording(FloodPredictor):
+        def predict(self, patch, prompts, cancellation=None):
+            told.append([click.positive for click in (*prompts.earlier, *prompts.clicks)])
+            return super().predict(patch, prompts, cancellation)
+
+    recording = Recording()
+    recording.threshold = 1.0
+    middle = ball.centres[0]
+    turns = np.linspace(0, 6, 20)
+    loop = Lasso(tuple(tuple(middle + 15 * np.array([np.cos(a), np.sin(a), 0])) for a in turns))
+    going = propagate(ball.volume, recording, {0: ObjectPrompts("", (), drawings=(loop,))}, 0, range(2))
+    next(going)
+    assert any(False in each for each in told), "the ball is larger than the loop"
+    told.clear()
+    next(going)
+    assert told
+    assert all(all(each) for each in told)
+
+
 def test_a_model_that_knows_boxes_is_shown_the_box_again_and_may_leave_it(ball):
     class Boxes(FloodPredictor):
         preset = replace(FloodPredictor.preset, boxes=True)
@@ -228,4 +251,5 @@ def test_a_model_that_knows_boxes_is_shown_the_box_again_and_may_leave_it(ball):
     box = BoxPrompt(tuple(ball.centres[0] - 20), tuple(ball.centres[0] + 20))
     found = list(propagate(ball.volume, asked, {0: ObjectPrompts("", (at(ball, 0),), box=box)}, 0, range(2)))
     assert all(shown[:1])
+    assert any(shown[1:])
     assert score(ball, found[0]) < 0.6 < CLOSE < score(ball, found[1])
