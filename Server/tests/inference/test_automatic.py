@@ -71,7 +71,7 @@ class RegionsIn3d:
 def test_nodules_are_counted_once_wherever_patches_meet():
     """Patches of 96 mm on a volume of 192 mm: several nodules lie where patches overlap."""
     volume, labels = nodules()
-    generator = AutomaticMaskGenerator(RegionsIn3d(), AutomaticSettings(distance=6, smallest=0.1))
+    generator = AutomaticMaskGenerator(RegionsIn3d(), AutomaticSettings(distance=12, smallest=0.1))
     found = generator.generate(volume)
     assert len(found) == len(CENTRES)
     seen = set()
@@ -254,7 +254,8 @@ def test_an_organ_of_a_real_ct_is_found():
     names = json.loads((samples.FOLDER / "ct_abdomen_labels.json").read_text())
     [number] = [int(n) for n, name in names.items() if name == "gallbladder"]
     organ = labels == number
-    around = ndimage.binary_dilation(organ, iterations=3)
-    generator = AutomaticMaskGenerator(load_predictor("default", "cpu"), AutomaticSettings(distance=15, smallest=5))
+    around = ndimage.binary_dilation(organ, iterations=2)
+    settings = AutomaticSettings(distance=20, smallest=5, blobs=8)
+    generator = AutomaticMaskGenerator(load_predictor("default", "cpu"), settings)
     masks = [i.mask.full(ct.grid.shape) > 0 for i in generator.generate(ct, around)]
     assert max(2 * (m & organ).sum() / (m.sum() + organ.sum()) for m in masks) > 0.5
