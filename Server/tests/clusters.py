@@ -8,8 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+FOLDERS = [str(each) for each in Path(__file__).parent.iterdir() if each.is_dir()]
+os.environ |= {  # Ray reads them once in a process, whichever test is the first to use it
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": "a-token-of-these-tests-alone-0123456789",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 
@@ -22,15 +29,7 @@ def ray_cluster(*hosts):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    folders = [str(each) for each in Path(__file__).parent.iterdir() if each.is_dir()]
-    ours = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "a-token-of-this-test-alone-0123456789",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": os.pathsep.join([*folders, *sys.path]),
-    }
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*FOLDERS, *sys.path])}
     program = Path(sys.executable).with_name("ray")
     processes = []
     try:
@@ -38,13 +37,12 @@ def ray_cluster(*hosts):
             join = [f"--address={address}"] if processes else ["--head", f"--port={address.rpartition(':')[2]}"]
             join += [] if processes else ["--include-dashboard=false"]
             command = [program, "start", *join, "--block", "--node-ip-address=127.0.0.1", host]
-            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
             assert "runtime started" in next(line for line in processes[-1].stdout if "started" in line)
         yield address
     finally:
-        for process in reversed(processes):
-            process.terminate()
+        for process in processes:  # at once: a host that ends by itself waits for its work
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                each.kill()
         for process in processes:
             process.wait(60)
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})

@@ -17,7 +17,7 @@ from sammed3d.errors import ModelError
 MIB = 2**20
 FRONT_MIB = 256
 """What the front process takes beside its caches."""
-WORKER_MIB = 768
+WORKER_MIB = 960
 """What torch takes in a worker at its peak, weights and caches left out; `benchmarks/server_memory.py` measures it."""
 WEIGHTS = 2.5
 """Times its file that a model takes while it works on a CPU."""

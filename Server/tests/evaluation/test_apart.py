@@ -153,7 +153,6 @@ def test_a_case_that_ends_its_process_is_told(dataset):
 
 @needs_ray
 @pytest.mark.slow
-def test_an_address_without_a_cluster_is_said(monkeypatch):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+def test_an_address_without_a_cluster_is_said():
     with pytest.raises(ModelError, match="no Ray cluster answers there"):
         list(apart.each([0], doubled, ThresholdPredictor, Workers(ray="127.0.0.1:1"), lost))

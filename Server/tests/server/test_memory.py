@@ -83,7 +83,7 @@ def test_a_large_machine_is_not_taken_whole():
 
 
 def test_models_that_do_not_fit_are_refused_with_what_they_need():
-    with pytest.raises(ModelError, match=r"1024 MiB of memory .* too few: .* need 2280.*--memory-mib"):
+    with pytest.raises(ModelError, match=r"1024 MiB of memory .* too few: .* need 2472.*--memory-mib"):
         divide(Wishes(), [400 * MIB], 1, Limit(2 * GIB, "the control group"))
 
 
