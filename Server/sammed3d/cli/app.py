@@ -41,6 +41,7 @@ from sammed3d.cli.evaluate import evaluate
 from sammed3d.cli.find import find
 from sammed3d.cli.follow import FollowOption, PatchesOption, follow_object
 from sammed3d.cli.learn import learn
+from sammed3d.cli.machine import show_machine
 from sammed3d.cli.models import models_app
 from sammed3d.cli.picture import BoxXyOption, CandidatesOption, ClickXyOption, PicturePrompts, segment_picture
 from sammed3d.cli.propagate import propagate
@@ -57,7 +58,6 @@ from sammed3d.cli.terminal import (
     JsonOption,
     SeriesOption,
     SourceArgument,
-    VolumeArgument,
     explained,
     stage,
 )
@@ -224,10 +224,22 @@ def demo(
 
 @app.command()
 def info(
-    volume: VolumeArgument, series: SeriesOption = None, as_json: JsonOption = False, debug: DebugOption = False
+    volume: Annotated[Path | None, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")] = None,
+    series: SeriesOption = None,
+    machine: Annotated[
+        bool, typer.Option("--machine", help="This machine instead: what networks find, and how long clicks take.")
+    ] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
-    """Show a volume's geometry and intensities."""
+    """Show a volume's geometry and intensities, or what this machine brings for networks."""
     with explained(debug):
+        if machine == (volume is not None):
+            raise typer.BadParameter("Name a volume, or give --machine.")
+        if volume is None:
+            show_machine(device, as_json)
+            return
         report = _describe(Volume.read(volume, series))
         if as_json:
             print(json.dumps(report))
