@@ -73,10 +73,10 @@ def test_voxels_of_every_byte_order_are_shown(work, volume, dtype):
     assert np.array_equal(volumeFromNode(work.volume_node).array, array)
 
 
-def test_clicks_make_what_a_session_makes_of_them(opened, volume):
+def test_clicks_make_what_a_session_makes_of_them(opened, predictor):
     place(opened, SPOTS[0], SPOTS[1])
     place(opened, SPOTS[2], kind="negative")
-    session = Session(volume, ThresholdPredictor())
+    session = Session(volumeFromNode(opened.volume_node), predictor)
     session.set_clicks(PointList.clicksFromPointList(opened.segmenter.pointsFor(opened.segment_id), opened.volume_node))
     assert [click.positive for click in session.current.prompts.clicks] == [True, True, False]
     assert np.array_equal(made(opened), session.mask())

@@ -13,6 +13,7 @@ from trame_slicer.rca_view import register_rca_factories
 from sammed3d.errors import SAMMed3DError
 from sammed3d.files.volume import Volume
 from sammed3d.web import widgets
+from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.places import Places
 from sammed3d.web.work import Work, explained
 
@@ -39,10 +40,13 @@ class Page:
         self._server, self._app, self._places, self._sample = server, app, places, sample
         self._said = ""
         self._fitted: tuple[float, ...] = ()
+        self.edits = HandEdits(app.segmentation_editor, work)
         register_rca_factories(app.view_manager, server)
         self._layouts = LayoutManager(app.scene, app.view_manager, server)
         self._layouts.register_layout_dict(LayoutManager.default_grid_configuration())
         self._layouts.set_layout(widgets.LAYOUTS[0])
+        for view in app.view_manager.get_views():  # 8 samples a pixel take five times as long where there is no GPU
+            view.render_window().SetMultiSamples(0)
         work.segmenter.model = model
         work.on_changed = self.refresh
         state = server.state
@@ -56,7 +60,9 @@ class Page:
                 "dark": True,
                 "opened": "",
                 "receiving": False,
+                "renaming": "",
                 "points": True,
+                "diameter": self.edits.diameter,
                 "model": model,
                 "place": SERVER if places.url else HERE,
                 "url": places.url,
@@ -67,6 +73,7 @@ class Page:
         state.change("layout")(self._on_layout)
         state.change("window")(self._on_window)
         state.change("points")(lambda points, **_: work.show_points(bool(points)))
+        state.change("diameter")(lambda diameter, **_: self.edits.resize(min(max(float(diameter), 1.0), 100.0)))
         for name, action in (
             ("key", self.on_key),
             ("sample", self.open_sample),
@@ -83,7 +90,9 @@ class Page:
     def refresh(self) -> None:
         """Show what there is now."""
         work, state = self.work, self._server.state
+        self.edits.follow()
         with state:
+            state.tool = self.edits.tool
             rows = work.rows()
             state.segments = [asdict(row) for row in rows]
             state.has_work = any(row.ml is not None for row in rows)
@@ -122,6 +131,7 @@ class Page:
 
     def open(self, volume: Volume) -> None:
         """Show a volume in all views."""
+        self.edits.stop()
         self.work.open(volume)
         node = self.work.volume_node
         self._fitted = ()
@@ -153,6 +163,12 @@ class Page:
         }
         if key in actions:
             self.attempt(actions[key])
+
+    def rename(self, segment_id: str, name: str) -> None:
+        """Take the name that was typed."""
+        self.work.segments.rename(segment_id, name)
+        self._server.state.renaming = ""
+        self.refresh()
 
     def jump(self, segment_id: str) -> None:
         """Go to a segment in the slice views."""

@@ -9,6 +9,7 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import html
 from trame.widgets import vuetify3 as v
 
+from sammed3d.web.hand_edits import TOOLS
 from sammed3d.web.results import KINDS
 from sammed3d.web.uploads import IMAGES
 
@@ -26,6 +27,7 @@ KEYS = (
     ("P N", "place positive, negative clicks"),
     ("T", "the other kind"),
     ("H", "show or hide the clicks"),
+    ("Delete", "remove the click under the mouse; drag to move it"),
     ("U Shift+U", "undo, redo"),
     ("E", "next segment"),
     ("Shift+R", "reset the segment"),
@@ -58,15 +60,14 @@ def build(page: Any, server: Any, layouts: Any) -> None:
         with v.VMain(style="height: 100vh"):
             layouts.initialize_layout_grid(layout)
         with v.VFooter(app=True, height=36, classes="text-body-2", border=True):
-            v.VProgressCircular(
-                indeterminate=("share === null",),
-                model_value=("share",),
-                size=18,
-                width=3,
-                v_if="busy || receiving",
-                classes="mr-2",
+            v.VIcon(
+                "mdi-timer-sand", v_if="busy || receiving", size="small", classes="mr-2"
+            )  # an animation costs a core
+            html.Div(
+                "{{ receiving ? 'Receiving files...' : status }}{{ share === null ? '' : ' ' + share + ' %' }}",
+                id="status",
+                raw_attrs=["role='status'"],
             )
-            html.Div("{{ receiving ? 'Receiving files...' : status }}", id="status", raw_attrs=["role='status'"])
 
 
 def _panel(page: Any) -> None:
@@ -91,6 +92,7 @@ def _panel(page: Any) -> None:
                 id=kind,
                 disabled=("!opened",),
             )
+    _brush(page)
     with html.Div(classes="pa-2 d-flex flex-wrap"):
         for text, action, disabled in (
             ("Undo", work.undo, "!can_undo"),
@@ -146,6 +148,25 @@ def _place(page: Any) -> None:
         v.VBtn("Use this server", click=click, disabled=("!consent || !url",), size="small", id="use-server")
 
 
+def _brush(page: Any) -> None:
+    """Hand edits between clicks."""
+    with html.Div(classes="px-2 pt-2 d-flex align-center"):
+        for tool in TOOLS:
+            v.VBtn(
+                tool.capitalize(),
+                click=(_does(page, page.edits.use), f"['{tool}']"),
+                color=(f"tool === '{tool}' ? 'primary' : ''",),
+                raw_attrs=[f":aria-pressed=\"tool === '{tool}'\""],
+                size="small",
+                classes="mx-1",
+                id=tool,
+                disabled=("!opened",),
+            )
+        label = ("`${diameter} mm`",)
+        more: dict[str, Any] = {"density": "compact", "hide_details": True, "classes": "mx-2"}
+        v.VSlider(v_model_number=("diameter",), min=1, max=60, step=1, label=label, disabled=("!opened",), **more)
+
+
 def _row(page: Any) -> None:
     """A segment in the list."""
     work = page.work
@@ -158,20 +179,23 @@ def _row(page: Any) -> None:
             style="width: 24px; height: 24px; border: 0; background: none",
             raw_attrs=['aria-label="Colour"', "@click.stop"],
         )
+        html.Div("{{ row.name }}", v_if="renaming !== row.id", classes="ml-2 flex-grow-1 text-truncate name")
         v.VTextField(
+            v_else=True,
             model_value=("row.name",),
-            change=(_does(page, work.segments.rename), "[row.id, $event.target.value]"),
+            change=(page.rename, "[row.id, $event.target.value]"),
             variant="plain",
             density="compact",
             hide_details=True,
             classes="ml-2",
-            raw_attrs=['aria-label="Name"'],
+            raw_attrs=['aria-label="Name"', "@click.stop", "@blur=\"renaming = ''\"", "@keyup.enter=\"renaming = ''\""],
         )
-        v.VProgressCircular(indeterminate=True, size=14, width=2, v_if="row.busy", classes="mr-2")
+        v.VIcon("mdi-timer-sand", v_if="row.busy", size="x-small", classes="mr-2")
         html.Div("{{ row.ml === null ? '' : row.ml.toFixed(1) + ' ml' }}", classes="ml text-no-wrap")
         with html.Div(classes="d-flex", raw_attrs=["@click.stop"]):
             eye = ("row.visible ? 'mdi-eye' : 'mdi-eye-off'",)
             _icon(eye, "Show or hide", click=(_does(page, work.segments.show), "[row.id, !row.visible]"), **_ICON)
+            _icon("mdi-pencil", "Rename", click="renaming = row.id", **_ICON)
             _icon("mdi-crosshairs", "Go there", click=(page.jump, "[row.id]"), **_ICON)
             _icon("mdi-delete", "Remove", click=(_does(page, work.remove), "[row.id]"), **_ICON)
 

@@ -29,8 +29,9 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button?.id === "open") document.getElementById("upload").click();
+    if (button?.title === "Rename") setTimeout(() => document.querySelector("#segments input[type=text]")?.focus(), 50);
     if (button?.id === "sample" && mayReplace()) window.trame.trigger("sample", []);
-  });
+  }, true); // before the list's rows stop it
   document.addEventListener("change", (event) => {
     if (event.target.id !== "upload") return;
     send([...event.target.files]).finally(() => (event.target.value = ""));
