@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -38,7 +39,9 @@ def ray_cluster(*hosts):
             join += [] if processes else ["--include-dashboard=false"]
             command = [program, "start", *join, "--block", "--node-ip-address=127.0.0.1", host]
             processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
-            assert "runtime started" in next(line for line in processes[-1].stdout if "started" in line)
+            wait_for(address)  # the next host may come before this one is ready
+        for process in processes:
+            assert "runtime started" in next(line for line in process.stdout if "started" in line)
         yield address
     finally:
         for process in processes:  # at once: a host that ends by itself waits for its work
@@ -46,3 +49,15 @@ def ray_cluster(*hosts):
                 each.kill()
         for process in processes:
             process.wait(60)
+
+
+def wait_for(address, seconds=60.0):
+    """Wait until somebody listens there."""
+    host, _, port = address.rpartition(":")
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < end, f"nobody listens at {address}"
+            time.sleep(0.05)
