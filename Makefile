@@ -10,8 +10,10 @@ SEED ?= 0
 # Programs of others that have to get along with our server, each in a folder of its own
 CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0.8.5
 
-# Two tests at a time; each pool worker's torch takes its share of the cores (Server/tests/conftest.py)
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+# Three tests at a time on two cores, since many wait for processes that they started; the torch of each takes its share
+# of the cores (Server/tests/conftest.py)
+WORKERS := $(shell $(PYTHON) -c 'import os; cores = os.cpu_count() or 1; print(cores + cores // 2)')
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 WEB := .venv-web
 

@@ -18,6 +18,7 @@ else:
     from SAMMed3DSegmentLib.Predictors import Predictors
     from segmenters import Models, newSegmenter
     from slicerHarness import dialogs
+    from slicerHarness.views import closeSliceViews
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,8 @@ def answers():
 
 @pytest.fixture
 def scene():
-    """The application's scene, empty."""
+    """The application's scene, empty, and no view of it."""
+    closeSliceViews()
     slicer.mrmlScene.Clear(0)
     for tag in ("SAMMed3DSegment", "SegmentEditor"):
         node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")

@@ -116,6 +116,18 @@ class SliceView(_View):
         return self.node.GetXYToRAS().MultiplyPoint([x, y, 0, 1])[:3]
 
 
+def closeSliceViews():
+    """Forget all slice views, which the application keeps for as long as it runs."""
+    logics = slicer.app.applicationLogic().GetSliceLogics()
+    if logics is not None:
+        for index in range(logics.GetNumberOfItems()):
+            logics.GetItemAsObject(index).SetMRMLScene(None)
+        logics.RemoveAllItems()
+    for kind in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode", "vtkMRMLSliceDisplayNode"):
+        for node in list(slicer.util.getNodesByClass(kind)):
+            slicer.mrmlScene.RemoveNode(node)
+
+
 class ThreeDView(_View):
     """A 3-D view."""
 
