@@ -68,6 +68,7 @@ def build(page: Any, server: Any, layouts: Any) -> None:
                 id="status",
                 raw_attrs=["role='status'"],
             )
+            html.Div("Research software: not for clinical decisions.", classes="ml-auto text-no-wrap")
 
 
 def _panel(page: Any) -> None:

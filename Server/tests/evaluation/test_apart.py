@@ -105,7 +105,7 @@ def test_processes_give_the_same_scores_as_one(dataset):
 @pytest.mark.slow
 @needs_ray
 @pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_worker_of_a_cluster_that_dies_loses_nothing(cluster, dataset, tmp_path):
     on = Workers(ray=cluster)
     marks = functools.partial(dies_once, marks=str(tmp_path))
@@ -130,7 +130,7 @@ def test_a_worker_of_a_cluster_that_dies_loses_nothing(cluster, dataset, tmp_pat
 @pytest.mark.slow
 @needs_ray
 @pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_commands_work_on_a_cluster(cluster, dataset, tiny_checkpoint, tmp_path):
     summaries = []
     for name, more in (("one", ()), ("ray", ("--ray", cluster))):

@@ -185,7 +185,7 @@ def test_the_command_writes_scores_prompts_and_masks(folder, tiny_checkpoint_2d,
 @pytest.mark.slow
 @needs_ray
 @pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_lists_are_measured_on_a_cluster(cluster, listed, tiny_checkpoint_2d):
     measure, load = functools.partial(evaluate_images, points=1), functools.partial(load_model, tiny_checkpoint_2d)
     empty = ImageEvaluation("?", 2023)

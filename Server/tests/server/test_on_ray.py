@@ -52,7 +52,8 @@ def test_settings_that_do_not_go_with_ray_are_refused(settings, message):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-@pytest.mark.timeout(240)
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
 def test_a_replica_that_dies_in_the_middle_of_a_session_is_not_noticed(
     tiny_checkpoint, tiny_network, free_port, tmp_path, monkeypatch
 ):
@@ -106,7 +107,8 @@ def cluster(free_port, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-@pytest.mark.timeout(400)
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
 def test_a_rolling_upgrade_loses_no_click(tiny_checkpoint, tiny_network, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
     ModelStore().add(tiny_checkpoint, "tiny")

@@ -13,7 +13,7 @@ from sammed3d.cli.app import app
 from sammed3d.training.run import STATE
 from training_runs import TINY, log_of, weights_of
 
-pytestmark = [pytest.mark.slow, needs_ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, needs_ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(600)]
 
 
 def train(data, folder, batch_size, *options, **changes):
