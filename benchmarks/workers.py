@@ -23,7 +23,7 @@ from sammed3d.evaluation.run import evaluate, evaluate_apart
 from sammed3d.files.datasets import Case, find_cases
 from sammed3d.zoo import load_predictor
 
-CASES, EVERY, ROUNDS = 6, 20, 2
+CASES, EVERY, ROUNDS = 12, 20, 2
 PORT = 6399
 
 

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import SAMMed3DError
 from sammed3d.ray_cluster import joined
 
@@ -96,11 +97,19 @@ def _in_pool(
     cases: dict[int, Case], work: Callable[[Case, Model], Result], load: Callable[[], Model], count: int
 ) -> Iterator[tuple[int, Result]]:
     """Yield each case and what became of it, but for those that are left over where a process dies."""
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, initializer=_share_processors, initargs=(count,)) as pool:
         running = {pool.submit(_in_worker, case, work, load): index for index, case in cases.items()}
         for future in as_completed(running):
             with contextlib.suppress(BrokenProcessPool):
                 yield running[future], future.result()
+
+
+def _share_processors(count: int) -> None:
+    """Take this process's share of the processors; several that each take all of them wait for one another."""
+    from sammed3d.predictors.device import limit_threads  # noqa: PLC0415 - needs torch
+
+    limit_threads(max(1, usable_processors() // count))
 
 
 def _on_ray(

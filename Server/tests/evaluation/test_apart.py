@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from clusters import needs_ray
 from helpers import ThresholdPredictor, make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.core import prompt_files
+from sammed3d.core.control_groups import usable_processors
 from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.errors import ModelError
@@ -83,6 +85,18 @@ def lost(_case):
 def test_work_in_this_process_is_in_order():
     assert list(apart.each([1, 2, 3], doubled, ThresholdPredictor, Workers(), lost)) == [(0, 2), (1, 4), (2, 6)]
     assert list(apart.each([], doubled, no_model, Workers(), lost)) == []
+
+
+def threads(_case, _predictor):
+    """How many torch uses."""
+    return torch.get_num_threads()
+
+
+@pytest.mark.slow
+def test_processes_share_the_processors(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    found = dict(apart.each([0, 1], threads, ThresholdPredictor, Workers(2), lost))
+    assert set(found.values()) == {max(1, usable_processors() // 2)}
 
 
 @pytest.mark.slow
