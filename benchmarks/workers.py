@@ -15,6 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import SimpleITK as sitk
+
 from sammed3d import samples
 from sammed3d.evaluation.apart import Workers
 from sammed3d.evaluation.protocols import PROTOCOLS
@@ -23,17 +26,20 @@ from sammed3d.evaluation.run import evaluate, evaluate_apart
 from sammed3d.files.datasets import Case, find_cases
 from sammed3d.zoo import load_predictor
 
-CASES, EVERY, ROUNDS = 12, 20, 2
+CASES, EVERY, ROUNDS = 6, 20, 1
 PORT = 6399
 
 
 def dataset(folder: Path) -> list[Case]:
-    """Copies of the sample CT."""
+    """The sample CT, shifted by another voxel each time, so that no case is known from another one."""
     for n in range(CASES):
         case = folder / f"case{n}"
         case.mkdir(parents=True)
-        shutil.copy(samples.CT_ABDOMEN, case / "image.nii.gz")
-        shutil.copy(samples.CT_ABDOMEN_LABELS, case / "label.nii.gz")
+        for source, name in ((samples.CT_ABDOMEN, "image"), (samples.CT_ABDOMEN_LABELS, "label")):
+            image = sitk.ReadImage(str(source))
+            moved = sitk.GetImageFromArray(np.roll(sitk.GetArrayFromImage(image), n, axis=2))
+            moved.CopyInformation(image)
+            sitk.WriteImage(moved, str(case / f"{name}.nii.gz"))
         shutil.copy(samples.FOLDER / "ct_abdomen_labels.json", case / "labels.json")
     return find_cases(folder)
 
