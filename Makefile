@@ -10,10 +10,8 @@ SEED ?= 0
 # Programs of others that have to get along with our server, each in a folder of its own
 CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0.8.5
 
-# The torch of each pool worker takes its share of the cores (Server/tests/conftest.py)
-PYTEST := $(BIN)/python -m pytest --dist loadgroup
-# Three at a time on two cores where many tests wait for processes that they started
-WORKERS := $(shell $(PYTHON) -c 'import os; cores = os.cpu_count() or 1; print(cores + cores // 2)')
+# Two tests at a time; each pool worker's torch takes its share of the cores (Server/tests/conftest.py)
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 .PHONY: demo test quick lint types unit fuzz benchmark view test-web constraints clean help
 
@@ -38,10 +36,10 @@ types: $(VENV)/test-ready  ## check types: of the package, and of the Slicer mod
 
 quick: $(VENV)/test-ready  ## lint and the tests that take seconds, while you work
 	$(BIN)/ruff check
-	$(PYTEST) --numprocesses auto -m "not slow"
+	$(PYTEST) -m "not slow"
 
 unit: $(VENV)/test-ready
-	$(PYTEST) --numprocesses $(WORKERS) --durations 10
+	$(PYTEST) --durations 10
 
 fuzz: $(VENV)/test-ready  ## send 100,000 mutated requests to a server in one process: make fuzz [SEED=7] [COUNT=100000]
 	PYTHONPATH=Server/tests $(BIN)/python Server/tests/fuzz.py --count $(COUNT) --seed $(SEED)
