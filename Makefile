@@ -13,6 +13,8 @@ CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0
 # Two tests at a time; each pool worker's torch takes its share of the cores (Server/tests/conftest.py)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
+WEB := .venv-web
+
 .PHONY: demo test quick lint types unit fuzz benchmark view test-web constraints clean help
 
 help:  ## list the rules
