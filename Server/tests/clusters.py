@@ -61,3 +61,11 @@ def wait_for(address, seconds=60.0):
         except OSError:
             assert time.monotonic() < end, f"nobody listens at {address}"
             time.sleep(0.05)
+
+
+def command_of(process):
+    """Command of a process in one line; "" where it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

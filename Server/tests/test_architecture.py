@@ -1,6 +1,7 @@
 """The map in docs/architecture.md names every file that there is, in its room; classes can be taken in at a glance."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -62,3 +63,10 @@ def test_no_class_has_more_methods_than_one_can_keep_in_mind(folder):
     ]
     assert len(classes) > 20
     assert [(name, count) for name, count in classes if count > MOST_METHODS] == []
+
+
+@pytest.mark.xdist_group("group")
+def test_tests_of_a_group_stay_together(request):
+    """Groups share what is expensive, and keep tests apart that see each other's processes."""
+    in_pool = "PYTEST_XDIST_WORKER" in os.environ
+    assert request.node.nodeid.endswith("@group") == in_pool, "this pytest and this pytest-xdist do not go together"

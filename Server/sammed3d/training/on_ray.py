@@ -41,8 +41,10 @@ def train_on_ray(
         address: of the cluster; see `joined`.
 
     Raises:
-        ModelError, VolumeError: the cluster does not answer or is too small; or a reason of `launch`.
+        ModelError, VolumeError: the cluster does not answer, or lacks what is asked for; or a reason of `launch`.
     """
+    if accelerator not in ("auto", "cpu", "cuda", "gpu"):
+        raise ModelError(f"A cluster does not train on {accelerator!r}. Choose --accelerator auto, cpu or cuda.")
     large_enough(find_samples(data, "train"), recipe.smallest_voxels)  # a reason to refuse is told before Ray is asked
     with joined(address) as ray:
         try:

@@ -1,7 +1,6 @@
 """The server on Ray: two replicas, and a user who does not notice that one of them dies."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -11,13 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import requests
 
+from clusters import command_of, needs_ray, ray_cluster
 from helpers import small_volume
 from networks import TINY_PRESET
 from sammed3d.errors import ModelError
@@ -51,7 +50,7 @@ def test_settings_that_do_not_go_with_ray_are_refused(settings, message):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@needs_ray
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
 def test_a_replica_that_dies_in_the_middle_of_a_session_is_not_noticed(
@@ -74,7 +73,7 @@ def test_a_replica_that_dies_in_the_middle_of_a_session_is_not_noticed(
         session = Session(small_volume((70, 80, 60)), remote)
         for n, (world, positive) in enumerate(CLICKS):
             if n == 0:
-                first = sorted(replicas())
+                first = sorted(replicas(server.pid))
                 assert len(first) == 2
             if n in KILLS:
                 os.kill(first[KILLS.index(n)], signal.SIGKILL)
@@ -91,22 +90,14 @@ def test_a_replica_that_dies_in_the_middle_of_a_session_is_not_noticed(
 
 
 @pytest.fixture
-def cluster(free_port, monkeypatch):
-    """A Ray cluster of one host, on loopback, as an administrator starts it; its address."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-this-test-alone-0123456789")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray = Path(sys.executable).with_name("ray")
-    options = ["--node-ip-address=127.0.0.1", f"--port={free_port}", "--include-dashboard=false", "--num-cpus=4"]
-    process = subprocess.Popen([ray, "start", "--head", "--block", *options], stdout=subprocess.PIPE, text=True)
-    assert "runtime started" in next(line for line in process.stdout if "started" in line)
-    yield f"127.0.0.1:{free_port}"
-    process.terminate()
-    process.wait(60)
+def cluster():
+    """A Ray cluster of one host with four processors; its address."""
+    with ray_cluster("--num-cpus=4") as address:
+        yield address
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@needs_ray
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
 def test_a_rolling_upgrade_loses_no_click(tiny_checkpoint, tiny_network, cluster, tmp_path, monkeypatch):
@@ -160,9 +151,10 @@ def test_a_rolling_upgrade_loses_no_click(tiny_checkpoint, tiny_network, cluster
     assert not replicas()
 
 
-def replicas():
-    """Process ids of the replicas that run."""
-    return {p.pid for p in psutil.process_iter(["cmdline"]) if "ServeReplica:sammed3d" in _command(p)}
+def replicas(server=None):
+    """Process ids of the replicas that run; of those of a server's own cluster if its process is given."""
+    processes = psutil.process_iter() if server is None else psutil.Process(server).children(recursive=True)
+    return {p.pid for p in processes if "ServeReplica:sammed3d" in command_of(p)}
 
 
 def port_of_nobody():
@@ -207,7 +199,3 @@ def wait_for_metrics(url, least_predictions):
             return
         assert time.monotonic() < deadline, text
         time.sleep(0.5)
-
-
-def _command(process):
-    return " ".join(process.info["cmdline"] or [])

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from clusters import needs_ray
+from clusters import command_of, needs_ray
 from sammed3d.cli.app import app
 from sammed3d.training.run import STATE
 from training_runs import TINY, log_of, weights_of
@@ -35,7 +35,7 @@ def process_killed_after_a_step(folder):
     def watch():
         while not done.wait(0.01):
             if (folder / STATE).exists():
-                killed.extend(each for each in psutil.process_iter() if "RayTrainWorker" in " ".join(each.cmdline()))
+                killed.extend(each for each in psutil.process_iter() if "RayTrainWorker" in command_of(each))
                 if killed:
                     killed[0].kill()
                     break
@@ -61,3 +61,6 @@ def test_two_hosts_make_the_steps_of_one_process(data, tmp_path, cluster):
     more = train(data, tmp_path / "three", 1, "--nodes", 3, "--ray", cluster)
     assert more.exit_code == 1
     assert "3 processes need as many CPUs, and the cluster" in " ".join(more.output.split())
+    wrong = train(data, tmp_path / "four", 1, "--ray", cluster, "--accelerator", "mps")
+    assert wrong.exit_code == 1
+    assert "A cluster does not train on 'mps'. Choose --accelerator auto" in " ".join(wrong.output.split())
