@@ -56,6 +56,7 @@ from sammed3d.cli.terminal import (
     FamilyOption,
     ForceOption,
     JsonOption,
+    OptionalVolumeArgument,
     SeriesOption,
     SourceArgument,
     explained,
@@ -224,7 +225,7 @@ def demo(
 
 @app.command()
 def info(
-    volume: Annotated[Path | None, typer.Argument(help="NIfTI, NRRD or MHA file, or a folder of DICOM slices.")] = None,
+    volume: OptionalVolumeArgument = None,
     series: SeriesOption = None,
     machine: Annotated[
         bool, typer.Option("--machine", help="This machine instead: what networks find, and how long clicks take.")

@@ -21,6 +21,7 @@ from sammed3d.errors import SAMMed3DError
 screen = Console(stderr=True)
 _FILES = "NIfTI, NRRD or MHA file, or a folder of DICOM slices"
 VolumeArgument = Annotated[Path, typer.Argument(help=f"{_FILES}.")]
+OptionalVolumeArgument = Annotated[Path | None, typer.Argument(help=f"{_FILES}.")]
 SourceArgument = Annotated[
     str, typer.Argument(metavar="VOLUME", help=f"{_FILES}, or dicomweb://SERVER/studies/UID/series/UID.")
 ]

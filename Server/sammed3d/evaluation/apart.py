@@ -7,13 +7,14 @@ works on it, that case alone is lost, and told.
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import SAMMed3DError
@@ -24,8 +25,17 @@ RETRIES = 3
 """Further processes of a cluster that try a case whose process died."""
 Case = TypeVar("Case")
 Result = TypeVar("Result")
+Part = TypeVar("Part", bound="Scored")
+"""What was measured of a case."""
 Model = TypeVar("Model")
 """What works on cases: a predictor, or a model."""
+
+
+class Scored(Protocol):
+    """Something with scores."""
+
+    @property
+    def scores(self) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,36 @@ def each(
         yield from ((n, work(case, model)) for n, case in enumerate(cases) if model is not None)
     else:
         yield from _in_processes(cases, work, load, workers.count, lost)
+
+
+def parts(
+    cases: Sequence[Case],
+    measure: Callable[..., Part],
+    load: Callable[[], Model],
+    workers: Workers,
+    lost: Callable[[Case], Part],
+    on_score: Callable[[Any], None],
+) -> list[Part]:
+    """Measure each case by itself; returns what was measured, in the order of the cases.
+
+    Args:
+        cases: the cases.
+        measure: function of a model and a list of cases; it is sent to other processes.
+        load: makes the model.
+        workers: where.
+        lost: makes the part of a case that ends every process that works on it.
+        on_score: called with each score of a case that is done.
+    """
+    found = {}
+    for index, part in each(cases, functools.partial(_measured, measure=measure), load, workers, lost):
+        found[index] = part
+        for score in part.scores:
+            on_score(score)
+    return [found[index] for index in sorted(found)]
+
+
+def _measured(case: Any, model: Any, measure: Callable[..., Any]) -> Any:
+    return measure(model, [case])
 
 
 def _in_processes(

@@ -233,22 +233,12 @@ def evaluate_images_apart(
     """
     if workers.count == 1 and not workers.ray:
         return measure(load(), listed, on_score=on_score)
-    parts: dict[int, ImageEvaluation] = {}
-    work = functools.partial(_one, measure=measure)
-    for index, part in apart.each(listed, work, load, workers, functools.partial(_lost, empty=empty)):
-        parts[index] = part
-        for score in part.scores:
-            on_score(score)
-    for part in (parts[index] for index in sorted(parts)):
+    for part in apart.parts(listed, measure, load, workers, functools.partial(_lost, empty=empty), on_score):
         empty.model = part.model
         empty.scores += part.scores
         empty.prompts |= part.prompts
         empty.failures += part.failures
     return empty
-
-
-def _one(each: ListedImage, model: LoadedModel, measure: Callable[..., ImageEvaluation]) -> ImageEvaluation:
-    return measure(model, [each])
 
 
 def _lost(each: ListedImage, empty: ImageEvaluation) -> ImageEvaluation:

@@ -93,13 +93,7 @@ def evaluate_apart(
     """
     if workers.count == 1 and not workers.ray:
         return measure(load(), cases, on_score=on_score)
-    parts: dict[int, Evaluation] = {}
-    lost = functools.partial(_lost, empty=empty)
-    for index, part in apart.each(cases, functools.partial(_one, measure=measure), load, workers, lost):
-        parts[index] = part
-        for score in part.scores:
-            on_score(score)
-    for part in (parts[index] for index in sorted(parts)):
+    for part in apart.parts(cases, measure, load, workers, functools.partial(_lost, empty=empty), on_score):
         empty.model = part.model
         empty.scores += part.scores
         empty.pictures |= part.pictures
@@ -107,10 +101,6 @@ def evaluate_apart(
         for why, names in part.left_out.items():
             empty.left_out.setdefault(why, []).extend(names)
     return empty
-
-
-def _one(case: Case, predictor: Predictor, measure: Callable[..., Evaluation]) -> Evaluation:
-    return measure(predictor, [case])
 
 
 def _lost(case: Case, empty: Evaluation) -> Evaluation:

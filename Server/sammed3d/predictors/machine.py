@@ -53,7 +53,7 @@ def click_seconds(predictor: Predictor) -> tuple[float, float]:
 
 
 def _capabilities() -> dict[str, Any]:
-    """What torch knows of the processor; nothing before it could tell (2.10)."""
+    """What torch knows of the processor; nothing where it is too old to tell."""
     ask = getattr(torch.cpu, "get_capabilities", None)
     return {} if ask is None else dict(ask())
 
