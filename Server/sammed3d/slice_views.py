@@ -9,7 +9,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from sammed3d.core.geometry import Point3, canonical_axes
-from sammed3d.core.mask import Mask
 from sammed3d.files.volume import Volume
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -53,7 +52,7 @@ class SliceView:
         self.size = (max(1, round(lengths[0] * scale)), max(1, round(lengths[1] * scale)))
         self.window = window or _middle(volume.array)
 
-    def pixels(self, number: int, masks: Sequence[tuple[Mask, Sequence[float]]] = ()) -> Pixels:
+    def pixels(self, number: int, masks: Sequence[tuple[npt.NDArray[np.generic], Sequence[float]]] = ()) -> Pixels:
         """Return a slice as (H, W, 3), uint8.
 
         Args:
@@ -66,12 +65,15 @@ class SliceView:
         picture = np.array(Image.fromarray(_upright(grey)).resize(self.size, Image.Resampling.BILINEAR))
         shown = np.repeat(picture[..., None], 3, axis=2)
         for mask, colour in masks:
-            small = Image.fromarray(_upright((self._cut(self._axes.apply(mask), number) != 0) * 255))
-            inside = np.array(small.resize(self.size, Image.Resampling.NEAREST)) > 0
-            paint = 255 * np.asarray(colour, np.float32)
+            inside, paint = self.inside(number, mask), 255 * np.asarray(colour, np.float32)
             shown[inside] = (1 - SHARE) * shown[inside] + SHARE * paint
             shown[outline(inside)] = paint
         return shown
+
+    def inside(self, number: int, mask: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+        """Return the pixels (H, W) of a slice in which a mask (I, J, K) is not zero."""
+        small = Image.fromarray(_upright((self._cut(self._axes.apply(mask), number) != 0) * 255))
+        return np.array(small.resize(self.size, Image.Resampling.NEAREST)) > 0
 
     def world(self, number: int, x: float, y: float) -> Point3:
         """Return the place (RAS mm) of a point of a slice, in pixels from the upper left corner."""
