@@ -9,13 +9,19 @@ from pathlib import Path
 
 import pytest
 
-if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch is imported, and for processes of tests
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
-
 from clusters import ray_cluster
 from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
 from sammed3d.nets import SamMed3d, build
 from sammed3d.zoo.checkpoint import write_checkpoint
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the cores among pytest-xdist's workers, before they start: plugins import numpy before any conftest.
+
+    Threads of numpy's and torch's that outnumber the cores wait for one another, which takes most of the time.
+    """
+    if workers := getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,6 +24,8 @@ from sammed3d.ray_cluster import joined
 DIED = "the process that worked on it died; is memory short?"
 RETRIES = 3
 """Further processes of a cluster that try a case whose process died."""
+THREADS = "OMP_NUM_THREADS"
+"""The variable that OpenMP (torch) and OpenBLAS (numpy, scipy) take their number of threads from."""
 Case = TypeVar("Case")
 Result = TypeVar("Result")
 Part = TypeVar("Part", bound="Scored")
@@ -138,18 +141,28 @@ def _in_pool(
 ) -> Iterator[tuple[int, Result]]:
     """Yield each case and what became of it, but for those that are left over where a process dies."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, initializer=_share_processors, initargs=(count,)) as pool:
-        running = {pool.submit(_in_worker, case, work, load): index for index, case in cases.items()}
+    with ProcessPoolExecutor(count, context) as pool:
+        with _processors_shared(count):
+            running = {pool.submit(_in_worker, case, work, load): index for index, case in cases.items()}
         for future in as_completed(running):
             with contextlib.suppress(BrokenProcessPool):
                 yield running[future], future.result()
 
 
-def _share_processors(count: int) -> None:
-    """Take this process's share of the processors; several that each take all of them wait for one another."""
-    from sammed3d.predictors.device import limit_threads  # noqa: PLC0415 - needs torch
+@contextlib.contextmanager
+def _processors_shared(count: int) -> Iterator[None]:
+    """Give processes that start meanwhile their share of the processors, unless the user has set `OMP_NUM_THREADS`.
 
-    limit_threads(max(1, usable_processors() // count))
+    Threads of several processes that each take all processors wait for one another: those of torch, and those of
+    numpy's and scipy's matrix products, which are told by the environment alone before they are imported.
+    """
+    said = os.environ.get(THREADS)
+    os.environ[THREADS] = said or str(max(1, usable_processors() // count))
+    try:
+        yield
+    finally:
+        if said is None:
+            del os.environ[THREADS]
 
 
 def _on_ray(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 from typer.testing import CliRunner
 
 from clusters import needs_ray
@@ -88,15 +89,20 @@ def test_work_in_this_process_is_in_order():
 
 
 def threads(_case, _predictor):
-    """How many torch uses."""
-    return torch.get_num_threads()
+    """How many torch uses, and how many numpy's matrix products."""
+    return torch.get_num_threads(), max(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
 
 
 @pytest.mark.slow
 def test_processes_share_the_processors(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = dict(apart.each([0, 1], threads, ThresholdPredictor, Workers(2), lost))
-    assert set(found.values()) == {max(1, usable_processors() // 2)}
+    share = max(1, usable_processors() // 2)
+    assert set(found.values()) == {(share, share)}
+    assert "OMP_NUM_THREADS" not in os.environ
+    said = min(2, usable_processors())
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert dict(apart.each([0], threads, ThresholdPredictor, Workers(4), lost)) == {0: (said, said)}
 
 
 @pytest.mark.slow
