@@ -48,6 +48,7 @@ from sammed3d.cli.propagate import propagate
 from sammed3d.cli.replay import replay
 from sammed3d.cli.report import print_report, report_of
 from sammed3d.cli.serve import serve, serve_key
+from sammed3d.cli.serve_view import serve_view
 from sammed3d.cli.sources import as_path, check_store, read_source
 from sammed3d.cli.terminal import (
     BaseOption,
@@ -94,6 +95,7 @@ app.command("evaluate")(evaluate)
 app.command("replay")(replay)
 app.command("benchmark")(benchmark)
 app.command("view")(view)
+app.command("serve-view")(serve_view)
 app.command("serve")(serve)
 app.command("serve-key")(serve_key)
 

@@ -17,6 +17,14 @@ from aiohttp import web
 
 QUERY = "token"
 FIRST_PAGE = "/index.html"
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer, beside the content security policy."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -31,15 +39,8 @@ class Gate:
 
     def __init__(self, token: str, hosts: frozenset[str], first_page: str) -> None:
         self._token, self._hosts = token, hosts
-        self._cookie = f"sammed3d-{hashlib.sha256(token.encode()).hexdigest()[:12]}"  # cookies do not know ports
-        self._headers = {
-            "Content-Security-Policy": policy(first_page),
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
-            "Cross-Origin-Opener-Policy": "same-origin",
-            "Cross-Origin-Resource-Policy": "same-origin",
-        }
+        self._cookie = cookie_name(token)
+        self._headers = {"Content-Security-Policy": policy(first_page), **HEADERS}
 
     def guard(self, app: web.Application) -> None:
         """Put the gate before all routes of an application that has not started."""
@@ -55,12 +56,7 @@ class Gate:
         app.on_response_prepare.append(add_headers)
 
     async def _check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.headers.get("Host", "")
-        if _name_of(host) not in self._hosts:
-            raise web.HTTPForbidden(text="This page does not answer to that host name.\n")
-        origin = request.headers.get("Origin")
-        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
-            raise web.HTTPForbidden(text="This page does not answer to other sites.\n")
+        check_site(request, self._hosts)
         if self._is_token(request.cookies.get(self._cookie, "")):
             return await handler(request)
         if request.path == "/" and self._is_token(request.query.get(QUERY, "")):
@@ -71,6 +67,30 @@ class Gate:
 
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(errors="replace"), self._token.encode())
+
+
+def check_site(request: web.Request, hosts: frozenset[str], origin: str = "") -> None:
+    """Refuse a request under another host name, or from another site's page.
+
+    Args:
+        request: what came.
+        hosts: names that the page is asked for by, without port.
+        origin: of its own pages, where a proxy is asked for them in its place; "" for the host that the request names.
+
+    Raises:
+        HTTPForbidden: it is one.
+    """
+    host = request.headers.get("Host", "")
+    if _name_of(host) not in hosts:
+        raise web.HTTPForbidden(text="This page does not answer to that host name.\n")
+    own = (origin,) if origin else (f"http://{host}", f"https://{host}")
+    if request.headers.get("Origin", own[0]) not in own:
+        raise web.HTTPForbidden(text="This page does not answer to other sites.\n")
+
+
+def cookie_name(token: str) -> str:
+    """Return the name of the cookie that goes with a token; cookies do not know ports."""
+    return f"sammed3d-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
 
 def policy(first_page: str) -> str:

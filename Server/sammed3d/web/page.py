@@ -19,6 +19,7 @@ from sammed3d.web.work import Work, explained
 
 POLL_SECONDS = 0.02
 HERE, SERVER = "here", "server"
+NOT_YOURS = "Where predictions run is up to whoever serves this page."
 
 
 class Page:
@@ -38,6 +39,7 @@ class Page:
     ) -> None:
         self.work = work
         self._server, self._app, self._places, self._sample = server, app, places, sample
+        self.may_choose_place = places.may_choose
         self._said = ""
         self._fitted: tuple[float, ...] = ()
         self.edits = HandEdits(app.segmentation_editor, work)
@@ -179,6 +181,9 @@ class Page:
 
     async def use_server(self, url: str, key: str) -> None:
         """Predict on a server from now on, if it answers; the user has agreed to that."""
+        if not self._places.may_choose:
+            self.say(NOT_YOURS)
+            return
         self.say(f"Asking {url} for its models...")
         try:
             server = self._places.server(url, key)
@@ -192,6 +197,9 @@ class Page:
 
     def use_this_computer(self) -> None:
         """Predict in this process from now on."""
+        if not self._places.may_choose:
+            self.say(NOT_YOURS)
+            return
         self._places.use_this_computer()
         self._list_models()
         self.say("Predictions run on this computer from now on.")

@@ -30,17 +30,20 @@ class Places:
     Args:
         installed: returns the models on this computer.
         device: torch device for models in this process.
+        may_choose: whether the user may choose another place.
 
     Attributes:
         predictors: load them.
         models: what can be chosen now, the first one first.
+        may_choose: whether the user may choose another place.
     """
 
-    def __init__(self, installed: Callable[[], Sequence[Offer]], device: str = "auto") -> None:
+    def __init__(self, installed: Callable[[], Sequence[Offer]], device: str = "auto", may_choose: bool = True) -> None:
         self._installed = installed
         self._settings = Settings(_Memory())
         self._settings.device = device
         self.predictors = Predictors(self._settings)
+        self.may_choose = may_choose
         self.models = list(installed())
 
     @property

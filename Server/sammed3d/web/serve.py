@@ -42,6 +42,7 @@ class Start:
         model: chosen first; the name of an installed model or a checkpoint file, or of one of the server's.
         device: torch device for models in this process.
         server: predicts in place of this process; None for none.
+        may_choose_place: whether the user may let another server predict, or this process.
     """
 
     volume: Volume | None
@@ -49,6 +50,7 @@ class Start:
     model: str = "default"
     device: str = "auto"
     server: Server | None = None
+    may_choose_place: bool = True
 
 
 def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callable[[str], None] = print) -> None:
@@ -132,7 +134,7 @@ def _places(start: Start) -> Places:
         known = start.server is not None or any(offer.value == start.model for offer in found)
         return found if known else [Offer(start.model, Path(start.model).name), *found]
 
-    places = Places(installed, start.device)
+    places = Places(installed, start.device, start.may_choose_place)
     if start.server is not None:
         server = places.server(start.server.url, start.server.key, start.server.authority)
         models = places.served(server)

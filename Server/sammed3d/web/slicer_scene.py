@@ -18,6 +18,16 @@ MISSING = (
 )
 
 
+def check() -> None:
+    """Tell whether there can be a scene.
+
+    Raises:
+        ModelError: trame-slicer is not installed.
+    """
+    if importlib.util.find_spec("trame_slicer") is None:
+        raise ModelError(MISSING)
+
+
 def find_library() -> None:
     """Make the module's code importable, which lies beside this package in a source tree.
 
@@ -44,8 +54,7 @@ def start(warnings: bool = False) -> Any:
     Raises:
         ModelError: trame-slicer or the module's code is not installed.
     """
-    if importlib.util.find_spec("trame_slicer") is None:
-        raise ModelError(MISSING)
+    check()
     find_library()
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):  # VTK would look for an X server first
         os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")

@@ -81,7 +81,8 @@ def _panel(page: Any) -> None:
         v.VBtn("Sample", id="sample", classes="flex-grow-1 mx-1")
     with html.Div(classes="px-3"):
         v.VSelect(v_model=("model",), items=("models",), label="Model", classes="my-1", id="model", **_SMALL)
-        _place(page)
+        if page.may_choose_place:
+            _place(page)
     with html.Div(classes="px-2 pt-2 d-flex"):
         for kind, color in (("positive", "success"), ("negative", "error")):
             v.VBtn(

@@ -43,4 +43,20 @@
       if (kind === "drop") send([...event.dataTransfer.files]);
     });
   }
+
+  // A connection that broke: once the address answers again, the page comes back, or the words why it has ended.
+  const comeBack = async () => {
+    try {
+      await fetch("index.html", { cache: "no-store" });
+      window.location.reload();
+    } catch {
+      setTimeout(comeBack, 2000);
+    }
+  };
+  const watched = setInterval(() => {
+    const client = window.trame?.client;
+    if (!client?.isConnected()) return;
+    clearInterval(watched);
+    client.onConnectionClose(() => setTimeout(comeBack, 1000));
+  }, 200);
 })();

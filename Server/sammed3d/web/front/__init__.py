@@ -1,0 +1,1 @@
+"""The page for several users: a process for each, behind one address."""
