@@ -7,7 +7,7 @@ slab, so the cost follows the output, not the size of the volume.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,6 +67,11 @@ class AxisWeights:
         """One past the last source sample that is used."""
         return self.begin + (self.matrix.shape[1] if self.picked is None else int(self.picked[-1]) + 1)
 
+    @property
+    def sources(self) -> npt.NDArray[np.intp]:
+        """Indices of the source samples that are used, one for each column of the matrix."""
+        return self.begin + (np.arange(self.matrix.shape[1]) if self.picked is None else self.picked)
+
     def after(self, offset: int) -> AxisWeights:
         """Return the weights for a source whose first `offset` samples were cut away."""
         return replace(self, begin=self.begin - offset)
@@ -124,11 +129,18 @@ def _in_plane(planes: Float32, wi: AxisWeights, wj: AxisWeights) -> Float32:
 
 def resize(array: Array, shape: tuple[int, int, int], part: tuple[slice, slice, slice] | None = None) -> Float32:
     """Resize like `torch.nn.functional.interpolate(mode="trilinear", align_corners=False)`; `part` of it, or all."""
+    return interpolate(array, resizing(array.shape, shape, part))
+
+
+def resizing(
+    source: Sequence[int], shape: tuple[int, int, int], part: tuple[slice, slice, slice] | None = None
+) -> Weights3:
+    """Return the weights with which `resize` makes `part` of an array of `shape` from one of the shape `source`."""
     i, j, k = (
-        AxisWeights.at((np.arange(target)[cut] + 0.5) * (source / target) - 0.5, source)
-        for source, target, cut in zip(array.shape, shape, part or (slice(None),) * 3, strict=True)
+        AxisWeights.at((np.arange(target, dtype=np.float64)[cut] + 0.5) * (size / target) - 0.5, size)
+        for size, target, cut in zip(source, shape, part or (slice(None),) * 3, strict=True)
     )
-    return interpolate(array, (i, j, k))
+    return i, j, k
 
 
 def mean_pool(field: Float32, shape: tuple[int, int, int]) -> Float32:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sammed3d.core.geometry import Index3
-from sammed3d.inference.compositing import mask_prompt
+from collections.abc import Callable
+
+from sammed3d.core.geometry import Box
+from sammed3d.core.interpolation import Float32
 from sammed3d.inference.following import Exit, exits, points_inside, still_open, window_after
 from sammed3d.inference.patch_visits import Chain, Visit, Walk
 from sammed3d.inference.windows import Windows
@@ -17,20 +19,23 @@ class PatchFollower:
 
     Args:
         windows: boxes of the volume's lattice.
-        low_res_shape: shape of the model's answers.
     """
 
-    def __init__(self, windows: Windows, low_res_shape: Index3) -> None:
+    def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._low_res_shape = low_res_shape
         self._next: dict[Chain, Visit | None] = {}
         self._exits: dict[Chain, tuple[Exit, ...]] = {}
 
-    def next_visit(self, walk: Walk) -> Visit | None:
-        """Return the patch into which the object is followed next; None where it goes on nowhere."""
+    def next_visit(self, walk: Walk, seen_in: Callable[[Walk, Box], Float32]) -> Visit | None:
+        """Return the patch into which the object is followed next; None where it goes on nowhere.
+
+        Args:
+            walk: so far.
+            seen_in: returns the object as it stands in a window, as low-res logits.
+        """
         chain = walk.chain
         if chain not in self._next:
-            self._next[chain] = self._wide(walk) or self._beyond(walk)
+            self._next[chain] = self._wide(walk) or self._beyond(walk, seen_in)
         return self._next[chain]
 
     def wide_instead(self, walk: Walk, visit: Visit) -> Visit | None:
@@ -59,7 +64,7 @@ class PatchFollower:
         *earlier, last = self._windows.clicks_in(window, walk.clicks)
         return Visit(window, (last,), None, tuple(earlier), followed=True)
 
-    def _beyond(self, walk: Walk) -> Visit | None:
+    def _beyond(self, walk: Walk, seen_in: Callable[[Walk, Box], Float32]) -> Visit | None:
         """The patch behind the largest exit that is open."""
         looked_at = walk.windows
         ways = [way for n in range(len(walk.layers)) for way in self._exits_of(walk, n)]
@@ -68,7 +73,7 @@ class PatchFollower:
             window = window_after(self._windows, way)
             if window in looked_at:
                 continue
-            seen = mask_prompt(self._windows.lattice, window, self._low_res_shape, walk.layers, walk.base)
+            seen = seen_in(walk, window)
             points = points_inside(window, seen, way.middle)
             if points:
                 first, *others = self._windows.clicks_in(window, [(point, True) for point in points])

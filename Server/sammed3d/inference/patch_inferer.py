@@ -14,7 +14,8 @@ Which patch a prompt goes to is decided by the prompts alone:
   `following.py`.
 
 Consecutive clicks of one patch are a visit to it. All results are kept by the chain of visits that led to them, so
-replaying known prompts asks the network nothing.
+replaying known prompts asks the network nothing. Of the first patch of a new object the outline of the answer makes the
+mask (`OutlinePredictor`); the whole answer is asked for once something is blended with it, or asked of it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,14 @@ from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.patch_follower import PatchFollower
 from sammed3d.inference.patch_visits import Chain, Visit, Walk
-from sammed3d.inference.predictor import PatchBox, PatchClick, PatchPrompts, Predictor
+from sammed3d.inference.predictor import (
+    OutlinePredictor,
+    PatchBox,
+    PatchClick,
+    PatchPrompts,
+    Prediction,
+    Predictor,
+)
 from sammed3d.inference.windows import Windows
 
 MIB = 2**20
@@ -60,9 +68,10 @@ class PatchInferer:
         self.predictor = predictor
         self.lattice = Lattice(volume.grid, predictor.preset.spacing)
         self._windows = Windows(self.lattice, predictor.preset.patch_shape)
-        self._follower = PatchFollower(self._windows, predictor.preset.low_res_shape)
+        self._follower = PatchFollower(self._windows)
         self._low_res: dict[Chain, Float32] = {}
         self._believed: dict[Chain, bool] = {}
+        self._outlines: set[Chain] = set()
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._masks: LRUCache[BoxedMask] = LRUCache(64 * MIB, lambda mask: mask.voxels.nbytes)
 
@@ -83,7 +92,7 @@ class PatchInferer:
 
     def goes_on(self, state: PromptState, cancellation: Cancellation | None = None) -> bool:
         """Whether there is a further patch to follow the object into; see `Inferer.goes_on`."""
-        return self._follower.next_visit(self.walked(state, cancellation or Cancellation())) is not None
+        return self._follower.next_visit(self.walked(state, cancellation or Cancellation()), self._seen) is not None
 
     def visits(self, state: PromptState) -> list[Visit]:
         """Return the visits to patches that prompts make, in order; asks what it must to know where an object goes."""
@@ -134,14 +143,11 @@ class PatchInferer:
         low_res = self._low_res.get(chain)
         if low_res is None:
             walk.cancellation.enter("cut")
-            with timed(walk.seconds, "cut"):
-                patch = self.patch(visit.window)
-                seen = self._seen(walk, visit.window) if soft or walk.hint is not None else None
-            prompts = PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
-            prediction = self.predictor.predict(patch, prompts, walk.cancellation)
-            for name, value in prediction.seconds.items():
-                walk.seconds[name] = walk.seconds.get(name, 0.0) + value
+            seen = self._seen(walk, visit.window) if soft or walk.hint is not None else None
+            prediction = self._predicted(walk, visit, seen, outline=not soft)
             low_res = prediction.low_res
+            if not prediction.whole:
+                self._outlines.add(chain)
             if seen is not None and (visit.followed or keeping):
                 known = [layer.window for layer in walk.layers]
                 self._believed[chain] = (
@@ -154,19 +160,51 @@ class PatchInferer:
         margin = self._windows.margin(visit.window)
         walk.add(visit, Layer(visit.window, low_res, soft, margin) if counts else None)
 
+    def _predicted(self, walk: Walk, visit: Visit, seen: Float32 | None, outline: bool) -> Prediction:
+        """Ask the network about a visit; whether an outline of the answer is enough."""
+        with timed(walk.seconds, "cut"):
+            patch = self.patch(visit.window)
+        prompts = PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
+        ask = self.predictor.predict
+        if outline and isinstance(self.predictor, OutlinePredictor) and self._windows.scale(visit.window) == 1:
+            ask = self.predictor.predict_outline
+        prediction = ask(patch, prompts, walk.cancellation)
+        for name, value in prediction.seconds.items():
+            walk.seconds[name] = walk.seconds.get(name, 0.0) + value
+        return prediction
+
+    def complete(self, walk: Walk) -> None:
+        """Ask again, for all logits, where only the outline of an answer is known.
+
+        Raises:
+            PredictionCancelled: the walk's cancellation was used.
+        """
+        for number, (chain, layer) in enumerate(zip(walk.painted, walk.layers, strict=True)):
+            visit = chain[-1]
+            if chain in self._outlines and isinstance(visit, Visit):  # the first of an object: nothing lies under it
+                seen = None if walk.hint is None else self._hint(walk.hint, visit.window)
+                self._low_res[chain] = self._predicted(walk, visit, seen, outline=False).low_res
+                self._outlines.remove(chain)
+            if self._low_res[chain] is not layer.low_res:
+                walk.layers[number] = replace(layer, low_res=self._low_res[chain])
+
     def _follow(self, walk: Walk, patches: int) -> None:
         for _ in range(patches):
-            visit = self._follower.next_visit(walk)
+            visit = self._follower.next_visit(walk, self._seen)
             if visit is None:
                 return
             self._answer(walk, visit)
 
     def _seen(self, walk: Walk, window: Box) -> Float32:
         """Return the object as it stands in a window; where there is none yet, what a box says of it."""
-        shape = self.predictor.preset.low_res_shape
         if walk.hint is not None and not walk.layers and walk.base is None:
-            return hint_prompt(self.lattice, window, shape, walk.hint)
-        return mask_prompt(self.lattice, window, shape, walk.layers, walk.base)
+            return self._hint(walk.hint, window)
+        self.complete(walk)
+        with timed(walk.seconds, "cut"):
+            return mask_prompt(self.lattice, window, self.predictor.preset.low_res_shape, walk.layers, walk.base)
+
+    def _hint(self, hint: BoxPrompt, window: Box) -> Float32:
+        return hint_prompt(self.lattice, window, self.predictor.preset.low_res_shape, hint)
 
     def _clicks_in(self, window: Box, done: Sequence[tuple[Index3, bool]]) -> tuple[PatchClick, ...]:
         """Clicks so far that lie in a window that another visit begins with, where the model wants to know."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -55,11 +55,13 @@ class Prediction:
         low_res: logits, shape preset.low_res_shape, float32, axes R, A, S; above 0 inside the object.
         score: the model's own estimate of its quality, or None where it was not trained to give one.
         seconds: time by stage ("encode", "decode", ...); 0 or missing where a cache answered.
+        whole: whether these are all logits, or their outline (`OutlinePredictor`).
     """
 
     low_res: Float32
     score: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    whole: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,20 @@ class Capabilities:
     boxes: bool = False
     all_clicks: bool = False
     scores: bool = False
+
+
+@runtime_checkable
+class OutlinePredictor(Protocol):
+    """A predictor that is asked over a wire, which a part of the logits crosses sooner than all of them."""
+
+    def predict_outline(
+        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None
+    ) -> Prediction:
+        """Answer as `Predictor.predict` does, with logits that agree near the object's border and in sign elsewhere.
+
+        Painted on their own, over the whole patch, they make the same mask. They are no mask prompt.
+        """
+        ...
 
 
 class Predictor(Protocol):

@@ -73,6 +73,7 @@ def uncertainty_of(
     visit = walk.painted[-1][-1]
     if not isinstance(visit, Visit) or not visit.clicks:
         raise PromptError("Uncertainty needs a click. Click inside the object first.")
+    inferer.complete(walk)
     layer, shape = walk.layers[-1], inferer.predictor.preset.low_res_shape
     answers = [layer.low_res]
     for shift, strength in zip(SHIFTS[:PASSES], STRENGTHS, strict=True):

@@ -80,13 +80,28 @@ class RemotePredictor:
         Raises:
             ModelError: the server cannot be reached within the patience, or refuses.
         """
+        return self._ask(patch, prompts, cancellation, outline=False)
+
+    def predict_outline(
+        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None
+    ) -> Prediction:
+        """Answer with a tenth of the bytes, or with all logits where the server is older; see `OutlinePredictor`.
+
+        Raises:
+            ModelError: a reason of `predict`.
+        """
+        return self._ask(patch, prompts, cancellation, outline=True)
+
+    def _ask(
+        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None, *, outline: bool
+    ) -> Prediction:
         prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
         begin, forgotten = time.perf_counter(), 0
         while True:
             self._upload(patch, cancellation)
             cancellation.enter("decode")
-            reply = self._post(patch, prompts, cancellation)
+            reply = self._post(patch, prompts, cancellation, outline)
             if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_PATCH:
                 forgotten += 1  # a patch may be forgotten between its upload and its use
                 if forgotten == FORGOTTEN:
@@ -140,9 +155,9 @@ class RemotePredictor:
             while len(self._uploaded) > REMEMBERED:
                 self._uploaded.popitem(last=False)
 
-    def _post(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation) -> Reply:
+    def _post(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation, outline: bool) -> Reply:
         request = secrets.token_hex(16)
-        body = Question(self._model, request, prompts, self._turn(), signs=True).to_bytes()
+        body = Question(self._model, request, prompts, self._turn(), signs=True, outline=outline).to_bytes()
         path, stop = (
             form.format(digest=patch.digest, request_id=request) for form in (messages.PREDICTIONS, messages.PREDICTION)
         )

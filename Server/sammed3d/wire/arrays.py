@@ -45,7 +45,7 @@ def pack(array: npt.NDArray[np.float32] | npt.NDArray[np.float16]) -> bytes:
     sample = bits[middle]
     differs = _crowding(_differences(sample)) < _crowding(sample)
     head = _HEAD.pack(_MAGIC, FORMAT, code, _DIFFERENCES if differs else _PLAIN, *array.shape)
-    return head + _packed_planes(_differences(bits) if differs else bits)
+    return head + pack_planes(_differences(bits) if differs else bits)
 
 
 def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
@@ -62,13 +62,11 @@ def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray
         raise WireError("This is no packed array of this format.")
     if tuple(found) != tuple(shape):
         raise WireError(f"The array is {tuple(found)}, not {tuple(shape)}.")
-    dtype, count, offset = _TYPES[code], int(np.prod(shape)), _HEAD.size
-    planes = np.empty((count, dtype.itemsize), np.uint8)
-    for n in range(dtype.itemsize):
-        offset = _unpack_plane(view, offset, planes[:, n])
+    dtype = _TYPES[code]
+    numbers, offset = unpack_planes(view, _HEAD.size, int(np.prod(shape)), dtype.itemsize)
     if offset != len(view):
         raise WireError("Bytes follow the array.")
-    bits = planes.reshape(-1).view(f"<u{dtype.itemsize}").reshape(shape)
+    bits = numbers.reshape(shape)
     array = (_values(bits) if how == _DIFFERENCES else bits).view(dtype).astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         raise WireError("The array holds NaN or infinity.")
@@ -103,8 +101,8 @@ def _values(folded: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values
 
 
-def _packed_planes(bits: npt.NDArray[Any]) -> bytes:
-    """Pack the planes of whole numbers, each stored or deflated."""
+def pack_planes(bits: npt.NDArray[Any]) -> bytes:
+    """Pack whole numbers, split into the planes of their bytes, each of which is stored or deflated."""
     planes = np.ascontiguousarray(bits).view(np.uint8).reshape(-1, bits.itemsize)
     parts = []
     for n in range(bits.itemsize):
@@ -120,6 +118,27 @@ def _packed_planes(bits: npt.NDArray[Any]) -> bytes:
         else:
             parts += [_PLANE.pack(_STORED, len(plane)), plane]
     return b"".join(parts)
+
+
+def unpack_planes(view: memoryview, offset: int, count: int, size: int) -> tuple[npt.NDArray[Any], int]:
+    """Read what `pack_planes` wrote.
+
+    Args:
+        view: the message.
+        offset: where the planes begin in it.
+        count: how many numbers there are.
+        size: bytes of each.
+
+    Returns:
+        The numbers (count,), unsigned, and where the message goes on.
+
+    Raises:
+        WireError: there are others, or none.
+    """
+    planes = np.empty((count, size), np.uint8)
+    for n in range(size):
+        offset = _unpack_plane(view, offset, planes[:, n])
+    return planes.reshape(-1).view(f"<u{size}"), offset
 
 
 def _crowding(bits: npt.NDArray[Any]) -> int:

@@ -1,7 +1,8 @@
 """Every path, header and message of the native protocol. Client and server write and read them here and nowhere else.
 
 A message is the length of its head (4 bytes, little-endian), a head of JSON, and bytes: of a question the mask prompt,
-of an answer the logits, both packed as `arrays.py` describes.
+of an answer the logits, both packed as `arrays.py` describes. Who asks for an outline is sent that of the logits
+(`outlines.py`) by a server that knows what it is, and the logits by an older one; the answer's head says which.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
+
 from sammed3d.errors import SAMMed3DError
 from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
+from sammed3d.wire import outlines
 from sammed3d.wire.arrays import WireError, pack, unpack
 from sammed3d.wire.strict_json import JsonError, decode_object
 
@@ -72,6 +76,7 @@ class Question:
         prompts: the prompts, in voxels of the patch.
         turn: its place among the client's questions; None where all of them count.
         signs: whether the server shall send a sign of life (`SIGN`) every `SIGN_SECONDS` while it computes.
+        outline: whether the outline of the logits is enough.
     """
 
     model: str
@@ -79,6 +84,7 @@ class Question:
     prompts: PatchPrompts
     turn: Turn | None = None
     signs: bool = False
+    outline: bool = False
 
     def to_bytes(self) -> bytes:
         """Write the message."""
@@ -87,6 +93,7 @@ class Question:
             "request": self.request,
             "prompts": prompts_to_json(self.prompts),
             **({"signs": True} if self.signs else {}),
+            **({"outline": True} if self.outline else {}),
             **({} if self.turn is None else {"session": self.turn.session, "turn": self.turn.number}),
         }
         mask_prompt = self.prompts.mask_prompt
@@ -118,7 +125,8 @@ class Question:
         prompts = prompts_from_json(head.get("prompts"), limits)
         prompts = replace(prompts, mask_prompt=mask_prompt)
         prompts.check(preset or Preset(boxes=True))
-        return cls(model, request, prompts, _turn_of(head), head.get("signs") is True)
+        wishes = {name: head.get(name) is True for name in ("signs", "outline")}
+        return cls(model, request, prompts, _turn_of(head), **wishes)
 
 
 def prompts_to_json(prompts: PatchPrompts) -> dict[str, Any]:
@@ -216,9 +224,17 @@ def refusal_to_bytes(status: int, detail: str) -> bytes:
     return join({"refused": {"status": status, "detail": detail}})
 
 
-def answer_to_bytes(prediction: Prediction) -> bytes:
-    """Write a prediction."""
-    return join({"score": prediction.score, "seconds": dict(prediction.seconds)}, pack(prediction.low_res))
+def answer_to_bytes(prediction: Prediction, outline_on: tuple[int, int, int] | None = None) -> bytes:
+    """Write a prediction.
+
+    Args:
+        prediction: the prediction.
+        outline_on: voxels of the patch, where the outline of finite logits is enough.
+    """
+    head: dict[str, Any] = {"score": prediction.score, "seconds": dict(prediction.seconds)}
+    if outline_on is None or not np.isfinite(prediction.low_res).all():
+        return join(head, pack(prediction.low_res))
+    return join({**head, "outline": True}, outlines.pack(prediction.low_res, outline_on))
 
 
 def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction:
@@ -238,13 +254,14 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction
     head, body = split(message[begin:] if begin else message)
     if isinstance(refused := head.get("refused"), dict):
         raise RefusalError(int(refused.get("status", 500)), str(refused.get("detail", "")))
-    low_res = unpack(body, shape).copy()
+    whole = head.get("outline") is not True
+    low_res = unpack(body, shape).copy() if whole else outlines.unpack(body, shape)
     try:
         seconds = {str(name): float(value) for name, value in head["seconds"].items()}
         score = None if head.get("score") is None else float(head["score"])
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise WireError("The answer's head is not that of a prediction.") from error
-    return Prediction(low_res, score, seconds)
+    return Prediction(low_res, score, seconds, whole)
 
 
 def join(head: dict[str, Any], body: bytes = b"") -> bytes:

@@ -1,10 +1,11 @@
-"""The native protocol: patches and prompts in, low-res logits out. `wire/messages.py` describes the bytes."""
+"""The native protocol: patches and prompts in, low-res logits or their outline out. `wire/messages.py` says how."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -94,23 +95,27 @@ async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -
     running = await run_in_threadpool(engine.predict, request.scope["user"], digest, question)
     if running is None:
         return _missing(request, "This patch is not here (any more). Upload it again.", messages.MISSING_PATCH)
+    outline_on = engine.models[question.model].preset.patch_shape if question.outline else None
+    to_bytes = partial(messages.answer_to_bytes, outline_on=outline_on)
     work = asyncio.ensure_future(_wait(running, request))
     work.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also where nobody waits any more
     if question.signs:
         await asyncio.wait({work}, timeout=messages.SIGN_SECONDS)
         if not work.done():
-            return StreamingResponse(_with_signs(work, request), media_type=BINARY)
-    return Response(await run_in_threadpool(messages.answer_to_bytes, await work), media_type=BINARY)
+            return StreamingResponse(_with_signs(work, request, to_bytes), media_type=BINARY)
+    return Response(await run_in_threadpool(to_bytes, await work), media_type=BINARY)
 
 
-async def _with_signs(work: asyncio.Future[Prediction], request: Request) -> AsyncIterator[bytes]:
+async def _with_signs(
+    work: asyncio.Future[Prediction], request: Request, to_bytes: Callable[[Prediction], bytes]
+) -> AsyncIterator[bytes]:
     """Yield signs of life, then the answer or why there is none."""
     while not work.done():
         yield messages.SIGN
         await asyncio.wait({work}, timeout=messages.SIGN_SECONDS)
     error = work.exception()
     if error is None:
-        yield await run_in_threadpool(messages.answer_to_bytes, work.result())
+        yield await run_in_threadpool(to_bytes, work.result())
         return
     refusal = _failure(request, error) if isinstance(error, Exception) else None
     if refusal is None:

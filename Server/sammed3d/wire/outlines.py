@@ -1,0 +1,131 @@
+"""Outlines: of low-res logits what a mask depends on, which is a tenth of them or less.
+
+A voxel is inside where the interpolated logits are above 0. Where all logits round a place are above 0, or none is, any
+numbers of these signs say the same, so their signs suffice. The others stay as they are, to the last bit: those that
+interpolation mixes near the border of the object. A mask that is painted from an outline on its own is therefore
+equal, bit for bit, to that from the whole logits, whatever the grid of the volume.
+
+Interpolation goes two steps: from the logits to the samples of the patch, and from there to the voxels of the volume.
+The eight samples at the corners of a cell determine every voxel in it. So a cell whose corners have one sign needs that
+sign, and any other the logits that its corners are made of.
+
+An outline says nothing of how sure the network is, and is no mask prompt.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from sammed3d.core.geometry import Box, Index3
+from sammed3d.core.interpolation import Float32, Weights3, interpolate, resizing
+from sammed3d.wire.arrays import WireError, pack_planes, unpack_planes
+
+FORMAT = 1
+"""Version of the packing."""
+ROUNDING = 1e-5
+"""Share of the largest logit below which a sample's sign may depend on who computes it (float32 rounds to 1e-7)."""
+_HEAD = struct.Struct("<4sBxxxIII")
+_MAGIC = b"SM3O"
+
+Marked = npt.NDArray[np.bool_]
+
+
+def border(low_res: Float32, samples: Index3) -> Marked:
+    """Mark the logits that an outline has to keep, same shape.
+
+    Args:
+        low_res: finite logits of a patch.
+        samples: voxels of the patch, along the same axes.
+    """
+    kept = np.zeros(low_res.shape, np.bool_)
+    near = Box.around(low_res > 0)
+    if near is None:
+        return kept
+    ratios = [n / m for n, m in zip(low_res.shape, samples, strict=True)]
+    near = near.grown(2 + math.ceil(max(ratios))).intersection(Box((0, 0, 0), _index(low_res.shape)))
+    assert near is not None  # noqa: S101 - it lies in the array
+    a, b, c = (
+        slice(math.floor(begin / ratio), math.ceil(end / ratio))
+        for begin, end, ratio in zip(near.begin, near.end, ratios, strict=True)
+    )
+    weights = resizing(low_res.shape, samples, (a, b, c))
+    bound = np.float32(ROUNDING * float(np.abs(low_res).max()))
+    field = interpolate(low_res, weights)
+    above, below = field > bound, field < -bound
+    _keep(kept, weights, ~(_in_cells_of(above) | _in_cells_of(below)))
+    while True:
+        field = interpolate(signs_of(low_res, kept), weights)
+        wrong = (above & ~(field > bound)) | (below & ~(field < -bound))
+        if not wrong.any():
+            return kept
+        _keep(kept, weights, wrong)
+
+
+def signs_of(low_res: Float32, kept: Marked) -> Float32:
+    """Return logits of which only those that are marked are kept; the others become 1 inside and -1 outside."""
+    return np.where(kept, low_res, np.where(low_res > 0, np.float32(1), np.float32(-1)))
+
+
+def pack(low_res: Float32, samples: Index3) -> bytes:
+    """Pack the outline of logits; arguments as those of `border`."""
+    kept = border(low_res, samples)
+    values = np.ascontiguousarray(low_res[kept], "<f4")
+    parts = (np.packbits(low_res > 0), np.packbits(kept), values.view("<u4"))
+    return _HEAD.pack(_MAGIC, FORMAT, *low_res.shape) + b"".join(pack_planes(part) for part in parts)
+
+
+def unpack(data: bytes | memoryview, shape: Index3) -> Float32:
+    """Unpack an outline of a known shape; see `signs_of`.
+
+    Raises:
+        WireError: anything else than such an outline, or one that holds NaN or infinity.
+    """
+    view = memoryview(data)
+    if len(view) < _HEAD.size:
+        raise WireError("The outline is cut off in its head.")
+    magic, version, *found = _HEAD.unpack_from(view)
+    if magic != _MAGIC or version != FORMAT or tuple(found) != tuple(shape):
+        raise WireError("This is no outline of this format and shape.")
+    count = math.prod(shape)
+    bits, offset = unpack_planes(view, _HEAD.size, -(-count // 8), 1)
+    inside = np.unpackbits(bits, count=count).astype(np.bool_)
+    bits, offset = unpack_planes(view, offset, -(-count // 8), 1)
+    kept = np.unpackbits(bits, count=count).astype(np.bool_)
+    numbers, offset = unpack_planes(view, offset, int(kept.sum()), 4)
+    values = numbers.view("<f4").astype(np.float32)
+    if offset != len(view):
+        raise WireError("Bytes follow the outline.")
+    if not np.isfinite(values).all() or not np.array_equal(values > 0, inside[kept]):
+        raise WireError("The outline's values are not those of its signs.")
+    result = np.where(inside, np.float32(1), np.float32(-1))
+    result[kept] = values
+    return result.reshape(shape)
+
+
+def _in_cells_of(marked: Marked) -> Marked:
+    """Mark the samples all of whose cells have nothing but marked corners."""
+    result = marked.copy()
+    for axis in range(3):
+        line = np.moveaxis(result, axis, 0)  # a view
+        cells = line[:-1] & line[1:]
+        line[:-1] &= cells
+        line[1:] &= cells
+    return result
+
+
+def _keep(kept: Marked, weights: Weights3, samples: Marked) -> None:
+    """Mark the logits that some samples are made of."""
+    found = samples.astype(np.float32)
+    for axis, each in enumerate(weights):
+        uses = (each.matrix > 0).astype(np.float32)
+        found = np.moveaxis(np.tensordot(uses, found, axes=(0, axis)), 0, axis)
+    kept[np.ix_(*(each.sources for each in weights))] |= found > 0
+
+
+def _index(shape: tuple[int, ...]) -> Index3:
+    a, b, c = shape
+    return a, b, c

@@ -1,0 +1,206 @@
+"""Sessions with a server are sent outlines: the same masks as in this process, whatever a user does."""
+
+import numpy as np
+import pytest
+import requests
+from scipy import ndimage
+
+from helpers import FakePredictor, long_volume, small_volume
+from sammed3d import samples
+from sammed3d.errors import ModelError
+from sammed3d.files.volume import Volume
+from sammed3d.inference.predictor import Capabilities
+from sammed3d.inference.preset import Preset
+from sammed3d.inference.session import Session
+from sammed3d.predictors.remote import RemotePredictor
+from sammed3d.wire import messages
+from sammed3d.zoo import load_predictor
+from servers import serving
+
+PRESET = Preset(spacing=(3.0, 3.0, 3.0), patch_shape=(64, 64, 64), low_res_shape=(32, 32, 32))
+AXES = np.stack(np.meshgrid(*[np.arange(32) * 2.0 + 0.5] * 3, indexing="ij"), -1)
+PLACES = [(90.0, 90.0, 60.0), (70.0, 110.0, 90.0), (95.0, 80.0, 250.0), (110.0, 60.0, 420.0), (60.0, 90.0, 540.0)]
+
+
+class RoughPredictor(FakePredictor):
+    """Logits with a ragged border that patch, clicks and mask prompt change in every bit."""
+
+    def __init__(self):
+        super().__init__(PRESET, Capabilities(all_clicks=True))
+
+    def answer(self, patch, prompts):
+        noise = np.random.default_rng(int(patch.digest[:8], 16)).standard_normal(PRESET.low_res_shape)
+        logits = 6 * ndimage.gaussian_filter(noise, 1) - 4
+        for click in (*prompts.earlier, *prompts.clicks):
+            distance = np.linalg.norm(AXES - click.voxel, axis=-1)
+            logits += (9 if click.positive else -7) * np.exp(-((distance / 14) ** 2))
+        return logits if prompts.mask_prompt is None else logits + 0.3 * prompts.mask_prompt
+
+
+@pytest.fixture
+def served():
+    with serving(RoughPredictor()) as server:
+        yield server
+
+
+@pytest.fixture
+def received(monkeypatch):
+    """Bytes of the answers to predictions."""
+    sizes, request = [], requests.Session.request
+
+    def counted(session, method, url, **options):
+        response = request(session, method, url, **options)
+        if method == "POST":
+            sizes.append(len(response.content))
+        return response
+
+    monkeypatch.setattr(requests.Session, "request", counted)
+    return sizes
+
+
+def random_walk(session, seed, steps=14):
+    """Click in one patch and in others, undo, redo, move, remove, apply the prompts anew; yields the masks."""
+    rng = np.random.default_rng(seed)
+    session.add_object("thing")
+    for step in range(steps):
+        clicks = session.current.clicks
+        what = rng.choice(["click", "undo", "redo", "move", "remove", "again"], p=[0.5, 0.15, 0.1, 0.1, 0.05, 0.1])
+        near = PLACES[rng.integers(len(PLACES)) if rng.random() < 0.4 else 0]
+        place = tuple(np.array(near) + rng.uniform(-20, 20, 3))
+        if what == "click" or not clicks:
+            session.click(place, bool(rng.random() < 0.7) or step == 0)
+        elif what == "move":
+            session.move_click(int(rng.integers(len(clicks))), place)
+        elif what == "remove":
+            session.remove_click(int(rng.integers(len(clicks))))
+        elif what == "again":
+            session.add_object(f"again {step}")
+            session.set_prompts(session.objects[-2].prompts)
+        else:
+            getattr(session, what)()
+        yield session.mask()
+
+
+def pair(server, volume=None):
+    """A session in this process, and one with a server."""
+    volume = volume or long_volume()
+    return Session(volume, RoughPredictor()), Session(volume, RemotePredictor(server.url))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_masks_are_those_of_this_process_bit_for_bit(served, tmp_path, seed):
+    here, there = pair(served)
+    shown = 0
+    for mask, other in zip(random_walk(here, seed), random_walk(there, seed), strict=True):
+        assert np.array_equal(mask, other)
+        shown += mask.any()
+    assert shown > 8
+    there.save_prompts(tmp_path / "prompts.json")
+    for session in pair(served):
+        session.load_prompts(tmp_path / "prompts.json")
+        for each in here.objects:
+            assert np.array_equal(session.mask(each.name), here.mask(each.name))
+
+
+def test_how_sure_the_model_is_and_where_to_click_next_are_the_same(served):
+    here, there = pair(served, small_volume((60, 60, 60)))
+    for session in (here, there):
+        session.click((90.0, 90.0, 90.0))
+        session.click((60.0, 100.0, 80.0), positive=False)
+    mine, theirs = here.uncertainty(), there.uncertainty()
+    for name in ("probability", "disagreement", "entropy"):
+        assert np.array_equal(getattr(mine, name), getattr(theirs, name))
+    assert here.suggest() == there.suggest()
+    assert np.array_equal(here.mask(), there.mask())
+
+
+def test_in_one_patch_outlines_are_enough_and_a_second_one_asks_for_the_whole_once(served, received):
+    here, there = pair(served)
+    for place in PLACES[:2]:
+        for session in (here, there):
+            session.click(place)
+    assert len(received) == 2
+    whole = len(messages.answer_to_bytes(RoughPredictor().predict(*asked(here))))
+    assert max(received) < whole / 2
+    for place in (PLACES[2], PLACES[0], PLACES[1]):
+        for session in (here, there):
+            session.click(place)
+        assert np.array_equal(here.mask(), there.mask())
+    assert len(received) == 2 + 1 + 3, "the first patch again, then what was clicked"
+    there.undo()
+    there.redo()
+    assert len(received) == 6
+
+
+def asked(session):
+    """Patch and prompts of a click."""
+    patch = session.inferer.inner.patch(session.inferer.inner.lattice.window_at(PLACES[0], PRESET.patch_shape))
+    return patch, messages.prompts_from_json({"clicks": [[32, 32, 20, True]]}, PRESET.patch_shape)
+
+
+def test_what_a_server_has_forgotten_by_then_is_computed_again(served):
+    here, there = pair(served)
+    for session in (here, there):
+        session.click(PLACES[0])
+    served.stop()
+    served.start()
+    for session in (here, there):
+        session.click(PLACES[2])
+    assert np.array_equal(here.mask(), there.mask())
+
+
+def test_a_server_that_is_gone_by_then_leaves_the_object_as_it_was(served):
+    here = Session(long_volume(), RoughPredictor())
+    there = Session(long_volume(), RemotePredictor(served.url, patience=0.2))
+    for session in (here, there):
+        session.click(PLACES[0])
+    served.stop()
+    with pytest.raises(ModelError, match="cannot be reached"):
+        there.click(PLACES[2])
+    with pytest.raises(ModelError, match="cannot be reached"):
+        there.uncertainty()
+    assert np.array_equal(here.mask(), there.mask())
+    served.start()
+    for session in (here, there):
+        session.click(PLACES[2])
+    assert np.array_equal(here.mask(), there.mask())
+
+
+def test_an_older_server_that_knows_no_outlines_sends_the_whole(served, received, monkeypatch):
+    to_bytes = messages.answer_to_bytes
+    monkeypatch.setattr(messages, "answer_to_bytes", lambda prediction, outline_on=None: to_bytes(prediction))
+    here, there = pair(served)
+    for place in (PLACES[0], PLACES[2]):
+        for session in (here, there):
+            session.click(place)
+        assert np.array_equal(here.mask(), there.mask())
+    assert len(received) == 2
+
+
+@pytest.mark.slow
+def test_a_further_click_of_the_default_model_brings_at_most_60_kb(received):
+    volume = Volume.read(samples.CT_ABDOMEN)
+    labels = Volume.read(samples.CT_ABDOMEN_LABELS).array
+    here = Session(volume, load_predictor("default", device="cpu"))
+    with serving(load_predictor("default", device="cpu")) as server:
+        there = Session(volume, RemotePredictor(server.url))
+        for label in largest(labels, 2):
+            places = np.argwhere(labels == label)
+            middle = places[np.linalg.norm(places - places.mean(axis=0), axis=1).argmin()]
+            for session in (here, there):
+                session.add_object(f"label {label}")
+            for offset, positive in (((0, 0, 0), True), ((3, -2, 2), True), ((-8, 6, 0), False)):
+                for session in (here, there):
+                    session.click(tuple(volume.grid.to_world(middle + offset)), positive)
+                assert here.mask().any()
+                assert np.array_equal(here.mask(), there.mask())
+    assert len(received) == 6
+    assert max(received) <= 60_000
+
+
+def largest(labels, count):
+    """The labels of most voxels."""
+    sizes = np.bincount(labels.ravel().astype(int))
+    sizes[0] = 0
+    return np.argsort(-sizes)[:count].tolist()

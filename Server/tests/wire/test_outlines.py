@@ -1,0 +1,150 @@
+"""Outlines of logits: the mask is the same bit for bit, far fewer bytes, and what becomes of bytes that lie."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from helpers import grids
+from sammed3d.core.geometry import Grid
+from sammed3d.core.interpolation import resize
+from sammed3d.inference.compositing import Layer, paint
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.predictor import Prediction
+from sammed3d.wire import arrays, messages, outlines
+from sammed3d.wire.arrays import WireError, pack_planes
+
+LOW, PATCH = (16, 16, 16), (32, 32, 32)
+
+
+def rough(seed, smooth=1.5, shift=0.0, shape=LOW):
+    """Logits with many borders, thin parts and single voxels."""
+    noise = np.random.default_rng(seed).standard_normal(shape)
+    field = ndimage.gaussian_filter(noise, smooth)
+    return (4 * field / field.std() + shift).astype(np.float32)
+
+
+def crossed(low_res, samples=PATCH):
+    return outlines.unpack(outlines.pack(low_res, samples), low_res.shape)
+
+
+@settings(max_examples=40, deadline=None)
+@given(grids(48), st.integers(0, 2**32 - 1), st.floats(0.3, 3), st.floats(-8, 4), st.sampled_from([1, 2, 4]), st.data())
+def test_on_any_grid_the_mask_is_that_of_the_whole_logits(grid, seed, smooth, shift, ratio, data):
+    lattice = Lattice(grid, (1.5, 1.5, 1.5))
+    window = lattice.window_at(grid.to_world([data.draw(st.integers(0, n - 1)) for n in grid.shape]).tolist(), PATCH)
+    low_res = rough(seed, smooth, shift, tuple(n // ratio for n in PATCH))
+    mask, same = (
+        paint(lattice, [Layer(window, logits, soft=False)], None, None) for logits in (low_res, crossed(low_res))
+    )
+    assert (mask is None) == (same is None)
+    assert mask is None or (mask.box == same.box and np.array_equal(mask.voxels, same.voxels))
+
+
+def test_what_is_kept_is_exact_and_the_rest_has_its_sign():
+    low_res = rough(3)
+    kept = outlines.border(low_res, PATCH)
+    found = crossed(low_res)
+    assert 0 < kept.sum() < kept.size
+    assert np.array_equal(found[kept], low_res[kept])
+    assert np.array_equal(found[~kept], np.where(low_res[~kept] > 0, 1, -1))
+
+
+def test_a_sample_that_a_mere_sign_would_turn_keeps_its_logits():
+    """One strong voxel outweighs its neighbours; were it 1 like any other, they would win."""
+    low_res = np.full(LOW, -3, np.float32)
+    low_res[8, 8, 8] = 400
+    found = crossed(low_res)
+    assert found[8, 8, 8] == 400
+    assert np.array_equal(resize(found, PATCH) > 0, resize(low_res, PATCH) > 0)
+
+
+@pytest.mark.parametrize("value", [-5.0, 0.0, 5.0])
+def test_without_a_border_nothing_is_kept(value):
+    low_res = np.full(LOW, value, np.float32)
+    assert not outlines.border(low_res, PATCH).any()
+    assert np.array_equal(crossed(low_res) > 0, low_res > 0)
+    assert len(outlines.pack(low_res, PATCH)) < 150
+
+
+def test_nearly_nothing_is_a_border_too():
+    """Signs that rounding may turn are not relied upon."""
+    low_res = np.full(LOW, 1e-9, np.float32)
+    low_res[:8] *= -1
+    low_res[0, 0, 0] = 7
+    kept = outlines.border(low_res, PATCH)
+    assert kept[8:].all()
+    assert np.array_equal(resize(crossed(low_res), PATCH) > 0, resize(low_res, PATCH) > 0)
+
+
+def test_slices_have_outlines_too():
+    low_res = rough(1, shape=(64, 64, 1))
+    found = crossed(low_res, (256, 256, 1))
+    assert np.array_equal(resize(found, (256, 256, 1)) > 0, resize(low_res, (256, 256, 1)) > 0)
+
+
+def test_a_ball_takes_a_fraction_of_its_logits():
+    axes = np.meshgrid(*[np.arange(64)] * 3, indexing="ij")
+    distance = np.sqrt(sum((axis - 32) ** 2 for axis in axes))
+    logits = (12 - distance + 0.1 * rough(0, shape=(64, 64, 64))).astype(np.float32)
+    assert len(outlines.pack(logits, (128, 128, 128))) < len(arrays.pack(logits)) / 10
+
+
+def test_an_answer_says_that_it_is_an_outline_and_logits_that_are_none_are_sent_whole():
+    low_res = rough(5)
+    sent = Prediction(low_res, 0.5, {"decode": 1.0})
+    found = messages.answer_from_bytes(messages.answer_to_bytes(sent, PATCH), LOW)
+    assert (found.score, found.seconds, found.whole) == (0.5, {"decode": 1.0}, False)
+    assert np.array_equal(found.low_res, crossed(low_res))
+    assert messages.answer_from_bytes(messages.answer_to_bytes(sent), LOW).whole
+    low_res[0, 0, 0] = np.nan
+    with pytest.raises(WireError, match="NaN"):
+        messages.answer_from_bytes(messages.answer_to_bytes(sent, PATCH), LOW)
+
+
+def malformed():
+    good = outlines.pack(rough(0), PATCH)
+    head = good[:20]
+    yield "empty", b""
+    yield "cut in the head", good[:12]
+    yield "cut in a plane", good[:-1]
+    yield "more than the outline", good + b"x"
+    yield "whole logits", arrays.pack(rough(0))
+    yield "other version", good[:4] + b"\x09" + good[5:]
+    yield "other shape", outlines.pack(rough(0, shape=(16, 16, 8)), (32, 32, 16))
+    yield "32 TiB", good[:8] + struct.pack("<III", 2**15, 2**15, 2**15) + good[20:]
+    inside, all_kept = np.zeros(512, np.uint8), np.full(512, 255, np.uint8)
+    for name, value in (("NaN", np.nan), ("infinity", np.inf), ("other signs", 1.0)):
+        values = np.full(4096, value, np.float32)
+        yield name, head + b"".join(pack_planes(part) for part in (inside, all_kept, values.view("<u4")))
+    yield "too few values", head + b"".join(pack_planes(part) for part in (inside, all_kept, np.zeros(9, "<u4")))
+
+
+@pytest.mark.parametrize(("name", "data"), list(malformed()))
+def test_what_is_no_outline_is_refused(name, data):
+    with pytest.raises(WireError):
+        outlines.unpack(data, LOW)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_no_flipped_byte_ends_in_another_error(data):
+    good = bytearray(outlines.pack(rough(0), PATCH))
+    good[data.draw(st.integers(0, len(good) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        found = outlines.unpack(bytes(good), LOW)
+    except WireError:
+        return
+    assert found.shape == LOW
+    assert np.isfinite(found).all()
+
+
+def test_an_oblique_volume_larger_than_a_patch():
+    grid = Grid((60, 70, 50), np.array([[0.7, 0.2, 0, 5], [-0.2, 0.9, 0.1, 3], [0, 0, 1.3, -9], [0, 0, 0, 1.0]]))
+    lattice = Lattice(grid, (1.0, 1.0, 1.0))
+    window = lattice.window_at(grid.to_world((30, 35, 25)).tolist(), PATCH)
+    masks = [paint(lattice, [Layer(window, logits, False)], None, None) for logits in (rough(8), crossed(rough(8)))]
+    assert masks[0].digest == masks[1].digest
