@@ -210,7 +210,7 @@ class ThresholdPredictor(FakePredictor):
     name = "threshold"
 
     def __init__(self, threshold: float = 0.437, preset: Preset | None = None, all_clicks: bool = False) -> None:
-        preset = preset or Preset()
+        preset = preset or COARSE
         super().__init__(preset, Capabilities(preset.boxes, all_clicks))
         self.threshold = threshold
 

@@ -19,6 +19,7 @@ from sammed3d.core.prompts import Click
 from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Cancellation
+from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
 
 # Geometry
@@ -47,9 +48,9 @@ def test_a_phantom_gives_the_same_mask_however_it_is_stored(axes, voxels, counts
     if mirrored:
         affine[:3, 0] *= -1
     image = (phantom(shape) > 400).astype(np.int16) * 300 + phantom(shape, 1) % 7 + 1
-    plain = Session(Volume(image, Grid(shape, affine)), ThresholdPredictor())
+    plain = Session(Volume(image, Grid(shape, affine)), ThresholdPredictor(preset=Preset()))
     stored, grid = stored_as(image, affine, axes)
-    other = Session(Volume(stored, grid), ThresholdPredictor())
+    other = Session(Volume(stored, grid), ThresholdPredictor(preset=Preset()))
     assert grid.matches(Grid(shape, affine)) == (axes == AXIS_MAPS[0])
     for fraction, positive in ((where, True), ((0.9, 0.2, 0.7), False)):
         world = tuple(plain.volume.grid.to_world(np.multiply(fraction, np.subtract(shape, 1))).tolist())
@@ -67,7 +68,7 @@ def test_the_mask_follows_the_object_at_the_volumes_own_resolution(spacing):
     centre = grid.to_world(np.array(shape) / 2)
     distance = np.linalg.norm(grid.to_world(np.stack(np.indices(shape), -1)) - centre, axis=-1)
     image = np.where(distance < 25, 900, 100).astype(np.int16)
-    session = Session(Volume(image, grid), ThresholdPredictor(1.0))
+    session = Session(Volume(image, grid), ThresholdPredictor(1.0, Preset()))
     session.click(tuple(centre))
     mask = session.mask()
     assert mask.dtype == np.uint8

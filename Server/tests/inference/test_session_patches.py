@@ -14,6 +14,7 @@ from sammed3d.core.prompts import Click
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import MARGIN
+from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
 
 
@@ -24,7 +25,7 @@ def test_an_existing_mask_enters_as_mask_prompt_and_is_the_start(session, predic
     assert np.array_equal(session.mask(), mask > 0)
     session.click((45.0, 45.0, 45.0), positive=False)
     initial = predictor.calls[-1].mask_prompt
-    assert initial.shape == (32, 32, 32)
+    assert initial.shape == predictor.preset.low_res_shape
     assert initial.max() > 6
     assert initial.min() < -6
     session.undo()
@@ -50,7 +51,7 @@ def test_voxels_outside_every_patch_never_change():
 
 
 def test_a_click_in_the_inner_part_stays_and_one_near_the_face_opens_a_patch():
-    predictor = ThresholdPredictor()
+    predictor = ThresholdPredictor(preset=Preset())
     session = Session(long_volume(), predictor)
     session.click((90.0, 90.0, 300.0))
     window = predictor.calls[-1].window
@@ -70,7 +71,7 @@ def test_a_click_in_the_inner_part_stays_and_one_near_the_face_opens_a_patch():
 
 @pytest.mark.slow
 def test_a_model_that_takes_all_clicks_is_told_of_earlier_ones_that_lie_in_a_further_patch():
-    predictor, other = ThresholdPredictor(all_clicks=True), ThresholdPredictor()
+    predictor, other = (ThresholdPredictor(preset=Preset(), all_clicks=every) for every in (True, False))
     for each in (predictor, other):
         session = Session(long_volume(), each)
         session.click((90.0, 90.0, 300.0))
