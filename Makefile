@@ -10,8 +10,10 @@ SEED ?= 0
 # Programs of others that have to get along with our server, each in a folder of its own
 CLIENTS := nninteractive-client==2.5.1 nninteractive-client==2.6.0 monailabel==0.8.5
 
-# Two tests at a time; each pool worker's torch takes its share of the cores (Server/tests/conftest.py)
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+# A test at a time for each core, with its share of the threads (Server/tests/conftest.py)
+PYTEST := $(BIN)/python -m pytest --dist loadgroup
+# And one more where tests wait for the clusters that they started
+WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 WEB := .venv-web
 
@@ -38,10 +40,10 @@ types: $(VENV)/test-ready  ## check types: of the package, and of the Slicer mod
 
 quick: $(VENV)/test-ready  ## lint and the tests that take seconds, while you work
 	$(BIN)/ruff check
-	$(PYTEST) -m "not slow"
+	$(PYTEST) --numprocesses auto -m "not slow"
 
 unit: $(VENV)/test-ready
-	$(PYTEST) --durations 10
+	$(PYTEST) --numprocesses $(WORKERS) --durations 10
 
 fuzz: $(VENV)/test-ready  ## send 100,000 mutated requests to a server in one process: make fuzz [SEED=7] [COUNT=100000]
 	PYTHONPATH=Server/tests $(BIN)/python Server/tests/fuzz.py --count $(COUNT) --seed $(SEED)
