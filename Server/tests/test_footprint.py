@@ -24,6 +24,49 @@ def test_importing_the_package_needs_only_what_slicer_bundles():
     assert loaded == []
 
 
+NOT_FOR_SEGMENTING = (
+    "requests",
+    "PIL",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "pydicom",
+    "pydantic_settings",
+    "fastapi",
+    "uvicorn",
+    "ray",
+    "torchio",
+    "sympy",
+    "torch._dynamo",
+    "torch._inductor",
+    "sammed3d.evaluation",
+    "sammed3d.server",
+    "sammed3d.training",
+    "sammed3d.cli.serve",
+    "sammed3d.cli.train",
+)
+
+
+@pytest.mark.slow
+def test_segmenting_a_volume_loads_nothing_that_it_does_not_need(tiny_checkpoint, tmp_path):
+    loaded = run(
+        f"""
+        import contextlib, io, sys
+        from sammed3d import samples
+        from sammed3d.cli.app import main
+        sys.argv = ["sammed3d", "segment", str(samples.CT_ABDOMEN), "--click=2,161,262", "--model={tiny_checkpoint}",
+                    "--output={tmp_path / "mask.nii.gz"}", "--device=cpu"]
+        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+            main()
+        print("torch" in sys.modules, *(m for m in {NOT_FOR_SEGMENTING!r} if m in sys.modules))
+        """
+    )
+    assert loaded == ["True"]
+    assert (tmp_path / "mask.nii.gz").is_file()
+
+
 @pytest.mark.slow
 def test_the_server_leaves_torch_to_its_workers():
     loaded = run(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +12,11 @@ from typing import Annotated
 import typer
 
 import sammed3d
+from sammed3d.cli.imports import uncollected
 from sammed3d.errors import ModelError
 from sammed3d.inference.predictor import Predictor
 
+ModelOption = Annotated[str, typer.Option(help="An installed model, a checkpoint file, or a folder of ONNX files.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 RuntimeOption = Annotated[str, typer.Option(help="torch, onnx or onnx-int8; the latter two are exported at first use.")]
 ServerOption = Annotated[str | None, typer.Option(help="Address of a server; --model is then one that it serves.")]
@@ -37,6 +42,11 @@ class Choice:
     ca: Path | None
     proxies: bool
 
+    def prepare(self) -> None:
+        """Begin to import what a model of this process needs (torch, above all), while something else is done."""
+        if self.server is None:
+            threading.Thread(target=_import_networks, name="import").start()
+
     def load(self) -> Predictor:
         """Return what answers with that model.
 
@@ -60,3 +70,8 @@ class Choice:
 
         verify = True if self.ca is None else str(self.ca)
         return RemotePredictor(self.server, self.model, key=self.key, verify=verify, proxies=self.proxies)
+
+
+def _import_networks() -> None:
+    with contextlib.suppress(Exception), uncollected():  # `load` meets what went wrong again, where it is explained
+        importlib.import_module("sammed3d.zoo.load")

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -173,6 +172,8 @@ def _check_upright(path: Path) -> None:
     """Refuse a photograph that programs turn when they show it: pixels on the screen would not be those of the file."""
     if not is_picture(path):
         return
+    from PIL import Image  # noqa: PLC0415 - only where it is used
+
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sammed3d.errors import VolumeError
-from sammed3d.files.dicomweb import DicomWeb, is_address, parse_address
+from sammed3d.files.dicomweb_address import is_address, parse_address
 from sammed3d.files.volume import Volume
 from sammed3d.inference.dicom_series import DicomSeries
 from sammed3d.inference.session import Session
+
+if TYPE_CHECKING:
+    from sammed3d.files.dicomweb import DicomWeb
 
 AUTHORIZATION = "SAMMED3D_DICOMWEB_AUTHORIZATION"
 """Variable of the environment: what the header Authorization says to the DICOMweb server."""
@@ -55,6 +59,8 @@ def read_source(source: str, series: int | None, ca: Path | None, proxies: bool)
     """
     if not is_address(source):
         return Volume.read(source, series), None
+    from sammed3d.files.dicomweb import DicomWeb  # noqa: PLC0415 - requests, only where it is used
+
     address = parse_address(source)
     web = DicomWeb(address.root, os.environ.get(AUTHORIZATION, ""), True if ca is None else str(ca), proxies)
     series_there = DicomSeries.of(web.slices(address.study, address.series))

@@ -7,7 +7,7 @@ slab, so the cost follows the output, not the size of the volume.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,7 +51,9 @@ class AxisWeights:
         outside = np.zeros(len(positions), dtype=bool)
         if zero_outside:
             outside = (positions < -0.5 - EDGE_TOLERANCE) | (positions >= size - 0.5 - EDGE_TOLERANCE)
-        used = np.unique(np.concatenate([low[~outside], high[~outside]])) if not outside.all() else np.zeros(1, np.intp)
+        hit = np.zeros(size, dtype=bool)
+        hit[low[~outside]] = hit[high[~outside]] = True
+        used = np.flatnonzero(hit) if hit.any() else np.zeros(1, np.intp)
         sparse = 2 * len(used) < used[-1] - used[0] + 1  # else skipping samples costs more than it saves
         if not sparse:
             used = np.arange(used[0], used[-1] + 1)
@@ -66,11 +68,6 @@ class AxisWeights:
     def end(self) -> int:
         """One past the last source sample that is used."""
         return self.begin + (self.matrix.shape[1] if self.picked is None else int(self.picked[-1]) + 1)
-
-    @property
-    def sources(self) -> npt.NDArray[np.intp]:
-        """Indices of the source samples that are used, one for each column of the matrix."""
-        return self.begin + (np.arange(self.matrix.shape[1]) if self.picked is None else self.picked)
 
     def after(self, offset: int) -> AxisWeights:
         """Return the weights for a source whose first `offset` samples were cut away."""
@@ -129,18 +126,11 @@ def _in_plane(planes: Float32, wi: AxisWeights, wj: AxisWeights) -> Float32:
 
 def resize(array: Array, shape: tuple[int, int, int], part: tuple[slice, slice, slice] | None = None) -> Float32:
     """Resize like `torch.nn.functional.interpolate(mode="trilinear", align_corners=False)`; `part` of it, or all."""
-    return interpolate(array, resizing(array.shape, shape, part))
-
-
-def resizing(
-    source: Sequence[int], shape: tuple[int, int, int], part: tuple[slice, slice, slice] | None = None
-) -> Weights3:
-    """Return the weights with which `resize` makes `part` of an array of `shape` from one of the shape `source`."""
     i, j, k = (
-        AxisWeights.at((np.arange(target, dtype=np.float64)[cut] + 0.5) * (size / target) - 0.5, size)
-        for size, target, cut in zip(source, shape, part or (slice(None),) * 3, strict=True)
+        AxisWeights.at((np.arange(target)[cut] + 0.5) * (source / target) - 0.5, source)
+        for source, target, cut in zip(array.shape, shape, part or (slice(None),) * 3, strict=True)
     )
-    return i, j, k
+    return interpolate(array, (i, j, k))
 
 
 def mean_pool(field: Float32, shape: tuple[int, int, int]) -> Float32:

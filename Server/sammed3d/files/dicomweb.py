@@ -7,12 +7,10 @@ from an address that an answer names.
 from __future__ import annotations
 
 import io
-import ipaddress
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,68 +18,17 @@ import requests
 
 from sammed3d.errors import VolumeError
 from sammed3d.files.dicom_slices import MISSING
+from sammed3d.files.dicomweb_address import checked_root
 
 if TYPE_CHECKING:
     import pydicom
 
-SCHEMES = {"dicomweb": "https", "dicomwebs": "https", "dicomweb+http": "http"}
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 MOST_BYTES = 4 << 30
 """Of one answer, where nothing else is said."""
 TIMEOUTS = (5.0, 120.0)
 """Seconds to connect, and until the next byte: archives may have to fetch a series from tape."""
 _UID = re.compile(r"[0-9.]{1,64}")
-_SERIES = re.compile(r"(?P<root>.*)/studies/(?P<study>[0-9.]{1,64})/series/(?P<series>[0-9.]{1,64})/?")
-
-
-@dataclass(frozen=True)
-class SeriesAddress:
-    """Where a series is.
-
-    Attributes:
-        root: address of the DICOMweb server: "https://pacs.hospital.example/dicom-web".
-        study, series: instance UIDs.
-    """
-
-    root: str
-    study: str
-    series: str
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a text means a series on a DICOMweb server, and no file."""
-    return text.partition("://")[0].lower() in SCHEMES
-
-
-def parse_address(text: str) -> SeriesAddress:
-    """Read an address: `dicomweb://SERVER/studies/UID/series/UID`.
-
-    `dicomweb://` means HTTPS, but HTTP for this machine; `dicomweb+http://` HTTP anywhere.
-
-    Raises:
-        VolumeError: it is none.
-    """
-    scheme, _, rest = text.partition("://")
-    found = _SERIES.fullmatch(rest)
-    if scheme.lower() not in SCHEMES or found is None or "?" in rest or "#" in rest or "@" in rest:
-        raise VolumeError(
-            f"{text}: is no address of a series. Write dicomweb://SERVER/studies/STUDY-UID/series/SERIES-UID, with the "
-            "path of the DICOMweb service after SERVER, and no password in it."
-        )
-    kind = "http" if scheme.lower() == "dicomweb" and _is_here(found["root"]) else SCHEMES[scheme.lower()]
-    return SeriesAddress(checked_root(f"{kind}://{found['root']}"), found["study"], found["series"])
-
-
-def checked_root(url: str) -> str:
-    """Return the address of a DICOMweb server without a slash at its end.
-
-    Raises:
-        VolumeError: it is none.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise VolumeError(f"{url}: is no address of a DICOMweb server. Write https://SERVER/PATH, without a password.")
-    return url.rstrip("/")
 
 
 class DicomWeb:
@@ -223,11 +170,3 @@ def _checked(uid: str) -> str:
     if not _UID.fullmatch(uid):
         raise VolumeError("This is no DICOM UID: digits and dots, at most 64.")
     return uid
-
-
-def _is_here(rest: str) -> bool:
-    host = urlsplit(f"//{rest}").hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,13 +6,14 @@ Loading returns it, training starts from it and writes it, export and import car
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sammed3d import nets
 from sammed3d.errors import ModelError
@@ -82,7 +83,7 @@ class LoadedModel:
             CheckpointError: weights are missing, unexpected, of another shape, or not finite.
             ModelError: the network or a size is unknown.
         """
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutFirstValues():
             network = nets.build(network_name, sizes)
         load_weights(network, checkpoint)
         shown = nets.Slicewise(network) if isinstance(network, nets.SamMed2d) else network
@@ -133,3 +134,22 @@ class LoadedModel:
             raise ModelError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
         finally:
             partial.unlink(missing_ok=True)
+
+
+class _WithoutFirstValues(TorchFunctionMode):
+    """Leaves out the random numbers that a new network begins with: a tensor on "meta" has no values.
+
+    There, torch would make them with its reference operations, for which it imports its compiler and SymPy: seconds
+    for nothing.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run a function of torch, unless it fills a tensor."""
+        given = dict(kwargs or {})
+        if func is torch.randn:
+            return torch.empty(*args, **given)
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)

@@ -19,7 +19,8 @@ from sammed3d.cli.app import app
 from sammed3d.errors import VolumeError
 from sammed3d.files import dicom_slices
 from sammed3d.files.dicom_slices import slices_in_zip, volume_of
-from sammed3d.files.dicomweb import DicomWeb, OneServerSession, is_address, parse_address
+from sammed3d.files.dicomweb import DicomWeb, OneServerSession
+from sammed3d.files.dicomweb_address import is_address, parse_address
 from sammed3d.files.volume import Volume
 from sammed3d.inference.dicom_series import DicomSeries
 from sammed3d.inference.session import Session
