@@ -59,11 +59,7 @@ class SliceView:
             number: of the slice, from right, posterior or inferior.
             masks: masks (I, J, K) and their colours (0..1), painted over the image with an outline.
         """
-        low, high = self.window
-        plane = self._cut(self._image, number).astype(np.float32)
-        grey = np.clip((plane - low) / max(high - low, 1e-6), 0, 1) * 255
-        picture = np.array(Image.fromarray(_upright(grey)).resize(self.size, Image.Resampling.BILINEAR))
-        shown = np.repeat(picture[..., None], 3, axis=2)
+        shown = self._shown(number)
         for mask, colour in masks:
             inside, paint = self.inside(number, mask), 255 * np.asarray(colour, np.float32)
             shown[inside] = (1 - SHARE) * shown[inside] + SHARE * paint
@@ -93,6 +89,14 @@ class SliceView:
         )
         return round(float(index[self._normal])), float(x), float(y)
 
+    def _shown(self, number: int) -> Pixels:
+        """Return a slice without masks as (H, W, 3)."""
+        low, high = self.window
+        plane = self._cut(self._image, number).astype(np.float32)
+        grey = np.clip((plane - low) / max(high - low, 1e-6), 0, 1) * 255
+        picture = np.array(Image.fromarray(_upright(grey)).resize(self.size, Image.Resampling.BILINEAR))
+        return np.repeat(picture[..., None], 3, axis=2)
+
     def _cut(self, array: npt.NDArray[np.generic], number: int) -> npt.NDArray[np.generic]:
         where: list[slice | int] = [slice(None)] * 3
         where[self._normal] = number
@@ -114,6 +118,23 @@ class SliceView:
                 for axis, (value, flipped) in enumerate(zip(turned, self._axes.flipped, strict=True))
             ]
         )
+
+
+class PictureView(SliceView):
+    """A picture, in its colours, as the only slice of the volume that stands for it.
+
+    Args:
+        volume: that of a `PictureSession`.
+        picture: (H, W, 3) uint8, blue first.
+        edge: pixels of the longer edge.
+    """
+
+    def __init__(self, volume: Volume, picture: Pixels, edge: int = 512) -> None:
+        super().__init__(volume, edge=edge, window=(0.0, 255.0))
+        self._picture = Image.fromarray(np.ascontiguousarray(picture[..., ::-1]))
+
+    def _shown(self, _number: int) -> Pixels:
+        return np.array(self._picture.resize(self.size, Image.Resampling.BILINEAR))
 
 
 def outline(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

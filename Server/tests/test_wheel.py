@@ -86,6 +86,7 @@ def test_it_holds_what_is_used_and_no_more(wheel):
         "sammed3d/samples/ct_abdomen_labels.nii.gz",
         "sammed3d/samples/ct_abdomen_labels.json",
         "sammed3d/samples/mr_spine.nii.gz",
+        "sammed3d/samples/sam_med2d_small.safetensors",
     }
     data |= {p.relative_to(SOURCE).as_posix() for p in (SOURCE / "sammed3d" / "training" / "recipes").glob("*.yaml")}
     assert {name for name in names if ".dist-info/" not in name} == sources | data

@@ -9,6 +9,7 @@ Source of preprocessing and prompts: SAM-Med2D `DataLoader.py`, `utils.py`, `tes
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Grid, Point3
+from sammed3d.core.interpolation import Float32
 from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.errors import ModelError, PromptError
 from sammed3d.files.picture import Picture, write_picture_segments
@@ -25,7 +27,8 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.constraints import honoured
 from sammed3d.inference.images import ImageFrame
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import PatchPrompts, Prediction, Predictor
+from sammed3d.inference.picture_search import FoundObject, PictureSearch, search
+from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, Predictor
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.prompt_translation import TranslatingInferer
 from sammed3d.inference.session import Session
@@ -142,6 +145,37 @@ class PictureSession:
             whole = np.zeros(painted.shape, np.uint8) if kept is None else kept.full(painted.shape)
             found.append(Candidate(_flat(whole), each.score or 0.0))
         return tuple(found)
+
+    def find(
+        self,
+        settings: PictureSearch | None = None,
+        cancellation: Cancellation | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[FoundObject]:
+        """Find objects without a click, the best first; the session stays as it is.
+
+        Args:
+            settings: the settings that decide what counts as an object.
+            cancellation: stops it.
+            progress: called with the points done and their number.
+
+        Raises:
+            ModelError: the model weighs no masks, or runs elsewhere.
+            PredictionCancelled: `cancellation` was used.
+        """
+        slices, patch = self._inner.slices, self._inner.slices.cut(self.session.volume, 0)
+
+        def weigh(column: float, row: float, cancellation: Cancellation | None) -> tuple[Prediction, ...]:
+            _, (x, y) = slices.place(self._place(column, row))
+            prompts = PatchPrompts([PatchClick((x, y, 0.0), True)])
+            return _weighed(self.session.predictor, patch, prompts, cancellation)
+
+        def paint(low_res: Float32) -> npt.NDArray[np.bool_]:
+            painted: npt.NDArray[np.bool_] = _flat(slices.paint(low_res)[..., None]) != 0
+            return painted
+
+        shape = self.picture.height, self.picture.width
+        return search(settings or PictureSearch(), shape, weigh, paint, cancellation, progress)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all objects as `.seg.nrrd` or a label map on the picture's own grid, or the only one as a PNG.

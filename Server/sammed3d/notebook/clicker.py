@@ -1,4 +1,4 @@
-"""A widget for Jupyter: a slice of the volume that takes clicks."""
+"""A widget for Jupyter: a slice of the volume, or a picture, that takes clicks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import ipywidgets
 from ipycanvas import Canvas
 
 from sammed3d.errors import SAMMed3DError
+from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.session import Session
-from sammed3d.slice_views import PLANES, SliceView
+from sammed3d.slice_views import PLANES, PictureView, SliceView
 
 POSITIVE, NEGATIVE = "Positive", "Negative"
 COLOURS = {True: "#30d158", False: "#ff453a"}
@@ -23,8 +24,8 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
     """Slices of a session's volume with the masks of its objects; a click on them is a click of the current object.
 
     Args:
-        session: the session; it can be used beside the widget, see `show`.
-        plane: "axial", "coronal" or "sagittal".
+        session: the session, of a volume or a picture; it can be used beside the widget, see `show`.
+        plane: "axial", "coronal" or "sagittal"; a picture has none.
         edge: pixels of the longer edge.
 
     Example:
@@ -32,9 +33,15 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
         >>> clicker  # the last line of a cell shows it
     """
 
-    def __init__(self, session: Session, plane: str = "axial", edge: int = 512) -> None:
-        self.session, self._edge = session, edge
-        self._view = SliceView(session.volume, plane, edge)
+    def __init__(self, session: Session | PictureSession, plane: str = "axial", edge: int = 512) -> None:
+        picture = session.picture if isinstance(session, PictureSession) else None
+        session = session.session if isinstance(session, PictureSession) else session
+        self.session, self._edge, self._is_picture = session, edge, picture is not None
+        self._view = (
+            SliceView(session.volume, plane, edge)
+            if picture is None
+            else PictureView(session.volume, picture.pixels, edge)
+        )
         self._canvas = Canvas(width=self._view.size[0], height=self._view.size[1])
         self._canvas.on_mouse_down(self.click)
         self.kind = ipywidgets.ToggleButtons(options=[POSITIVE, NEGATIVE], description="Click")
@@ -54,7 +61,7 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
         rows = [
             ipywidgets.HBox([self.kind, self.undo, self.redo, self.reset]),
             self._canvas,
-            ipywidgets.HBox([self.plane, self.number, self.window]),
+            *([] if self._is_picture else [ipywidgets.HBox([self.plane, self.number, self.window])]),
             self.status,
         ]
         super().__init__(rows)
@@ -89,10 +96,16 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
             self.status.value = str(error)
         else:
             now = self.session.current
-            ml = 0.0 if now is None else self.session.mask().sum() * self.session.volume.grid.voxel_volume / 1000
             name = "" if now is None else f"{now.name}: "
-            self.status.value = f"{name}{ml:.1f} ml, {time.perf_counter() - began:.2f} s"
+            self.status.value = f"{name}{self._size()}, {time.perf_counter() - began:.2f} s"
         self.show()
+
+    def _size(self) -> str:
+        """Return the size of the current object in words."""
+        voxels = 0 if self.session.current is None else int(self.session.mask().sum())
+        if self._is_picture:
+            return f"{voxels} pixels"
+        return f"{voxels * self.session.volume.grid.voxel_volume / 1000:.1f} ml"
 
     def _turn(self, _change: Any) -> None:
         """Show another plane, at the last click where there is one."""

@@ -2,6 +2,7 @@
 
 `ct_abdomen`: CT of the trunk, 122 x 101 x 112 voxels of 3 mm, with 60 labels (output of TotalSegmentator).
 `mr_spine`: T2-weighted MR of two lumbar vertebrae, 68 x 52 x 67 voxels of 1.5 mm (from TPTBox).
+`sam_med2d_small`: a toy, a small SAM-Med2D that learned from slices of `ct_abdomen` (docs/make_sample_model.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 CT_ABDOMEN = FOLDER / "ct_abdomen.nii.gz"
 MR_SPINE = FOLDER / "mr_spine.nii.gz"
+SAM_MED2D_SMALL = FOLDER / "sam_med2d_small.safetensors"
 CT_ABDOMEN_LABELS = FOLDER / "ct_abdomen_labels.nii.gz"
 
 

@@ -68,6 +68,22 @@ def focal_dice_iou_loss(logits: Tensor, targets: Tensor, scores: Tensor) -> Tens
     return 20 * focal + dice + ((iou - scores) ** 2).mean()
 
 
+def dice_ce_iou_loss(logits: Tensor, targets: Tensor, scores: Tensor) -> Tensor:
+    """Return Dice and cross entropy of each mask, and the squared error of the estimate of its own IoU.
+
+    Over a whole batch, as `focal_dice_iou_loss` has it, a network without weights of SAM finds nothing for long.
+
+    Args:
+        logits: (B, 1, H, W).
+        targets: same shape, 0 or 1.
+        scores: (B, 1) the network's estimate of the IoU.
+    """
+    with torch.no_grad():
+        found, wanted = (logits > 0).flatten(1), (targets > 0).flatten(1)
+        iou = (found & wanted).sum(1, keepdim=True) / (found | wanted).sum(1, keepdim=True).clamp(min=1)
+    return mask_loss(logits, targets, "dice_ce") + functional.mse_loss(scores, iou)
+
+
 def mask_loss(logits: Tensor, targets: Tensor, kind: str) -> Tensor:
     """Return a loss of the recipe by its name; see the module."""
     if kind == "generalized_dice_focal":

@@ -6,13 +6,17 @@ import torch
 
 from helpers import FakePredictor, RegionPredictor
 from networks import TINY_2D, TINY_PRESET_2D, filled
+from sammed3d import samples
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import ModelError, PromptError, VolumeError
+from sammed3d.evaluation.metrics import dice
 from sammed3d.files.picture import Picture
+from sammed3d.files.volume import Volume
 from sammed3d.inference.picture_session import PictureSession
 from sammed3d.nets import Slicewise, build
 from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
 from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.zoo import load_predictor
 
 
 def picture_of(pixels: np.ndarray) -> Picture:
@@ -125,3 +129,17 @@ def test_what_cannot_be_is_refused():
     session.click(15, 35)
     with pytest.raises(ModelError, match="in this process"):
         session.candidates()
+
+
+@pytest.mark.slow
+def test_the_toy_that_ships_finds_kidneys_in_a_slice_that_it_did_not_see():
+    volume, labels = (Volume.read(file) for file in (samples.CT_ABDOMEN, samples.CT_ABDOMEN_LABELS))
+    grey = np.clip((volume.array[::-1, ::-1, 87].T + 160) / 400, 0, 1) * 255
+    predictor = load_predictor(samples.SAM_MED2D_SMALL)
+    assert "A toy" in predictor.notes[0]
+    clicked, boxed = (PictureSession(picture_of(grey), predictor) for _ in range(2))
+    clicked.click(36, 60)
+    boxed.set_box(82, 53, 97, 70)
+    for session, name in ((clicked, "kidney_right"), (boxed, "kidney_left")):
+        truth = samples.label_names()[name] == labels.array[::-1, ::-1, 87].T
+        assert dice(session.mask(), truth) > 0.8

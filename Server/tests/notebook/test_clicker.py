@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from helpers import ThresholdPredictor, long_volume, small_volume
+from helpers import RegionPredictor, ThresholdPredictor, long_volume, small_volume
+from sammed3d.core.geometry import Grid
+from sammed3d.files.picture import Picture
+from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.session import Session
 
 pytest.importorskip("ipycanvas", reason="the extra [notebook] is not installed")
@@ -69,3 +72,22 @@ def test_what_goes_wrong_is_said_and_changes_nothing(clicker):
     clicker.session.predictor.fail = MemoryError("full")
     with pytest.raises(MemoryError):
         clicker.click(100.0, 150.0)
+
+
+def test_a_picture_takes_clicks_in_its_own_colours():
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[..., 0] = 40  # blue
+    pixels[10:30, 60:80] = (255, 200, 0)  # a brighter square
+    session = PictureSession(Picture(pixels, Grid((90, 60, 1), np.diag([-1.0, -1.0, 1.0, 1.0]))), RegionPredictor())
+    clicker = Clicker(session, edge=180)
+    shown = clicker._view.pixels(0)  # noqa: SLF001 - what the canvas is given
+    assert shown.shape == (120, 180, 3)
+    assert (shown[40, 140].tolist(), shown[100, 20].tolist()) == ([0, 200, 255], [0, 0, 40])
+    clicker.click(140.0, 40.0)
+    [click] = session.session.current.clicks
+    assert click.world[:2] == pytest.approx((-69.5, -19.5))
+    rows, columns = np.nonzero(session.mask())
+    assert (rows.min(), rows.max()) == pytest.approx((10, 29), abs=2)
+    assert (columns.min(), columns.max()) == pytest.approx((60, 79), abs=2)
+    assert clicker.status.value.startswith(f"Object 1: {session.mask().sum()} pixels, ")
+    assert len(clicker.children) == 3, "a picture has no planes, slices and window"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,15 +15,17 @@ from networks import TINY_2D
 from sammed3d.cli.app import app
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files.image_lists import TEST, TRAIN, read_list, read_mask, read_pixels
+from sammed3d.files.picture import Picture
 from sammed3d.files.volume import Volume
 from sammed3d.inference.images import ImageFrame
+from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.slices import OUTSIDE
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.sam_med2d.images import Images
 from sammed3d.training.sam_med2d.recipe import Recipe2d
 from sammed3d.training.sam_med2d.run import ImageRun
 from sammed3d.zoo.checkpoint import read_checkpoint
-from sammed3d.zoo.load import load_model
+from sammed3d.zoo.load import load_model, load_predictor
 
 PUBLISHED = {
     "network": "sam_med2d",
@@ -131,6 +134,22 @@ def test_it_learns(images, tmp_path):
     training.train()
     losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "run" / "log.csv").open())]
     assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.slow
+def test_a_small_network_is_trained_loaded_and_clicked_without_a_word_about_its_sizes(images, tmp_path):
+    sizes = {"encoder": TINY_2D["encoder"] | {"patch_size": 8}, "decoder_mlp": 64}
+    recipe = Recipe2d.read(Path("sam_med2d_small"), sizes=sizes, epochs=1, masks=1)
+    training = ImageRun(recipe, read_list(images / TRAIN), tmp_path / "run", "cpu")
+    training.train()
+    predictor = load_predictor(tmp_path / "run")
+    assert predictor.preset.low_res_shape == (32, 32, 1), "four pixels for each token, not a quarter of the image"
+    listed = read_list(images / TRAIN)[0]
+    session = PictureSession(Picture.read(listed.image), predictor)
+    session.click(20, 15)
+    assert session.mask().shape == (40, 50)
+    assert len(session.candidates()) == 3
+    assert session.candidates()[0].mask.shape == (40, 50)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from torch.nn import functional
 from networks import TINY_2D, filled
 from sammed3d.nets import build
 from sammed3d.simulation.image_prompts import box_of, first_points, points_in_error
-from sammed3d.training.losses import focal_dice_iou_loss
+from sammed3d.training.losses import dice_ce_iou_loss, focal_dice_iou_loss
 from sammed3d.training.sam_med2d.recipe import Recipe2d
 from sammed3d.training.sam_med2d.step import learn, parts_that_learn
 
@@ -43,6 +43,19 @@ def test_the_loss_and_its_gradients_are_the_published_formulas():
     far = torch.tensor([[[[200.0]]]], requires_grad=True)
     (gradient,) = torch.autograd.grad(focal_dice_iou_loss(far, torch.zeros(1, 1, 1, 1), torch.ones(1, 1)), far)
     assert torch.isfinite(gradient).all(), "also where the published logarithm ends"
+
+
+def test_the_loss_for_random_weights_counts_each_mask_and_compares_its_own_iou():
+    targets = torch.zeros(2, 1, 4, 4)
+    targets[0, 0, :2] = targets[1, 0, 0, 0] = 1  # a large and a small one
+    sure = 40 * targets - 20
+    exact = torch.ones(2, 1)
+    assert dice_ce_iou_loss(sure, targets, exact).item() == pytest.approx(0, abs=1e-4)
+    lost = sure.clone()
+    lost[1] = -20
+    missed = dice_ce_iou_loss(lost, targets, torch.tensor([[1.0], [0.0]]))
+    assert missed.item() == pytest.approx(0.5 + 20 / 32, abs=1e-3), "Dice of one of two masks, and of 32 pixels one"
+    assert dice_ce_iou_loss(lost, targets, exact).item() == pytest.approx(missed.item() + 0.5, abs=1e-5)
 
 
 @pytest.fixture(scope="module")

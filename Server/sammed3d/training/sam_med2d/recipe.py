@@ -16,6 +16,7 @@ DEFAULTS = PUBLISHED / "sam_med2d.yaml"
 CHOICES = {
     "network": tuple(CONFIGS_2D),
     "learns": ("adapters", "all", "nothing"),
+    "loss": ("published", "dice_ce"),
     "fit": ("pad", "resize"),
     "precision": ("32-true", "bf16-mixed"),
 }
@@ -41,6 +42,7 @@ class Recipe2d:
     gamma: float
     iterations: int
     points: list[int]
+    loss: str
     fit: Literal["pad", "resize"]
     precision: str
     seed: int

@@ -183,8 +183,8 @@ def model_to_train(recipe: Recipe2d) -> LoadedModel:
     torch.manual_seed(recipe.seed)  # of random weights
     if recipe.start is None:
         network: Any = build(recipe.network, recipe.sizes)
-        size = network.config.image_size
-        preset = replace(SAM_MED2D, patch_shape=(size, size, 1), low_res_shape=(size // 4, size // 4, 1))
+        size, low_res = network.config.image_size, 4 * network.config.grid
+        preset = replace(SAM_MED2D, patch_shape=(size, size, 1), low_res_shape=(low_res, low_res, 1))
         model = LoadedModel(
             Slicewise(network), recipe.network, recipe.sizes, preset, recipe.network, origin="random weights"
         )  # fmt: skip

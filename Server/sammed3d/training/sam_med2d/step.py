@@ -15,7 +15,7 @@ from torch import Tensor
 from sammed3d.nets.sam_med2d import SamMed2d, best_mask
 from sammed3d.nets.slicewise import normalised
 from sammed3d.simulation.image_prompts import points_in_error
-from sammed3d.training.losses import focal_dice_iou_loss, hard_dice
+from sammed3d.training.losses import dice_ce_iou_loss, focal_dice_iou_loss, hard_dice
 from sammed3d.training.sam_med2d.recipe import Recipe2d
 
 
@@ -39,6 +39,7 @@ def learn(
     A step in the middle and the last one are shown the mask alone.
     """
     rng = np.random.RandomState(seed % 2**32)
+    loss_of = focal_dice_iou_loss if recipe.loss == "published" else dice_ce_iou_loss
     targets = batch["masks"].flatten(0, 1)
     embedding = network.encode(normalised(batch["image"])).repeat_interleave(batch["masks"].shape[1], dim=0)
     if rng.random_sample() > 0.5:
@@ -46,7 +47,7 @@ def learn(
     else:
         prompts = (batch["points"].flatten(0, 1), batch["labels"].flatten(0, 1), None)
     answer = best_mask(network, embedding, *prompts, None)
-    loss = focal_dice_iou_loss(answer.logits, targets, answer.scores)
+    loss = loss_of(answer.logits, targets, answer.scores)
     step(loss)
     embedding = embedding.detach()
     silent = {int(rng.randint(1, recipe.iterations - 1)), recipe.iterations - 1} if recipe.iterations else set()
@@ -55,7 +56,7 @@ def learn(
         points = _no_points(targets) if n in silent else _in_error(answer.logits, targets, count, rng)
         mask = answer.low_res.detach().sigmoid()
         answer = best_mask(network, embedding, *points, None, mask)
-        loss = focal_dice_iou_loss(answer.logits, targets, answer.scores)
+        loss = loss_of(answer.logits, targets, answer.scores)
         step(loss)
     return float(loss.detach()), float(hard_dice(answer.logits, targets).mean())
 
