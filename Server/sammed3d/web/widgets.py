@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
-from trame.widgets import html
+from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
 from sammed3d.web.hand_edits import TOOLS
 from sammed3d.web.results import KINDS
 from sammed3d.web.uploads import IMAGES
 
+STYLE = Path(__file__).with_name("static") / "sammed3d.css"
 LAYOUTS = ("Quad View", "Axial Primary", "Axial Only", "3D Only")
 AUTOMATIC = "Automatic"
 WINDOWS: dict[str, tuple[float, float] | None] = {
@@ -25,9 +27,11 @@ WINDOWS: dict[str, tuple[float, float] | None] = {
 """Window and level of CT, in HU."""
 KEYS = (
     ("P N", "place positive, negative clicks"),
+    ("Tab", "to a slice view; arrows move its crosshair (Shift: finely), Page up and Page down change the slice"),
+    ("Enter", "clicks at the crosshair, paints or erases there"),
     ("T", "the other kind"),
     ("H", "show or hide the clicks"),
-    ("Delete", "remove the click under the mouse; drag to move it"),
+    ("Delete", "remove the click under the mouse or crosshair; drag to move it"),
     ("U Shift+U", "undo, redo"),
     ("E", "next segment"),
     ("Shift+R", "reset the segment"),
@@ -46,6 +50,7 @@ def build(page: Any, server: Any, layouts: Any) -> None:
         layouts: trame-slicer's, which fills the views in.
     """
     with VAppLayout(server) as layout:
+        client.Style(STYLE.read_text(encoding="utf-8"))
         layout.root.theme = ("dark ? 'dark' : 'light'",)
         with v.VAppBar(density="compact", height=72):
             _icon("mdi-menu", "Show or hide the panel", click="drawer = !drawer")
@@ -54,7 +59,7 @@ def build(page: Any, server: Any, layouts: Any) -> None:
             for model, items, label in (("layout", LAYOUTS, "Views"), ("window", WINDOWS, "Window")):
                 options = (str(list(items)),)
                 v.VSelect(v_model=(model,), items=options, label=label, classes="mx-2", max_width=180, **_SMALL)
-            _icon("mdi-theme-light-dark", "Light or dark", click="dark = !dark")
+            _icon("mdi-theme-light-dark", "Light or dark", id="theme")
         with v.VNavigationDrawer(v_model=("drawer",), width=340, permanent=True):
             _panel(page)
         with v.VMain(style="height: 100vh"):

@@ -295,6 +295,7 @@ def test_typing_a_name_is_not_taken_for_keys(page):
 
 def test_a_reloaded_page_shows_the_same(page, troubles):
     before = milliliters(page)
+    page.wait_for_timeout(500)  # keys that were typed are still on their way to the views
     page.reload()
     page.wait_for_selector("#segments .ml", timeout=PATIENCE)
     assert milliliters(page) == before

@@ -1,0 +1,153 @@
+"""The page without a mouse, with a finger, in light and dark, in Debian's Chromium: make test-web."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+pytest.importorskip("playwright", reason="run make test-web")
+from playwright.sync_api import Page, expect
+from test_page_in_browser import PATIENCE, Served, browser, milliliters, picture, status, until_volume
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+__all__ = ["browser"]
+
+
+@pytest.fixture(scope="module")
+def served():
+    served = Served()
+    yield served
+    _, errors = served.end()
+    assert "Traceback" not in errors
+
+
+@pytest.fixture(scope="module")
+def page(served, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme="light")
+    page.goto(served.address)
+    page.wait_for_selector("#sample", timeout=PATIENCE)
+    return page
+
+
+def tab_to(page: Page, selector: str, most: int = 60) -> None:
+    for _ in range(most):
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"{selector} is not reached by {most} times Tab")
+
+
+def press(page: Page, key: str, count: int) -> None:
+    for _ in range(count):
+        page.keyboard.press(key)
+
+
+def crosshair(page: Page) -> tuple[float, float]:
+    box = page.locator("#crosshair").bounding_box()
+    return box["x"], box["y"]
+
+
+def slice_value(page: Page) -> float:
+    return float(page.locator(".slice-slider [role=slider]").first.get_attribute("aria-valuenow"))
+
+
+def test_a_kidney_by_keys_alone(page):
+    """From the sample to a corrected mask, and every place on the way shows where the focus is."""
+    tab_to(page, "#sample")
+    page.keyboard.press("Enter")
+    expect(page.locator("#opened")).to_have_text("ct_abdomen", timeout=PATIENCE)
+    page.wait_for_timeout(1500)
+    tab_to(page, ".remote-controlled-area")
+    border = page.evaluate("getComputedStyle(document.activeElement, '::after').border")
+    assert border.startswith("3px solid"), "over the image, where an outline would be under it"
+    assert "Slice view" in page.evaluate("document.activeElement.getAttribute('aria-label')")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("Press P or N first", timeout=PATIENCE)
+    page.keyboard.press("p")
+    expect(page.locator("#positive")).to_have_attribute("aria-pressed", "true")
+    press(page, "ArrowRight", 8)
+    before = crosshair(page)
+    press(page, "ArrowUp", 6)
+    press(page, "Shift+ArrowUp", 5)
+    assert crosshair(page) == pytest.approx((before[0], before[1] - 53), abs=1)
+    page.keyboard.press("Enter")
+    first = until_volume(page, None)
+    assert first > 5
+    picture(page, "browser-keyboard")
+    press(page, "ArrowDown", 2)
+    page.keyboard.press(" ")
+    assert until_volume(page, first) is not None
+    second = milliliters(page)[0]
+    page.keyboard.press("u")
+    assert until_volume(page, second) == first
+
+
+def test_page_keys_change_the_slice(page):
+    here = slice_value(page)
+    press(page, "PageDown", 3)
+    page.wait_for_timeout(1000)
+    below = slice_value(page)
+    press(page, "PageUp", 3)
+    page.wait_for_timeout(1000)
+    assert below != here
+    assert slice_value(page) == pytest.approx(here)
+
+
+def test_painting_and_deleting_by_keys(page):
+    known = milliliters(page)[0]
+    tab_to(page, "#paint", 80)
+    page.keyboard.press("Enter")
+    expect(page.locator("#paint")).to_have_attribute("aria-pressed", "true")
+    tab_to(page, ".remote-controlled-area")
+    press(page, "ArrowRight", 6)
+    page.keyboard.press("Enter")
+    painted = until_volume(page, known)
+    assert painted > known
+    page.keyboard.press("u")
+    assert until_volume(page, painted) == known
+    page.keyboard.press("p")
+    page.keyboard.press("p")
+    expect(page.locator("#positive")).to_have_attribute("aria-pressed", "false")
+    press(page, "ArrowLeft", 6)
+    press(page, "ArrowUp", 2)
+    page.wait_for_timeout(500)
+    page.keyboard.press("Delete")
+    assert until_volume(page, known) is None
+
+
+def test_the_theme_is_the_systems_until_somebody_chooses(page):
+    theme = page.locator(".v-application")
+    expect(theme).to_have_class(re.compile("v-theme--light"))
+    page.emulate_media(color_scheme="dark")
+    expect(theme).to_have_class(re.compile("v-theme--dark"))
+    tab_to(page, "#theme", 80)
+    page.keyboard.press("Enter")
+    expect(theme).to_have_class(re.compile("v-theme--light"))
+    page.reload()
+    page.wait_for_selector("#sample", timeout=PATIENCE)
+    expect(theme).to_have_class(re.compile("v-theme--light"))
+
+
+def test_a_finger_places_clicks_and_finds_buttons_large_enough(served, browser):
+    context = browser.new_context(viewport={"width": 1024, "height": 768}, has_touch=True, color_scheme="dark")
+    tablet = context.new_page()
+    tablet.goto(served.address)
+    tablet.wait_for_selector("#sample", timeout=PATIENCE)
+    tablet.wait_for_timeout(1500)
+    small = tablet.evaluate(
+        """() => [...document.querySelectorAll("button, a.v-btn, #segments input")]
+            .map((each) => [each.id || each.title, each.getBoundingClientRect()])
+            .filter(([, box]) => box.width && (box.width < 40 || box.height < 40)).map(([name]) => name)"""
+    )
+    assert small == []
+    assert tablet.evaluate("document.documentElement.scrollWidth") <= 1024
+    tablet.tap("#positive")
+    expect(tablet.locator("#positive")).to_have_attribute("aria-pressed", "true")
+    box = tablet.locator(".remote-controlled-area").first.bounding_box()
+    known = milliliters(tablet)[0]
+    tablet.touchscreen.tap(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2 - 45)
+    assert until_volume(tablet, known) is not None
+    assert "ms" in status(tablet)
+    picture(tablet, "browser-tablet")
+    context.close()
