@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -89,9 +90,31 @@ def paint(
     if region is None:
         return before
     window = lattice.in_volume(window)
-    logits, cover = _composite(lattice, window, layers)
-    painted = _threshold(lattice, window, logits, cover, base)
+    near = _reach(layers) if base is None else window
+    part = near and near.intersection(window)
+    if part is None:
+        return _replace(before, region, None)
+    logits, cover = _composite(lattice, part, layers)
+    painted = _threshold(lattice, part, logits, cover, base)
     return _replace(before, region, painted)
+
+
+def _reach(layers: Sequence[Layer]) -> Box | None:
+    """Return a box of the lattice that holds all samples where composited logits may be above 0, and two more around.
+
+    Interpolated logits are above 0 beside low-res ones above 0 alone, and so is what they are blended to.
+    """
+    boxes = []
+    for layer in layers:
+        inside = Box.around(layer.low_res > 0)
+        if inside is None:
+            continue
+        inside = inside.grown(1)
+        cells = np.divide(layer.window.shape, layer.low_res.shape)
+        begin = np.floor(np.multiply(inside.begin, cells)).astype(int).tolist()
+        end = np.ceil(np.multiply(inside.end, cells)).astype(int).tolist()
+        boxes.append(Box(tuple(begin), tuple(end)).grown(2).shifted(layer.window.begin))
+    return reduce(Box.union, boxes) if boxes else None
 
 
 def _composite(lattice: Lattice, window: Box, layers: Sequence[Layer]) -> tuple[Float32, Float32]:
@@ -102,22 +125,26 @@ def _composite(lattice: Lattice, window: Box, layers: Sequence[Layer]) -> tuple[
         common = window.intersection(layer.window)
         if common is None:
             continue
-        there = common.within(layer.window)
-        opacity = _opacity(lattice, layer)[there]
-        here = common.within(window)
-        logits[here] += opacity * (resize(layer.low_res, layer.window.shape, there) - logits[here])
-        cover[here] += opacity * (1 - cover[here])
+        there, here = common.within(layer.window), common.within(window)
+        answer = resize(layer.low_res, layer.window.shape, there)
+        if layer.soft:
+            opacity = _opacity(lattice, layer)[there]
+            logits[here] += opacity * (answer - logits[here])
+            cover[here] += opacity * (1 - cover[here])
+        else:
+            logits[here], cover[here] = answer, 1
     return logits, cover
 
 
 def _opacity(lattice: Lattice, layer: Layer) -> Float32:
+    """How much a soft layer hides of what lies under it, 0..1, for each sample of its window."""
     ramps = []
     for count, (lower, upper) in zip(layer.window.shape, lattice.borders_inside(layer.window), strict=True):
         ramp = np.ones(count, np.float32)
         fade = (np.arange(min(layer.margin, count), dtype=np.float32) + 0.5) / layer.margin
-        if layer.soft and lower:
+        if lower:
             ramp[: len(fade)] = fade
-        if layer.soft and upper:
+        if upper:
             ramp[::-1][: len(fade)] = np.minimum(ramp[::-1][: len(fade)], fade)
         ramps.append(ramp)
     result: Float32 = np.minimum(np.minimum(ramps[0][:, None, None], ramps[1][None, :, None]), ramps[2][None, None, :])
