@@ -181,6 +181,11 @@ class _MaskDecoder(nn.Module):
         self.merge = nn.ModuleList(_Residual(n, convolutions=1) for n in inner[:-1])
         self.logits = Pointwise(inner[0], 1)
 
+    @property
+    def entries(self) -> list[Pointwise]:
+        """What joins the features of each level with the prompts and with the level before."""
+        return [module for module in self.entry if isinstance(module, Pointwise)]
+
     def forward(self, levels: Sequence[Tensor], coords: Tensor, labels: Tensor, low_res: Tensor | None) -> Tensor:
         edge = levels[0].shape[-1]
         batch = len(coords)
@@ -188,8 +193,8 @@ class _MaskDecoder(nn.Module):
         previous = levels[0].new_zeros(batch, 1, edge, edge, edge) if low_res is None else low_res
         skips: list[Tensor] = []
         x = levels[0].new_zeros(0)
-        for level, features in enumerate(levels):
-            given = [features.expand(batch, *features.shape[1:])]
+        for level, (features, entry) in enumerate(zip(levels, self.entries, strict=True)):
+            given = [features]
             if level == 0:
                 alike = [
                     likeness(features[:, :1], positions, labels, self.sharpness[0, 0]),
@@ -197,12 +202,12 @@ class _MaskDecoder(nn.Module):
                     likeness(features[:, 2:], positions, labels, self.sharpness[0, 1]),
                 ]
                 fed_back = [(previous / 4).tanh(), previous.sigmoid()]
-                given += [*nearness(positions, labels, edge), *fed_back, *alike]
+                given.append(torch.cat([*nearness(positions, labels, edge), *fed_back, *alike], dim=1))
             else:
                 if level == 1:
                     given.append(likeness(features, (positions - 0.5) / 2, labels, self.sharpness[1, 1]))
                 given.append(self.down[level - 1](x))
-            x = self.blocks[level](self.entry[level](_channels_last(torch.cat(given, dim=1))))
+            x = self.blocks[level](entry.of_parts(given))
             skips.append(x)
         for level in reversed(range(len(self.up))):
             coarse = functional.interpolate(self.up[level](x), scale_factor=2, mode="trilinear")
@@ -214,12 +219,27 @@ class _MaskDecoder(nn.Module):
 class Pointwise(nn.Conv3d):
     """A convolution of one voxel, as a matrix product: several times quicker than torch's own on a CPU."""
 
+    bias: Tensor
+
     def __init__(self, given: int, made: int) -> None:
         super().__init__(given, made, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         result = functional.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias)
         return result.movedim(-1, 1)
+
+    def of_parts(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return what `forward` makes of (B, c, i, j, k) parts side by side, without a tensor that holds them all.
+
+        A part may have a batch of 1 that stands for all.
+        """
+        result = self.bias
+        begin = 0
+        for part in parts:
+            end = begin + part.shape[1]
+            result = result + part.flatten(2).transpose(1, 2) @ self.weight[:, begin:end].flatten(1).T
+            begin = end
+        return result.view(len(result), *parts[0].shape[2:], -1).movedim(-1, 1)
 
 
 class _Residual(nn.Module):

@@ -196,5 +196,25 @@ def test_many_clicks_give_what_all_their_maps_at_once_would_give(network, monkey
     coords, labels = 32 * torch.rand(1, 50, 3), torch.randint(0, 2, (1, 50))
     labels[:, :17] = 1  # the first few at a time have no negative one
     few_at_a_time, _ = network.decode(embedding, coords, labels, None)
-    monkeypatch.setattr(click_maps, "few_at_a_time", lambda _: [slice(None)])
+    monkeypatch.setattr(click_maps, "few_at_a_time", lambda clicks: [clicks])
     assert torch.allclose(network.decode(embedding, coords, labels, None)[0], few_at_a_time, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_objects_of_one_batch_do_not_see_the_clicks_of_each_other(network):
+    """A click that is positive for one is negative for another, no point for the third; one has no negative at all."""
+    embedding = network.encode(torch.randn(1, 1, 32, 32, 32))
+    coords, labels = 32 * torch.rand(4, 3, 3), torch.tensor([[1, 0, 1], [0, 1, 1], [1, -1, -1], [1, 1, 1]])
+    together, _ = network.decode(embedding, coords, labels, None)
+    for row in range(4):
+        alone, _ = network.decode(embedding, coords[row : row + 1], labels[row : row + 1], None)
+        assert torch.allclose(together[row : row + 1], alone, atol=1e-4)
+
+
+def test_parts_side_by_side_need_not_be_put_together():
+    layer = Pointwise(7, 5)
+    features, maps = torch.randn(1, 4, 3, 2, 6), torch.randn(2, 3, 3, 2, 6)
+    expected = layer(torch.cat([features.expand(2, -1, -1, -1, -1), maps], dim=1))
+    found = layer.of_parts([features, maps])
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert found.is_contiguous(memory_format=torch.channels_last_3d)
