@@ -13,6 +13,7 @@ from trame_slicer.rca_view import register_rca_factories
 from sammed3d.errors import SAMMed3DError
 from sammed3d.files.volume import Volume
 from sammed3d.web import widgets
+from sammed3d.web.boxes import BoxDrawing, crossing
 from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.places import Places
 from sammed3d.web.work import Work, explained
@@ -43,6 +44,7 @@ class Page:
         self._said = ""
         self._fitted: tuple[float, ...] = ()
         self.edits = HandEdits(app.segmentation_editor, work)
+        self.boxes = BoxDrawing(work)
         register_rca_factories(app.view_manager, server)
         self._layouts = LayoutManager(app.scene, app.view_manager, server)
         self._layouts.register_layout_dict(LayoutManager.default_grid_configuration())
@@ -93,8 +95,10 @@ class Page:
         """Show what there is now."""
         work, state = self.work, self._server.state
         self.edits.follow()
+        if work.placing or self.edits.tool:
+            self.boxes.stop()
         with state:
-            state.tool = self.edits.tool
+            state.tool, state.boxing = self.edits.tool, self.boxes.drawing
             rows = work.rows()
             state.segments = [asdict(row) for row in rows]
             state.has_work = any(row.ml is not None for row in rows)
@@ -134,6 +138,7 @@ class Page:
     def open(self, volume: Volume) -> None:
         """Show a volume in all views."""
         self.edits.stop()
+        self.boxes.stop()
         self.work.open(volume)
         node = self.work.volume_node
         self._fitted = ()
@@ -156,6 +161,7 @@ class Page:
             "p": lambda: work.place("positive"),
             "n": lambda: work.place("negative"),
             "t": work.toggle,
+            "b": self.draw_box,
             "h": self._toggle_points,
             "u": work.undo,
             "U": work.redo,
@@ -165,6 +171,13 @@ class Page:
         }
         if key in actions:
             self.attempt(actions[key])
+
+    def draw_box(self) -> None:
+        """Show a box where the slices cross, or take it away."""
+        self.edits.stop()
+        self.boxes.begin(crossing([view.get_view_node() for view in self._app.view_manager.get_slice_views()]))
+        if self.boxes.drawing:
+            self.say("Drag the box's handles until it lies round the object in all views, then press Use box.")
 
     def rename(self, segment_id: str, name: str) -> None:
         """Take the name that was typed."""

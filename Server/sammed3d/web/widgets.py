@@ -29,7 +29,9 @@ KEYS = (
     ("P N", "place positive, negative clicks"),
     ("Tab", "to a slice view; arrows move its crosshair (Shift: finely), Page up and Page down change the slice"),
     ("Enter", "clicks at the crosshair, paints or erases there"),
+    ("Shift+Enter", "holds what is there, for the arrows to drag; Enter lets go"),
     ("T", "the other kind"),
+    ("B", "a box round the object, or none"),
     ("H", "show or hide the clicks"),
     ("Delete", "remove the click under the mouse or crosshair; drag to move it"),
     ("U Shift+U", "undo, redo"),
@@ -99,6 +101,19 @@ def _panel(page: Any) -> None:
                 id=kind,
                 disabled=("!opened",),
             )
+    with html.Div(classes="px-2 pt-2 d-flex"):
+        v.VBtn(
+            "{{ boxing ? 'Remove box' : 'Box' }}",
+            click=_does(page, page.draw_box),
+            raw_attrs=[':aria-pressed="boxing"'],
+            title="A box round the object, before all clicks",
+            size="small",
+            classes="flex-grow-1 mx-1",
+            id="box",
+            disabled=("!opened",),
+        )
+        click = _does(page, page.boxes.use)
+        v.VBtn("Use box", click=click, size="small", classes="flex-grow-1 mx-1", id="use-box", disabled=("!boxing",))
     _brush(page)
     with html.Div(classes="pa-2 d-flex flex-wrap"):
         for text, action, disabled in (

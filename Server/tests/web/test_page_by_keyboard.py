@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("playwright", reason="run make test-web")
 from playwright.sync_api import Page, expect
-from test_page_in_browser import PATIENCE, Served, browser, milliliters, picture, status, until_volume
+from test_page_in_browser import PATIENCE, Served, browser, download, milliliters, picture, status, until_volume
+
+from sammed3d.core import prompt_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 __all__ = ["browser"]
@@ -114,6 +118,70 @@ def test_painting_and_deleting_by_keys(page):
     page.wait_for_timeout(500)
     page.keyboard.press("Delete")
     assert until_volume(page, known) is None
+
+
+def box_of_prompts(page: Page, folder: Path) -> np.ndarray:
+    prompts, *_ = prompt_files.read(download(page, "prompts-json", folder))
+    return np.subtract(prompts.box.end, prompts.box.begin)
+
+
+def test_a_box_by_keys_and_with_a_handle_dragged(page, tmp_path):
+    page.keyboard.press("b")
+    expect(page.locator("#box")).to_have_attribute("aria-pressed", "true")
+    picture(page, "browser-box")
+    tab_to(page, "#use-box", 80)
+    page.keyboard.press("Enter")
+    by_keys = until_volume(page, None)
+    expect(page.locator("#use-box")).to_be_disabled()
+    whole = box_of_prompts(page, tmp_path)
+    assert whole == pytest.approx((122, 101, 112), abs=1), "a third of the image"
+    page.keyboard.press("u")
+    assert until_volume(page, by_keys) is None
+    page.keyboard.press("b")
+    page.wait_for_timeout(1500)
+    view = page.locator(".remote-controlled-area").first.bounding_box()
+    x, y = view["x"] + view["width"] / 2 + 57.5, view["y"] + view["height"] / 2 - 2
+    page.mouse.move(x - 20, y)
+    page.mouse.move(x, y, steps=5)
+    page.wait_for_timeout(500)
+    page.mouse.down()
+    page.mouse.move(x - 30, y, steps=8)
+    page.wait_for_timeout(500)
+    page.mouse.up()
+    page.click("#use-box")
+    until_volume(page, None)
+    dragged = box_of_prompts(page, tmp_path)
+    assert dragged[0] < whole[0] - 15
+    assert dragged[1:] == pytest.approx(whole[1:], abs=1)
+
+
+def test_a_handle_is_dragged_by_keys(page, tmp_path):
+    known = milliliters(page)[0]
+    page.keyboard.press("u")
+    assert until_volume(page, known) is None
+    page.keyboard.press("b")
+    expect(page.locator("#box")).to_have_attribute("aria-pressed", "true")
+    view = page.locator(".remote-controlled-area").first
+    middle = view.bounding_box()
+    page.mouse.move(middle["x"] + middle["width"] / 2, middle["y"] + middle["height"] / 2)  # the crosshair begins there
+    page.mouse.move(5, 5)
+    view.focus()
+    press(page, "ArrowRight", 7)
+    press(page, "Shift+ArrowRight", 2)
+    press(page, "Shift+ArrowUp", 2)
+    page.wait_for_timeout(800)
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_timeout(300)
+    press(page, "ArrowLeft", 4)
+    page.wait_for_timeout(500)
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
+    tab_to(page, "#use-box", 80)
+    page.keyboard.press("Enter")
+    until_volume(page, None)
+    across, front, high = box_of_prompts(page, tmp_path)
+    assert across < 122 - 15
+    assert (front, high) == pytest.approx((101, 112), abs=1)
 
 
 def test_the_theme_is_the_systems_until_somebody_chooses(page):

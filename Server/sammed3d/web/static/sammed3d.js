@@ -1,7 +1,7 @@
 // What the page's templates cannot do: keys wherever the focus is, places in the views by keys, light and dark, files that
 // are chosen or dropped.
 (() => {
-  const KEYS = new Set(["p", "n", "t", "h", "u", "U", "e", "R", "D"]);
+  const KEYS = new Set(["p", "n", "t", "b", "h", "u", "U", "e", "R", "D"]);
   const isTyping = (target) =>
     target instanceof Element && target.closest("input:not([type=checkbox]):not([type=range]), textarea, [role=combobox], [role=listbox]");
 
@@ -19,6 +19,7 @@
   const WHEEL = { PageUp: { deltaY: -100 }, PageDown: { deltaY: 100 } };
   const crosshair = Object.assign(document.createElement("div"), { id: "crosshair" });
   const places = new WeakMap(); // of each view: column and row, as shares of its size
+  let held = null; // the view in which the button is held down
   const isSlice = (view) => view.parentElement.querySelector(".slice-slider-gutter") !== null;
 
   function place(view, x, y) {
@@ -40,18 +41,27 @@
     delete view.releasePointerCapture;
   }
 
+  function letGo() {
+    if (held) point(held, "pointerup", 0, 0);
+    held = null;
+  }
+
   function pressed(view, event) {
     if (event.key in ARROWS) {
       const box = view.getBoundingClientRect(), [x, y] = places.get(view) ?? [0.5, 0.5];
       const [right, down] = ARROWS[event.key].map((way) => way * (event.shiftKey ? FINE : STEP));
       view.append(crosshair);
       place(view, x + right / box.width, y + down / box.height);
-      point(view, "pointermove", -1, 0);
+      point(view, "pointermove", -1, held ? 1 : 0);
     } else if (event.key in WHEEL) {
       view.dispatchEvent(new WheelEvent("wheel", { ...where(view), ...WHEEL[event.key] }));
     } else if (event.key === "Enter" || event.key === " ") {
       const state = window.trame.state;
-      if (!state.get("placing") && !state.get("tool")) {
+      if (held) {
+        letGo();
+        return true;
+      }
+      if (!event.shiftKey && !state.get("placing") && !state.get("tool")) {
         window.trame.trigger("say", ["Press P or N first, for positive or negative clicks, or take Paint or Erase."]);
         return true;
       }
@@ -59,7 +69,8 @@
       place(view, ...(places.get(view) ?? [0.5, 0.5]));
       point(view, "pointermove", -1, 0);
       point(view, "pointerdown", 0, 1);
-      point(view, "pointerup", 0, 0);
+      if (event.shiftKey) held = view;
+      else point(view, "pointerup", 0, 0);
     } else return false;
     return true;
   }
@@ -72,8 +83,12 @@
     event.preventDefault();
     event.stopPropagation(); // in Slicer arrows change the slice
   }, true);
-  document.addEventListener("focusout", () => crosshair.remove());
+  document.addEventListener("focusout", () => {
+    letGo();
+    crosshair.remove();
+  });
   function follow(event) {
+    if (event.isTrusted) letGo();
     const view = event.isTrusted && event.target instanceof Element && event.target.closest(VIEW);
     if (!view) return;
     const box = view.getBoundingClientRect();
