@@ -6,13 +6,12 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from clusters import ray_cluster
-from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
-from sammed3d.nets import SamMed3d, build
-from sammed3d.zoo.checkpoint import write_checkpoint
+if TYPE_CHECKING:  # torch is imported where it is needed: not in the process that hands tests out
+    from sammed3d.nets import SamMed3d
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,12 +26,18 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def tiny_network() -> SamMed3d:
     """The same class as SAM-Med3D, in a size that takes milliseconds."""
+    from networks import TINY_SIZES, filled
+    from sammed3d.nets import build
+
     return filled(build("sam_med3d", TINY_SIZES))
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_network: SamMed3d, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That network as a safetensors file that carries sizes and preset."""
+    from networks import TINY_PRESET, TINY_SIZES
+    from sammed3d.zoo.checkpoint import write_checkpoint
+
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     metadata = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json(), "name": "Tiny"}
     write_checkpoint(path, tiny_network.state_dict(), **metadata)
@@ -42,6 +47,10 @@ def tiny_checkpoint(tiny_network: SamMed3d, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def tiny_checkpoint_2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same class as SAM-Med2D, small, as a safetensors file that carries sizes and preset."""
+    from networks import TINY_2D, TINY_PRESET_2D, filled
+    from sammed3d.nets import build
+    from sammed3d.zoo.checkpoint import write_checkpoint
+
     path = tmp_path_factory.mktemp("models") / "tiny2d.safetensors"
     metadata = {"network": "sam_med2d", "sizes": TINY_2D, "preset": TINY_PRESET_2D.to_json(), "name": "Tiny 2-D"}
     write_checkpoint(path, filled(build("sam_med2d", TINY_2D)).state_dict(), **metadata)
@@ -59,5 +68,7 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Address of a Ray cluster of two hosts with a processor each, shared by the tests of the xdist group "ray"."""
+    from clusters import ray_cluster
+
     with ray_cluster("--num-cpus=1", "--num-cpus=1") as address:
         yield address

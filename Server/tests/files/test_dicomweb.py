@@ -25,6 +25,8 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.dicom_series import DicomSeries
 from sammed3d.inference.session import Session
 
+pytestmark = pytest.mark.xdist_group("orthanc")  # started once
+
 ARRAY = phantom((40, 50, 12))
 UIDS = "studies/1.2.3/series/4.5.6"
 

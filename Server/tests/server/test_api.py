@@ -13,7 +13,6 @@ import numpy as np
 import psutil
 import pytest
 import requests
-import schemathesis
 
 from helpers import ThresholdPredictor, small_volume
 from networks import TINY_PRESET
@@ -75,6 +74,8 @@ def test_all_known_routes_are_among_them():
 @pytest.mark.timeout(200)
 def test_the_described_interface_can_be_fuzzed_without_an_error_of_the_server(keyed):
     """Schemathesis draws requests from the description, valid and not; a fault would be a status of 500 and more."""
+    import schemathesis
+
     server, by_name = keyed
     schema = schemathesis.openapi.from_dict(server.app.openapi())
     statuses = {}
