@@ -10,11 +10,13 @@ algebra, which wait for one another where a processor has other work too (a patc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+from sammed3d.core.geometry import Index3
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -72,6 +74,12 @@ class AxisWeights:
         low, high = (np.searchsorted(used, np.clip(samples, begin, end - 1)) for samples in (low, high))
         of_low, of_high = (1 - fraction).astype(np.float32) * inside, fraction.astype(np.float32) * inside
         return cls(begin, end, used - begin if sparse else None, low, high, of_low, of_high)
+
+    @property
+    def sources(self) -> tuple[Indices, Indices]:
+        """For each target its two samples, as indices of the whole line."""
+        low, high = (each if self.picked is None else self.picked[each] for each in (self.low, self.high))
+        return self.begin + low, self.begin + high
 
     def after(self, offset: int) -> AxisWeights:
         """Return the weights for a source whose first `offset` samples were cut away."""
@@ -137,16 +145,21 @@ def interpolate_slabs(
         yield begin, slab.T
 
 
-def resize(array: Array, shape: tuple[int, int, int], part: tuple[slice, slice, slice] | None = None) -> Float32:
+def resize(array: Array, shape: Index3, part: tuple[slice, slice, slice] | None = None) -> Float32:
     """Resize like `torch.nn.functional.interpolate(mode="trilinear", align_corners=False)`; `part` of it, or all."""
+    return interpolate(array, resizing(array.shape, shape, part))
+
+
+def resizing(source: Sequence[int], shape: Index3, part: tuple[slice, slice, slice] | None = None) -> Weights3:
+    """Return the weights with which `resize` makes `part` of an array of `shape` from one of the shape `source`."""
     i, j, k = (
-        AxisWeights.at((np.arange(target)[cut] + 0.5) * (source / target) - 0.5, source)
-        for source, target, cut in zip(array.shape, shape, part or (slice(None),) * 3, strict=True)
+        AxisWeights.at((np.arange(target, dtype=np.float64)[cut] + 0.5) * (size / target) - 0.5, size)
+        for size, target, cut in zip(source, shape, part or (slice(None),) * 3, strict=True)
     )
-    return interpolate(array, (i, j, k))
+    return i, j, k
 
 
-def mean_pool(field: Float32, shape: tuple[int, int, int]) -> Float32:
+def mean_pool(field: Float32, shape: Index3) -> Float32:
     """Return the means of equal blocks of a 3-D field; `shape` is the number of blocks along each axis."""
     a, b, c = (n // m for n, m in zip(field.shape, shape, strict=True))
     blocks = np.ascontiguousarray(field).reshape(shape[0], a, shape[1], b, shape[2], c)

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Index3
-from sammed3d.core.interpolation import Float32
+from sammed3d.core.interpolation import Float32, Weights3, interpolate, resizing
 from sammed3d.wire.arrays import WireError, pack_planes, unpack_planes
 
 FORMAT = 1
@@ -34,22 +32,6 @@ _HEAD = struct.Struct("<4sBxxxIII")
 _MAGIC = b"SM3O"
 
 Marked = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """Samples along an axis, each between two logits (the same one at either end): `low`, `high`, share of `high`."""
-
-    low: npt.NDArray[np.intp]
-    high: npt.NDArray[np.intp]
-    share: Float32
-
-    @classmethod
-    def of(cls, samples: npt.NDArray[np.intp], ratio: float, count: int) -> _Line:
-        """Place samples among `count` logits, `ratio` logits apart."""
-        places = np.clip((samples + 0.5) * ratio - 0.5, 0, count - 1)
-        low = np.floor(places).astype(np.intp)
-        return cls(low, np.minimum(low + 1, count - 1), (places - low).astype(np.float32))
 
 
 def border(low_res: Float32, samples: Index3) -> Marked:
@@ -66,20 +48,21 @@ def border(low_res: Float32, samples: Index3) -> Marked:
     ratios = [n / m for n, m in zip(low_res.shape, samples, strict=True)]
     near = near.grown(2 + math.ceil(max(ratios))).intersection(Box((0, 0, 0), _index(low_res.shape)))
     assert near is not None  # noqa: S101 - it lies in the array
-    lines = [
-        _Line.of(np.arange(math.floor(begin / ratio), math.ceil(end / ratio)), ratio, n)
-        for begin, end, ratio, n in zip(near.begin, near.end, ratios, low_res.shape, strict=True)
-    ]
+    i, j, k = (
+        slice(math.floor(begin / ratio), math.ceil(end / ratio))
+        for begin, end, ratio in zip(near.begin, near.end, ratios, strict=True)
+    )
+    weights = resizing(low_res.shape, samples, (i, j, k))
     bound = np.float32(ROUNDING * float(np.abs(low_res).max()))
-    field = _interpolated(low_res, lines)
+    field = interpolate(low_res, weights)
     above, below = field > bound, field < -bound
-    _keep(kept, lines, ~(_in_cells_of(above) | _in_cells_of(below)))
+    _keep(kept, weights, ~(_in_cells_of(above) | _in_cells_of(below)))
     while True:
-        field = _interpolated(signs_of(low_res, kept), lines)
+        field = interpolate(signs_of(low_res, kept), weights)
         wrong = (above & ~(field > bound)) | (below & ~(field < -bound))
         if not wrong.any():
             return kept
-        _keep(kept, lines, wrong)
+        _keep(kept, weights, wrong)
 
 
 def signs_of(low_res: Float32, kept: Marked) -> Float32:
@@ -123,15 +106,6 @@ def unpack(data: bytes | memoryview, shape: Index3) -> Float32:
     return result.reshape(shape)
 
 
-def _interpolated(low_res: Float32, lines: Sequence[_Line]) -> Float32:
-    """Interpolate without matrix products, whose threads would hold up a network on the same cores, and it them."""
-    for axis, line in enumerate(lines):
-        share = line.share.reshape([-1 if n == axis else 1 for n in range(3)])
-        low = np.take(low_res, line.low, axis)
-        low_res = low + share * (np.take(low_res, line.high, axis) - low)
-    return low_res
-
-
 def _in_cells_of(marked: Marked) -> Marked:
     """Mark the samples all of whose cells have nothing but marked corners."""
     result = marked.copy()
@@ -143,12 +117,12 @@ def _in_cells_of(marked: Marked) -> Marked:
     return result
 
 
-def _keep(kept: Marked, lines: Sequence[_Line], samples: Marked) -> None:
+def _keep(kept: Marked, weights: Weights3, samples: Marked) -> None:
     """Mark the logits that some samples are made of."""
-    for axis, line in enumerate(lines):
+    for axis, line in enumerate(weights):
         found = np.zeros((*samples.shape[:axis], kept.shape[axis], *samples.shape[axis + 1 :]), np.bool_)
         to, given = np.moveaxis(found, axis, 0), np.moveaxis(samples, axis, 0)
-        for n, (low, high) in enumerate(zip(line.low.tolist(), line.high.tolist(), strict=True)):
+        for n, (low, high) in enumerate(zip(*(each.tolist() for each in line.sources), strict=True)):
             to[low] |= given[n]
             to[high] |= given[n]
         samples = found
