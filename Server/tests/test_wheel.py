@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 def run(*command, **options):
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
