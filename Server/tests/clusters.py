@@ -46,7 +46,8 @@ def ray_cluster(*hosts):
     finally:
         for process in processes:  # at once: a host that ends by itself waits for its work
             for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-                each.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it went meanwhile
+                    each.kill()
         for process in processes:
             process.wait(60)
 
