@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -21,6 +22,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if workers := getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_their_test() -> Iterator[None]:
+    """Take away what a server that was started in this process writes its log to: the stream of one test."""
+    loggers = [logging.getLogger(), logging.getLogger("sammed3d")]
+    levels = [each.level for each in loggers]
+    yield
+    for each, level in zip(loggers, levels, strict=True):
+        each.setLevel(level)
+        for handler in [handler for handler in each.handlers if type(handler) is logging.StreamHandler]:
+            each.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
