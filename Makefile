@@ -82,5 +82,5 @@ $(VENV)/test-ready: Server/pyproject.toml constraints.txt | $(VENV)/bin/python
 $(WEB)/ready: Server/pyproject.toml constraints-web.txt
 	$(PYTHON) -m venv $(WEB)
 	$(WEB)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-web.txt \
-		--editable "Server[web,serve]" nibabel playwright pytest pytest-timeout
+		--editable "Server[web,serve]" hypothesis nibabel playwright pytest pytest-timeout scipy
 	touch $@
