@@ -189,7 +189,7 @@ def plot(rates: list[tuple[float, float]], alones: list[float], evenness: list[t
     curves = {
         f"clicks a second, as a share of {most:.2f}": [(number, rate / most) for number, rate in rates],
         "clicks a second in one process alone, on average": [(number, alone / most) for number, _ in rates],
-        "how evenly they wait: median by 95th percentile (goal: above 0.4)": evenness,
+        "median wait by its 95th percentile (goal: 0.4)": evenness,
     }
     return line_chart(curves, "clients at once", "share")
 

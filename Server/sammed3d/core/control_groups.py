@@ -7,6 +7,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+THREADS = "OMP_NUM_THREADS"
+"""The variable that OpenMP (torch) and OpenBLAS (NumPy, SciPy) take their number of threads from."""
+THREADS_SAID = (THREADS, "MKL_NUM_THREADS")
+"""Variables by which a user has decided about threads already."""
+
+
+def threads_said() -> bool:
+    """Tell whether the user has decided how many threads libraries start."""
+    return any(os.environ.get(name) for name in THREADS_SAID)
+
 
 def folders_of_groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[int, Path]]:
     """Yield the folders in which the limits of this process's group may stand, and of those round it.

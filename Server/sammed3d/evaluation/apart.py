@@ -17,15 +17,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from sammed3d.core.control_groups import usable_processors
+from sammed3d.core.control_groups import THREADS, threads_said, usable_processors
 from sammed3d.errors import SAMMed3DError
 from sammed3d.ray_cluster import joined
 
 DIED = "the process that worked on it died; is memory short?"
 RETRIES = 3
 """Further processes of a cluster that try a case whose process died."""
-THREADS = "OMP_NUM_THREADS"
-"""The variable that OpenMP (torch) and OpenBLAS (numpy, scipy) take their number of threads from."""
 Case = TypeVar("Case")
 Result = TypeVar("Result")
 Part = TypeVar("Part", bound="Scored")
@@ -151,18 +149,19 @@ def _in_pool(
 
 @contextlib.contextmanager
 def _processors_shared(count: int) -> Iterator[None]:
-    """Give processes that start meanwhile their share of the processors, unless the user has set `OMP_NUM_THREADS`.
+    """Give processes that start meanwhile their share of the processors, unless the user has decided.
 
     Threads of several processes that each take all processors wait for one another: those of torch, and those of
     numpy's and scipy's matrix products, which are told by the environment alone before they are imported.
     """
-    said = os.environ.get(THREADS)
-    os.environ[THREADS] = said or str(max(1, usable_processors() // count))
+    if threads_said():
+        yield
+        return
+    os.environ[THREADS] = str(max(1, usable_processors() // count))
     try:
         yield
     finally:
-        if said is None:
-            del os.environ[THREADS]
+        del os.environ[THREADS]
 
 
 def _on_ray(

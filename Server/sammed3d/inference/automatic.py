@@ -29,7 +29,7 @@ from sammed3d.errors import ModelError, PredictionCancelled, PromptError, Volume
 from sammed3d.files.volume import Volume
 from sammed3d.inference.blobs import blobs, contrast, parts
 from sammed3d.inference.compositing import Layer, paint
-from sammed3d.inference.found_objects import Candidate, Found, Seen, choose, merge
+from sammed3d.inference.found_objects import Candidate, Found, Seen, choose, merge, stability
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.predictor import PatchClick
@@ -278,14 +278,13 @@ class AutomaticMaskGenerator:
         inside = low_res > 0
         if not inside[low_res_voxel(point, window, inside.shape)]:
             return None
-        loose = int(np.count_nonzero(low_res > -self.settings.offset))
-        stability = int(np.count_nonzero(low_res > self.settings.offset)) / max(1, loose)
+        stable = stability(low_res, self.settings.offset)
         voxel_ml = math.prod(window.shape) / inside.size * math.prod(self._predictor.preset.spacing) / 1000
         size = np.count_nonzero(inside) * voxel_ml
-        if stability < self.settings.stability or size < self.settings.smallest - 2 * voxel_ml:
+        if stable < self.settings.stability or size < self.settings.smallest - 2 * voxel_ml:
             return None
         too_large = bool(size > 2 * self.settings.largest)  # surely: what is less counts at its final size
-        return Candidate(point, float(stability), low_res.copy(), inside, too_large)
+        return Candidate(point, stable, low_res.copy(), inside, too_large)
 
     def _instance(self, volume: Volume, lattice: Lattice, found: Found) -> Instance | None:
         """Paint what was found at the volume's own resolution."""

@@ -80,9 +80,15 @@ class Found:
         return cls(candidate.point, candidate.stability, seen, contrast=0.0, too_large=True)
 
 
+def stability(low_res: Float32, offset: float) -> float:
+    """Return the share of the voxels above -`offset` that is above +`offset` too: how little the threshold matters."""
+    loose = int(np.count_nonzero(low_res > -offset))
+    return int(np.count_nonzero(low_res > offset)) / max(1, loose)
+
+
 def choose(chosen: list[Candidate], new: Candidate, overlap: float) -> None:
     """Add a mask of a patch, or let it take the place of less stable ones of the same object."""
-    same = [c for c in chosen if _iou(c.inside, new.inside) > overlap]
+    same = [c for c in chosen if iou(c.inside, new.inside) > overlap]
     if all(c.stability < new.stability for c in same):
         chosen[:] = [c for c in chosen if c not in same] + [new]
 
@@ -101,9 +107,10 @@ def _same(one: Seen, other: Seen, overlap: float) -> bool:
     common = one.window.intersection(other.window)
     if common is None or one.window == other.window or one.mask.box.intersection(other.mask.box) is None:
         return False
-    return _iou(one.mask.cut(common) > 0, other.mask.cut(common) > 0) > overlap
+    return iou(one.mask.cut(common) > 0, other.mask.cut(common) > 0) > overlap
 
 
-def _iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+def iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    """Return the intersection over union of two masks of one shape; 0 if both are empty, and so no object."""
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else 0.0

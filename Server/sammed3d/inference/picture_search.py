@@ -19,6 +19,7 @@ import numpy.typing as npt
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PromptError
+from sammed3d.inference.found_objects import iou, stability
 from sammed3d.inference.predictor import Prediction
 
 Bools = npt.NDArray[np.bool_]
@@ -118,7 +119,7 @@ def search(
             progress(done, len(points))
     kept: list[FoundObject] = []
     for each in sorted(found, key=lambda one: -one.score * one.stability):
-        if all(_iou(each.mask, other.mask) <= settings.overlap for other in kept):
+        if all(iou(each.mask > 0, other.mask > 0) <= settings.overlap for other in kept):
             kept.append(each)
     return kept
 
@@ -132,20 +133,10 @@ def _of_point(
     """Yield the masks of a point that are good, stable, of a plausible size, and hold the point."""
     column, row = round(point[0]), round(point[1])
     for each in weighed:
-        score, stability = each.score or 0.0, _stability(each.low_res, settings.offset)
-        if score < settings.score or stability < settings.stability:
+        score, stable = each.score or 0.0, stability(each.low_res, settings.offset)
+        if score < settings.score or stable < settings.stability:
             continue
         mask = paint(each.low_res)
         size = int(np.count_nonzero(mask))
         if mask[row, column] and settings.smallest <= size <= settings.largest * mask.size:
-            yield FoundObject(mask.astype(np.uint8), score, stability, point)
-
-
-def _stability(low_res: Float32, offset: float) -> float:
-    loose = int(np.count_nonzero(low_res > -offset))
-    return int(np.count_nonzero(low_res > offset)) / max(1, loose)
-
-
-def _iou(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
-    union = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / union) if union else 0.0
+            yield FoundObject(mask.astype(np.uint8), score, stable, point)

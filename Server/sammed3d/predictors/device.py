@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 import torch
 
-from sammed3d.core.control_groups import usable_processors
+from sammed3d.core.control_groups import threads_said, usable_processors
 from sammed3d.errors import ModelError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-THREADS_SAID = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables by which a user has decided about threads already."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -60,6 +57,6 @@ def limit_threads(most: int = 0) -> int:
     """
     now = torch.get_num_threads()
     wanted = min(now, usable_processors(), most or now)
-    if wanted < now and not any(os.environ.get(name) for name in THREADS_SAID):
+    if wanted < now and not threads_said():
         torch.set_num_threads(wanted)
     return torch.get_num_threads()

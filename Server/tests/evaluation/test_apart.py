@@ -15,7 +15,7 @@ from clusters import needs_ray
 from helpers import ThresholdPredictor, make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.core import prompt_files
-from sammed3d.core.control_groups import usable_processors
+from sammed3d.core.control_groups import THREADS_SAID, usable_processors
 from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.errors import ModelError
@@ -95,7 +95,8 @@ def threads(_case, _predictor):
 
 @pytest.mark.slow
 def test_processes_share_the_processors(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in THREADS_SAID:
+        monkeypatch.delenv(name, raising=False)
     found = dict(apart.each([0, 1], threads, ThresholdPredictor, Workers(2), lost))
     share = max(1, usable_processors() // 2)
     assert set(found.values()) == {(share, share)}

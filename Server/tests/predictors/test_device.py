@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sammed3d.core import control_groups
 from sammed3d.predictors import device
 from sammed3d.predictors.device import limit_threads
 from sammed3d.server.compute.worker_process import ModelSpec
@@ -14,7 +15,7 @@ from sammed3d.zoo.store import BUNDLED
 @pytest.fixture
 def threads(monkeypatch):
     """Eight threads of torch on a machine of six processors for us."""
-    for name in device.THREADS_SAID:
+    for name in control_groups.THREADS_SAID:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(device, "usable_processors", lambda: 6)
     before = torch.get_num_threads()
