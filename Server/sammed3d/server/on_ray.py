@@ -43,6 +43,8 @@ ANSWER = 5.0
 """Seconds to wait for the ledger."""
 STARTING = 60.0
 """Seconds to wait for an actor to start."""
+PROXIES = 180.0
+"""Seconds to wait for Ray's HTTP proxies to start, replacements included."""
 REPORT = 2.0
 """Seconds between two reports of a replica."""
 
@@ -80,7 +82,7 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
     ray.remote(Ledger).options(name=LEDGER, **kept).remote()
     launch = secrets.token_hex(8)
     ray.get(ray.remote(Launches).options(name=LAUNCHES, **kept).remote().begin.remote(launch), timeout=STARTING)
-    serve.start(http_options={"host": settings.host, "port": settings.port})
+    start_serve(serve, {"host": settings.host, "port": settings.port})
     on_gpu = workers[0].device.startswith(("cuda", "auto")) and ray.cluster_resources().get("GPU", 0) > 0
     replica = serve.deployment(
         serve.ingress(_application_of(settings, _of_replica(workers[0], on_gpu)))(),
@@ -92,7 +94,39 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),
     )
     serve.run(replica.bind(), name=NAME, route_prefix="/")
+    wait_for_proxies(serve)
     return launch
+
+
+def start_serve(serve: Any, http_options: dict[str, Any]) -> None:
+    """Start Ray Serve, or join it.
+
+    On a busy machine Ray may find that a proxy takes too long to start, and put another one in its place. The call that
+    waited for the first one fails then; Ray Serve itself goes on, and `wait_for_proxies` waits for what it does.
+    """
+    import ray  # noqa: PLC0415 - the extra [ray]
+
+    try:
+        serve.start(http_options=http_options)
+    except (ray.exceptions.RayActorError, TimeoutError):
+        log.warning("Ray's HTTP proxy is slow to start; waiting for it")
+        serve.start(http_options=http_options)
+
+
+def wait_for_proxies(serve: Any, patience: float = PROXIES) -> None:
+    """Wait until all HTTP proxies of the cluster take in requests.
+
+    Raises:
+        ModelError: one still does not, after so many seconds.
+    """
+    end = time.monotonic() + patience
+    while not (states := serve.status().proxies) or set(states.values()) & {"STARTING", "UNHEALTHY"}:
+        if time.monotonic() > end:
+            raise ModelError(
+                f"Ray's HTTP proxies are not ready after {patience:g} s. Look at the computer's load and Ray's logs, "
+                "or set RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=60 where the cluster is started."
+            )
+        time.sleep(0.2)
 
 
 def run(settings: ServerSettings) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -47,6 +48,39 @@ KILLS = (3, 6)  # before these clicks a replica is killed: one of the two has ha
 def test_settings_that_do_not_go_with_ray_are_refused(settings, message):
     with pytest.raises(ModelError, match=message):
         on_ray.check(read_settings(None, **settings))
+
+
+class SlowServe:
+    """Ray Serve on a busy machine: its first proxies take so long to start that it replaces them."""
+
+    def __init__(self, *states):
+        self.starts, self._states = 0, list(states)
+
+    def start(self, http_options):
+        import ray
+
+        self.starts += 1
+        if self.starts == 1:
+            raise ray.exceptions.ActorDiedError
+
+    def status(self):
+        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        return SimpleNamespace(proxies={} if state is None else {"a host": "HEALTHY", "another": state})
+
+
+@needs_ray
+def test_proxies_that_are_slow_to_start_are_waited_for():
+    serve = SlowServe(None, "STARTING", "UNHEALTHY", "STARTING", "HEALTHY")
+    on_ray.start_serve(serve, {})
+    on_ray.wait_for_proxies(serve)
+    assert serve.starts == 2
+    assert set(serve.status().proxies.values()) == {"HEALTHY"}
+
+
+@needs_ray
+def test_proxies_that_do_not_start_are_named():
+    with pytest.raises(ModelError, match="not ready after"):
+        on_ray.wait_for_proxies(SlowServe("STARTING"), patience=0.3)
 
 
 @pytest.mark.slow
