@@ -1,21 +1,19 @@
-"""`sammed3d find`: all objects of a volume, without a click."""
+"""`sammed3d find`: all objects of a volume or a picture, without a click."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 import sammed3d
-from sammed3d.cli.signals import interruptible
+from sammed3d.cli.find_in_picture import DEFAULTS as IN_PICTURES
+from sammed3d.cli.find_in_picture import PointsOption, ScoreOption, check_found_place, find_in_picture
+from sammed3d.cli.found import STOPPED, named, searching
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -29,32 +27,58 @@ from sammed3d.cli.terminal import (
     screen,
 )
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.mask import BoxedMask
 from sammed3d.files.outputs import check_output
-from sammed3d.files.segmentation import PALETTE, Segment, check_place, read_mask, write_segments
+from sammed3d.files.picture import is_picture
+from sammed3d.files.segmentation import check_place, read_mask, write_segments
 from sammed3d.files.volume import Volume, check_writable
 from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings, Instance
+from sammed3d.inference.picture_search import PictureSearch
 
 DEFAULTS = AutomaticSettings()
-STOPPED = 130
-"""Exit code of a search that was stopped, as shells have it."""
 
 
 def find(
     volume: VolumeArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Segments: .seg.nrrd, .nii.gz, .nrrd or .mha.")],
     region: Annotated[Path | None, typer.Option(help="Mask of where to look, for example the lungs.")] = None,
-    model: Annotated[str, typer.Option(help="An installed 3-D model, or a checkpoint file.")] = "default",
+    model: Annotated[
+        str, typer.Option(help="An installed 3-D model, of a picture a 2-D one, or a checkpoint file.")
+    ] = "default",
     device: DeviceOption = "auto",
     family: FamilyOption = None,
-    distance: Annotated[float, typer.Option(help="Between the points of the grid, mm.")] = DEFAULTS.distance,
-    smallest: Annotated[float, typer.Option(help="Smallest volume, ml.")] = DEFAULTS.smallest,
-    largest: Annotated[float, typer.Option(help="Largest volume, ml.")] = math.inf,
-    stability: Annotated[float, typer.Option(help="How stable a mask has to be, 0..1.")] = DEFAULTS.stability,
-    offset: Annotated[float, typer.Option(help="By how much its threshold is moved, logits.")] = DEFAULTS.offset,
+    distance: Annotated[
+        float | None, typer.Option(help=f"Between the points of the grid, mm ({DEFAULTS.distance:g}).")
+    ] = None,
+    points: PointsOption = None,
+    smallest: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Smallest volume, ml ({DEFAULTS.smallest:g}); of a picture pixels ({IN_PICTURES.smallest})."
+        ),
+    ] = None,
+    largest: Annotated[
+        float | None,
+        typer.Option(help=f"Largest volume, ml (any); of a picture the share of it ({IN_PICTURES.largest:g})."),
+    ] = None,
+    stability: Annotated[
+        float | None,
+        typer.Option(
+            help=f"How stable a mask has to be, 0..1 ({DEFAULTS.stability:g}, in pictures {IN_PICTURES.stability:g})."
+        ),
+    ] = None,
+    offset: Annotated[
+        float | None,
+        typer.Option(
+            help=f"By how much its threshold moves, logits ({DEFAULTS.offset:g}, in pictures {IN_PICTURES.offset:g})."
+        ),
+    ] = None,
+    score: ScoreOption = None,
     contrast: Annotated[
-        float, typer.Option(help="How much it has to stand out from its surroundings, in deviations of both.")
-    ] = DEFAULTS.contrast,
+        float | None,
+        typer.Option(
+            help=f"How much it has to stand out from its surroundings, in deviations of both ({DEFAULTS.contrast:g})."
+        ),
+    ] = None,
     most: Annotated[int, typer.Option(help="Keep that many, the most stable ones.")] = 100,
     base: BaseOption = None,
     series: SeriesOption = None,
@@ -62,70 +86,45 @@ def find(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Find all objects of a volume or region, without a click, and write one segment for each.
+    """Find all objects of a volume, region or picture, without a click, and write one segment for each.
 
-    Ctrl-C stops the search and writes what was found so far.
+    Ctrl-C stops the search and writes what was found so far. A DICOM image is a picture where --points is given.
     """
     cancellation = Cancellation()
+    both = {"smallest": smallest, "largest": largest, "stability": stability, "offset": offset}
+    in_picture = points is not None or score is not None or is_picture(volume)
+    if in_picture and not (region is None and distance is None and contrast is None and series is None):
+        raise typer.BadParameter("A picture takes no --region, --distance, --contrast and --series, but --points.")
     with explained(debug):
-        check_place(output)
-        check_output(output, (volume, region), force)
-        settings = AutomaticSettings(distance, stability, offset, smallest, largest, contrast=contrast)
-        image = Volume.read(volume, series)
-        check_writable(image.grid)
-        where = None if region is None else read_mask(region, image.grid)
-        predictor = sammed3d.load_predictor(model, device, family=family, base=base)
-        generator = AutomaticMaskGenerator(predictor, settings)
-        with (
-            interruptible(cancellation),
-            Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress,
-        ):
-            task = progress.add_task("Looking", total=None)
-            found = generator.generate(
-                image,
-                where,
-                lambda done, total: progress.update(task, completed=done, total=total),
-                cancellation,
-                keep=True,
-            )
-        kept = found[:most]
-        named = [
-            Segment(f"Object {n}", each.mask, PALETTE[(n - 1) % len(PALETTE)]) for n, each in enumerate(kept, start=1)
-        ]
-        if not output.name.lower().endswith(".seg.nrrd"):
-            named = _apart(named)
-        write_segments(output, named, image.grid)
-        _print(kept, len(found), as_json)
+
+        def load() -> Any:
+            return sammed3d.load_predictor(model, device, family=family, base=base)
+
+        if in_picture:
+            check_found_place(volume, output, force)
+            settings = PictureSearch(**_given(points=points, score=score, **both))
+            find_in_picture(volume, output, load, settings, most, as_json, cancellation)
+        else:
+            check_place(output)
+            check_output(output, (volume, region), force)
+            in_volumes = AutomaticSettings(**_given(distance=distance, contrast=contrast, **both))
+            image = Volume.read(volume, series)
+            check_writable(image.grid)
+            where = None if region is None else read_mask(region, image.grid)
+            generator = AutomaticMaskGenerator(load(), in_volumes)
+            with searching(cancellation) as progress:
+                found = generator.generate(image, where, progress, cancellation, keep=True)
+            write_segments(output, named((each.mask for each in found[:most]), output), image.grid)
+            _print(found[:most], len(found), as_json)
         if cancellation.is_cancelled:
             screen.print(f"Stopped: {output} holds what was found so far.", style="yellow", highlight=False)
     if cancellation.is_cancelled:
         raise typer.Exit(STOPPED)
 
 
-def _apart(segments: list[Segment]) -> list[Segment]:
-    """Give voxels that several segments hold to the first of them, since a label map holds one value for each."""
-    result: list[Segment] = []
-    shared = 0
-    for segment in segments:
-        if segment.mask is None:
-            result.append(segment)
-            continue
-        voxels = segment.mask.voxels.copy()
-        for earlier in result:
-            common = None if earlier.mask is None else earlier.mask.box.intersection(segment.mask.box)
-            if common is not None and earlier.mask is not None:
-                taken = earlier.mask.cut(common) != 0
-                inside = voxels[common.within(segment.mask.box)]
-                shared += int(np.count_nonzero(inside[taken]))
-                inside[taken] = 0
-        result.append(replace(segment, mask=BoxedMask(segment.mask.box, voxels)))
-    if shared:
-        screen.print(
-            f"Objects overlap in {shared} voxels: a label map gives them to the more stable one; .seg.nrrd has both.",
-            style="yellow",
-            highlight=False,
-        )
-    return result
+def _given(**options: float | None) -> dict[str, Any]:
+    """Return the options that were given; the others stay as the settings have them."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _print(kept: list[Instance], found: int, as_json: bool) -> None:

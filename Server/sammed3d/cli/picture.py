@@ -16,12 +16,12 @@ from rich.table import Table
 from sammed3d.cli.choice import Choice
 from sammed3d.cli.terminal import screen, stage
 from sammed3d.core.mask import BoxedMask
-from sammed3d.errors import ModelError, VolumeError
+from sammed3d.errors import ModelError
 from sammed3d.files.outputs import check_output
 from sammed3d.files.picture import (
     Picture,
     check_picture_place,
-    is_picture,
+    check_upright,
     read_picture_mask,
     write_picture_segments,
 )
@@ -29,8 +29,6 @@ from sammed3d.files.segmentation import Segment
 from sammed3d.inference.picture_session import Candidate, PictureSession
 from sammed3d.inference.session_object import state_of
 
-ORIENTATION, UPRIGHT = 0x0112, 1
-"""The tag by which cameras say how a picture is to be turned when it is shown."""
 CANDIDATES = 3
 ClickXyOption = Annotated[
     list[str] | None,
@@ -107,7 +105,7 @@ def segment_picture(
     seconds: dict[str, float] = {}
     with stage("Reading the picture", "read", seconds):
         picture = Picture.read(path)
-        _check_upright(path)
+        check_upright(path)
     if picture.is_coloured and choice.server is not None:
         raise ModelError("A server takes grey pictures only: leave --server out, or save the picture in grey.")
     with stage("Loading the model", "load", seconds):
@@ -166,24 +164,6 @@ def _tell(report: dict[str, Any], as_json: bool) -> None:
     Console().print(table)
     timing = ", ".join(f"{name} {value:.2f} s" for name, value in report["seconds"].items())
     screen.print(f"{report['model']} on {report['device']}: {timing}", style="dim")
-
-
-def _check_upright(path: Path) -> None:
-    """Refuse a photograph that programs turn when they show it: pixels on the screen would not be those of the file."""
-    if not is_picture(path):
-        return
-    from PIL import Image  # noqa: PLC0415 - only where it is used
-
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
-    except (OSError, ValueError) as error:
-        raise VolumeError(f"{path.name}: cannot be read as a picture. Save it again as PNG.") from error
-    if turned:
-        raise VolumeError(
-            f"{path.name}: its camera notes that it is to be turned when shown, so that pixels cannot be counted on "
-            "the screen. Save it upright first."
-        )
 
 
 def _numbered(output: Path, number: int) -> Path:

@@ -18,6 +18,8 @@ from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segme
 from sammed3d.files.volume import array_of, grid_of
 
 PNG = ".png"
+ORIENTATION, UPRIGHT = 0x0112, 1
+"""The tag by which cameras say how a picture is to be turned when it is shown."""
 MOST_PIXELS = 100_000_000
 """A mask of a larger picture is no use to a model that sees 256 x 256."""
 
@@ -87,6 +89,28 @@ class Picture:
 def is_picture(path: str | os.PathLike[str]) -> bool:
     """Whether a file's name is that of a picture which cannot be a volume."""
     return Path(path).suffix.lower() in SUFFIXES
+
+
+def check_upright(path: Path) -> None:
+    """Refuse a photograph that programs turn when they show it: pixels on the screen would not be those of the file.
+
+    Raises:
+        VolumeError: it is one.
+    """
+    if not is_picture(path):
+        return
+    from PIL import Image  # noqa: PLC0415 - only where it is used
+
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise VolumeError(f"{path.name}: cannot be read as a picture. Save it again as PNG.") from error
+    if turned:
+        raise VolumeError(
+            f"{path.name}: its camera notes that it is to be turned when shown, so that pixels cannot be counted on "
+            "the screen. Save it upright first."
+        )
 
 
 def check_picture_place(path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
-from sammed3d.errors import PromptError
+from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.inference.found_objects import iou, stability
 from sammed3d.inference.predictor import Prediction
 
@@ -97,6 +97,7 @@ def search(
     paint: Callable[[Float32], Bools],
     cancellation: Cancellation | None = None,
     progress: Callable[[int, int], None] | None = None,
+    keep: bool = False,
 ) -> list[FoundObject]:
     """Return the objects of a picture, the best first.
 
@@ -107,16 +108,21 @@ def search(
         paint: turns low-res logits into a mask (H, W).
         cancellation: stops it.
         progress: called with the points done and their number.
+        keep: whether a search that was stopped returns what it found so far.
 
     Raises:
-        PredictionCancelled: `cancellation` was used.
+        PredictionCancelled: `cancellation` was used, and `keep` not.
     """
     points = settings.grid(shape[1], shape[0])
     found: list[FoundObject] = []
-    for done, point in enumerate(points, start=1):
-        found += _of_point(settings, point, weigh(*point, cancellation), paint)
-        if progress is not None:
-            progress(done, len(points))
+    try:
+        for done, point in enumerate(points, start=1):
+            found += _of_point(settings, point, weigh(*point, cancellation), paint)
+            if progress is not None:
+                progress(done, len(points))
+    except PredictionCancelled:
+        if not keep:
+            raise
     kept: list[FoundObject] = []
     for each in sorted(found, key=lambda one: -one.score * one.stability):
         if all(iou(each.mask > 0, other.mask > 0) <= settings.overlap for other in kept):

@@ -151,6 +151,7 @@ class PictureSession:
         settings: PictureSearch | None = None,
         cancellation: Cancellation | None = None,
         progress: Callable[[int, int], None] | None = None,
+        keep: bool = False,
     ) -> list[FoundObject]:
         """Find objects without a click, the best first; the session stays as it is.
 
@@ -158,10 +159,11 @@ class PictureSession:
             settings: the settings that decide what counts as an object.
             cancellation: stops it.
             progress: called with the points done and their number.
+            keep: whether a search that was stopped returns what it found so far.
 
         Raises:
             ModelError: the model weighs no masks, or runs elsewhere.
-            PredictionCancelled: `cancellation` was used.
+            PredictionCancelled: `cancellation` was used, and `keep` not.
         """
         slices, patch = self._inner.slices, self._inner.slices.cut(self.session.volume, 0)
 
@@ -175,7 +177,7 @@ class PictureSession:
             return painted
 
         shape = self.picture.height, self.picture.width
-        return search(settings or PictureSearch(), shape, weigh, paint, cancellation, progress)
+        return search(settings or PictureSearch(), shape, weigh, paint, cancellation, progress, keep)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all objects as `.seg.nrrd` or a label map on the picture's own grid, or the only one as a PNG.
