@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -64,6 +64,11 @@ class Prediction:
     whole: bool = True
 
 
+def digest_of(logits: Float32) -> str:
+    """Return the SHA-256 (hex) of logits: their name in caches and on the wire."""
+    return hashlib.sha256(np.ascontiguousarray(logits, np.float32).data).hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class PatchPrompts:
     """All that a predictor is told about an object in a patch; it goes unchanged from a session to a network.
@@ -75,7 +80,7 @@ class PatchPrompts:
         earlier: clicks on the object that were answered in other patches and lie in this one too. Models that take all
             clicks (`Capabilities.all_clicks`) see them at every pass, without a pass of their own; others never.
 
-    What a further kind of prompt needs becomes a field here, and a key of `wire.messages.prompts_to_json`.
+    What a further kind of prompt needs becomes a field here, and a key of `wire.prompts.prompts_to_json`.
 
     Example:
         >>> PatchPrompts([PatchClick((64.0, 64.0, 64.0), True)])
@@ -100,7 +105,13 @@ class PatchPrompts:
         """SHA-256 (hex) of the mask prompt; "" where there is none."""
         if self.mask_prompt is None:
             return ""
-        return hashlib.sha256(np.ascontiguousarray(self.mask_prompt, np.float32).data).hexdigest()
+        return digest_of(self.mask_prompt)
+
+    def with_mask(self, mask_prompt: Float32, digest: str) -> PatchPrompts:
+        """Return the same prompts with a mask prompt whose digest is known."""
+        prompts = replace(self, mask_prompt=mask_prompt)
+        prompts.__dict__["mask_digest"] = digest  # the value of the cached property
+        return prompts
 
     def check(self, preset: Preset) -> None:
         """Refuse what a model cannot answer.

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -16,19 +16,43 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import ModelError, PredictionCancelled
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction
+from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, digest_of
 from sammed3d.predictors.diagnosis import diagnose, explain, models_of, served_models
 from sammed3d.predictors.transport import RETRIED, Reply, Transport
 from sammed3d.wire import arrays, messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.messages import ModelInfo, Question, RefusalError, Turn
+from sammed3d.wire.strict_json import decode_object
 
 __all__ = ["RemotePredictor", "diagnose", "served_models"]
 
 PATIENCE = 60.0
 """Seconds during which a server that restarts or is busy is asked again."""
 REMEMBERED = 256
+"""Patches, and mask prompts, of which it is remembered that the server has them."""
 FORGOTTEN = 3
+
+
+class _Known:
+    """What the server was sent and may still have."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[Hashable, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __contains__(self, key: Hashable) -> bool:
+        with self._lock:
+            return key in self._keys
+
+    def add(self, key: Hashable) -> None:
+        with self._lock:
+            self._keys[key] = None
+            while len(self._keys) > REMEMBERED:
+                self._keys.popitem(last=False)
+
+    def forget(self, key: Hashable) -> None:
+        with self._lock:
+            self._keys.pop(key, None)
 
 
 class RemotePredictor:
@@ -45,7 +69,7 @@ class RemotePredictor:
     Raises:
         ModelError: the server cannot be reached (one try), refuses the key, speaks another protocol or lacks the model.
 
-    The server keeps nothing that is needed: a patch that it forgot is uploaded again without a word.
+    The server keeps nothing that is needed: a patch or a mask prompt that it forgot is sent again without a word.
     """
 
     def __init__(
@@ -61,8 +85,9 @@ class RemotePredictor:
         self._transport = Transport(url, key, verify, proxies, patience)
         self.url = self._transport.url
         self._patience = patience
-        self._uploaded: OrderedDict[str, None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._uploaded = _Known()
+        self._masks = _Known()
+        self._keeps_masks = False
         self._turns = threading.local()
         info = self._info()
         described = next((m for m in info if m.name == model), None)
@@ -106,14 +131,37 @@ class RemotePredictor:
                 forgotten += 1  # a patch may be forgotten between its upload and its use
                 if forgotten == FORGOTTEN:
                     raise ModelError(f"{self.url}: forgets patches as soon as they come; --cache-mib is too small.")
-                with self._lock:
-                    self._uploaded.pop(patch.digest, None)
+                self._uploaded.forget(patch.digest)
+                continue
+            if self._sent_otherwise(reply, patch, prompts):
                 continue
             try:
-                return self._read(reply, time.perf_counter() - begin)
+                found = self._read(reply, time.perf_counter() - begin)
             except RefusalError as refusal:
                 self._refused(refusal, time.perf_counter() - begin)
                 cancellation.wait(1.0)
+                continue
+            self._note_masks(patch, prompts, None if outline else found.low_res)
+            return found
+
+    def _note_masks(self, patch: Patch, prompts: PatchPrompts, answer: Float32 | None) -> None:
+        """Take note of what the server keeps: the mask prompt, and the answer if all of it was asked for."""
+        if not self._keeps_masks:
+            return
+        if prompts.mask_prompt is not None:
+            self._masks.add((patch.digest, prompts.mask_digest))
+        if answer is not None:
+            self._masks.add((patch.digest, digest_of(answer)))
+
+    def _sent_otherwise(self, reply: Reply, patch: Patch, prompts: PatchPrompts) -> bool:
+        """Whether a question that was refused is worth another try, since its mask prompt may go in another way."""
+        if prompts.mask_prompt is None or not self._keeps_masks:
+            return False
+        if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_MASK:
+            self._masks.forget((patch.digest, prompts.mask_digest))
+            return True
+        self._keeps_masks = reply.status != 422  # an older version has taken the server's place, perhaps
+        return not self._keeps_masks
 
     def predict_each(
         self,
@@ -139,9 +187,7 @@ class RemotePredictor:
         self._transport.session.close()
 
     def _upload(self, patch: Patch, cancellation: Cancellation) -> None:
-        with self._lock:
-            known = patch.digest in self._uploaded
-        if known:
+        if patch.digest in self._uploaded:
             return
         cancellation.enter("send")
         path = messages.PATCH.format(digest=patch.digest)
@@ -150,14 +196,15 @@ class RemotePredictor:
             reply = self._transport.ask("PUT", path, cancellation, body, digest=patch.digest, upload=True)
             if reply.status != 201:
                 raise ModelError(f"{self.url}: {explain(reply)}")
-        with self._lock:
-            self._uploaded[patch.digest] = None
-            while len(self._uploaded) > REMEMBERED:
-                self._uploaded.popitem(last=False)
+        self._uploaded.add(patch.digest)
 
     def _post(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation, outline: bool) -> Reply:
         request = secrets.token_hex(16)
-        body = Question(self._model, request, prompts, self._turn(), signs=True, outline=outline).to_bytes()
+        mask = ""
+        if prompts.mask_prompt is not None and self._keeps_masks and (patch.digest, prompts.mask_digest) in self._masks:
+            mask, prompts = prompts.mask_digest, replace(prompts, mask_prompt=None)
+        question = Question(self._model, request, prompts, self._turn(), signs=True, outline=outline, mask=mask)
+        body = question.to_bytes(palettes=self._keeps_masks)
         path, stop = (
             form.format(digest=patch.digest, request_id=request) for form in (messages.PREDICTIONS, messages.PREDICTION)
         )
@@ -196,6 +243,8 @@ class RemotePredictor:
         if reply.status != 200:
             raise ModelError(f"{self.url}: {explain(reply)}")
         try:
-            return models_of(reply)
+            models = models_of(reply)
         except ModelError as error:
             raise ModelError(f"{self.url}: {error}") from error
+        self._keeps_masks = decode_object(reply.content).get("keeps_masks") is True
+        return models

@@ -6,6 +6,9 @@ neighbours along the three axes let one expect (the Lorenzo predictor), on their
 of the values: that is exact, as integers wrap round. The planes of sign, exponent and leading digits compress well, the
 others hardly, so each plane is stored or deflated on its own. Everything is lossless, little-endian, and checked
 against limits before memory is taken.
+
+Logits made of a mask that somebody drew have few different values: a palette. They are written as that, and for each
+place which of them it is. Older readers do not know it, so writers have to be told that they may.
 """
 
 from __future__ import annotations
@@ -25,22 +28,34 @@ _HEAD = struct.Struct("<4sBBBxIII")
 _PLANE = struct.Struct("<BxxxI")
 _MAGIC = b"SM3D"
 _TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
-_PLAIN, _DIFFERENCES = 0, 1
+_COUNT = struct.Struct("<I")
+_PLAIN, _DIFFERENCES, _PALETTE = 0, 1, 2
 _STORED, _DEFLATED = 0, 1
 _SAMPLE = 1 << 15
 _SAMPLE_EDGE = 24
 _WORTH = 0.98
 """A plane is deflated if a sample of it shrinks to less than this."""
+FAST, CLOSE = 1, 6
+"""Levels of deflate: of what follows from images, where searching longer gains little; of palettes."""
+MOST_COLOURS = 1 << 13
 
 
 class WireError(SAMMed3DError):
     """Bytes that are not what they claim to be."""
 
 
-def pack(array: npt.NDArray[np.float32] | npt.NDArray[np.float16]) -> bytes:
-    """Pack a 3-D array of float32 or float16."""
+def pack(array: npt.NDArray[np.float32] | npt.NDArray[np.float16], palettes: bool = False) -> bytes:
+    """Pack a 3-D array of float32 or float16.
+
+    Args:
+        array: the array.
+        palettes: whether an array of few different values is written as those and the number of each, which not all
+            readers know.
+    """
     code = next(code for code, dtype in _TYPES.items() if dtype == array.dtype)
     bits = np.ascontiguousarray(array).view(f"<u{array.dtype.itemsize}")
+    if palettes and (coloured := _palette(bits)) is not None:
+        return _HEAD.pack(_MAGIC, FORMAT, code, _PALETTE, *array.shape) + coloured
     middle = tuple(slice(max(0, (n - _SAMPLE_EDGE) // 2), (n + _SAMPLE_EDGE) // 2) for n in bits.shape)
     sample = bits[middle]
     differs = _crowding(_differences(sample)) < _crowding(sample)
@@ -58,12 +73,13 @@ def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray
     if len(view) < _HEAD.size:
         raise WireError("The array is cut off in its head.")
     magic, version, code, how, *found = _HEAD.unpack_from(view)
-    if magic != _MAGIC or version != FORMAT or code not in _TYPES or how not in (_PLAIN, _DIFFERENCES):
+    if magic != _MAGIC or version != FORMAT or code not in _TYPES or how not in (_PLAIN, _DIFFERENCES, _PALETTE):
         raise WireError("This is no packed array of this format.")
     if tuple(found) != tuple(shape):
         raise WireError(f"The array is {tuple(found)}, not {tuple(shape)}.")
     dtype = _TYPES[code]
-    numbers, offset = unpack_planes(view, _HEAD.size, int(np.prod(shape)), dtype.itemsize)
+    read = _unpack_palette if how == _PALETTE else unpack_planes
+    numbers, offset = read(view, _HEAD.size, int(np.prod(shape)), dtype.itemsize)
     if offset != len(view):
         raise WireError("Bytes follow the array.")
     bits = numbers.reshape(shape)
@@ -101,7 +117,32 @@ def _values(folded: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values
 
 
-def pack_planes(bits: npt.NDArray[Any]) -> bytes:
+def _palette(bits: npt.NDArray[Any]) -> bytes | None:
+    """Write the different values, and for each number which of them it is; None where there are too many."""
+    if len(np.unique(bits[:: max(1, len(bits) // 4)])) > MOST_COLOURS:  # soon seen in logits of a network
+        return None
+    colours, numbers = np.unique(bits, return_inverse=True)
+    if len(colours) > MOST_COLOURS:
+        return None
+    kind = np.uint8 if len(colours) <= 256 else np.uint16
+    return _COUNT.pack(len(colours)) + pack_planes(colours) + pack_planes(numbers.astype(kind), CLOSE)
+
+
+def _unpack_palette(view: memoryview, offset: int, count: int, size: int) -> tuple[npt.NDArray[Any], int]:
+    """Read what `_palette` wrote; see `unpack_planes`."""
+    if len(view) < offset + _COUNT.size:
+        raise WireError("The array is cut off.")
+    (different,) = _COUNT.unpack_from(view, offset)
+    if not 0 < different <= min(MOST_COLOURS, max(1, count)):
+        raise WireError("The array has more different values than may be.")
+    colours, offset = unpack_planes(view, offset + _COUNT.size, different, size)
+    numbers, offset = unpack_planes(view, offset, count, 1 if different <= 256 else 2)
+    if count and numbers.max() >= different:
+        raise WireError("The array names a value that it does not have.")
+    return colours[numbers], offset
+
+
+def pack_planes(bits: npt.NDArray[Any], level: int = FAST) -> bytes:
     """Pack whole numbers, split into the planes of their bytes, each of which is stored or deflated."""
     planes = np.ascontiguousarray(bits).view(np.uint8).reshape(-1, bits.itemsize)
     parts = []
@@ -110,10 +151,10 @@ def pack_planes(bits: npt.NDArray[Any]) -> bytes:
         middle = max(0, len(plane) // 2 - _SAMPLE // 2)
         sample = plane[middle : middle + _SAMPLE]
         # searching for matches pays where bytes repeat; where they merely crowd together, codes of different length do
-        tried = {s: _deflated(sample, s) for s in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)}
+        tried = {s: _deflated(sample, s, level) for s in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)}
         strategy = min(tried, key=lambda s: len(tried[s]))
         if len(tried[strategy]) < _WORTH * len(sample):
-            deflated = tried[strategy] if len(sample) == len(plane) else _deflated(plane, strategy)
+            deflated = tried[strategy] if len(sample) == len(plane) else _deflated(plane, strategy, level)
             parts += [_PLANE.pack(_DEFLATED, len(deflated)), deflated]
         else:
             parts += [_PLANE.pack(_STORED, len(plane)), plane]
@@ -147,8 +188,8 @@ def _crowding(bits: npt.NDArray[Any]) -> int:
     return sum(len(_deflated(planes[:, n].tobytes(), zlib.Z_HUFFMAN_ONLY)) for n in range(bits.itemsize))
 
 
-def _deflated(data: bytes, strategy: int) -> bytes:
-    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
+def _deflated(data: bytes, strategy: int, level: int = FAST) -> bytes:
+    deflate = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
     return deflate.compress(data) + deflate.flush()
 
 

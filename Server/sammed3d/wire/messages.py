@@ -3,6 +3,9 @@
 A message is the length of its head (4 bytes, little-endian), a head of JSON, and bytes: of a question the mask prompt,
 of an answer the logits, both packed as `arrays.py` describes. Who asks for an outline is sent that of the logits
 (`outlines.py`) by a server that knows what it is, and the logits by an older one; the answer's head says which.
+
+A server that says so (`keeps_masks`) keeps for a while the mask prompts that it was sent and the whole logits that it
+answered, and is then told the digest in their place. What it no longer has it names in a 404, and is sent it again.
 """
 
 from __future__ import annotations
@@ -10,24 +13,25 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from sammed3d.errors import SAMMed3DError
-from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction
+from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.wire import outlines
 from sammed3d.wire.arrays import WireError, pack, unpack
+from sammed3d.wire.prompts import MAX_CLICKS, mask_named, prompts_from_json, prompts_to_json
 from sammed3d.wire.strict_json import JsonError, decode_object
 
 PROTOCOL = 2
 PROTOCOL_HEADER = "X-SAMMed3D-Protocol"
 MISSING_HEADER = "X-SAMMed3D-Missing"
-"""Says of a 404 what is not there: `MISSING_PATCH` or `MISSING_MODEL`."""
-MISSING_PATCH, MISSING_MODEL = "patch", "model"
+"""Says of a 404 what is not there: `MISSING_PATCH`, `MISSING_MODEL` or `MISSING_MASK`."""
+MISSING_PATCH, MISSING_MODEL, MISSING_MASK = "patch", "model", "mask"
 REQUEST_ID_HEADER = "X-Request-Id"
 """On every answer of the server: its log says more under this id."""
 ROUTING_HEADER = "X-Session-Id"
@@ -47,9 +51,7 @@ CANCELLED = 499
 SIGN = bytes(4)
 """A sign of life before an answer: the length of a head that is not there."""
 SIGN_SECONDS = 5.0
-MAX_CLICKS = 1024
 _LENGTH = struct.Struct("<I")
-_KINDS = frozenset({"clicks", "box", "earlier"})
 _ANYWHERE = (4096, 4096, 4096)
 
 
@@ -77,6 +79,7 @@ class Question:
         turn: its place among the client's questions; None where all of them count.
         signs: whether the server shall send a sign of life (`SIGN`) every `SIGN_SECONDS` while it computes.
         outline: whether the outline of the logits is enough.
+        mask: digest of a mask prompt that the server keeps, in place of that of `prompts`; "" for none.
     """
 
     model: str
@@ -85,23 +88,26 @@ class Question:
     turn: Turn | None = None
     signs: bool = False
     outline: bool = False
+    mask: str = ""
 
-    def to_bytes(self) -> bytes:
-        """Write the message."""
+    def to_bytes(self, palettes: bool = False) -> bytes:
+        """Write the message; a mask prompt of few values as `arrays.pack` does where the reader knows palettes."""
         head: dict[str, Any] = {
             "model": self.model,
             "request": self.request,
-            "prompts": prompts_to_json(self.prompts),
+            "prompts": prompts_to_json(self.prompts, self.mask),
             **({"signs": True} if self.signs else {}),
             **({"outline": True} if self.outline else {}),
             **({} if self.turn is None else {"session": self.turn.session, "turn": self.turn.number}),
         }
         mask_prompt = self.prompts.mask_prompt
-        return join(head, b"" if mask_prompt is None else pack(mask_prompt))
+        return join(head, b"" if mask_prompt is None else pack(mask_prompt, palettes))
 
     @classmethod
     def from_bytes(cls, message: bytes, presets: Mapping[str, Preset]) -> Question:
         """Read and check the message; of a model without a preset, the mask prompt is not read.
+
+        What `mask` names has to be put into the prompts by who has it.
 
         Args:
             message: the bytes that came.
@@ -122,40 +128,13 @@ class Question:
         preset = presets.get(model)
         limits = _ANYWHERE if preset is None else preset.patch_shape
         mask_prompt = unpack(rest, preset.low_res_shape) if len(rest) and preset is not None else None
-        prompts = prompts_from_json(head.get("prompts"), limits)
+        prompts, mask = prompts_from_json(head.get("prompts"), limits), mask_named(head.get("prompts"))
+        if mask and len(rest):
+            raise WireError("A mask prompt comes along or is named, not both.")
         prompts = replace(prompts, mask_prompt=mask_prompt)
         prompts.check(preset or Preset(boxes=True))
         wishes = {name: head.get(name) is True for name in ("signs", "outline")}
-        return cls(model, request, prompts, _turn_of(head), **wishes)
-
-
-def prompts_to_json(prompts: PatchPrompts) -> dict[str, Any]:
-    """Write prompts, but for the mask prompt: kinds that are not there are left out."""
-    found: dict[str, Any] = {"clicks": _clicks_to_json(prompts.clicks)}
-    if prompts.box is not None:
-        found["box"] = [*prompts.box.begin, *prompts.box.end]
-    if prompts.earlier:
-        found["earlier"] = _clicks_to_json(prompts.earlier)
-    return found
-
-
-def prompts_from_json(found: Any, limits: tuple[int, int, int]) -> PatchPrompts:
-    """Read what `prompts_to_json` wrote.
-
-    Args:
-        found: decoded JSON.
-        limits: shape of the patch in which the prompts must lie.
-
-    Raises:
-        WireError: it is something else, or holds a kind of prompt that this version does not know.
-    """
-    if not isinstance(found, dict):
-        raise WireError("A prediction needs prompts: an object with a list of clicks.")
-    unknown = sorted(set(found) - _KINDS)
-    if unknown:
-        raise WireError(f"Prompts of the kind {unknown[0][:32]!r} are not known here. Update the older of the two.")
-    clicks, earlier = (_clicks(found.get(kind, []), limits) for kind in ("clicks", "earlier"))
-    return PatchPrompts(clicks, _box(found.get("box"), limits), earlier=earlier)
+        return cls(model, request, prompts, _turn_of(head), mask=mask, **wishes)
 
 
 @dataclass(frozen=True)
@@ -204,7 +183,8 @@ class ModelInfo:
 def info_to_json(models: list[ModelInfo], max_body: int) -> dict[str, Any]:
     """Write what a server says of itself."""
     limits = {"body": max_body, "clicks": MAX_CLICKS}
-    return {"protocol": PROTOCOL, "models": [model.to_json() for model in models], "limits": limits}
+    described = [model.to_json() for model in models]
+    return {"protocol": PROTOCOL, "models": described, "limits": limits, "keeps_masks": True}
 
 
 class RefusalError(SAMMed3DError):
@@ -296,36 +276,3 @@ def _turn_of(head: dict[str, Any]) -> Turn | None:
     if not isinstance(session, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", session) or type(number) is not int:
         raise WireError("A session is letters and digits, its turn a whole number.")
     return Turn(session, number)
-
-
-def _clicks_to_json(clicks: Sequence[PatchClick]) -> list[list[float | bool]]:
-    return [[*click.voxel, click.positive] for click in clicks]
-
-
-def _clicks(found: Any, limits: tuple[int, int, int]) -> list[PatchClick]:
-    if not isinstance(found, list) or len(found) > MAX_CLICKS:
-        raise WireError(f"A prediction needs a list of clicks, at most {MAX_CLICKS}.")
-    return [_click(click, limits) for click in found]
-
-
-def _click(click: Any, limits: tuple[int, int, int]) -> PatchClick:
-    if not isinstance(click, list) or len(click) != 4 or not isinstance(click[3], bool):
-        raise WireError("A click is [r, a, s, positive].")
-    if not _all_within(click[:3], limits):
-        raise WireError("A click lies outside the patch.")
-    return PatchClick((float(click[0]), float(click[1]), float(click[2])), click[3])
-
-
-def _box(box: Any, limits: tuple[int, int, int]) -> PatchBox | None:
-    if box is None:
-        return None
-    ends = tuple(n + 1 for n in limits)  # its last corner may be one past the last voxel
-    if not isinstance(box, list) or len(box) != 6 or not _all_within(box[:3], limits) or not _all_within(box[3:], ends):
-        raise WireError("A box is [r, a, s, r, a, s], its first and last corner in the patch.")
-    a, b, c, d, e, f = (float(v) for v in box)
-    return PatchBox((a, b, c), (d, e, f))
-
-
-def _all_within(place: list[Any], limits: tuple[int, ...]) -> bool:
-    numbers = [v for v in place if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    return len(numbers) == 3 and all(0 <= v < n for v, n in zip(numbers, limits, strict=True))

@@ -3,38 +3,17 @@
 import numpy as np
 import pytest
 import requests
-from scipy import ndimage
 
-from helpers import FakePredictor, long_volume, small_volume
+from helpers import long_volume, small_volume
+from rough import PLACES, PRESET, RoughPredictor, pair
 from sammed3d import samples
 from sammed3d.errors import ModelError
 from sammed3d.files.volume import Volume
-from sammed3d.inference.predictor import Capabilities
-from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.wire import messages
 from sammed3d.zoo import load_predictor
 from servers import serving
-
-PRESET = Preset(spacing=(3.0, 3.0, 3.0), patch_shape=(64, 64, 64), low_res_shape=(32, 32, 32))
-AXES = np.stack(np.meshgrid(*[np.arange(32) * 2.0 + 0.5] * 3, indexing="ij"), -1)
-PLACES = [(90.0, 90.0, 60.0), (70.0, 110.0, 90.0), (95.0, 80.0, 250.0), (110.0, 60.0, 420.0), (60.0, 90.0, 540.0)]
-
-
-class RoughPredictor(FakePredictor):
-    """Logits with a ragged border that patch, clicks and mask prompt change in every bit."""
-
-    def __init__(self):
-        super().__init__(PRESET, Capabilities(all_clicks=True))
-
-    def answer(self, patch, prompts):
-        noise = np.random.default_rng(int(patch.digest[:8], 16)).standard_normal(PRESET.low_res_shape)
-        logits = 6 * ndimage.gaussian_filter(noise, 1) - 4
-        for click in (*prompts.earlier, *prompts.clicks):
-            distance = np.linalg.norm(AXES - click.voxel, axis=-1)
-            logits += (9 if click.positive else -7) * np.exp(-((distance / 14) ** 2))
-        return logits if prompts.mask_prompt is None else logits + 0.3 * prompts.mask_prompt
 
 
 @pytest.fixture
@@ -79,12 +58,6 @@ def random_walk(session, seed, steps=14):
         else:
             getattr(session, what)()
         yield session.mask()
-
-
-def pair(server, volume=None):
-    """A session in this process, and one with a server."""
-    volume = volume or long_volume()
-    return Session(volume, RoughPredictor()), Session(volume, RemotePredictor(server.url))
 
 
 @pytest.mark.slow

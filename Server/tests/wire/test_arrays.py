@@ -36,6 +36,45 @@ def test_a_patch_of_an_image_gets_smaller():
     assert np.array_equal(arrays.unpack(packed, patch.voxels.shape), patch.voxels)
 
 
+@pytest.mark.parametrize("colours", [1, 2, 256, 257, 5000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_arrays_of_few_values_get_smaller_and_survive(colours, dtype):
+    rng = np.random.default_rng(colours)
+    drawn = rng.standard_normal(colours).astype(dtype)[rng.integers(0, colours, (20, 30, 40)) // 2]
+    packed = arrays.pack(drawn, palettes=True)
+    assert len(packed) < len(arrays.pack(drawn))
+    assert np.array_equal(arrays.unpack(packed, drawn.shape), drawn.astype(np.float32))
+
+
+def test_arrays_of_many_values_are_packed_as_ever():
+    logits = np.random.default_rng(0).standard_normal((32, 32, 32)).astype(np.float32)
+    assert arrays.pack(logits, palettes=True) == arrays.pack(logits)
+
+
+def malformed_palettes():
+    good = arrays.pack((array() > 0).astype(np.float32), palettes=True)
+    head, count, rest = good[:20], good[20:24], good[24:]
+    assert count == struct.pack("<I", 2)
+    yield "cut before its size", head + count[:2]
+    yield "cut in its values", head + count + rest[:12]
+    yield "no values", head + struct.pack("<I", 0) + rest
+    yield "more values than places", head + struct.pack("<I", 121) + rest
+    yield "fewer values than it names", head + struct.pack("<I", 1) + rest
+    yield "4 GiB of values", head + struct.pack("<I", 2**32 - 1) + rest
+    stored = struct.pack("<BxxxI", 0, 120)
+    planes = b"".join(struct.pack("<BxxxI", 0, 2) + bytes(2) for _ in range(4))
+    yield "a value that is not there", head + count + planes + stored + b"\2" * 120
+    infinity = struct.pack("<BxxxI", 0, 2)
+    infinite = infinity + b"\0\0" + infinity + b"\0\0" + infinity + b"\x80\x80" + infinity + b"\x7f\x7f"
+    yield "infinity", head + count + infinite + stored + bytes(120)
+
+
+@pytest.mark.parametrize(("name", "data"), list(malformed_palettes()))
+def test_palettes_that_lie_are_refused(name, data):
+    with pytest.raises(arrays.WireError):
+        arrays.unpack(data, SHAPE)
+
+
 def malformed():
     good = arrays.pack(array())
     head, rest = good[:20], good[20:]

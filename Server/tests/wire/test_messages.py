@@ -34,6 +34,20 @@ def test_a_question_survives_with_all_its_prompts():
     assert found.prompts.mask_digest == PROMPTS.mask_digest != PatchPrompts(PROMPTS.clicks).mask_digest
 
 
+def test_a_mask_prompt_goes_by_its_name_or_comes_along():
+    named = Question("default", "a1", PatchPrompts(PROMPTS.clicks), mask=PROMPTS.mask_digest)
+    found = Question.from_bytes(named.to_bytes(), {"default": PRESET})
+    assert found.mask == PROMPTS.mask_digest
+    assert found.prompts.mask_prompt is None
+    assert found.prompts.with_mask(MASK, found.mask).mask_digest == PROMPTS.mask_digest
+    with pytest.raises(WireError, match="not both"):
+        Question.from_bytes(Question("default", "a1", PROMPTS, mask="0" * 64).to_bytes(), {"default": PRESET})
+    for mask in ("0" * 63, "A" * 64, 7, None, ["0" * 64]):
+        message = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "mask": mask}})
+        with pytest.raises(WireError, match="SHA-256"):
+            Question.from_bytes(message, {"default": PRESET})
+
+
 def test_a_kind_of_prompt_that_is_not_known_is_refused_and_never_lost():
     message = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "scribble": [[1, 2, 3]]}})
     with pytest.raises(WireError, match=r"'scribble' are not known here\. Update"):

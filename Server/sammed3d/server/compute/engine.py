@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
-from sammed3d.core.cache import LRUCache
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchPrompts, Prediction
 from sammed3d.server.compute.admission import Admission, BusyError, Shared
+from sammed3d.server.compute.kept import Kept
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError
 from sammed3d.server.compute.worker_process import NOTHING, Held, patch_of
@@ -26,6 +26,8 @@ from sammed3d.server.metrics import Metrics
 from sammed3d.wire.messages import ModelInfo, Question, Turn
 
 MIB = 2**20
+MASKS = 16
+"""The part of the room for patches that is for mask prompts: one in so many."""
 
 
 class Device(Protocol):
@@ -71,13 +73,13 @@ class Engine:
     Args:
         models: the models that are served; the first is the default.
         devices: the devices that they run on; a patch always goes to the same one, so that its embedding is made once.
-        cache_mib: bound of the patches that are kept, all users together.
+        cache_mib: bound of the patches that are kept, all users together, and of mask prompts, which have a part of it.
         queue: predictions that may wait or run; more are refused.
         quotas: quotas by user; a user who is not named has none.
         metrics: the counters.
         shared: quotas that are kept together with other servers; None for a server alone.
 
-    A user sees only patches that were uploaded with the same key.
+    A user sees only patches and mask prompts that came with the same key.
     """
 
     def __init__(
@@ -94,8 +96,11 @@ class Engine:
         self.devices = list(devices)
         self._admission = Admission(queue, quotas or {}, len(devices), shared)
         self.metrics = metrics or Metrics()
-        self._patches: LRUCache[Patch] = LRUCache(cache_mib * MIB, _patch_bytes, self._dropped)
-        self._of_user: dict[str, LRUCache[Patch]] = {}
+        masks = cache_mib * MIB // MASKS
+        self._patches = Kept(
+            cache_mib * MIB - masks, _patch_bytes, lambda u: self._admission.quota(u).patches_mib * MIB
+        )
+        self._masks = Kept(masks, _bytes, lambda u: self._admission.quota(u).patches_mib * MIB // MASKS)
         self._running: list[Running] = []
         self._lock = threading.Lock()
         self.metrics.watch(self._depth, self._device_bytes)
@@ -121,17 +126,27 @@ class Engine:
     def has_patch(self, user: str, digest: str) -> bool:
         """Whether a patch is there."""
         with self._lock:
-            return self._patches.get((user, digest)) is not None
+            return self._patches.get(user, digest) is not None
 
     def put_patch(self, user: str, digest: str, voxels: Float32) -> None:
         """Keep a patch whose digest was checked; a user whose quota is used up loses the one used longest ago."""
         patch = patch_of(voxels, digest)
         with self._lock:
-            if user not in self._of_user:
-                self._of_user[user] = self._cache_of(user)
-            self._of_user[user].put(digest, patch)
-            if digest in self._of_user[user]:
-                self._patches.put((user, digest), patch)
+            self._patches.put(user, digest, patch)
+
+    # Mask prompts
+
+    def mask(self, user: str, digest: str) -> Float32 | None:
+        """Return a mask prompt that was kept; None where it is not there (any more)."""
+        with self._lock:
+            mask = self._masks.get(user, digest)
+        self.metrics.looked_up("mask", mask is not None)
+        return mask
+
+    def keep_mask(self, user: str, digest: str, mask: Float32) -> None:
+        """Keep logits by their digest, which the caller has made: a later question may name it as its mask prompt."""
+        with self._lock:
+            self._masks.put(user, digest, mask)
 
     # Predictions
 
@@ -143,9 +158,7 @@ class Engine:
             UnavailableError: no device works at the moment.
         """
         with self._lock:
-            patch = self._patches.get((user, digest))
-            if patch is not None and user in self._of_user:
-                self._of_user[user].get(digest)
+            patch = self._patches.get(user, digest)
         self.metrics.looked_up("patch", patch is not None)
         if patch is None:
             return None
@@ -209,19 +222,6 @@ class Engine:
         else:
             running.future.set_exception(error)
 
-    def _cache_of(self, user: str) -> LRUCache[Patch]:
-        """Make the cache that bounds a user's share; what it drops is dropped from the common one."""
-
-        def drop(digest: Hashable, _: Patch) -> None:
-            self._patches.pop((user, digest))
-
-        return LRUCache(self._admission.quota(user).patches_mib * MIB, _patch_bytes, drop)
-
-    def _dropped(self, key: Hashable, _: Patch) -> None:
-        user, digest = cast(tuple[str, str], key)
-        if user in self._of_user:
-            self._of_user[user].pop(digest)
-
     def _depth(self) -> int:
         return len(self._running)
 
@@ -229,9 +229,10 @@ class Engine:
         return sum(self._held_by(device).device for device in self.devices)
 
     def _watch_memory(self) -> None:
-        metrics, patches = self.metrics, self._patches
+        metrics, patches, masks = self.metrics, self._patches, self._masks
         metrics.watch_process("server", resident_bytes)
         metrics.watch_cache("patches", lambda: patches.bytes, lambda: patches.max_bytes)
+        metrics.watch_cache("masks", lambda: masks.bytes, lambda: masks.max_bytes)
         for n, device in enumerate(self.devices):
             metrics.watch_process(f"worker {n}", partial(self._resident_of, device))
         for cache in ("embeddings", "logits"):
@@ -280,3 +281,7 @@ class EnginePredictor:
 
 def _patch_bytes(patch: Patch) -> int:
     return patch.voxels.nbytes
+
+
+def _bytes(mask: Float32) -> int:
+    return mask.nbytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from sammed3d.core.geometry import Index3
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
-from sammed3d.inference.predictor import Prediction
+from sammed3d.inference.predictor import Prediction, digest_of
 from sammed3d.server.compute.admission import BusyError
 from sammed3d.server.compute.engine import Engine, Running
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
@@ -25,6 +27,7 @@ from sammed3d.wire.messages import BINARY, Question
 
 _BODY = {"requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}}
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the patch's float32 voxels.")]
+_WORDS = {messages.MISSING_PATCH: "patch", messages.MISSING_MASK: "mask prompt"}
 RequestId = Annotated[str, Path(pattern=r"^\w{1,64}$", description="The id that the prediction was asked with.")]
 
 
@@ -56,7 +59,7 @@ def router(engine: Engine, max_body: int) -> APIRouter:
     @routes.post(
         messages.PREDICTIONS,
         openapi_extra=_BODY,
-        responses={404: {"description": "No such model, or the patch is not here (any more)."}},
+        responses={404: {"description": "No such model, or the patch or the mask prompt is not here (any more)."}},
     )
     async def predict(digest: Digest, request: Request) -> Response:
         """Apply clicks to an uploaded patch."""
@@ -92,11 +95,12 @@ async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -
     question = Question.from_bytes(body, {name: model.preset for name, model in engine.models.items()})
     if question.model not in engine.models:
         return _missing(request, "There is no such model. See /v1/info.", messages.MISSING_MODEL)
-    running = await run_in_threadpool(engine.predict, request.scope["user"], digest, question)
-    if running is None:
-        return _missing(request, "This patch is not here (any more). Upload it again.", messages.MISSING_PATCH)
+    user = request.scope["user"]
+    running = await run_in_threadpool(_start, engine, user, digest, question)
+    if isinstance(running, str):
+        return _missing(request, f"This {_WORDS[running]} is not here (any more). Send it again.", running)
     outline_on = engine.models[question.model].preset.patch_shape if question.outline else None
-    to_bytes = partial(messages.answer_to_bytes, outline_on=outline_on)
+    to_bytes = partial(_answer, engine, user, outline_on)
     work = asyncio.ensure_future(_wait(running, request))
     work.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also where nobody waits any more
     if question.signs:
@@ -104,6 +108,28 @@ async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -
         if not work.done():
             return StreamingResponse(_with_signs(work, request, to_bytes), media_type=BINARY)
     return Response(await run_in_threadpool(to_bytes, await work), media_type=BINARY)
+
+
+def _start(engine: Engine, user: str, digest: str, question: Question) -> Running | str:
+    """Start a prediction with the mask prompt that came, which is kept, or that was named; or say what is missing."""
+    prompts = question.prompts
+    if question.mask:
+        if not engine.has_patch(user, digest):
+            return messages.MISSING_PATCH  # first, so that the mask prompt is sent once, when the patch is there
+        mask = engine.mask(user, question.mask)
+        if mask is None or mask.shape != engine.models[question.model].preset.low_res_shape:
+            return messages.MISSING_MASK
+        question = replace(question, prompts=prompts.with_mask(mask, question.mask))
+    elif prompts.mask_prompt is not None:
+        engine.keep_mask(user, prompts.mask_digest, prompts.mask_prompt)
+    return engine.predict(user, digest, question) or messages.MISSING_PATCH
+
+
+def _answer(engine: Engine, user: str, outline_on: Index3 | None, prediction: Prediction) -> bytes:
+    """Write an answer; whole logits are kept, since they may be the next mask prompt."""
+    if outline_on is None:
+        engine.keep_mask(user, digest_of(prediction.low_res), prediction.low_res)
+    return messages.answer_to_bytes(prediction, outline_on)
 
 
 async def _with_signs(

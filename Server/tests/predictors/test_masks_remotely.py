@@ -1,0 +1,206 @@
+"""Mask prompts go to a server once, and by their digest from then on; masks are those of this process."""
+
+import numpy as np
+import pytest
+import requests
+
+from helpers import long_volume
+from rough import PLACES, PRESET, RoughPredictor, pair
+from sammed3d.core.geometry import Box
+from sammed3d.inference.predictor import PatchClick, PatchPrompts
+from sammed3d.inference.session import Session
+from sammed3d.predictors.remote import RemotePredictor
+from sammed3d.server.compute.engine import MASKS, Engine
+from sammed3d.server.http.keys import Keys, add_key
+from sammed3d.wire import messages
+from sammed3d.wire.messages import Question
+from servers import serving
+
+WHOLE = 4 * 32**3
+"""Bytes of logits."""
+
+
+@pytest.fixture
+def served():
+    with serving(RoughPredictor()) as server:
+        yield server
+
+
+class Sent(list):
+    """Bytes of the questions that were asked, in order, and the status of each."""
+
+    def __init__(self):
+        super().__init__()
+        self.status = []
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    found, request = Sent(), requests.Session.request
+
+    def counted(session, method, url, **options):
+        response = request(session, method, url, **options)
+        if method == "POST":
+            found.append(len(options["data"]))
+            found.status.append(response.status_code)
+        return response
+
+    monkeypatch.setattr(requests.Session, "request", counted)
+    return found
+
+
+def click(sessions, *place):
+    """Click in the same place of both; the masks have to be equal, bit for bit."""
+    for session in sessions:
+        session.click(*place)
+    here, there = (session.mask() for session in sessions)
+    assert here.any()
+    assert np.array_equal(here, there)
+
+
+def drawn_mask(shape=(60, 60, 200)):
+    """A ball with a ragged surface, as a hand might draw it."""
+    middle = np.array([30, 30, 25]).reshape(3, 1, 1, 1)
+    rough = np.random.default_rng(0).uniform(-0.7, 0.7, shape)
+    return np.linalg.norm(np.indices(shape) - middle, axis=0) + rough < 12
+
+
+def test_further_clicks_in_a_further_patch_send_no_mask_prompt(served, sent):
+    both = pair(served)
+    click(both, PLACES[0])
+    click(both, PLACES[2])
+    assert sent[-1] > WHOLE / 6
+    before = len(sent)
+    for offset in (6, 12, -9):
+        click(both, tuple(np.add(PLACES[2], offset)), offset < 10)
+    assert len(sent) == before + 3
+    assert max(sent[before:]) < 1000
+    assert set(sent.status) == {200}
+
+
+def test_a_mask_drawn_by_hand_travels_once_and_in_few_bytes(served, sent):
+    both = pair(served)
+    for session in both:
+        session.start_from(drawn_mask())
+    click(both, PLACES[0])
+    assert sent[-1] < WHOLE / 8
+    for offset in (6, 12):
+        click(both, tuple(np.add(PLACES[0], offset)))
+        assert sent[-1] < 1000
+
+
+def test_a_server_that_forgot_it_is_sent_it_again(served, sent):
+    both = pair(served)
+    click(both, PLACES[0])
+    click(both, PLACES[2])
+    served.stop()
+    served.start()
+    click(both, tuple(np.add(PLACES[2], 6)))
+    assert sent.status[-3:] == [404, 404, 200], "first the patch is missing, then the mask prompt"
+    assert max(sent[-3:-1]) < 1000
+    assert sent[-1] > WHOLE / 6
+    click(both, tuple(np.add(PLACES[2], 12)))
+    assert sent[-1] < 1000
+
+
+def test_only_the_mask_prompt_was_forgotten(served, sent):
+    both = pair(served)
+    click(both, PLACES[0])
+    click(both, PLACES[2])
+    room = served.engine.metrics.registry.get_sample_value("sammed3d_cache_limit_bytes", {"cache": "masks"})
+    for n in range(int(room) // WHOLE + 1):  # other objects
+        served.engine.keep_mask("local", f"{n:064x}", np.zeros(PRESET.low_res_shape, np.float32))
+    click(both, tuple(np.add(PLACES[2], 6)))
+    assert sent.status[-2:] == [404, 200]
+    assert sent[-2] < 1000 < WHOLE / 6 < sent[-1]
+
+
+def test_replicas_that_share_no_memory_are_each_sent_it_once(served, sent, monkeypatch):
+    both = pair(served)
+    click(both, PLACES[0])
+    click(both, PLACES[2])
+    with serving(RoughPredictor()) as other:
+        counted, now = requests.Session.request, [other.url]
+
+        def routed(session, method, url, **options):
+            return counted(session, method, url.replace(served.url, now[0]), **options)
+
+        monkeypatch.setattr(requests.Session, "request", routed)
+        sizes = []
+        for n in range(6):
+            now[0] = (other, served)[n % 2].url
+            click(both, tuple(np.add(PLACES[2], 4 * n - 10)))
+            sizes.append(sent[-1])
+    assert sizes[0] > WHOLE / 6
+    assert max(sizes[1:]) < 1000
+    assert sent.status.count(404) == 2, "the patch, then the mask prompt"
+    assert sum(size > 1000 for size in sent) == 2
+
+
+def test_a_server_that_keeps_no_masks_is_sent_them_each_time(served, sent, monkeypatch):
+    told = messages.info_to_json
+
+    def older(*arguments):
+        return {name: value for name, value in told(*arguments).items() if name != "keeps_masks"}
+
+    monkeypatch.setattr("sammed3d.server.http.native.messages.info_to_json", older)
+    both = pair(served)
+    for place in (PLACES[0], PLACES[2], tuple(np.add(PLACES[2], 6))):
+        click(both, place)
+    assert min(sent[-2:]) > WHOLE / 6
+
+
+def test_a_server_that_an_older_one_replaces_is_asked_in_its_words(served, sent, monkeypatch):
+    both = pair(served)
+    click(both, PLACES[0])
+    click(both, PLACES[2])
+    monkeypatch.setattr("sammed3d.wire.prompts._KINDS", frozenset({"clicks", "box", "earlier"}))
+    click(both, tuple(np.add(PLACES[2], 6)))
+    assert sent.status[-2:] == [422, 200]
+    click(both, tuple(np.add(PLACES[2], 12)))
+    assert sent.status[-2:] == [200, 200]
+
+
+def test_an_answer_is_a_mask_prompt_that_the_server_has(served, sent):
+    session = Session(long_volume(), RoughPredictor())
+    patch = session.inferer.inner.patch(Box((0, 0, 0), PRESET.patch_shape))
+    remote = RemotePredictor(served.url)
+    clicks = [PatchClick((30.0, 30.0, 20.0), True), PatchClick((10.0, 20.0, 40.0), True)]
+    answers = remote.predict_each(patch, clicks, passes=3)
+    assert len(sent) == 6
+    assert max(sent) < 1000
+    for asked, answer in zip(clicks, answers, strict=True):
+        low_res = None
+        for _ in range(3):
+            low_res = RoughPredictor().predict(patch, PatchPrompts([asked], mask_prompt=low_res)).low_res
+        assert np.array_equal(answer, low_res)
+
+
+def test_nobody_sees_the_mask_prompt_of_another_key(tmp_path):
+    file = tmp_path / "keys.json"
+    keys = {name: add_key(file, name) for name in ("anna", "ben")}
+    predictor, asked = RoughPredictor(), []
+    predictor.before = lambda patch, prompts: asked.append((patch, prompts))
+    with serving(predictor, Keys.read(file)) as server:
+        session = Session(long_volume(), RemotePredictor(server.url, key=keys["anna"]))
+        session.start_from(drawn_mask())
+        session.click(PLACES[0])
+        ((patch, prompts),) = asked
+        server.engine.put_patch("ben", patch.digest, patch.voxels)
+        body = Question("default", "r1", PatchPrompts(prompts.clicks), mask=prompts.mask_digest).to_bytes()
+        url = server.url + messages.PREDICTIONS.format(digest=patch.digest)
+        for name, status in (("anna", 200), ("ben", 404)):
+            headers = {"Authorization": f"Bearer {keys[name]}", messages.PROTOCOL_HEADER: str(messages.PROTOCOL)}
+            assert requests.post(url, data=body, headers=headers, timeout=10).status_code == status
+        assert len(asked) == 2
+
+
+def test_mask_prompts_take_a_part_of_the_room_for_patches():
+    engine = Engine([], [], cache_mib=32)
+    mask = np.zeros((64, 64, 64), np.float32)
+    for n in range(5):
+        engine.keep_mask("anna", f"{n:064x}", mask)
+    assert [engine.mask("anna", f"{n:064x}") is not None for n in range(5)] == [False] * 3 + [True] * 2
+    value = engine.metrics.registry.get_sample_value
+    assert value("sammed3d_cache_bytes", {"cache": "masks"}) == 2 * mask.nbytes == (32 << 20) // MASKS
+    assert value("sammed3d_cache_lookups_total", {"cache": "mask", "result": "miss"}) == 3
