@@ -147,11 +147,11 @@ class InferenceThread:
 
     def predictorFor(self, model: Hashable, cancellation: Cancellation) -> Predictor:
         """Return the predictor of a model, loaded if it is not; from any thread. Predictions wait for it meanwhile."""
-        with self._loading:
+        cancellation.enter("load")
+        with self._loading:  # another thread may be loading it already
             with self._condition:
                 known = self._predictor
             if known is None or known[0] != model:
-                cancellation.enter("load")
                 known = model, self._loadPredictor(model)
                 with self._condition:
                     self._predictor = known

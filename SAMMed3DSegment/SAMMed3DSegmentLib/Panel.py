@@ -21,6 +21,7 @@ from SAMMed3DSegmentLib.PanelKeys import actionsOf
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.PropagatePanel import PropagatePanel
+from SAMMed3DSegmentLib.ReadyModel import ReadyModel
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentFacts import newSegmentation
 from SAMMed3DSegmentLib.SegmentsPanel import SegmentsPanel
@@ -65,6 +66,7 @@ class Panel:
         self.onUpdated: Callable[[], None] = lambda: None
         self.borrower = None
         self.threadTime = ThreadTime()
+        self.ready = ReadyModel(segmenter, predictors, self.threadTime)
         self.segments = SegmentsPanel(ui, parameterNode, lambda: segmenter.underWay, self._onSegment)
         self.status = StatusPanel(ui, segmenter, self.threadTime, self.update, self._onIdle)
         self.models = ModelPanel(ui, store, settings, predictors, self.threadTime, self._onModel)
@@ -223,6 +225,8 @@ class Panel:
             part.update()
         for part in (self.find, self.series, self.exports, self.keeps):
             part.update()
+        if self.placeMode.active or self.drawing.freeHand.active:
+            self.ready.begin()
         self.onUpdated()
 
     # Wiring

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sammed3d import ModelError, Predictor
+from sammed3d.core.imports import uncollected
 from sammed3d.wire.messages import ModelInfo
 from SAMMed3DSegmentLib.Device import deviceInWords
 from SAMMed3DSegmentLib.Settings import SERVER, Settings
@@ -94,7 +95,8 @@ class Predictors:
                 "section Model, or run on a server."
             )
         loadTorchLibraries()
-        from sammed3d import load_predictor  # noqa: PLC0415 - needs torch
+        with uncollected():
+            from sammed3d import load_predictor  # noqa: PLC0415 - needs torch
 
         predictor = load_predictor(choice.model, device=choice.device)
         self.devices[choice.device] = deviceInWords(str(getattr(predictor, "device", choice.device)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import sammed3d
-from sammed3d.cli.imports import uncollected
+from sammed3d.core.imports import uncollected
 
 if TYPE_CHECKING:
     app: typer.Typer
@@ -43,7 +43,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 success, 1 an error that is explained in one line, 2 wrong usage."""
     atexit.register(gc.freeze)  # the last collection would look through all that is about to go
     called = sys.argv[1:2]
-    with uncollected():
+    with uncollected(freeze=True):
         made = with_commands(called if called and called[0] in COMMANDS else COMMANDS)
     made()
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import sammed3d
-from sammed3d.cli.imports import uncollected
+from sammed3d.core.imports import uncollected
 from sammed3d.errors import ModelError
 from sammed3d.inference.predictor import Predictor
 
@@ -73,5 +73,8 @@ class Choice:
 
 
 def _import_networks() -> None:
-    with contextlib.suppress(Exception), uncollected():  # `load` meets what went wrong again, where it is explained
+    with (
+        contextlib.suppress(Exception),
+        uncollected(freeze=True),
+    ):  # `load` meets what went wrong again, where it is explained
         importlib.import_module("sammed3d.zoo.load")

@@ -1,28 +1,11 @@
-"""A command line imports the command that is called, and the garbage collector goes on afterwards."""
+"""A command line imports the command that is called."""
 
-import gc
-import importlib
 import sys
 
 import pytest
 import typer.testing
 
 from sammed3d.cli import app as command_line
-from sammed3d.cli.imports import uncollected
-
-
-def test_the_collector_is_off_inside_and_goes_on_afterwards_whatever_happens():
-    assert gc.isenabled()
-    with uncollected():
-        assert not gc.isenabled()
-        with uncollected():
-            pass
-        assert not gc.isenabled(), "who switched it off switches it on"
-    assert gc.isenabled()
-    with pytest.raises(ImportError), uncollected():
-        importlib.import_module("sammed3d.nonsense")
-    assert gc.isenabled()
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)
