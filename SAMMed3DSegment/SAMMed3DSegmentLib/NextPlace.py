@@ -16,7 +16,7 @@ from sammed3d.inference.uncertainty import Uncertainty, uncertainty_of
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.UncertaintyOverlay import UncertaintyOverlay
 from SAMMed3DSegmentLib.Views import jumpTo
-from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
+from SAMMed3DSegmentLib.VolumeBridge import segmentableFromNode, volumeToWorld
 
 RADIUS = 2.5
 """mm: of the marker."""
@@ -57,7 +57,7 @@ class NextPlace:
             self._skipped = (segmentId, ())
         skipped = self._skipped[1]
         self._asked = None if state is None else (segmentId, state)
-        grid = None if state is None else volumeFromNode(volumeNode).grid
+        grid = None if state is None else segmentableFromNode(volumeNode).grid
 
         def question(inferer: TranslatingInferer, prompts: PromptState, cancellation: Cancellation) -> Answer:
             found = known or uncertainty_of(inferer, prompts, cancellation)

@@ -23,7 +23,7 @@ from SAMMed3DSegmentLib import MaskGrids
 from SAMMed3DSegmentLib.Neighbours import Neighbours, PlacedMask, Taken, Trace, between
 from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, labelmapOfSegment
 from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
-from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from SAMMed3DSegmentLib.VolumeBridge import segmentableFromNode
 
 SEGMENT_EDITOR_TAG, OWN_TAG = "SegmentEditor", "SAMMed3DSegment"
 """Singleton tags of the editor nodes of the Segment Editor module and of this one."""
@@ -235,7 +235,7 @@ def _inRange(mask: BoxedMask | None, shown, volume, matrix, low: float, high: fl
         return None
     volumeNode, image = volume
     back = MaskGrids.transformBetween(shown, volumeNode)
-    volume = volumeFromNode(volumeNode) if image is None else image()
+    volume = segmentableFromNode(volumeNode) if image is None else image()
     filled = np.argwhere(mask.voxels) + mask.box.begin
     ras = filled @ matrix[:3, :3].T + matrix[:3, 3]
     if back is not None:

@@ -16,9 +16,13 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from sammed3d import Grid, Volume, VolumeError
+from sammed3d import Grid, Picture, Volume, VolumeError
 from sammed3d.core.geometry import Point3
+from sammed3d.files.picture import PictureVolume
 from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix, transformBetween
+
+COLOURS = 3
+"""Components of a voxel in colour: red, green and blue."""
 
 
 def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
@@ -32,6 +36,31 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         VolumeError: the node holds no image, one that cannot be segmented, or a transform that has no inverse.
     """
     return imageOf(volumeNode, volumeNode.GetName() or "The volume")()
+
+
+def segmentableFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """Return what prompts on a node are evaluated on: a coloured slice as a picture, copied; anything else as a volume.
+
+    A picture is one slice whose voxels have red, green and blue of 8 bits, as Slicer loads coloured PNG and JPEG files.
+    2-D models see it as `sammed3d.PictureSession` shows it to them.
+
+    Raises:
+        VolumeError: see `volumeFromNode`.
+    """
+    imageData = volumeNode.GetImageData()
+    scalars = imageData.GetPointData().GetScalars() if imageData is not None else None
+    if scalars is None or scalars.GetNumberOfComponents() != COLOURS or imageData.GetDimensions()[2] != 1:
+        return volumeFromNode(volumeNode)
+    name = volumeNode.GetName() or "The picture"
+    if scalars.GetDataType() != vtk.VTK_UNSIGNED_CHAR:
+        raise VolumeError(f"{name}: has colours of {scalars.GetDataTypeAsString()}; 8 bits are needed.")
+    _checkTransform(volumeNode, name)
+    columns, rows, _ = imageData.GetDimensions()
+    pixels = np.ascontiguousarray(vtk_to_numpy(scalars).reshape(rows, columns, COLOURS)[..., ::-1])  # blue first
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    grid = Grid((columns, rows, 1), arrayFromMatrix(matrix))
+    return PictureVolume.of(Picture(pixels, grid, name), grid)
 
 
 def imageOf(volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> Callable[[], Volume]:
@@ -76,9 +105,9 @@ def volumeDigest(volume: Volume) -> str:
     It tells one image from another (a frame of a sequence, a node that was loaded again), also after saving and
     reopening, at a cost that does not grow with the image.
     """
-    steps = tuple(slice(None, None, max(1, size // 48)) for size in volume.array.shape)
-    sample = np.ascontiguousarray(volume.array[steps])
-    head = repr((volume.array.shape, sample.dtype.str, volume.grid.index_to_world.round(4).tolist()))
+    steps = tuple(slice(None, None, max(1, size // 48)) for size in volume.content.shape)
+    sample = np.ascontiguousarray(volume.content[steps])
+    head = repr((volume.content.shape, sample.dtype.str, volume.grid.index_to_world.round(4).tolist()))
     return hashlib.sha256(head.encode() + sample.tobytes()).hexdigest()
 
 
@@ -118,7 +147,7 @@ class VolumeImages:
         stamp = imageData, 0 if imageData is None else imageData.GetMTime(), volumeNode.GetMTime()
         known = self._known.get(volumeNode.GetID())
         if known is None or known[0] != stamp:
-            volume = volumeFromNode(volumeNode)
+            volume = segmentableFromNode(volumeNode)
             known = self._known[volumeNode.GetID()] = stamp, volume, volumeDigest(volume)
         _checkTransform(volumeNode, known[1].name)  # it may change without the node
         return known[1], known[2]

@@ -26,7 +26,8 @@ from sammed3d.files.picture import (
     write_picture_segments,
 )
 from sammed3d.files.segmentation import Segment
-from sammed3d.inference.picture_session import Candidate, PictureSession
+from sammed3d.inference.picture_candidates import Candidate
+from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.session_object import state_of
 
 CANDIDATES = 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ from sammed3d.errors import VolumeError
 from sammed3d.files.image_lists import SUFFIXES, Bytes, read_mask, read_pixels
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
-from sammed3d.files.volume import array_of, grid_of
+from sammed3d.files.volume import Array, Volume, array_of, grid_of
 
 PNG = ".png"
 ORIENTATION, UPRIGHT = 0x0112, 1
 """The tag by which cameras say how a picture is to be turned when it is shown."""
+PLANE = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Column and row to the places that stand for them, so that a slice of them is shown as the picture is."""
 MOST_PIXELS = 100_000_000
 """A mask of a larger picture is no use to a model that sees 256 x 256."""
 
@@ -84,6 +86,34 @@ class Picture:
             reader.ReadImageInformation()
             return cls(pixels, _flat_grid(reader), path.name)
         return _read_dicom(path)
+
+
+@dataclass(frozen=True, eq=False)
+class PictureVolume(Volume):
+    """A picture as the only slice of a volume, for the code that evaluates prompts: clicks are places in its grid.
+
+    Attributes:
+        array: (W, H, 1) uint8, the largest of the three colours of a pixel.
+        grid: where its pixels are, one slice of them.
+        picture: what 2-D models are shown; its own grid does not count here.
+    """
+
+    picture: Picture = field(kw_only=True)
+
+    @classmethod
+    def of(cls, picture: Picture, grid: Grid | None = None) -> PictureVolume:
+        """Return a picture as a volume, on a grid of (W, H, 1) voxels; by default one unit a pixel, in `PLANE`."""
+        grid = grid or Grid((picture.width, picture.height, 1), PLANE)
+        return cls(picture.pixels.max(axis=2).T[..., None], grid, picture.name, picture=picture)
+
+    @property
+    def content(self) -> Array:
+        """What tells it from others: (H, W, 3), its colours."""
+        return self.picture.pixels
+
+    def _range(self) -> tuple[float, float]:
+        """Return the range of any picture: whether there is something to see in it, `Picture` has asked."""
+        return 0.0, 255.0
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:
@@ -183,7 +213,7 @@ def _read_dicom(path: Path) -> Picture:
         size = reader.GetSize()
         if len(size) != 3 or size[2] != 1:
             what = f"{size[2]} slices or frames" if len(size) == 3 else f"size {size}"
-            raise VolumeError(f"{path.name}: is no picture ({what}). Use --click with R,A,S for volumes.")
+            raise VolumeError(f"{path.name}: is no picture ({what}), but a volume, whose clicks are R,A,S (--click).")
         image = reader.Execute()
     except RuntimeError as error:
         raise VolumeError(f"{path.name}: is neither a picture ({', '.join(SUFFIXES)}) nor a DICOM image.") from error

@@ -69,6 +69,11 @@ class Volume:
         grid, array, owner = read_image(path, series)
         return cls(array, grid, Path(path).name or str(path), owner)
 
+    @property
+    def content(self) -> Array:
+        """What tells it from other images on the same grid: its voxels."""
+        return self.array
+
     def _range(self) -> tuple[float, float]:
         """Return the smallest and largest value; repairs non-finite voxels on the way."""
         if np.issubdtype(self.array.dtype, np.floating):

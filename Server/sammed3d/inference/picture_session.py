@@ -10,63 +10,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.geometry import Grid, Point3
+from sammed3d.core.geometry import Point3
 from sammed3d.core.interpolation import Float32
-from sammed3d.core.mask import BoxedMask, Mask
-from sammed3d.errors import ModelError, PromptError
-from sammed3d.files.picture import Picture, write_picture_segments
+from sammed3d.errors import PromptError
+from sammed3d.files.picture import PLANE, Picture, PictureVolume, write_picture_segments
 from sammed3d.files.segmentation import Segment
-from sammed3d.files.volume import Volume
-from sammed3d.inference.constraints import honoured
-from sammed3d.inference.images import ImageFrame
-from sammed3d.inference.patch import Patch
+from sammed3d.inference.picture_candidates import Candidate, candidates_of, flat, slices_asked, weighed
 from sammed3d.inference.picture_search import FoundObject, PictureSearch, search
 from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, Predictor
-from sammed3d.inference.preset import Preset
-from sammed3d.inference.prompt_translation import TranslatingInferer
 from sammed3d.inference.session import Session
 from sammed3d.inference.session_object import Update, state_of
-from sammed3d.inference.slice_inferer import SliceInferer
-from sammed3d.inference.slices import Slices
-
-PLANE = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Column and row to the places that stand for them, so that a slice of them is shown as the picture is."""
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One of the masks that a model weighs.
-
-    Attributes:
-        mask: uint8 0/1 (H, W).
-        score: the model's own estimate of its IoU.
-    """
-
-    mask: npt.NDArray[np.uint8]
-    score: float
-
-
-class PictureSlices(Slices):
-    """A picture as the only slice of a volume: its pixels are 0..255 already, and may be coloured."""
-
-    def __init__(self, picture: Picture, preset: Preset) -> None:
-        super().__init__(_plane(picture), preset)
-        frame = ImageFrame.of(picture.pixels.shape[:2], preset)
-        shown = frame.image(picture.pixels).transpose(2, 1, 0)  # column, row, channel
-        self._voxels = np.ascontiguousarray(shown if picture.is_coloured else shown[..., :1])
-        self._voxels.flags.writeable = False
-
-    def cut(self, _volume: Volume, number: int) -> Patch:
-        """Return the picture as the model sees it: (S, S, 1), or (S, S, 3) where it is coloured."""
-        grid = Grid((*self._voxels.shape[:2], 1), self._patch_to_world(number))
-        return Patch(self._voxels, self.box(number), grid)
 
 
 class PictureSession:
@@ -89,14 +48,9 @@ class PictureSession:
     """
 
     def __init__(self, picture: Picture, predictor: Predictor) -> None:
-        if not predictor.preset.by_slice:
-            raise ModelError(f"{predictor.name} works in 3-D. Choose a model of 2-D images: sam_med2d or ft_sam2d.")
         self.picture = picture
-        grid = _plane(picture)
-        volume = Volume(picture.pixels.max(axis=2).T[..., None], grid, picture.name)
-        self._inner = SliceInferer(volume, predictor, PictureSlices(picture, predictor.preset))
-        self.session = Session(volume, predictor)
-        self.session.inferer = TranslatingInferer(self._inner, grid, predictor)
+        self.session = Session(PictureVolume.of(picture), predictor)
+        self._inner = slices_asked(self.session.inferer)
 
     def click(self, column: float, row: float, positive: bool = True) -> Update:
         """Add a click on a pixel.
@@ -124,7 +78,7 @@ class PictureSession:
 
     def mask(self) -> npt.NDArray[np.uint8]:
         """Return the mask of the current object: uint8 0/1 (H, W)."""
-        return _flat(self.session.mask())
+        return flat(self.session.mask())
 
     def candidates(self, cancellation: Cancellation | None = None) -> tuple[Candidate, ...]:
         """Return the masks that the model weighed after the last prompt, the best (which `mask` is) first.
@@ -133,18 +87,7 @@ class PictureSession:
             ModelError: it weighs none, or runs elsewhere.
             PromptError: there is no prompt yet.
         """
-        state = state_of(self.session.current)
-        asked = self._inner.questions(state, cancellation)
-        if 0 not in asked:
-            raise PromptError("There is nothing to choose from before the first positive click or box.")
-        found = []
-        for each in _weighed(self.session.predictor, *asked[0], cancellation):
-            painted = self._inner.slices.paint(each.low_res)[..., None]
-            mask = BoxedMask.of(painted)
-            kept = honoured(mask, state, self.session.volume.grid) if state.honour else mask
-            whole = np.zeros(painted.shape, np.uint8) if kept is None else kept.full(painted.shape)
-            found.append(Candidate(_flat(whole), each.score or 0.0))
-        return tuple(found)
+        return candidates_of(self.session.inferer, state_of(self.session.current), cancellation)
 
     def find(
         self,
@@ -170,10 +113,10 @@ class PictureSession:
         def weigh(column: float, row: float, cancellation: Cancellation | None) -> tuple[Prediction, ...]:
             _, (x, y) = slices.place(self._place(column, row))
             prompts = PatchPrompts([PatchClick((x, y, 0.0), True)])
-            return _weighed(self.session.predictor, patch, prompts, cancellation)
+            return weighed(self.session.predictor, patch, prompts, cancellation)
 
         def paint(low_res: Float32) -> npt.NDArray[np.bool_]:
-            painted: npt.NDArray[np.bool_] = _flat(slices.paint(low_res)[..., None]) != 0
+            painted: npt.NDArray[np.bool_] = flat(slices.paint(low_res)[..., None]) != 0
             return painted
 
         shape = self.picture.height, self.picture.width
@@ -196,21 +139,3 @@ class PictureSession:
             )
         x, y, z, _ = (PLANE @ (column, row, 0.0, 1.0)).tolist()
         return x, y, z
-
-
-def _plane(picture: Picture) -> Grid:
-    return Grid((picture.width, picture.height, 1), PLANE)
-
-
-def _flat(mask: Mask) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(mask[..., 0].T)
-
-
-def _weighed(
-    predictor: Predictor, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None
-) -> tuple[Prediction, ...]:
-    weigh = getattr(predictor, "candidates", None)
-    if weigh is None:
-        raise ModelError("Only a model in this process shows what it weighed: leave the server out.")
-    answers: tuple[Prediction, ...] = weigh(patch, prompts, cancellation)
-    return answers

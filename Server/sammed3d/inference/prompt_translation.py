@@ -74,12 +74,12 @@ class TranslatingInferer:
         predictor: the model that `inner` asks.
 
     Attributes:
-        inner, predictor: see above.
+        inner, grid, predictor: see above.
     """
 
     def __init__(self, inner: Inferer, grid: Grid, predictor: Predictor) -> None:
         self.inner = inner
-        self._grid = grid
+        self.grid = grid
         self.predictor = predictor
         self._slice_axis = Slices(grid, predictor.preset).axis if predictor.preset.by_slice else None
         self._known: dict[tuple[object, ...], Translation] = {}
@@ -93,7 +93,7 @@ class TranslatingInferer:
         asking = _Asking(self.inner, cancellation, {})
         translated, _ = self._translated(state, asking)
         mask = asking(translated)
-        return honoured(mask, state, self._grid) if state.honour else mask, asking.seconds
+        return honoured(mask, state, self.grid) if state.honour else mask, asking.seconds
 
     def goes_on(self, state: PromptState, cancellation: Cancellation | None = None) -> bool:
         """Whether there is a further patch to follow the object into; see `Inferer.goes_on`."""
@@ -152,7 +152,7 @@ class TranslatingInferer:
         """Return what a loop encloses, where the model is a 2-D one and the loop lies on a slice that it sees."""
         if self._slice_axis is None or isinstance(drawing, Scribble) or not drawing.positive:
             return None
-        voxels = voxels_of(drawing, self._grid)
+        voxels = voxels_of(drawing, self.grid)
         if not len(voxels) or np.ptp(voxels[:, self._slice_axis]) > 0:
             return None
         first = voxels.min(axis=0)
@@ -163,14 +163,14 @@ class TranslatingInferer:
 
     def _parts(self, drawn: Drawing | BoxPrompt, before: PromptState) -> Iterator[_Part]:
         if isinstance(drawn, BoxPrompt):
-            return _parts_of_box(drawn, before.honour, self._grid)
-        return _parts_of(drawn, self._grid)
+            return _parts_of_box(drawn, before.honour, self.grid)
+        return _parts_of(drawn, self.grid)
 
     def _choose(self, part: _Part, before: PromptState, asking: _Asking) -> tuple[tuple[Click, ...], float]:
         """Return the clicks that a part becomes, and the share of it that the last answer has wrong."""
         clicks: tuple[Click, ...] = ()
         chosen: list[int] = []
-        world = self._grid.to_world(part.voxels)
+        world = self.grid.to_world(part.voxels)
         while True:
             if not chosen or len(chosen) >= part.few:
                 mask = asking(replace(before, clicks=before.clicks + clicks))

@@ -19,12 +19,14 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.drawings import Drawing, Lasso, Scribble, points_of
 from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts, Translation
-from sammed3d.errors import PromptError, VolumeError
+from sammed3d.errors import ModelError, PromptError, VolumeError
+from sammed3d.files.picture import PictureVolume
 from sammed3d.files.segmentation import RGB, Segment, write_segments
 from sammed3d.files.volume import Volume
 from sammed3d.inference.follow_limits import Followed, FollowSettings, can_follow, follow
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.patch_inferer import PatchInferer
+from sammed3d.inference.picture_slices import PictureSlices
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.prompt_checks import check_box, check_click, check_drawing, check_prompts
 from sammed3d.inference.prompt_translation import TranslatingInferer
@@ -339,6 +341,15 @@ def _change(
 
 
 def inferer_for(volume: Volume, predictor: Predictor) -> TranslatingInferer:
-    """Return what turns prompts on a volume into masks: patch by patch, or slice by slice, as the model needs it."""
-    inner = SliceInferer(volume, predictor) if predictor.preset.by_slice else PatchInferer(volume, predictor)
+    """Return what turns prompts on a volume into masks: patch by patch, or slice by slice, as the model needs it.
+
+    Raises:
+        ModelError: the volume is a picture, and the model works in 3-D.
+    """
+    slices = None
+    if isinstance(volume, PictureVolume):
+        if not predictor.preset.by_slice:
+            raise ModelError(f"{predictor.name} works in 3-D. Choose a model of 2-D images: sam_med2d or ft_sam2d.")
+        slices = PictureSlices(volume, predictor.preset)
+    inner = SliceInferer(volume, predictor, slices) if predictor.preset.by_slice else PatchInferer(volume, predictor)
     return TranslatingInferer(inner, volume.grid, predictor)

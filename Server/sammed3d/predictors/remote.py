@@ -121,6 +121,8 @@ class RemotePredictor:
         self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None, *, outline: bool
     ) -> Prediction:
         prompts.check(self.preset)
+        if self.preset.by_slice and patch.voxels.shape != self.preset.patch_shape:  # colours
+            raise ModelError(f"{self.url}: takes grey pictures only. Predict on this computer, or open it in grey.")
         cancellation = cancellation or Cancellation()
         begin, forgotten = time.perf_counter(), 0
         while True:

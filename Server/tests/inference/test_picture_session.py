@@ -15,8 +15,10 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.picture_session import PictureSession
 from sammed3d.nets import Slicewise, build
 from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
+from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.zoo import load_predictor
+from servers import serving
 
 
 def picture_of(pixels: np.ndarray) -> Picture:
@@ -129,6 +131,28 @@ def test_what_cannot_be_is_refused():
     session.click(15, 35)
     with pytest.raises(ModelError, match="in this process"):
         session.candidates()
+
+
+def test_two_hues_of_the_same_strength_are_a_picture():
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[..., 1], pixels[20:40, 20:40] = 200, (0, 0, 200)
+    _, predictor = tiny()
+    session = PictureSession(picture_of(pixels), predictor)
+    session.click(30, 30)
+    assert session.mask().shape == (64, 96)
+
+
+def test_a_server_takes_grey_pictures_and_says_so_of_coloured_ones():
+    _, predictor = tiny()
+    grey, coloured = squares(), np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8)
+    with serving(predictor) as server:
+        remote = RemotePredictor(server.url, "default")
+        there, here = PictureSession(grey, remote), PictureSession(grey, predictor)
+        for session in (there, here):
+            session.click(15, 35)
+        assert np.array_equal(there.mask(), here.mask())
+        with pytest.raises(ModelError, match=r"takes grey pictures only\. Predict on this computer"):
+            PictureSession(picture_of(coloured), remote).click(15, 35)
 
 
 @pytest.mark.slow
