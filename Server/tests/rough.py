@@ -35,3 +35,10 @@ def pair(server, volume=None):
     """A session in this process, and one with a server."""
     volume = volume or long_volume()
     return Session(volume, RoughPredictor()), Session(volume, RemotePredictor(server.url))
+
+
+def drawn_mask(shape=(60, 60, 200)):
+    """A ball with a ragged surface, as a hand might draw it."""
+    middle = np.array([30, 30, 25]).reshape(3, 1, 1, 1)
+    rough = np.random.default_rng(0).uniform(-0.7, 0.7, shape)
+    return np.linalg.norm(np.indices(shape) - middle, axis=0) + rough < 12

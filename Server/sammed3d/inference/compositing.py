@@ -14,7 +14,7 @@ mask that the object started from, taken at the volume's own resolution. The mas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -24,6 +24,7 @@ from sammed3d.core.interpolation import Float32, interpolate, interpolate_slabs,
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.predictor import Bounds
 
 MARGIN = 16
 """Lattice samples (24 mm at 1.5 mm) at each face of a window where a layer fades, and where a click opens a new one."""
@@ -40,12 +41,14 @@ class Layer:
         low_res: Low-res logits after the patch's last click, float32, axes R, A, S.
         soft: Whether the layer fades towards its faces.
         margin: Over how many samples it does.
+        bounds: What is known of the logits that `low_res` does not have; None where it has all.
     """
 
     window: Box
     low_res: Float32
     soft: bool
     margin: int = MARGIN
+    bounds: Bounds | None = None
 
 
 def mask_prompt(
@@ -85,18 +88,49 @@ def paint(
         base: The mask that the object started from; None if it started from nothing.
         before: The mask that results without the last layer; it stays as it is outside the last layer's window.
     """
-    window = layers[-1].window
-    region = lattice.covered(window)
+    region = lattice.covered(layers[-1].window)
     if region is None:
         return before
-    window = lattice.in_volume(window)
+    _, painted = _painted(lattice, layers, base)
+    return _replace(before, region, painted)
+
+
+def paint_within_bounds(
+    lattice: Lattice, layers: Sequence[Layer], base: BoxedMask | None, before: BoxedMask | None
+) -> tuple[BoxedMask | None, bool]:
+    """Return the mask of layers of which some are known within bounds only, and whether those leave no other.
+
+    Every step from logits to voxels is a sum with weights that are not negative, and grows with each logit, in
+    floating-point numbers too. So if the lowest and the highest logits that may be meant make the same mask, the true
+    ones do. Arguments as those of `paint`.
+    """
+    region = lattice.covered(layers[-1].window)
+    if region is None:
+        return before, True
+    low, high = (
+        [
+            layer if layer.bounds is None else replace(layer, low_res=fill(layer.bounds, layer.low_res))
+            for layer in layers
+        ]
+        for fill in (Bounds.lowest, Bounds.highest)
+    )
+    (target, mask), (other_target, other) = (_painted(lattice, each, base) for each in (low, high))
+    if mask is None or other is None:
+        same = mask is other
+    else:
+        same = mask.box == other.box and np.array_equal(mask.voxels, other.voxels)
+    return _replace(before, region, mask), same and target == other_target
+
+
+def _painted(lattice: Lattice, layers: Sequence[Layer], base: BoxedMask | None) -> tuple[Box | None, BoxedMask | None]:
+    """Return the voxels of the volume that were looked at under the last layer, and the mask there."""
+    window = lattice.in_volume(layers[-1].window)
     near = _reach(layers) if base is None else window
     part = near and near.intersection(window)
     if part is None:
-        return _replace(before, region, None)
+        return None, None
     logits, cover = _composite(lattice, part, layers)
-    painted = _threshold(lattice, part, logits, cover, base)
-    return _replace(before, region, painted)
+    return _threshold(lattice, part, logits, cover, base)
 
 
 def _reach(layers: Sequence[Layer]) -> Box | None:
@@ -129,8 +163,9 @@ def _composite(lattice: Lattice, window: Box, layers: Sequence[Layer]) -> tuple[
         answer = resize(layer.low_res, layer.window.shape, there)
         if layer.soft:
             opacity = _opacity(lattice, layer)[there]
-            logits[here] += opacity * (answer - logits[here])
-            cover[here] += opacity * (1 - cover[here])
+            below = 1 - opacity
+            logits[here] = opacity * answer + below * logits[here]
+            cover[here] = opacity + below * cover[here]
         else:
             logits[here], cover[here] = answer, 1
     return logits, cover
@@ -153,8 +188,12 @@ def _opacity(lattice: Lattice, layer: Layer) -> Float32:
 
 def _threshold(
     lattice: Lattice, window: Box, logits: Float32, cover: Float32, base: BoxedMask | None
-) -> BoxedMask | None:
-    """Resample the composited logits to the volume's voxels in a window and keep where they are above 0."""
+) -> tuple[Box | None, BoxedMask | None]:
+    """Resample the composited logits to the volume's voxels in a window and keep where they are above 0.
+
+    Returns:
+        The voxels that were looked at, and the mask.
+    """
     if base is None:  # then b is the same everywhere, and can be blended in on the lattice
         logits = logits - (1 - cover) * np.float32(MASK_LOGIT)
         cover = np.ones_like(cover)
@@ -162,7 +201,7 @@ def _threshold(
     near = candidates and candidates.shifted(window.begin).grown(1).intersection(window)
     target = near and lattice.covered(near)
     if not target:
-        return None
+        return None, None
     weights = lattice.painting(window, target)
     mask = np.empty(target.shape, np.uint8, order="F")
     slabs = interpolate_slabs(lattice.to_file_order(logits), weights)
@@ -175,7 +214,7 @@ def _threshold(
         for (k, slab), (_, covered) in zip(slabs, covers, strict=True):
             here = np.s_[:, :, k : k + slab.shape[2]]
             mask[here] = slab + (1 - covered) * start[here] > 0
-    return BoxedMask(target, mask).cropped()
+    return target, BoxedMask(target, mask).cropped()
 
 
 def _occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:

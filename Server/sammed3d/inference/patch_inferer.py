@@ -14,8 +14,8 @@ Which patch a prompt goes to is decided by the prompts alone:
   `following.py`.
 
 Consecutive clicks of one patch are a visit to it. All results are kept by the chain of visits that led to them, so
-replaying known prompts asks the network nothing. Of the first patch of a new object the outline of the answer makes the
-mask (`OutlinePredictor`); the whole answer is asked for once something is blended with it, or asked of it.
+replaying known prompts asks the network nothing. A predictor that is asked over a wire answers with an outline
+(`OutlinePredictor`) while that settles the mask; the whole answer is asked for once something else is made of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sammed3d.core.interpolation import Float32
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import Layer, hint_prompt, mask_prompt, paint
+from sammed3d.inference.compositing import Layer, hint_prompt, mask_prompt, paint, paint_within_bounds
 from sammed3d.inference.following import is_believed, keeps
 from sammed3d.inference.inferer import PromptState, in_effect, timed
 from sammed3d.inference.lattice import Lattice
@@ -40,6 +40,8 @@ from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.patch_follower import PatchFollower
 from sammed3d.inference.patch_visits import Chain, Visit, Walk
 from sammed3d.inference.predictor import (
+    Bounds,
+    Fading,
     OutlinePredictor,
     PatchBox,
     PatchClick,
@@ -71,7 +73,7 @@ class PatchInferer:
         self._follower = PatchFollower(self._windows)
         self._low_res: dict[Chain, Float32] = {}
         self._believed: dict[Chain, bool] = {}
-        self._outlines: set[Chain] = set()
+        self._outlines: dict[Chain, Bounds | None] = {}
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._masks: LRUCache[BoxedMask] = LRUCache(64 * MIB, lambda mask: mask.voxels.nbytes)
 
@@ -86,9 +88,7 @@ class PatchInferer:
         """
         walk = self.walked(state, cancellation or Cancellation())
         walk.cancellation.enter("paint")
-        with timed(walk.seconds, "paint"):
-            mask = self._painted(walk)
-        return mask, walk.seconds
+        return self._painted(walk), walk.seconds
 
     def goes_on(self, state: PromptState, cancellation: Cancellation | None = None) -> bool:
         """Whether there is a further patch to follow the object into; see `Inferer.goes_on`."""
@@ -143,11 +143,12 @@ class PatchInferer:
         low_res = self._low_res.get(chain)
         if low_res is None:
             walk.cancellation.enter("cut")
-            seen = self._seen(walk, visit.window) if soft or walk.hint is not None else None
-            prediction = self._predicted(walk, visit, seen, outline=not soft)
+            self.complete(walk)
+            seen = self._shown(walk, visit.window, walk.layers)
+            prediction = self._predicted(walk, visit, seen, outline=not (visit.followed or keeping), soft=soft)
             low_res = prediction.low_res
             if not prediction.whole:
-                self._outlines.add(chain)
+                self._outlines[chain] = prediction.bounds
             if seen is not None and (visit.followed or keeping):
                 known = [layer.window for layer in walk.layers]
                 self._believed[chain] = (
@@ -158,17 +159,20 @@ class PatchInferer:
             self._low_res[chain] = low_res
         counts = self._believed.get(chain, True)
         margin = self._windows.margin(visit.window)
-        walk.add(visit, Layer(visit.window, low_res, soft, margin) if counts else None)
+        layer = Layer(visit.window, low_res, soft, margin, self._outlines.get(chain))
+        walk.add(visit, layer if counts else None)
 
-    def _predicted(self, walk: Walk, visit: Visit, seen: Float32 | None, outline: bool) -> Prediction:
-        """Ask the network about a visit; whether an outline of the answer is enough."""
+    def _predicted(self, walk: Walk, visit: Visit, seen: Float32 | None, *, outline: bool, soft: bool) -> Prediction:
+        """Ask the network about a visit; whether an outline of the answer is enough, and whether it will be blended."""
         with timed(walk.seconds, "cut"):
             patch = self.patch(visit.window)
         prompts = PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
-        ask = self.predictor.predict
         if outline and isinstance(self.predictor, OutlinePredictor) and self._windows.scale(visit.window) == 1:
-            ask = self.predictor.predict_outline
-        prediction = ask(patch, prompts, walk.cancellation)
+            faces = self.lattice.borders_inside(visit.window)
+            fading = Fading(faces, self._windows.margin(visit.window)) if soft else None
+            prediction = self.predictor.predict_outline(patch, prompts, walk.cancellation, fading)
+        else:
+            prediction = self.predictor.predict(patch, prompts, walk.cancellation)
         for name, value in prediction.seconds.items():
             walk.seconds[name] = walk.seconds.get(name, 0.0) + value
         return prediction
@@ -181,12 +185,13 @@ class PatchInferer:
         """
         for number, (chain, layer) in enumerate(zip(walk.painted, walk.layers, strict=True)):
             visit = chain[-1]
-            if chain in self._outlines and isinstance(visit, Visit):  # the first of an object: nothing lies under it
-                seen = None if walk.hint is None else self._hint(walk.hint, visit.window)
-                self._low_res[chain] = self._predicted(walk, visit, seen, outline=False).low_res
-                self._outlines.remove(chain)
+            if chain in self._outlines and isinstance(visit, Visit):
+                seen = self._shown(walk, visit.window, walk.layers[:number])
+                whole = self._predicted(walk, visit, seen, outline=False, soft=layer.soft)
+                self._low_res[chain] = whole.low_res
+                del self._outlines[chain]
             if self._low_res[chain] is not layer.low_res:
-                walk.layers[number] = replace(layer, low_res=self._low_res[chain])
+                walk.layers[number] = replace(layer, low_res=self._low_res[chain], bounds=None)
 
     def _follow(self, walk: Walk, patches: int) -> None:
         for _ in range(patches):
@@ -196,15 +201,19 @@ class PatchInferer:
             self._answer(walk, visit)
 
     def _seen(self, walk: Walk, window: Box) -> Float32:
-        """Return the object as it stands in a window; where there is none yet, what a box says of it."""
-        if walk.hint is not None and not walk.layers and walk.base is None:
-            return self._hint(walk.hint, window)
+        """Return the object as it stands in a window; there must be one."""
         self.complete(walk)
-        with timed(walk.seconds, "cut"):
-            return mask_prompt(self.lattice, window, self.predictor.preset.low_res_shape, walk.layers, walk.base)
+        seen = self._shown(walk, window, walk.layers)
+        assert seen is not None  # noqa: S101 - it is followed from a layer
+        return seen
 
-    def _hint(self, hint: BoxPrompt, window: Box) -> Float32:
-        return hint_prompt(self.lattice, window, self.predictor.preset.low_res_shape, hint)
+    def _shown(self, walk: Walk, window: Box, layers: Sequence[Layer]) -> Float32 | None:
+        """Return the mask prompt of a question about a window; None for a new object without a box."""
+        shape = self.predictor.preset.low_res_shape
+        if not layers and walk.base is None:
+            return None if walk.hint is None else hint_prompt(self.lattice, window, shape, walk.hint)
+        with timed(walk.seconds, "cut"):
+            return mask_prompt(self.lattice, window, shape, layers, walk.base)
 
     def _clicks_in(self, window: Box, done: Sequence[tuple[Index3, bool]]) -> tuple[PatchClick, ...]:
         """Clicks so far that lie in a window that another visit begins with, where the model wants to know."""
@@ -233,7 +242,19 @@ class PatchInferer:
                 mask, first = known, number
                 break
         for number in range(first, len(walk.layers)):
-            mask = paint(self.lattice, walk.layers[: number + 1], walk.base, mask)
+            mask = self._laid_over(walk, number, mask)
             if mask is not None:
                 self._masks.put(walk.painted[number], mask)
         return mask
+
+    def _laid_over(self, walk: Walk, number: int, before: BoxedMask | None) -> BoxedMask | None:
+        """Paint a layer over what was there; asks for all logits first where an outline leaves open what that makes."""
+        layers = walk.layers[: number + 1]
+        if any(layer.bounds is not None for layer in layers):
+            with timed(walk.seconds, "paint"):
+                mask, settled = paint_within_bounds(self.lattice, layers, walk.base, before)
+            if settled:
+                return mask
+            self.complete(walk)
+        with timed(walk.seconds, "paint"):
+            return paint(self.lattice, walk.layers[: number + 1], walk.base, before)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Point3
@@ -48,6 +49,46 @@ Prompt = PatchBox | PatchClick
 
 
 @dataclass(frozen=True, eq=False)
+class Bounds:
+    """What is known of logits of which only some came: the others lie between two numbers.
+
+    Attributes:
+        exact: marks the logits that are known, same shape.
+        inside: the lowest and the highest of the others that are above 0.
+        outside: the lowest and the highest of the others that are not.
+    """
+
+    exact: npt.NDArray[np.bool_]
+    inside: tuple[float, float]
+    outside: tuple[float, float]
+
+    def lowest(self, low_res: Float32) -> Float32:
+        """Return the lowest logits that may be meant; of `low_res` what is not exact has the right sign."""
+        return self._filled(low_res, 0)
+
+    def highest(self, low_res: Float32) -> Float32:
+        """Return the highest logits that may be meant."""
+        return self._filled(low_res, 1)
+
+    def _filled(self, low_res: Float32, end: int) -> Float32:
+        others = np.where(low_res > 0, np.float32(self.inside[end]), np.float32(self.outside[end]))
+        return np.where(self.exact, low_res, others)
+
+
+@dataclass(frozen=True)
+class Fading:
+    """How an answer that is laid over others fades towards faces of its patch.
+
+    Attributes:
+        faces: for each axis (R, A, S), whether it fades towards the lower and the upper face.
+        margin: over how many voxels of the patch it does.
+    """
+
+    faces: tuple[tuple[bool, bool], ...]
+    margin: int
+
+
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What a predictor answers.
 
@@ -56,12 +97,14 @@ class Prediction:
         score: the model's own estimate of its quality, or None where it was not trained to give one.
         seconds: time by stage ("encode", "decode", ...); 0 or missing where a cache answered.
         whole: whether these are all logits, or their outline (`OutlinePredictor`).
+        bounds: what is known of those that an outline leaves out, where it was asked for to be laid over others.
     """
 
     low_res: Float32
     score: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     whole: bool = True
+    bounds: Bounds | None = None
 
 
 def digest_of(logits: Float32) -> str:
@@ -149,11 +192,17 @@ class OutlinePredictor(Protocol):
     """A predictor that is asked over a wire, which a part of the logits crosses sooner than all of them."""
 
     def predict_outline(
-        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None
+        self,
+        patch: Patch,
+        prompts: PatchPrompts,
+        cancellation: Cancellation | None = None,
+        fading: Fading | None = None,
     ) -> Prediction:
         """Answer as `Predictor.predict` does, with logits that agree near the object's border and in sign elsewhere.
 
-        Painted on their own, over the whole patch, they make the same mask. They are no mask prompt.
+        Painted on their own, over the whole patch, they make the same mask. They are no mask prompt. With `fading`
+        they are laid over what the mask prompt shows: then they agree where the two are blended too, and `bounds` says
+        what is known of the rest, by which `compositing.paint_within_bounds` tells whether that is enough.
         """
         ...
 

@@ -16,7 +16,7 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import ModelError, PredictionCancelled
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, digest_of
+from sammed3d.inference.predictor import Fading, PatchClick, PatchPrompts, Prediction, digest_of
 from sammed3d.predictors.diagnosis import diagnose, explain, models_of, served_models
 from sammed3d.predictors.transport import RETRIED, Reply, Transport
 from sammed3d.wire import arrays, messages
@@ -108,17 +108,27 @@ class RemotePredictor:
         return self._ask(patch, prompts, cancellation, outline=False)
 
     def predict_outline(
-        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None
+        self,
+        patch: Patch,
+        prompts: PatchPrompts,
+        cancellation: Cancellation | None = None,
+        fading: Fading | None = None,
     ) -> Prediction:
         """Answer with a tenth of the bytes, or with all logits where the server is older; see `OutlinePredictor`.
 
         Raises:
             ModelError: a reason of `predict`.
         """
-        return self._ask(patch, prompts, cancellation, outline=True)
+        return self._ask(patch, prompts, cancellation, outline=True, fading=fading)
 
     def _ask(
-        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None, *, outline: bool
+        self,
+        patch: Patch,
+        prompts: PatchPrompts,
+        cancellation: Cancellation | None,
+        *,
+        outline: bool,
+        fading: Fading | None = None,
     ) -> Prediction:
         prompts.check(self.preset)
         if self.preset.by_slice and patch.voxels.shape != self.preset.patch_shape:  # colours
@@ -128,7 +138,7 @@ class RemotePredictor:
         while True:
             self._upload(patch, cancellation)
             cancellation.enter("decode")
-            reply = self._post(patch, prompts, cancellation, outline)
+            reply = self._post(patch, prompts, cancellation, outline, fading)
             if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_PATCH:
                 forgotten += 1  # a patch may be forgotten between its upload and its use
                 if forgotten == FORGOTTEN:
@@ -200,12 +210,19 @@ class RemotePredictor:
                 raise ModelError(f"{self.url}: {explain(reply)}")
         self._uploaded.add(patch.digest)
 
-    def _post(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation, outline: bool) -> Reply:
+    def _post(
+        self,
+        patch: Patch,
+        prompts: PatchPrompts,
+        cancellation: Cancellation,
+        outline: bool,
+        fading: Fading | None,
+    ) -> Reply:
         request = secrets.token_hex(16)
         mask = ""
         if prompts.mask_prompt is not None and self._keeps_masks and (patch.digest, prompts.mask_digest) in self._masks:
             mask, prompts = prompts.mask_digest, replace(prompts, mask_prompt=None)
-        question = Question(self._model, request, prompts, self._turn(), signs=True, outline=outline, mask=mask)
+        question = Question(self._model, request, prompts, self._turn(), True, outline, fading, mask)
         body = question.to_bytes(palettes=self._keeps_masks)
         path, stop = (
             form.format(digest=patch.digest, request_id=request) for form in (messages.PREDICTIONS, messages.PREDICTION)

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from sammed3d.core.interpolation import Float32
 from sammed3d.errors import SAMMed3DError
-from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
+from sammed3d.inference.predictor import Capabilities, Fading, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.wire import outlines
 from sammed3d.wire.arrays import WireError, pack, unpack
@@ -79,6 +80,7 @@ class Question:
         turn: its place among the client's questions; None where all of them count.
         signs: whether the server shall send a sign of life (`SIGN`) every `SIGN_SECONDS` while it computes.
         outline: whether the outline of the logits is enough.
+        fading: how it is laid over what the mask prompt shows; None where it is not. Older servers then send the whole.
         mask: digest of a mask prompt that the server keeps, in place of that of `prompts`; "" for none.
     """
 
@@ -88,6 +90,7 @@ class Question:
     turn: Turn | None = None
     signs: bool = False
     outline: bool = False
+    fading: Fading | None = None
     mask: str = ""
 
     def to_bytes(self, palettes: bool = False) -> bytes:
@@ -97,7 +100,7 @@ class Question:
             "request": self.request,
             "prompts": prompts_to_json(self.prompts, self.mask),
             **({"signs": True} if self.signs else {}),
-            **({"outline": True} if self.outline else {}),
+            **({"outline": True if self.fading is None else asdict(self.fading)} if self.outline else {}),
             **({} if self.turn is None else {"session": self.turn.session, "turn": self.turn.number}),
         }
         mask_prompt = self.prompts.mask_prompt
@@ -133,8 +136,9 @@ class Question:
             raise WireError("A mask prompt comes along or is named, not both.")
         prompts = replace(prompts, mask_prompt=mask_prompt)
         prompts.check(preset or Preset(boxes=True))
-        wishes = {name: head.get(name) is True for name in ("signs", "outline")}
-        return cls(model, request, prompts, _turn_of(head), mask=mask, **wishes)
+        fading = _fading_of(head)
+        wishes = {"signs": head.get("signs") is True, "outline": head.get("outline") is True or fading is not None}
+        return cls(model, request, prompts, _turn_of(head), fading=fading, mask=mask, **wishes)
 
 
 @dataclass(frozen=True)
@@ -204,17 +208,24 @@ def refusal_to_bytes(status: int, detail: str) -> bytes:
     return join({"refused": {"status": status, "detail": detail}})
 
 
-def answer_to_bytes(prediction: Prediction, outline_on: tuple[int, int, int] | None = None) -> bytes:
+def answer_to_bytes(
+    prediction: Prediction,
+    outline_on: tuple[int, int, int] | None = None,
+    seen: Float32 | None = None,
+    fading: Fading | None = None,
+) -> bytes:
     """Write a prediction.
 
     Args:
         prediction: the prediction.
         outline_on: voxels of the patch, where the outline of finite logits is enough.
+        seen: the question's mask prompt, where the outline is laid over what that shows.
+        fading: how it is.
     """
     head: dict[str, Any] = {"score": prediction.score, "seconds": dict(prediction.seconds)}
     if outline_on is None or not np.isfinite(prediction.low_res).all():
         return join(head, pack(prediction.low_res))
-    return join({**head, "outline": True}, outlines.pack(prediction.low_res, outline_on))
+    return join({**head, "outline": True}, outlines.pack(prediction.low_res, outline_on, seen, fading))
 
 
 def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction:
@@ -235,13 +246,13 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction
     if isinstance(refused := head.get("refused"), dict):
         raise RefusalError(int(refused.get("status", 500)), str(refused.get("detail", "")))
     whole = head.get("outline") is not True
-    low_res = unpack(body, shape).copy() if whole else outlines.unpack(body, shape)
+    low_res, bounds = (unpack(body, shape).copy(), None) if whole else outlines.unpack(body, shape)
     try:
         seconds = {str(name): float(value) for name, value in head["seconds"].items()}
         score = None if head.get("score") is None else float(head["score"])
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise WireError("The answer's head is not that of a prediction.") from error
-    return Prediction(low_res, score, seconds, whole)
+    return Prediction(low_res, score, seconds, whole, bounds)
 
 
 def join(head: dict[str, Any], body: bytes = b"") -> bytes:
@@ -267,6 +278,19 @@ def split(message: bytes, longest_head: int = 1 << 20) -> tuple[dict[str, Any], 
     except JsonError as error:
         raise WireError(f"The message's head cannot be read. {error}") from error
     return head, view[_LENGTH.size + length :]
+
+
+def _fading_of(head: dict[str, Any]) -> Fading | None:
+    found = head.get("outline")
+    if not isinstance(found, dict):
+        return None
+    faces, margin = found.get("faces"), found.get("margin")
+    pairs = faces if isinstance(faces, list) and len(faces) == 3 else []
+    if not pairs or not all(isinstance(p, list) and [type(side) for side in p] == [bool, bool] for p in pairs):
+        raise WireError("An outline fades towards faces: three pairs of true or false.")
+    if type(margin) is not int or not 0 < margin <= max(_ANYWHERE):
+        raise WireError("An outline fades over a number of voxels.")
+    return Fading(tuple((lower, upper) for lower, upper in pairs), margin)
 
 
 def _turn_of(head: dict[str, Any]) -> Turn | None:

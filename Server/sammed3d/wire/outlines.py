@@ -10,6 +10,10 @@ The eight samples at the corners of a cell determine every voxel in it. So a cel
 sign, and any other the logits that its corners are made of.
 
 An outline says nothing of how sure the network is, and is no mask prompt.
+
+Where the mask is painted over what was there before, both are mixed towards the faces of the patch. There their signs
+decide where they agree, so an outline for that keeps the logits where they do not, and says between which numbers those
+lie that it leaves out (`Bounds`): whoever paints it can tell whether anything between them would make another mask.
 """
 
 from __future__ import annotations
@@ -22,13 +26,17 @@ import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32, Weights3, interpolate, resizing
+from sammed3d.inference.predictor import Bounds, Fading
 from sammed3d.wire.arrays import WireError, pack_planes, unpack_planes
 
-FORMAT = 1
-"""Version of the packing."""
+FORMAT, BLENDED = 1, 2
+"""Versions of the packing: of an outline, and of one that says in which bounds the rest lies."""
+NEAR = 2
+"""Low-res voxels round a difference of signs of which the logits are kept where answers are mixed."""
 ROUNDING = 1e-5
 """Share of the largest logit below which a sample's sign may depend on who computes it (float32 rounds to 1e-7)."""
 _HEAD = struct.Struct("<4sBxxxIII")
+_BOUNDS = struct.Struct("<4f")
 _MAGIC = b"SM3O"
 
 Marked = npt.NDArray[np.bool_]
@@ -70,16 +78,55 @@ def signs_of(low_res: Float32, kept: Marked) -> Float32:
     return np.where(kept, low_res, np.where(low_res > 0, np.float32(1), np.float32(-1)))
 
 
-def pack(low_res: Float32, samples: Index3) -> bytes:
-    """Pack the outline of logits; arguments as those of `border`."""
+def blended(low_res: Float32, samples: Index3, seen: Float32, fading: Fading) -> Marked:
+    """Mark the logits that an outline has to keep to be laid over what a mask prompt shows, same shape.
+
+    Args:
+        low_res: finite logits of a patch.
+        samples: voxels of the patch, along the same axes.
+        seen: the mask prompt: the object as it stood, low-res logits.
+        fading: where the two are mixed.
+    """
     kept = border(low_res, samples)
+    differ = kept | ((low_res > 0) != (seen > 0))
+    for _ in range(NEAR):
+        differ = _spread(differ)
+    mixed = np.zeros(low_res.shape, np.bool_)
+    for axis, ((lower, upper), count, most) in enumerate(zip(fading.faces, low_res.shape, samples, strict=True)):
+        line, depth = np.moveaxis(mixed, axis, 0), math.ceil(fading.margin * count / most) + 1
+        line[:depth] |= lower
+        line[-depth:] |= upper
+    result: Marked = kept | (differ & mixed)
+    return result
+
+
+def pack(low_res: Float32, samples: Index3, seen: Float32 | None = None, fading: Fading | None = None) -> bytes:
+    """Pack the outline of logits; arguments as those of `border`, or of `blended`."""
+    if seen is None or fading is None:
+        return _packed(low_res, border(low_res, samples), FORMAT, b"")
+    kept = blended(low_res, samples, seen, fading)
+    rest = low_res[~kept]
+    inside, outside = rest[rest > 0], rest[rest <= 0]
+    ends = [float(end) for part, none in ((inside, 1), (outside, -1)) for end in _ends(part, none)]
+    return _packed(low_res, kept, BLENDED, _BOUNDS.pack(*ends))
+
+
+def _ends(values: Float32, otherwise: int) -> tuple[float, float]:
+    return (float(values.min()), float(values.max())) if values.size else (otherwise, otherwise)
+
+
+def _packed(low_res: Float32, kept: Marked, version: int, bounds: bytes) -> bytes:
     values = np.ascontiguousarray(low_res[kept], "<f4")
     parts = (np.packbits(low_res > 0), np.packbits(kept), values.view("<u4"))
-    return _HEAD.pack(_MAGIC, FORMAT, *low_res.shape) + b"".join(pack_planes(part) for part in parts)
+    head = _HEAD.pack(_MAGIC, version, *low_res.shape) + bounds
+    return head + b"".join(pack_planes(part) for part in parts)
 
 
-def unpack(data: bytes | memoryview, shape: Index3) -> Float32:
-    """Unpack an outline of a known shape; see `signs_of`.
+def unpack(data: bytes | memoryview, shape: Index3) -> tuple[Float32, Bounds | None]:
+    """Unpack an outline of a known shape.
+
+    Returns:
+        Logits, see `signs_of`, and the bounds of those that are not exact where the outline says them.
 
     Raises:
         WireError: anything else than such an outline, or one that holds NaN or infinity.
@@ -88,10 +135,13 @@ def unpack(data: bytes | memoryview, shape: Index3) -> Float32:
     if len(view) < _HEAD.size:
         raise WireError("The outline is cut off in its head.")
     magic, version, *found = _HEAD.unpack_from(view)
-    if magic != _MAGIC or version != FORMAT or tuple(found) != tuple(shape):
+    if magic != _MAGIC or version not in (FORMAT, BLENDED) or tuple(found) != tuple(shape):
         raise WireError("This is no outline of this format and shape.")
-    count = math.prod(shape)
-    bits, offset = unpack_planes(view, _HEAD.size, -(-count // 8), 1)
+    count, offset = math.prod(shape), _HEAD.size
+    ends = (1.0, 1.0, -1.0, -1.0)
+    if version == BLENDED:
+        ends, offset = _bounds(view, offset), offset + _BOUNDS.size
+    bits, offset = unpack_planes(view, offset, -(-count // 8), 1)
     inside = np.unpackbits(bits, count=count).astype(np.bool_)
     bits, offset = unpack_planes(view, offset, -(-count // 8), 1)
     kept = np.unpackbits(bits, count=count).astype(np.bool_)
@@ -103,7 +153,17 @@ def unpack(data: bytes | memoryview, shape: Index3) -> Float32:
         raise WireError("The outline's values are not those of its signs.")
     result = np.where(inside, np.float32(1), np.float32(-1))
     result[kept] = values
-    return result.reshape(shape)
+    bounds = Bounds(kept.reshape(shape), ends[:2], ends[2:]) if version == BLENDED else None
+    return result.reshape(shape), bounds
+
+
+def _bounds(view: memoryview, offset: int) -> tuple[float, float, float, float]:
+    if len(view) < offset + _BOUNDS.size:
+        raise WireError("The outline is cut off in its head.")
+    a, b, c, d = _BOUNDS.unpack_from(view, offset)
+    if not (0 < a <= b < math.inf and -math.inf < c <= d <= 0):
+        raise WireError("The outline's bounds are none.")
+    return a, b, c, d
 
 
 def _in_cells_of(marked: Marked) -> Marked:
@@ -114,6 +174,17 @@ def _in_cells_of(marked: Marked) -> Marked:
         cells = line[:-1] & line[1:]
         line[:-1] &= cells
         line[1:] &= cells
+    return result
+
+
+def _spread(marked: Marked) -> Marked:
+    """Mark the neighbours too, along all axes and across."""
+    result = marked.copy()
+    for axis in range(3):
+        line = np.moveaxis(result, axis, 0)
+        before = line.copy()
+        line[1:] |= before[:-1]
+        line[:-1] |= before[1:]
     return result
 
 

@@ -5,7 +5,7 @@ import pytest
 import requests
 
 from helpers import long_volume
-from rough import PLACES, PRESET, RoughPredictor, pair
+from rough import PLACES, PRESET, RoughPredictor, drawn_mask, pair
 from sammed3d.core.geometry import Box
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
@@ -56,13 +56,6 @@ def click(sessions, *place):
     here, there = (session.mask() for session in sessions)
     assert here.any()
     assert np.array_equal(here, there)
-
-
-def drawn_mask(shape=(60, 60, 200)):
-    """A ball with a ragged surface, as a hand might draw it."""
-    middle = np.array([30, 30, 25]).reshape(3, 1, 1, 1)
-    rough = np.random.default_rng(0).uniform(-0.7, 0.7, shape)
-    return np.linalg.norm(np.indices(shape) - middle, axis=0) + rough < 12
 
 
 def test_further_clicks_in_a_further_patch_send_no_mask_prompt(served, sent):

@@ -5,7 +5,7 @@ import pytest
 import requests
 
 from helpers import long_volume, small_volume
-from rough import PLACES, PRESET, RoughPredictor, pair
+from rough import PLACES, PRESET, RoughPredictor, drawn_mask, pair
 from sammed3d import samples
 from sammed3d.errors import ModelError
 from sammed3d.files.volume import Volume
@@ -37,12 +37,17 @@ def received(monkeypatch):
     return sizes
 
 
-def random_walk(session, seed, steps=14):
-    """Click in one patch and in others, undo, redo, move, remove, apply the prompts anew; yields the masks."""
+def random_walk(session, seed, steps=14, start=None):
+    """Click in one patch and in others, undo, redo, move, remove, apply the prompts anew; yields the masks.
+
+    At the step `start`, the object starts from a mask that was drawn.
+    """
     rng = np.random.default_rng(seed)
     session.add_object("thing")
     for step in range(steps):
         clicks = session.current.clicks
+        if step == start:
+            session.start_from(drawn_mask())
         what = rng.choice(["click", "undo", "redo", "move", "remove", "again"], p=[0.5, 0.15, 0.1, 0.1, 0.05, 0.1])
         near = PLACES[rng.integers(len(PLACES)) if rng.random() < 0.4 else 0]
         place = tuple(np.array(near) + rng.uniform(-20, 20, 3))
@@ -58,6 +63,17 @@ def random_walk(session, seed, steps=14):
         else:
             getattr(session, what)()
         yield session.mask()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "start"), [(6, 0), (7, 0), (8, 4)])
+def test_masks_that_started_from_a_drawn_one_are_too(served, seed, start):
+    here, there = pair(served)
+    shown = 0
+    for mask, other in zip(random_walk(here, seed, start=start), random_walk(there, seed, start=start), strict=True):
+        assert np.array_equal(mask, other)
+        shown += mask.any()
+    assert shown > 8
 
 
 @pytest.mark.slow
@@ -88,7 +104,7 @@ def test_how_sure_the_model_is_and_where_to_click_next_are_the_same(served):
     assert np.array_equal(here.mask(), there.mask())
 
 
-def test_in_one_patch_outlines_are_enough_and_a_second_one_asks_for_the_whole_once(served, received):
+def test_outlines_are_enough_until_another_patch_is_shown_the_object_which_asks_for_the_whole_once(served, received):
     here, there = pair(served)
     for place in PLACES[:2]:
         for session in (here, there):
@@ -100,16 +116,41 @@ def test_in_one_patch_outlines_are_enough_and_a_second_one_asks_for_the_whole_on
         for session in (here, there):
             session.click(place)
         assert np.array_equal(here.mask(), there.mask())
-    assert len(received) == 2 + 1 + 3, "the first patch again, then what was clicked"
+    large = [size > whole / 2 for size in received[2:]]
+    assert large == [True, False, True, False, False], "the patch before again, whole; the outline of what was clicked"
     there.undo()
     there.redo()
-    assert len(received) == 6
+    assert len(received) == 7
 
 
 def asked(session):
     """Patch and prompts of a click."""
     patch = session.inferer.inner.patch(session.inferer.inner.lattice.window_at(PLACES[0], PRESET.patch_shape))
     return patch, messages.prompts_from_json({"clicks": [[32, 32, 20, True]]}, PRESET.patch_shape)
+
+
+def test_a_mask_drawn_by_hand_is_refined_with_outlines(served, received):
+    here, there = pair(served)
+    for session in (here, there):
+        session.start_from(drawn_mask())
+    for offset in (0, 6, 12):
+        for session in (here, there):
+            session.click(tuple(np.add(PLACES[0], offset)))
+        assert np.array_equal(here.mask(), there.mask())
+    whole = len(messages.answer_to_bytes(RoughPredictor().predict(*asked(here))))
+    assert len(received) == 3
+    assert max(received) < whole / 2
+
+
+def test_an_outline_that_leaves_the_mask_open_is_followed_by_the_whole(served, received, monkeypatch):
+    """As if the server had chosen badly what it keeps."""
+    monkeypatch.setattr("sammed3d.wire.outlines.blended", lambda low_res, *_: np.zeros(low_res.shape, bool))
+    here, there = pair(served)
+    for place in (PLACES[0], PLACES[2], PLACES[3]):
+        for session in (here, there):
+            session.click(place)
+        assert np.array_equal(here.mask(), there.mask())
+    assert len(received) == 1 + 3 + 2, "whole, outline, whole; then the first is known"
 
 
 def test_what_a_server_has_forgotten_by_then_is_computed_again(served):
@@ -142,7 +183,7 @@ def test_a_server_that_is_gone_by_then_leaves_the_object_as_it_was(served):
 
 def test_an_older_server_that_knows_no_outlines_sends_the_whole(served, received, monkeypatch):
     to_bytes = messages.answer_to_bytes
-    monkeypatch.setattr(messages, "answer_to_bytes", lambda prediction, outline_on=None: to_bytes(prediction))
+    monkeypatch.setattr(messages, "answer_to_bytes", lambda prediction, *_: to_bytes(prediction))
     here, there = pair(served)
     for place in (PLACES[0], PLACES[2]):
         for session in (here, there):

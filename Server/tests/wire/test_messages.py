@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sammed3d import Preset, PromptError
-from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction
+from sammed3d.inference.predictor import Capabilities, Fading, PatchBox, PatchClick, PatchPrompts, Prediction
 from sammed3d.wire import messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.messages import ModelInfo, Question, Turn
@@ -46,6 +46,27 @@ def test_a_mask_prompt_goes_by_its_name_or_comes_along():
         message = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "mask": mask}})
         with pytest.raises(WireError, match="SHA-256"):
             Question.from_bytes(message, {"default": PRESET})
+
+
+def test_how_an_answer_will_be_laid_over_others_survives_and_an_older_server_sees_no_wish_for_an_outline():
+    fading = Fading(((True, False), (False, False), (True, True)), 16)
+    message = Question("default", "a1", PROMPTS, outline=True, fading=fading).to_bytes()
+    found = Question.from_bytes(message, {"default": PRESET})
+    assert (found.outline, found.fading) == (True, fading)
+    assert messages.split(message)[0]["outline"] is not True
+    good = {"faces": [[True, False]] * 3, "margin": 16}
+    for lie in (
+        {},
+        good | {"faces": [[True, False]] * 2},
+        good | {"faces": [[True, 0]] * 3},
+        good | {"faces": "no"},
+        good | {"margin": 0},
+        good | {"margin": 1e9},
+        good | {"margin": True},
+    ):
+        head = {"model": "default", "request": "a", "prompts": {"clicks": [[1, 1, 1, True]]}, "outline": lie}
+        with pytest.raises(WireError, match="fades"):
+            Question.from_bytes(messages.join(head), {"default": PRESET})
 
 
 def test_a_kind_of_prompt_that_is_not_known_is_refused_and_never_lost():

@@ -14,8 +14,9 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from sammed3d.core.geometry import Index3
+from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
-from sammed3d.inference.predictor import Prediction, digest_of
+from sammed3d.inference.predictor import Fading, Prediction, digest_of
 from sammed3d.server.compute.admission import BusyError
 from sammed3d.server.compute.engine import Engine, Running
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
@@ -100,7 +101,7 @@ async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -
     if isinstance(running, str):
         return _missing(request, f"This {_WORDS[running]} is not here (any more). Send it again.", running)
     outline_on = engine.models[question.model].preset.patch_shape if question.outline else None
-    to_bytes = partial(_answer, engine, user, outline_on)
+    to_bytes = partial(_answer, engine, user, outline_on, running.job.prompts.mask_prompt, question.fading)
     work = asyncio.ensure_future(_wait(running, request))
     work.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also where nobody waits any more
     if question.signs:
@@ -125,11 +126,18 @@ def _start(engine: Engine, user: str, digest: str, question: Question) -> Runnin
     return engine.predict(user, digest, question) or messages.MISSING_PATCH
 
 
-def _answer(engine: Engine, user: str, outline_on: Index3 | None, prediction: Prediction) -> bytes:
+def _answer(
+    engine: Engine,
+    user: str,
+    outline_on: Index3 | None,
+    seen: Float32 | None,
+    fading: Fading | None,
+    prediction: Prediction,
+) -> bytes:
     """Write an answer; whole logits are kept, since they may be the next mask prompt."""
     if outline_on is None:
         engine.keep_mask(user, digest_of(prediction.low_res), prediction.low_res)
-    return messages.answer_to_bytes(prediction, outline_on)
+    return messages.answer_to_bytes(prediction, outline_on, seen, fading)
 
 
 async def _with_signs(
