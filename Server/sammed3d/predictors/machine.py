@@ -14,6 +14,7 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
 from sammed3d.predictors.device import limit_threads
+from sammed3d.predictors.products import rates
 
 FEATURES = {"avx2": "AVX2", "avx512_f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
 """Instruction sets that matter to networks: torch's names and the usual ones."""
@@ -31,7 +32,8 @@ def describe_machine() -> dict[str, str]:
         "processors": str(usable) if usable == all_of_them else f"{usable} of {all_of_them} may be used here",
         "threads": str(threads),
         "PyTorch": torch.__version__,
-        "matrix products": ", ".join(_libraries()) or "PyTorch's own",
+        "libraries": ", ".join(_libraries()) or "PyTorch's own",
+        "matrix products": str(rates()),
     }
     for number in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(number)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.inference.preset import Preset
+from sammed3d.predictors import products
 from sammed3d.predictors.device import Precision, choose_device
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.zoo import families, registry
@@ -76,7 +77,7 @@ def load_predictor(
         loaded = exported_once(files, place.family, lambda: load_model(model, family, base), quantise)
     else:
         loaded = load_model(model, family, base)
-    return TorchPredictor(
+    predictor = TorchPredictor(
         loaded.network,
         loaded.preset,
         loaded.name,
@@ -88,6 +89,9 @@ def load_predictor(
         all_clicks=all_clicks,
         arithmetic=loaded.arithmetic,
     )
+    if predictor.device.type == "cpu" and predictor.precision == "float32":
+        products.pack(loaded.network)
+    return predictor
 
 
 def load_model(

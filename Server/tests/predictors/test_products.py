@@ -1,0 +1,93 @@
+"""Matrix products: the faster library is used, and the answers stay."""
+
+import pytest
+import torch
+from torch import nn
+
+from networks import TINY_SIZES, filled
+from sammed3d.nets import build
+from sammed3d.predictors import products
+from sammed3d.predictors.machine import describe_machine
+from sammed3d.predictors.products import PackedLinear, Rates
+from sammed3d.zoo import load_predictor
+
+WIDE = TINY_SIZES | {"encoder": TINY_SIZES["encoder"] | {"width": 256}}
+needs_packing = pytest.mark.skipif(products.rates().packed is None, reason="torch has no packed weights here")
+
+
+@pytest.fixture
+def packing(monkeypatch):
+    """A machine on which packed weights are faster, or slower, as the test says."""
+
+    def found(packed, plain=100.0):
+        monkeypatch.setattr(products, "rates", lambda: Rates(plain, packed))
+
+    return found
+
+
+@needs_packing
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(512, 256), (2, 3, 5, 256), (1, 256)])
+def test_a_packed_layer_answers_as_the_plain_one(shape, bias):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(256, 384, bias=bias), torch.randn(shape)
+    with torch.inference_mode():
+        expected, answer = linear(x), PackedLinear(linear)(x)
+    assert answer.shape == expected.shape
+    assert torch.allclose(answer, expected, atol=2e-6)
+
+
+@needs_packing
+def test_an_encoder_answers_as_before_and_holds_its_weights_once(packing):
+    packing(200.0)
+    network = filled(build("sam_med3d", WIDE))
+    patch = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(0))
+    before = sum(p.numel() for p in network.image_encoder.parameters())
+    large = [m.weight.numel() for m in network.image_encoder.modules() if isinstance(m, nn.Linear)]
+    with torch.inference_mode():
+        expected = network.encode(patch)
+        assert products.pack(network) == len(large) == 4 * 3
+        answer = network.encode(patch)
+    assert torch.allclose(answer, expected, atol=1e-5 * float(expected.abs().max()))
+    assert sum(p.numel() for p in network.image_encoder.parameters()) == before - sum(large)
+    assert products.pack(network) == 0, "there is nothing left"
+
+
+@pytest.mark.parametrize("packed", [None, 60.0, 110.0])
+def test_what_does_not_pay_is_left_alone(packing, packed):
+    packing(packed)
+    network = build("sam_med3d", WIDE)
+    assert products.pack(network) == 0
+    assert not any(isinstance(m, PackedLinear) for m in network.modules())
+
+
+def test_small_layers_and_other_networks_are_not_even_measured(monkeypatch):
+    monkeypatch.setattr(products, "rates", lambda: pytest.fail("measured"))
+    assert products.pack(build("sam_med3d", TINY_SIZES)) == 0
+    assert products.pack(build("promptable_unet")) == 0
+    assert products.pack(nn.Linear(512, 512)) == 0
+
+
+@pytest.mark.parametrize(("precision", "packed"), [("auto", True), ("float32", True), ("bfloat16", False)])
+def test_a_model_is_packed_where_it_predicts_in_float32(tiny_checkpoint, monkeypatch, precision, packed):
+    asked = []
+    monkeypatch.setattr(products, "pack", asked.append)
+    load_predictor(tiny_checkpoint, "cpu", precision)
+    assert len(asked) == packed
+
+
+def test_a_torch_without_the_operators_keeps_its_own(monkeypatch):
+    def missing(_linear):
+        raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_linear_pointwise'")
+
+    monkeypatch.setattr(products, "PackedLinear", missing)
+    found = products.rates.__wrapped__()
+    assert found.packed is None
+    assert not found.prefers_packed
+    assert "no packed weights" in str(found)
+
+
+def test_the_machine_is_described_with_what_was_chosen():
+    assert "GFLOP/s" in describe_machine()["matrix products"]
+    assert str(Rates(71.2, 168.9)) == "oneDNN's (torch's own 71, oneDNN with packed weights 169 GFLOP/s)"
+    assert str(Rates(160.0, 140.0)).startswith("torch's own (")
