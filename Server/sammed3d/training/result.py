@@ -28,8 +28,12 @@ def trained_model(start: LoadedModel, name: str, recipe: Recipe, trained: str) -
     licence = ""
     if start.licence:
         licence = f"that of {start.name} ({start.licence}) and of the training data"
-    origin = f"trained from {start.origin or start.name}; {trained}"
-    return replace(start, name=name, notes=notes, licence=licence, origin=origin)
+    return replace(start, name=name, notes=notes, licence=licence, origin=origin_of(start, trained))
+
+
+def origin_of(start: LoadedModel, trained: str) -> str:
+    """Say where trained weights come from, which may have been trained before."""
+    return f"{start.origin or start.name}, then trained: {trained}"
 
 
 def model_card(model: LoadedModel, recipe: str, structures: Iterable[str], datasets: Mapping[str, int]) -> str:

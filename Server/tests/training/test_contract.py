@@ -226,7 +226,7 @@ def test_a_run_from_a_family_is_imported_and_says_where_it_comes_from(data, tmp_
     assert CliRunner().invoke(app, ["models", "import", str(tmp_path / "mine")]).exit_code == 0
     model = load_model("mine")
     assert model.network_name == "sam_med3d"
-    assert "trained from imported from nodules.safetensors; 1 epochs, 2 steps" in model.origin
+    assert "imported from nodules.safetensors, then trained: 1 epochs, 2 steps" in model.origin
     assert "MIT" in model.licence
     again = tmp_path / "again.safetensors"
     assert CliRunner().invoke(app, ["models", "export", "mine", str(again)]).exit_code == 0

@@ -24,7 +24,7 @@ from sammed3d.errors import ModelError
 from sammed3d.files.image_lists import ListedImage
 from sammed3d.nets import SamMed2d, Slicewise, build
 from sammed3d.predictors.device import choose_device
-from sammed3d.training.result import model_card
+from sammed3d.training.result import model_card, origin_of
 from sammed3d.training.sam_med2d.images import Images
 from sammed3d.training.sam_med2d.recipe import Recipe2d
 from sammed3d.training.sam_med2d.step import learn, parts_that_learn
@@ -163,8 +163,8 @@ class ImageRun:
         start = self.model
         trained = f"{self.epoch + 1} epochs, {self.steps} batches; loss {loss:.4f}"
         licence = f"that of {start.name} ({start.licence}) and of the training data" if start.licence else ""
-        origin = f"trained from {start.origin or start.name}; {trained}"
-        model = replace(start, name=self.folder.resolve().name, licence=licence, origin=origin)
+        name = self.folder.resolve().name
+        model = replace(start, name=name, licence=licence, origin=origin_of(start, trained))
         model.write(self.folder / RUN_WEIGHTS, self.network.state_dict(), recipe=self.recipe.to_yaml())
         structures = [each.structure_of(mask) for each in self.images.listed for mask in each.masks]
         (self.folder / RUN_CARD).write_text(
