@@ -1,19 +1,28 @@
 """Pictures in the page: coloured ones too, in pixels, with the answers of the command line."""
 
+import zipfile
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import slicer
 from PIL import Image
+from typer.testing import CliRunner
 
-from helpers import make_affine
-from mrmlNodes import voxels
-from sammed3d import Grid, Picture, PictureSession, Volume, VolumeError, load_predictor, samples
+from helpers import make_affine, phantom
+from mrmlNodes import drawByHand, voxels
+from sammed3d import Box, Grid, Picture, PictureSession, Volume, VolumeError, load_predictor, samples
+from sammed3d.cli.app import app
 from sammed3d.core.prompts import Click
 from sammed3d.files.picture import PLANE, PictureVolume
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.session import inferer_for
+from sammed3d.web import results
+from sammed3d.web.boxes import BoxDrawing
 from sammed3d.web.work import Work
+from SAMMed3DSegmentLib import Surface
 from SAMMed3DSegmentLib.VolumeBridge import segmentableFromNode, volumeDigest, volumeFromNode
-from segmenters import until
+from segmenters import newSegmenter, settle, until
 
 KIDNEY = (36, 60)
 """Column and row."""
@@ -128,6 +137,104 @@ def test_a_picture_under_any_matrix_is_shown_as_it_is_stored(scene, grey, toy):
         patch, _ = inferer.inner.questions(PromptState((Click(tuple(matrix[:3, 3].tolist())),)))[0]
         shown = patch.grid.to_index((matrix @ [*KIDNEY, 0, 1])[:3])
         assert shown[:2] == pytest.approx((KIDNEY[0] + 3, KIDNEY[1] + 13))  # in the middle of 128 x 128
+
+
+def test_sizes_are_pixels_and_a_volume_after_it_has_millilitres_again(opened, scene):
+    place(opened, *KIDNEY)
+    assert opened.rows()[0].size == f"{np.count_nonzero(made(opened))} px"
+    assert not Surface.isShown(opened.segmentation_node)
+    assert not opened.has_surface
+    opened.open(Volume(phantom((20, 20, 20)), Grid((20, 20, 20), np.diag([5.0, 5.0, 5.0, 1.0])), "CT"))
+    assert opened.picture is None
+    assert [row.size for row in opened.rows()] == [""]
+    drawByHand(opened.segmentation_node, opened.segment_id, opened.volume_node, Box((2, 2, 2), (12, 12, 12)))
+    assert opened.rows()[0].size == "125.0 ml"
+
+
+def test_a_box_makes_what_the_command_line_makes_of_it(opened, file, toy):
+    boxes = BoxDrawing(opened)
+    boxes.begin((-50.0, -50.0, 0.0))
+    roi = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsROINode")
+    left, top, right, bottom = 81, 52, 98, 71
+    roi.SetCenter(-(left + right) / 2, -(top + bottom) / 2, 0.0)
+    roi.SetSize(right - left, bottom - top, roi.GetSize()[2])
+    boxes.use()
+    until(lambda: not opened.segmenter.busy, opened.poll)
+    session = PictureSession(Picture.read(file), toy)
+    session.set_box(left, top, right, bottom)
+    assert session.mask().any()
+    assert np.array_equal(made(opened), session.mask())
+    place(opened, 90, 60)
+    session.click(90, 60)
+    assert np.array_equal(made(opened), session.mask())
+
+
+def test_strokes_by_hand_are_gone_on_from(opened, file, toy):
+    place(opened, *KIDNEY)
+    drawByHand(opened.segmentation_node, opened.segment_id, opened.volume_node, Box((30, 50, 0), (50, 70, 1)))
+    edited = made(opened)
+    assert edited[50:70, 30:50].all()
+    place(opened, 40, 60)
+    session = PictureSession(Picture.read(file), toy)
+    session.start_from(edited)
+    session.click(40, 60)
+    assert np.array_equal(made(opened), session.mask())
+    opened.undo()
+    assert np.array_equal(made(opened), edited)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.25, 0.25)])
+def test_downloads_are_the_files_that_the_command_line_writes(work, file, tmp_path, spacing):
+    """Also of a file that says how large its pixels are, where 3D Slicer lays the mask on the picture by that."""
+    image = sitk.ReadImage(str(file))
+    image.SetSpacing(spacing)
+    sitk.WriteImage(image, str(file))
+    work.open(PictureVolume.of(Picture.read(file)))
+    with pytest.raises(VolumeError, match="no segment with anything in it"):
+        results.write(work, "png", tmp_path)
+    place(work, *KIDNEY)
+    work.segments.rename(work.segment_id, "kidney")
+    for kind, ending in (("png", ".png"), ("seg.nrrd", ".seg.nrrd")):
+        (folder := tmp_path / kind).mkdir()
+        found, written = results.write(work, kind, folder), tmp_path / f"by_command{ending}"
+        options = ["--model", str(samples.SAM_MED2D_SMALL), "--device", "cpu", "--click-xy", "36,60"]
+        result = CliRunner().invoke(app, ["segment", str(file), *options, "--name", "kidney", "-o", str(written)])
+        assert result.exit_code == 0, result.output
+        one, other = sitk.ReadImage(str(found)), sitk.ReadImage(str(written))
+        assert found.name == ("lesion kidney.png" if kind == "png" else "lesion segmentation.seg.nrrd")
+        assert np.array_equal(sitk.GetArrayFromImage(one), sitk.GetArrayFromImage(other))
+        assert one.GetSpacing() == pytest.approx(other.GetSpacing())
+        assert one.GetOrigin() == pytest.approx(other.GetOrigin())
+    with pytest.raises(VolumeError, match=r"no download 'nii.gz'. Use png"):
+        results.write(work, "nii.gz", tmp_path)
+    work.add()
+    place(work, 90, 60)
+    (folder := tmp_path / "several").mkdir()
+    with zipfile.ZipFile(results.write(work, "png", folder)) as archive:
+        assert archive.namelist() == ["lesion 1 kidney.png", "lesion 2 kidney 2.png"]
+
+
+def test_slicer_goes_on_with_the_scene(opened, file, toy, tmp_path):
+    place(opened, *KIDNEY)
+    saved = results.write(opened, "mrb", tmp_path)
+    opened.close()
+    slicer.mrmlScene.Clear(0)
+    assert slicer.mrmlScene.ReadFromMRB(str(saved))
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLVectorVolumeNode")
+    segmentation = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    [segment_id] = segmentation.GetSegmentation().GetSegmentIDs()
+    segmenter, thread = newSegmenter(node, segmentation, lambda _: toy)
+    try:
+        segmenter.click(segment_id, (-26.0, -50.0, 0.0), False)
+        settle(segmenter)
+        session = PictureSession(Picture.read(file), toy)
+        session.click(*KIDNEY)
+        session.click(26, 50, False)
+        assert np.array_equal(voxels(segmentation, segment_id, (122, 101, 1))[..., 0].T, session.mask())
+    finally:
+        segmenter.forgetScene()
+        thread.stop()
 
 
 def test_a_model_of_volumes_is_refused_with_the_remedy_and_nothing_is_lost(scene, file, predictor, toy):

@@ -22,6 +22,9 @@ screen = Console(stderr=True)
 _FILES = "NIfTI, NRRD or MHA file, or a folder of DICOM slices"
 VolumeArgument = Annotated[Path, typer.Argument(help=f"{_FILES}.")]
 OptionalVolumeArgument = Annotated[Path | None, typer.Argument(help=f"{_FILES}.")]
+OptionalImageArgument = Annotated[
+    Path | None, typer.Argument(metavar="[IMAGE]", help=f"{_FILES}; or a picture: PNG, JPEG, TIFF, BMP, DICOM.")
+]
 SourceArgument = Annotated[
     str, typer.Argument(metavar="VOLUME", help=f"{_FILES}, or dicomweb://SERVER/studies/UID/series/UID.")
 ]

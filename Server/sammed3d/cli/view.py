@@ -8,12 +8,12 @@ import typer
 
 from sammed3d import samples
 from sammed3d.cli.choice import CaOption, KeyOption, ServerOption
-from sammed3d.cli.terminal import DebugOption, DeviceOption, OptionalVolumeArgument, SeriesOption, explained
+from sammed3d.cli.terminal import DebugOption, DeviceOption, OptionalImageArgument, SeriesOption, explained
 from sammed3d.files.volume import Volume
 
 
 def view(
-    volume: OptionalVolumeArgument = None,
+    volume: OptionalImageArgument = None,
     model: Annotated[
         str, typer.Option(help="An installed model or a checkpoint file; the one chosen first.")
     ] = "default",
@@ -27,14 +27,15 @@ def view(
     series: SeriesOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Click to segment in a browser: opens a page on this computer, with the volume if one is given."""
-    from sammed3d.web.serve import Server, Start, check_host, serve  # noqa: PLC0415 - only where it is used
+    """Click to segment in a browser: opens a page on this computer, with the volume or picture if one is given."""
+    from sammed3d.web.images import read_image  # noqa: PLC0415 - only where it is used
+    from sammed3d.web.serve import Server, Start, check_host, serve  # noqa: PLC0415
 
     def ready(address: str) -> None:
         print(f"The page is at {address}", flush=True)
 
     with explained(debug):
         check_host(host)
-        image = None if volume is None else Volume.read(volume, series)
+        image = None if volume is None else read_image(volume, series)
         remote = None if server is None else Server(server, key, "" if ca is None else str(ca))
         serve(Start(image, lambda: Volume.read(samples.CT_ABDOMEN), model, device, remote), host, port, browser, ready)

@@ -45,9 +45,7 @@ class Picture:
     name: str = "the picture"
 
     def __post_init__(self) -> None:
-        height, width = self.pixels.shape[:2]
-        if min(height, width) < 2 or height * width > MOST_PIXELS:
-            raise VolumeError(f"{self.name}: has {width} x {height} pixels; 2 x 2 to {MOST_PIXELS:,} are possible.")
+        _check_size(self.name, self.width, self.height)
         if (self.pixels == self.pixels[0, 0]).all():
             raise VolumeError(f"{self.name}: all pixels are equal, so there is nothing to segment.")
 
@@ -79,13 +77,10 @@ class Picture:
         path = Path(path)
         if not path.is_file():
             raise VolumeError(f"{path}: there is no such file.")
-        if is_picture(path):
-            reader = sitk.ImageFileReader()
-            pixels = read_pixels(path)
-            reader.SetFileName(str(path))
-            reader.ReadImageInformation()
-            return cls(pixels, _flat_grid(reader), path.name)
-        return _read_dicom(path)
+        if not is_picture(path):
+            return _read_dicom(path)
+        grid = _flat_grid(path)
+        return cls(read_pixels(path), grid, path.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,9 +192,27 @@ def read_picture_mask(path: Path, picture: Picture) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _flat_grid(reader: sitk.ImageFileReader) -> Grid:
-    """Return the grid of a 2-D file as one slice, as ITK lays it: columns to the left, rows to the back."""
+def _check_size(name: str, width: int, height: int) -> None:
+    if min(height, width) < 2 or height * width > MOST_PIXELS:
+        raise VolumeError(f"{name}: has {width} x {height} pixels; 2 x 2 to {MOST_PIXELS:,} are possible.")
+
+
+def _flat_grid(path: Path) -> Grid:
+    """Return the grid of a 2-D file as one slice, as ITK lays it: columns to the left, rows to the back.
+
+    Raises:
+        VolumeError: it holds several images, or more pixels than are read; none of them was looked at.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise VolumeError(f"{path.name}: cannot be read as an image ({', '.join(SUFFIXES)}).") from error
+    if reader.GetDimension() != 2:
+        raise VolumeError(f"{path.name}: holds {reader.GetSize()[2]} images; save the one that is meant as PNG.")
     (columns, rows), (x, y), (left, top) = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()
+    _check_size(path.name, columns, rows)
     affine = np.diag([-x, -y, 1.0, 1.0])
     affine[:2, 3] = -left, -top
     return Grid((columns, rows, 1), affine)

@@ -14,12 +14,17 @@ from sammed3d.errors import SAMMed3DError
 from sammed3d.files.volume import Volume
 from sammed3d.web import widgets
 from sammed3d.web.boxes import BoxDrawing, crossing
+from sammed3d.web.cameras import Cameras
 from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.places import Places
 from sammed3d.web.work import Work, explained
 
 POLL_SECONDS = 0.02
 HERE, SERVER = "here", "server"
+NO_MODEL = (
+    "A picture needs a 2-D model, and there is none to choose. Install one (sammed3d models info sam_med2d, or "
+    "ft_sam2d, says how), then start again."
+)
 NOT_YOURS = "Where predictions run is up to whoever serves this page."
 
 
@@ -42,7 +47,8 @@ class Page:
         self._server, self._app, self._places, self._sample = server, app, places, sample
         self.may_choose_place = places.may_choose
         self._said = ""
-        self._fitted: tuple[float, ...] = ()
+        self._cameras = Cameras(app.view_manager, work)
+        self._for_volumes = widgets.LAYOUTS[0], model
         self.edits = HandEdits(app.segmentation_editor, work)
         self.boxes = BoxDrawing(work)
         register_rca_factories(app.view_manager, server)
@@ -63,6 +69,7 @@ class Page:
                 "drawer": True,
                 "dark": True,
                 "opened": "",
+                "flat": False,
                 "receiving": False,
                 "renaming": "",
                 "points": True,
@@ -108,7 +115,7 @@ class Page:
             state.share = None if work.share is None else round(100 * work.share)
             state.status = work.status or self._said
         if state.has_work:
-            self._show_surfaces()
+            self._cameras.show_surfaces()
 
     def say(self, text: str) -> None:
         """Show a line until there is something newer."""
@@ -127,6 +134,7 @@ class Page:
         before: tuple[Any, ...] = ()
         while True:
             self.work.poll()
+            self._cameras.fill_views()
             now = (self.work.status, self.work.share)
             if now != before:
                 self.refresh()
@@ -136,19 +144,36 @@ class Page:
     # What is done
 
     def open(self, volume: Volume) -> None:
-        """Show a volume in all views."""
+        """Show a volume in all views, or a picture in one."""
+        state = self._server.state
         self.edits.stop()
         self.boxes.stop()
         self.work.open(volume)
         node = self.work.volume_node
-        self._fitted = ()
+        self._show_as(self.work.picture is not None)
         self._app.display_manager.show_volume_in_slice_background(node)
         self._app.display_manager.reset_views()
-        self._server.state.opened = node.GetName()
-        self._server.state.window = widgets.AUTOMATIC
+        self._cameras.forget()
+        state.opened = node.GetName()
+        state.window = widgets.AUTOMATIC
         self.work.show_points(True)
-        self._server.state.points = True
-        self.say("Press Positive and click inside the structure.")
+        state.points = True
+        fits = not state.flat or any(offer.by_slice is not False for offer in self._places.models)
+        self.say("Press Positive and click inside the structure." if fits else NO_MODEL)
+
+    def _show_as(self, flat: bool) -> None:
+        """Lay views and models out for a picture, or go back to what was chosen for volumes."""
+        state = self._server.state
+        if flat and not state.flat:
+            self._for_volumes = state.layout, self.work.segmenter.model
+        layout, model = self._for_volumes
+        state.flat = flat
+        if flat:
+            layout, model = widgets.PICTURE_LAYOUT, self.work.segmenter.model
+        state.layout = layout
+        self.work.segmenter.model = model
+        self._layouts.set_layout(layout)
+        self._list_models()
 
     def open_sample(self) -> None:
         """Show the sample."""
@@ -226,8 +251,14 @@ class Page:
         self.refresh()
 
     def _list_models(self) -> None:
-        """Show the models of the place where predictions run, and choose the first if the chosen one is not there."""
+        """Show the models of the place where predictions run, and choose one if the chosen one is not there.
+
+        For a picture those that are known to work in 3-D are left out, unless nothing else is there.
+        """
         models, chosen = self._places.models, self.work.segmenter.model
+        if self._server.state.flat:
+            fitting = [model for model in models if model.by_slice is not False]
+            models = sorted(fitting, key=lambda model: not model.by_slice) or models
         names = [model.value for model in models]
         if chosen not in names:
             chosen = self.work.segmenter.model = names[0]
@@ -236,21 +267,6 @@ class Page:
 
     def _toggle_points(self) -> None:
         self._server.state.points = not self._server.state.points
-
-    def _show_surfaces(self) -> None:
-        """Move the 3-D camera back where surfaces have outgrown what it was moved to; it keeps its direction."""
-        box = self.work.segments.bounds()
-        grown = (
-            any(box[n] < self._fitted[n] or box[n + 1] > self._fitted[n + 1] for n in (0, 2, 4))
-            if self._fitted
-            else True
-        )
-        if self.work.has_surface and grown:
-            self._fitted = box
-            for view in self._app.view_manager.get_threed_views():
-                view.reset_focal_point()
-                view.reset_camera()
-                view.schedule_render()
 
     def _on_model(self, model: str, **_: Any) -> None:
         if model in (offer.value for offer in self._places.models):
@@ -262,7 +278,7 @@ class Page:
 
     def _on_window(self, window: str, **_: Any) -> None:
         node = self.work.volume_node
-        if node is None or window not in widgets.WINDOWS:
+        if node is None or window not in widgets.WINDOWS or self.work.picture is not None:
             return
         display, values = node.GetDisplayNode(), widgets.WINDOWS[window]
         display.SetAutoWindowLevel(values is None)

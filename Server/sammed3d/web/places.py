@@ -18,10 +18,12 @@ class Offer:
     Attributes:
         value: its name.
         title: people's.
+        by_slice: whether it is a 2-D model, which pictures need; None where that is not known before it is loaded.
     """
 
     value: str
     title: str
+    by_slice: bool | None = None
 
 
 class Places:
@@ -82,7 +84,7 @@ class Places:
         models: list[ModelInfo] = self.predictors.served(server)
         if not models:
             raise ModelError(f"{server.url} serves no model. Start it with one.")
-        return [Offer(model.name, model.title) for model in models]
+        return [Offer(model.name, model.title, model.preset.by_slice) for model in models]
 
     def use_server(self, server: ModelChoice, models: Sequence[Offer]) -> None:
         """Predict on a server that answered, from the next click on; the user has agreed to that."""

@@ -23,7 +23,8 @@ class SegmentRow:
         name: people's.
         color: "#rrggbb".
         visible: in the views.
-        ml: volume; None where it is empty.
+        ml: volume, of a picture's segments as if pixels were mm³; None where it is empty.
+        size: the same in words, of a picture's segments in pixels; "" where it is empty.
         busy: whether a prediction for it is under way.
     """
 
@@ -32,6 +33,7 @@ class SegmentRow:
     color: str
     visible: bool
     ml: float | None
+    size: str
     busy: bool
 
 
@@ -40,15 +42,17 @@ class SegmentList:
 
     Attributes:
         node: the segmentation; None before the first volume, and then there are no segments.
+        in_pixels: whether it is one of a picture.
     """
 
     def __init__(self) -> None:
         self.node: Any = None
+        self.in_pixels = False
         self._sizes = SegmentVolumes()
 
-    def show_segmentation(self, node: Any) -> None:
-        """Show the segments of another segmentation."""
-        self.node = node
+    def show_segmentation(self, node: Any, in_pixels: bool = False) -> None:
+        """Show the segments of another segmentation; those of a picture have no 3-D surfaces."""
+        self.node, self.in_pixels = node, in_pixels
         self._sizes.forget()
 
     def ids(self) -> list[str]:
@@ -66,7 +70,8 @@ class SegmentList:
             color = "#" + "".join(f"{round(255 * c):02x}" for c in segment.GetColor())
             ml = self._sizes.of(self.node, segment_id) or None
             visible = bool(display.GetSegmentVisibility(segment_id))
-            rows.append(SegmentRow(segment_id, segment.GetName(), color, visible, ml, segment_id in under_way))
+            busy = segment_id in under_way
+            rows.append(SegmentRow(segment_id, segment.GetName(), color, visible, ml, self._size(ml), busy))
         return rows
 
     def add(self, last: str = "") -> str:
@@ -76,7 +81,7 @@ class SegmentList:
         if self._segment(segment_id).GetName().startswith("Segment_"):  # Slicer has a table for that, in its resources
             free = [color for color in COLORS if color not in taken]
             self.recolor(segment_id, (free or COLORS)[0])
-        if not Surface.isShown(self.node):
+        if not self.in_pixels and not Surface.isShown(self.node):
             Surface.show(self.node, True)
         return segment_id
 
@@ -110,6 +115,11 @@ class SegmentList:
         if self.node is not None:
             self.node.GetRASBounds(box)
         return tuple(box)
+
+    def _size(self, ml: float | None) -> str:
+        if ml is None:
+            return ""
+        return f"{round(1000 * ml)} px" if self.in_pixels else f"{ml:.1f} ml"
 
     def _segment(self, segment_id: str) -> Any:
         return self.node.GetSegmentation().GetSegment(segment_id)

@@ -37,7 +37,7 @@ class Start:
     """What the page begins with.
 
     Attributes:
-        volume: shown at once; None for none.
+        volume: shown at once, perhaps a picture; None for none.
         sample: reads the volume of the button "Sample".
         model: chosen first; the name of an installed model or a checkpoint file, or of one of the server's.
         device: torch device for models in this process.
@@ -127,12 +127,15 @@ def check_host(host: str) -> None:
 
 def _places(start: Start) -> Places:
     from sammed3d.web.places import Offer, Places  # noqa: PLC0415 - needs the module's code
+    from sammed3d.zoo.about_file import works_by_slice  # noqa: PLC0415
     from sammed3d.zoo.store import ModelStore  # noqa: PLC0415
 
     def installed() -> list[Offer]:
-        found = [Offer(model.name, model.title) for model in ModelStore().models()]
+        found = [Offer(model.name, model.title, model.by_slice) for model in ModelStore().models()]
         known = start.server is not None or any(offer.value == start.model for offer in found)
-        return found if known else [Offer(start.model, Path(start.model).name), *found]
+        if known:
+            return found
+        return [Offer(start.model, Path(start.model).name, works_by_slice(Path(start.model))), *found]
 
     places = Places(installed, start.device, start.may_choose_place)
     if start.server is not None:

@@ -1,4 +1,4 @@
-"""Volumes that a browser sends: an image file, a zip of DICOM slices, or the slices. Nothing of them stays on the disk.
+"""Images that a browser sends: a file, a zip of DICOM slices, or the slices. Nothing of them stays on the disk.
 
 A header may declare any size and name any other file, and a zip may unpack to anything: all of that is looked at first.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,17 @@ import SimpleITK as sitk
 
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
+from sammed3d.files.image_lists import SUFFIXES
+from sammed3d.files.picture import PictureVolume
 from sammed3d.files.volume import Volume
+from sammed3d.web.images import is_dicom_picture, read_image
 
 MOST_BYTES = 4 << 30
 """Of an upload, and of what a zip holds."""
 MOST_FILES = 20_000
 MOST_VOXELS = 1 << 30
 """Of a volume: 1024 x 1024 x 1024."""
-IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha")
+IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha", *SUFFIXES)
 HEADER_BYTES = 1 << 16
 
 
@@ -68,7 +72,7 @@ class Incoming:
 
 
 def read(files: Sequence[tuple[str, Path]], folder: Path) -> Volume:
-    """Read the volume that files are. Takes seconds; touches no scene.
+    """Read the volume or picture that files are. Takes seconds; touches no scene.
 
     Args:
         files: name as sent, and where the file is.
@@ -86,13 +90,15 @@ def read(files: Sequence[tuple[str, Path]], folder: Path) -> Volume:
         if other := next((name for name, place in files if place.suffix != ".dcm"), None):
             raise VolumeError(f"{other}: open image files one at a time. Several files are taken for DICOM slices.")
         name, place = "DICOM", place.parent
-    elif place.suffix == ".dcm":
+    elif place.suffix == ".dcm" and not is_dicom_picture(place):
         raise VolumeError(f"{name}: not one of {', '.join(IMAGES)} or a zip. Choose all slices of a DICOM series.")
     _check_sizes(name, place)
     try:
-        volume = Volume.read(place)
+        volume = read_image(place)
     except VolumeError as error:
-        raise VolumeError(str(error).replace(f"{place.name}:", f"{name}:").replace(str(place), name)) from error
+        raise VolumeError(str(error).replace(str(place), name).replace(f"{place.name}:", f"{name}:")) from error
+    if isinstance(volume, PictureVolume):
+        return PictureVolume.of(replace(volume.picture, name=name))
     grid = Grid(volume.grid.shape, volume.grid.index_to_world)
     return Volume(np.array(volume.array, order="F"), grid, name)  # of its own: the file goes away
 

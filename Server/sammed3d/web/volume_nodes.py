@@ -32,11 +32,6 @@ def volume_node_of(volume: Volume) -> Any:
     return _node("vtkMRMLScalarVolumeNode", volume, array.ravel(order="F"))
 
 
-def is_picture_node(node: Any) -> bool:
-    """Whether a node shows a picture, whose places are pixels and no millimetres."""
-    return bool(node is not None and node.IsA("vtkMRMLVectorVolumeNode"))
-
-
 def _node(kind: str, volume: Volume, voxels: npt.NDArray[np.generic]) -> Any:
     """Add a node with voxels (N,) or (N, components), the first index fastest."""
     node = slicer.mrmlScene.AddNewNodeByClass(kind, Path(volume.name).name.split(".")[0])

@@ -11,10 +11,11 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
 from sammed3d.web.hand_edits import TOOLS
-from sammed3d.web.results import KINDS
+from sammed3d.web.results import KINDS, PICTURE_KINDS
 from sammed3d.web.uploads import IMAGES
 
 STYLE = Path(__file__).with_name("static") / "sammed3d.css"
+PICTURE_LAYOUT = "Axial Only"
 LAYOUTS = ("Quad View", "Axial Primary", "Axial Only", "3D Only")
 AUTOMATIC = "Automatic"
 WINDOWS: dict[str, tuple[float, float] | None] = {
@@ -60,11 +61,19 @@ def build(page: Any, server: Any, layouts: Any) -> None:
             html.Div("{{ opened }}", classes="text-body-2 mx-4 text-truncate", id="opened")
             for model, items, label in (("layout", LAYOUTS, "Views"), ("window", WINDOWS, "Window")):
                 options = (str(list(items)),)
-                v.VSelect(v_model=(model,), items=options, label=label, classes="mx-2", max_width=180, **_SMALL)
+                v.VSelect(
+                    v_model=(model,),
+                    items=options,
+                    label=label,
+                    classes="mx-2",
+                    max_width=180,
+                    v_if="!flat",
+                    **_SMALL,
+                )
             _icon("mdi-theme-light-dark", "Light or dark", id="theme")
         with v.VNavigationDrawer(v_model=("drawer",), width=340, permanent=True):
             _panel(page)
-        with v.VMain(style="height: 100vh"):
+        with v.VMain(style="height: 100vh", classes=("flat ? 'flat' : ''",)):
             layouts.initialize_layout_grid(layout)
         with v.VFooter(app=True, height=36, classes="text-body-2", border=True):
             v.VIcon(
@@ -83,7 +92,10 @@ def _panel(page: Any) -> None:
     with html.Div(classes="px-2 pt-3 pb-2 d-flex"):
         accept = ",".join((*IMAGES, ".zip", ".dcm", ".gz"))
         html.Input(type="file", id="upload", style="display: none", raw_attrs=["multiple", f'accept="{accept}"'])
-        title = "NIfTI, NRRD, MHA, all slices of a DICOM series or a zip of them; or drop them on the page"
+        title = (
+            "NIfTI, NRRD, MHA, all slices of a DICOM series or a zip of them, a picture (PNG, JPEG, TIFF, BMP, DICOM); "
+            "or drop them on the page"
+        )
         v.VBtn("Open", prepend_icon="mdi-folder-open", title=title, id="open", classes="flex-grow-1 mx-1")
         v.VBtn("Sample", id="sample", classes="flex-grow-1 mx-1")
     with html.Div(classes="px-3"):
@@ -132,9 +144,11 @@ def _panel(page: Any) -> None:
         _row(page)
     v.VDivider()
     with html.Div(classes="pa-2 d-flex flex-wrap", id="downloads"):
-        for kind, (title, _) in KINDS.items():
+        for kind, (title, _) in {**PICTURE_KINDS, **KINDS}.items():
+            shown = "true" if kind in KINDS and kind in PICTURE_KINDS else "flat" if kind in PICTURE_KINDS else "!flat"
             v.VBtn(
                 title,
+                v_if=shown,
                 href=f"download/{kind}",
                 raw_attrs=["download"],
                 disabled=("!has_work",),
@@ -164,7 +178,8 @@ def _place(page: Any) -> None:
     with html.Div(v_if="place === 'server'"):
         v.VTextField(v_model=("url",), label="Address", placeholder="https://", classes="my-1", id="url", **_SMALL)
         v.VTextField(v_model=("key", ""), label="Key", type="password", classes="my-1", id="key", **_SMALL)
-        label = "Cubes of 192 mm round the clicks may be sent there"
+        sent = "flat ? 'The picture, made smaller,' : 'Cubes of 192 mm round the clicks'"
+        label = (f"({sent}) + ' may be sent there'",)
         v.VCheckbox(v_model=("consent",), label=label, density="compact", hide_details=True, id="consent")
         click = (page.use_server, "[url, key]")
         v.VBtn("Use this server", click=click, disabled=("!consent || !url",), size="small", id="use-server")
@@ -184,7 +199,7 @@ def _brush(page: Any) -> None:
                 id=tool,
                 disabled=("!opened",),
             )
-        label = ("`${diameter} mm`",)
+        label = ("`${diameter} ${flat ? 'px' : 'mm'}`",)
         more: dict[str, Any] = {"density": "compact", "hide_details": True, "classes": "mx-2"}
         v.VSlider(v_model_number=("diameter",), min=1, max=60, step=1, label=label, disabled=("!opened",), **more)
 
@@ -213,7 +228,7 @@ def _row(page: Any) -> None:
             raw_attrs=['aria-label="Name"', "@click.stop", "@blur=\"renaming = ''\"", "@keyup.enter=\"renaming = ''\""],
         )
         v.VIcon("mdi-timer-sand", v_if="row.busy", size="x-small", classes="mr-2")
-        html.Div("{{ row.ml === null ? '' : row.ml.toFixed(1) + ' ml' }}", classes="ml text-no-wrap")
+        html.Div("{{ row.size }}", classes="ml text-no-wrap")
         with html.Div(classes="d-flex", raw_attrs=["@click.stop"]):
             eye = ("row.visible ? 'mdi-eye' : 'mdi-eye-off'",)
             _icon(eye, "Show or hide", click=(_does(page, work.segments.show), "[row.id, !row.visible]"), **_ICON)

@@ -1,4 +1,4 @@
-"""What the page does with the scene: one volume, its segments, and the clicks in them. MRML only, no trame.
+"""What the page does with the scene: one volume or picture, its segments, and the clicks in them. MRML only, no trame.
 
 Prompts, undo and writing are those of the Slicer module (`SAMMed3DSegmentLib`), which this puts in the hands of a page.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import slicer
 
 from sammed3d import SAMMed3DError, Volume
+from sammed3d.files.picture import Picture, PictureVolume
 from sammed3d.web.segments import SegmentList, SegmentRow
 from sammed3d.web.volume_nodes import volume_node_of
 from SAMMed3DSegmentLib import PointList
@@ -44,6 +45,7 @@ class Work:
         segmenter: does the work.
         segments: the list of them.
         volume_node: what is segmented; None before the first.
+        picture: the picture that it shows; None where it is a volume.
         segment_id: the selected segment; "" for none.
     """
 
@@ -60,20 +62,22 @@ class Work:
         self.segments = SegmentList()
         self._news = 0.0
         self.volume_node: Any = None
+        self.picture: Picture | None = None
         self.segment_id = ""
 
     # Input
 
     def open(self, volume: Volume) -> None:
-        """Show another volume; what was there is removed, with its segments and clicks."""
+        """Show another volume or picture; what was there is removed, with its segments and clicks."""
         self._place.stop()
         self.segmenter.forgetScene()
         for node in (self.segmentation_node, self.volume_node, *list(PointList.pointLists())):
             if node is not None and slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
         self.volume_node = volume_node_of(volume)
+        self.picture = volume.picture if isinstance(volume, PictureVolume) else None
         name = f"{self.volume_node.GetName()} segmentation"
-        self.segments.show_segmentation(newSegmentation(self.volume_node, name))
+        self.segments.show_segmentation(newSegmentation(self.volume_node, name), self.picture is not None)
         self.segmenter.setInput(self.volume_node, self.segmentation_node)
         self.segment_id = self.segments.add()
         self.on_changed()

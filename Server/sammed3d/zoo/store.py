@@ -20,6 +20,7 @@ from pathlib import Path
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
 from sammed3d.zoo import registry
+from sammed3d.zoo.about_file import words_of, works_by_slice
 from sammed3d.zoo.download import ChecksumError, Progress, download, file_digest
 
 BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
@@ -58,6 +59,11 @@ class StoredModel:
     def size(self) -> int:
         """Bytes of the file."""
         return self.path.stat().st_size
+
+    @property
+    def by_slice(self) -> bool | None:
+        """Whether it is a 2-D model; None where nobody says so before it is loaded."""
+        return works_by_slice(self.path, self.family, self.name)
 
     @property
     def is_bundled(self) -> bool:
@@ -273,7 +279,7 @@ class ModelStore:
         published = next((vars(entry) for entry in registry.entries() if entry.name == name), {})
         usual = {"title": name, "purpose": "An imported checkpoint.", "licence": "", "family": None} | published
         about = {"title": title, "purpose": purpose, "licence": licence, "family": family}
-        carried = _carried(target)
+        carried = words_of(target)
         known = usual | carried | {key: value for key, value in about.items() if value is not None}
         model = StoredModel(
             name,
@@ -345,20 +351,6 @@ def copy_file(source: Path, target: Path, progress: Progress, cancellation: Canc
             target.parent.rmdir()
         raise
     return sha256.hexdigest()
-
-
-def _carried(file: Path) -> dict[str, str]:
-    """Return what a safetensors file says of itself in words: title, licence, origin; without torch."""
-    if file.suffix != ".safetensors":
-        return {}
-    try:
-        with file.open("rb") as content:
-            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
-        about = header.get("__metadata__", {})
-        words = {"title": about.get("name"), "licence": about.get("licence"), "origin": about.get("origin")}
-    except (ValueError, AttributeError, MemoryError, OverflowError):
-        return {}  # damaged: loading it says so
-    return {key: value for key, value in words.items() if value}
 
 
 def _bundled() -> StoredModel:

@@ -84,7 +84,7 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path):
         (several, "3 slices or frames"),
         (tmp_path / "text.png", "cannot be read"),
         (tmp_path / "text.dcm", "neither a picture"),
-        (stack, "no 2-D image"),
+        (stack, "holds 3 images; save the one"),
         (tmp_path / "none.png", "no such file"),
         (written(tmp_path / "flat.png", np.full((5, 5), 7, np.uint8)), "all pixels are equal"),
         (written(tmp_path / "line.png", GREY[:1]), "20 x 1 pixels"),

@@ -1,17 +1,23 @@
 """What a browser may send, and what is refused in one line; nothing of it stays."""
 
 import gzip
+import io
+import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 from helpers import small_volume, write_image
 from sammed3d.errors import VolumeError
+from sammed3d.files.image_lists import SUFFIXES
+from sammed3d.files.picture import Picture, PictureVolume
 from sammed3d.web import uploads
 from sammed3d.web.uploads import Incoming, read
 
@@ -49,7 +55,7 @@ def image(tmp_path):
     return of
 
 
-@pytest.mark.parametrize("ending", uploads.IMAGES)
+@pytest.mark.parametrize("ending", [ending for ending in uploads.IMAGES if ending not in SUFFIXES])
 def test_images_are_read_and_named_as_they_were_sent(send, image, ending):
     for name in (f"knee{ending}", f"C:\\scans\\knee{ending.upper()}", f"../../knee{ending}"):
         volume = send((name, image(ending)))
@@ -108,6 +114,76 @@ def bomb():
     header.set_sform(np.eye(4), 1)
     header.set_qform(np.eye(4), 1)
     return gzip.compress(header.binaryblock + bytes(1000))
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Content of a picture of 9 x 7 pixels, and its pixels as they are read, by its ending."""
+
+    def of(ending, **more):
+        path = tmp_path / f"made{ending}"
+        pixels = np.random.default_rng(1).integers(0, 256, (7, 9, 3), np.uint8)
+        Image.fromarray(pixels).save(path, **more)
+        content, read_again = path.read_bytes(), Picture.read(path).pixels
+        path.unlink()
+        return content, read_again
+
+    return of
+
+
+@pytest.mark.parametrize("ending", SUFFIXES)
+def test_pictures_are_read_as_the_command_line_reads_them(send, picture, ending):
+    content, pixels = picture(ending)
+    volume = send((f"../skin{ending.upper()}", content))
+    assert isinstance(volume, PictureVolume)
+    assert volume.name == volume.picture.name == f"skin{ending.upper()}"
+    assert np.array_equal(volume.picture.pixels, pixels)
+    assert volume.grid.spacing == (1, 1, 1)
+
+
+def test_a_single_dicom_image_is_a_picture(send, tmp_path):
+    image = sitk.GetImageFromArray(np.arange(30, dtype=np.int16).reshape(1, 5, 6))
+    sitk.WriteImage(image, str(tmp_path / "x.dcm"))
+    volume = send(("IM0001", (tmp_path / "x.dcm").read_bytes()))
+    assert np.array_equal(volume.picture.pixels[..., 0], np.rint(np.arange(30) * 255 / 29).reshape(5, 6))
+    assert volume.name == "IM0001"
+
+
+def huge_png(width=60_000, height=30_000):
+    """A PNG that declares so many pixels, and holds none."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+def test_pictures_that_cannot_be_used_are_refused_in_one_line(send, picture, tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pages = [Image.fromarray(np.full((7, 9), grey, np.uint8)) for grey in (0, 90)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    flat = io.BytesIO()
+    Image.new("RGB", (9, 7), (1, 2, 3)).save(flat, "PNG")
+    for name, content, words in (
+        ("a.png", b"hello", "a.png: cannot be read"),
+        ("a.png", picture(".png")[0][:60], "a.png: cannot be read"),
+        ("a.jpg", b"", "a.jpg: cannot be read"),
+        ("a.png", huge_png(), "a.png: declares more than"),
+        ("a.png", huge_png(20_000, 10_000), "a.png: has 20000 x 10000 pixels"),
+        ("a.tif", (tmp_path / "pages.tif").read_bytes(), "a.tif: holds 2 images"),
+        ("a.jpg", picture(".jpg", exif=turned)[0], "a.jpg: its camera notes that it is to be turned"),
+        ("a.png", flat.getvalue(), "a.png: all pixels are equal"),
+    ):
+        with pytest.raises(VolumeError) as caught:
+            send((name, content))
+        text = str(caught.value)
+        assert words in text
+        assert "\n" not in text
+        assert str(tmp_path) not in text
+        assert "000000" not in text
+    with pytest.raises(VolumeError, match=r"b\.png: open image files one at a time"):
+        send(("a.dcm", b"x"), ("b.png", picture(".png")[0]))
 
 
 def test_what_is_no_volume_is_refused_in_one_line(send, image, tmp_path):

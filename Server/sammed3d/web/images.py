@@ -1,0 +1,40 @@
+"""What the page opens: volumes, and pictures as the only slice of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from sammed3d.files.picture import Picture, PictureVolume, check_upright, is_picture
+from sammed3d.files.volume import Volume
+
+
+def read_image(path: str | os.PathLike[str], series: int | None = None) -> Volume:
+    """Read a volume, or a picture: PNG, JPEG, TIFF, BMP, or a DICOM file that holds one image.
+
+    Raises:
+        VolumeError: names the file and says what to do about it.
+    """
+    path = Path(path)
+    if is_picture(path) or (series is None and is_dicom_picture(path)):
+        picture = Picture.read(path)
+        check_upright(path)
+        return PictureVolume.of(picture)
+    return Volume.read(path, series)
+
+
+def is_dicom_picture(path: Path) -> bool:
+    """Whether a file is a DICOM image of one frame; a folder of them is a volume."""
+    if path.suffix.lower() != ".dcm" or not path.is_file():
+        return False
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return False
+    size = reader.GetSize()
+    return len(size) == 2 or size[2] == 1

@@ -1,0 +1,47 @@
+"""What a file of weights says of itself, without torch: title, licence, origin, and whether it holds a 2-D model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sammed3d.errors import ModelError
+from sammed3d.inference.preset import Preset
+from sammed3d.zoo import registry
+
+FAMILIES_2D = frozenset({"sam_med2d", "sam_med2d_padded", "sam_med2d_no_adapters", "ft_sam2d"})
+"""Families of 2-D models; `families.py`, which knows their presets, needs torch."""
+
+
+def words_of(file: Path) -> dict[str, str]:
+    """Return title, licence and origin of a safetensors file, where it has them."""
+    about = _metadata(file)
+    words = {"title": about.get("name"), "licence": about.get("licence"), "origin": about.get("origin")}
+    return {key: value for key, value in words.items() if value}
+
+
+def works_by_slice(file: Path, family: str | None = None, name: str = "") -> bool | None:
+    """Tell whether a file holds a 2-D model; None where neither it nor anything else says so.
+
+    Args:
+        file: the weights.
+        family: the way to read it, if that is known.
+        name: the name by which it is installed, perhaps that of a published model.
+    """
+    try:
+        return Preset.from_json(json.loads(_metadata(file)["preset"])).by_slice
+    except (KeyError, ValueError, AttributeError, ModelError):
+        published = next((each.family for each in registry.entries() if each.name == name), None)
+        known = family or published
+        return None if known is None else known in FAMILIES_2D
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        return {key: value for key, value in header.get("__metadata__", {}).items() if isinstance(value, str)}
+    except (OSError, ValueError, AttributeError, MemoryError, OverflowError):
+        return {}  # damaged: loading it says so

@@ -1,0 +1,31 @@
+"""What files of weights say of themselves, without torch."""
+
+import json
+
+import pytest
+
+from sammed3d import samples
+from sammed3d.zoo.about_file import FAMILIES_2D, words_of, works_by_slice
+from sammed3d.zoo.families import FAMILIES
+from sammed3d.zoo.store import BUNDLED
+
+
+def test_models_of_slices_are_told_from_models_of_volumes(tmp_path):
+    (other := tmp_path / "weights.pth").write_bytes(b"anything")
+    assert works_by_slice(samples.SAM_MED2D_SMALL) is True
+    assert works_by_slice(BUNDLED) is False
+    assert works_by_slice(other) is None
+    assert works_by_slice(other, "ft_sam2d") is True
+    assert works_by_slice(other, "sam_med3d") is False
+    assert works_by_slice(other, name="sam_med2d") is True
+    assert works_by_slice(other, name="mine") is None
+    assert {name for name, family in FAMILIES.items() if family.preset.by_slice} == FAMILIES_2D
+
+
+@pytest.mark.parametrize("about", [{"preset": "{"}, {"preset": '{"colour": 1}'}, {"preset": 3}, [], None])
+def test_damaged_words_say_nothing(tmp_path, about):
+    header = json.dumps({"__metadata__": about}).encode()
+    (file := tmp_path / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert works_by_slice(file) is None
+    assert words_of(file) == {}
+    assert words_of(tmp_path / "none.safetensors") == {}
