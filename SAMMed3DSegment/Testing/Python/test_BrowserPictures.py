@@ -19,6 +19,7 @@ from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.session import inferer_for
 from sammed3d.web import results
 from sammed3d.web.boxes import BoxDrawing
+from sammed3d.web.candidates import Candidates
 from sammed3d.web.work import Work
 from SAMMed3DSegmentLib import Surface
 from SAMMed3DSegmentLib.VolumeBridge import segmentableFromNode, volumeDigest, volumeFromNode
@@ -167,6 +168,95 @@ def test_a_box_makes_what_the_command_line_makes_of_it(opened, file, toy):
     place(opened, 90, 60)
     session.click(90, 60)
     assert np.array_equal(made(opened), session.mask())
+
+
+def asked(work):
+    candidates = Candidates(work)
+    candidates.ask()
+    until(lambda: not work.segmenter.busy, work.poll)
+    return candidates
+
+
+def test_candidates_are_those_of_the_command_line_and_a_chosen_one_is_gone_on_from(opened, file, toy):
+    place(opened, *KIDNEY)
+    session = PictureSession(Picture.read(file), toy)
+    session.click(*KIDNEY)
+    expected = session.candidates()
+    candidates = asked(opened)
+    rows = candidates.rows()
+    assert [row.score for row in rows] == [round(each.score, 2) for each in expected]
+    assert [row.pixels for row in rows] == [np.count_nonzero(each.mask) for each in expected]
+    assert [row.chosen for row in rows] == [True, False, False]
+    first = made(opened)
+    for number in (2, 1):
+        candidates.choose(number)
+        assert np.array_equal(made(opened), expected[number].mask)
+        assert [row.chosen for row in candidates.rows()] == [n == number for n in range(3)]
+    candidates.choose(3)  # there is none
+    opened.undo()
+    assert np.array_equal(made(opened), first), "one step back, however many were looked at"
+    assert [row.chosen for row in candidates.rows()] == [True, False, False]
+    opened.redo()
+    assert np.array_equal(made(opened), expected[1].mask)
+    place(opened, 26, 50, positive=False)
+    session.start_from(expected[1].mask)
+    session.click(26, 50, positive=False)
+    assert np.array_equal(made(opened), session.mask())
+    assert candidates.rows() == [], "they were of other prompts"
+
+
+def test_strokes_by_hand_are_not_lost_to_candidates(opened):
+    place(opened, *KIDNEY)
+    candidates = asked(opened)
+    assert len(candidates.rows()) == 3
+    drawByHand(opened.segmentation_node, opened.segment_id, opened.volume_node, Box((30, 50, 0), (50, 70, 1)))
+    edited = made(opened)
+    assert candidates.rows() == []
+    candidates.choose(1)
+    assert np.array_equal(made(opened), edited)
+
+
+def test_candidates_of_a_box_stay_in_it_and_go_with_the_segment(opened, file, toy):
+    boxes = BoxDrawing(opened)
+    boxes.begin((-50.0, -50.0, 0.0))
+    roi = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetCenter(-89.5, -61.5, 0.0)
+    roi.SetSize(17, 19, roi.GetSize()[2])
+    boxes.use()
+    until(lambda: not opened.segmenter.busy, opened.poll)
+    session = PictureSession(Picture.read(file), toy)
+    session.set_box(81, 52, 98, 71)
+    candidates = asked(opened)
+    assert [row.pixels for row in candidates.rows()] == [np.count_nonzero(each.mask) for each in session.candidates()]
+    opened.add()
+    assert candidates.rows() == []
+
+
+def test_candidates_are_refused_where_there_are_none(opened, predictor, scene):
+    assert asked(opened).rows() == []
+    assert "Click inside the object first" in opened.status
+    opened.open(Volume(phantom((20, 20, 20)), Grid((20, 20, 20), np.diag([5.0, 5.0, 5.0, 1.0])), "CT"))
+    assert asked(opened).rows() == []
+
+
+def test_a_server_weighs_nothing_and_says_so(scene, toy, grey):
+    work = Work(lambda _: WithoutCandidates(toy))
+    try:
+        work.open(PictureVolume.of(Picture(tinted(grey, 1, 1, 1), Grid((122, 101, 1), PLANE), "lesion.png")))
+        place(work, *KIDNEY)
+        assert asked(work).rows() == []
+        assert "Only a model in this process" in work.status
+        assert made(work).any()
+    finally:
+        work.close()
+
+
+class WithoutCandidates:
+    """A predictor that answers as another one and shows nothing else, as one on a server."""
+
+    def __init__(self, predictor):
+        self.name, self.preset, self.capabilities = predictor.name, predictor.preset, predictor.capabilities
+        self.predict = predictor.predict
 
 
 def test_strokes_by_hand_are_gone_on_from(opened, file, toy):

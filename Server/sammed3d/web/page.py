@@ -15,6 +15,7 @@ from sammed3d.files.volume import Volume
 from sammed3d.web import widgets
 from sammed3d.web.boxes import BoxDrawing, crossing
 from sammed3d.web.cameras import Cameras
+from sammed3d.web.candidates import Candidates
 from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.places import Places
 from sammed3d.web.work import Work, explained
@@ -51,6 +52,7 @@ class Page:
         self._for_volumes = widgets.LAYOUTS[0], model
         self.edits = HandEdits(app.segmentation_editor, work)
         self.boxes = BoxDrawing(work)
+        self.candidates = Candidates(work)
         register_rca_factories(app.view_manager, server)
         self._layouts = LayoutManager(app.scene, app.view_manager, server)
         self._layouts.register_layout_dict(LayoutManager.default_grid_configuration())
@@ -106,6 +108,7 @@ class Page:
             self.boxes.stop()
         with state:
             state.tool, state.boxing = self.edits.tool, self.boxes.drawing
+            state.candidates = [asdict(row) for row in self.candidates.rows()]
             rows = work.rows()
             state.segments = [asdict(row) for row in rows]
             state.has_work = any(row.ml is not None for row in rows)
@@ -148,6 +151,7 @@ class Page:
         state = self._server.state
         self.edits.stop()
         self.boxes.stop()
+        self.candidates.forget()
         self.work.open(volume)
         node = self.work.volume_node
         self._show_as(self.work.picture is not None)
@@ -187,6 +191,7 @@ class Page:
             "n": lambda: work.place("negative"),
             "t": work.toggle,
             "b": self.draw_box,
+            "c": self.candidates.ask,
             "h": self._toggle_points,
             "u": work.undo,
             "U": work.redo,

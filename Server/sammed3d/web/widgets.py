@@ -33,6 +33,7 @@ KEYS = (
     ("Shift+Enter", "holds what is there, for the arrows to drag; Enter lets go"),
     ("T", "the other kind"),
     ("B", "a box round the object, or none"),
+    ("C", "of a picture: what else the model weighed"),
     ("H", "show or hide the clicks"),
     ("Delete", "remove the click under the mouse or crosshair; drag to move it"),
     ("U Shift+U", "undo, redo"),
@@ -126,6 +127,7 @@ def _panel(page: Any) -> None:
         )
         click = _does(page, page.boxes.use)
         v.VBtn("Use box", click=click, size="small", classes="flex-grow-1 mx-1", id="use-box", disabled=("!boxing",))
+    _candidates(page)
     _brush(page)
     with html.Div(classes="pa-2 d-flex flex-wrap"):
         for text, action, disabled in (
@@ -183,6 +185,30 @@ def _place(page: Any) -> None:
         v.VCheckbox(v_model=("consent",), label=label, density="compact", hide_details=True, id="consent")
         click = (page.use_server, "[url, key]")
         v.VBtn("Use this server", click=click, disabled=("!consent || !url",), size="small", id="use-server")
+
+
+def _candidates(page: Any) -> None:
+    """The masks that a 2-D model weighed for a picture, each a button with the score and size that it has."""
+    with html.Div(classes="px-2 pt-2 d-flex flex-wrap", v_if="flat", id="candidates"):
+        v.VBtn(
+            "Candidates",
+            click=_does(page, page.candidates.ask),
+            title="The masks that the model weighed, by its own scores; choose one",
+            size="small",
+            classes="ma-1",
+            id="ask-candidates",
+            disabled=("!can_undo",),
+        )
+        v.VBtn(
+            "{{ row.score.toFixed(2) }}: {{ row.pixels }} px",
+            v_for="(row, number) in candidates",
+            key="number",
+            click=(_does(page, page.candidates.choose), "[number]"),
+            color=("row.chosen ? 'primary' : ''",),
+            raw_attrs=[':aria-pressed="row.chosen"'],
+            size="small",
+            classes="ma-1 text-none candidate",
+        )
 
 
 def _brush(page: Any) -> None:

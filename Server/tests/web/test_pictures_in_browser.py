@@ -146,6 +146,39 @@ def test_the_wheel_and_keys_do_not_leave_the_picture(page):
         assert colour(page, *spine) == pytest.approx(before, abs=3)
 
 
+def test_a_box_is_dragged_and_candidates_are_chosen(page, tmp_path):
+    page.locator("#segments .v-list-item").first.click()
+    page.keyboard.press("Shift+R")
+    expect(page.locator("#segments .ml").first).to_have_text("")
+    page.keyboard.press("b")
+    expect(page.locator("#use-box")).to_be_enabled()
+    page.wait_for_timeout(1500)
+    third = WIDTH / 6, HEIGHT / 6
+    middle = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
+    start = on_page(page, middle[0] + third[0], middle[1] + third[1])
+    page.mouse.move(*start, steps=4)
+    page.wait_for_timeout(500)
+    page.mouse.down()
+    page.mouse.move(*on_page(page, 98, 72), steps=10)
+    page.wait_for_timeout(500)
+    page.mouse.up()
+    page.click("#use-box")
+    size = page.locator("#segments .ml").first
+    expect(size).to_have_text(re.compile(r"\d+ px"), timeout=PATIENCE)
+    page.keyboard.press("c")
+    rows = page.locator(".candidate")
+    expect(rows).to_have_count(3, timeout=PATIENCE)
+    expect(rows.nth(0)).to_have_attribute("aria-pressed", "true")
+    picture(page, "browser-picture-candidates")
+    box = mask_in(page, tmp_path)
+    for number in (1, 2, 0):
+        pixels = rows.nth(number).inner_text().split()[1]
+        rows.nth(number).click()
+        expect(rows.nth(number)).to_have_attribute("aria-pressed", "true")
+        expect(size).to_have_text("" if pixels == "0" else f"{pixels} px")
+    assert np.array_equal(mask_in(page, tmp_path), box)
+
+
 def test_another_picture_and_a_volume_are_opened(page, tmp_path):
     page.on("dialog", lambda dialog: dialog.accept())
     Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "flat.png")

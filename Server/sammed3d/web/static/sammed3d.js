@@ -1,7 +1,7 @@
 // What the page's templates cannot do: keys wherever the focus is, places in the views by keys, light and dark, files that
 // are chosen or dropped.
 (() => {
-  const KEYS = new Set(["p", "n", "t", "b", "h", "u", "U", "e", "R", "D"]);
+  const KEYS = new Set(["p", "n", "t", "b", "c", "h", "u", "U", "e", "R", "D"]);
   const isTyping = (target) =>
     target instanceof Element && target.closest("input:not([type=checkbox]):not([type=range]), textarea, [role=combobox], [role=listbox]");
 
