@@ -7,6 +7,7 @@ ms more for a click on a known patch, 150 ms for one on a new patch, less than 6
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import socket
 import sys
@@ -152,17 +153,22 @@ def overhead() -> None:
     print(f"on the wire, further click   {further_bytes / 1e3:7.1f} kB  (goal 60)")
 
 
-def throughput(numbers: Sequence[int] = (1, 4, 16, 64), least: int = 12) -> None:
-    """Clicks a second of the default model with several clients, beside this process alone, in the same minutes."""
+def loads(numbers: Sequence[int], least: int = 12) -> Iterator[dict[str, float]]:
+    """Yield clicks a second of the default model with several clients, beside this process alone in the same minute.
+
+    Args:
+        numbers: of clients that click at once.
+        least: clicks of all of them together, at least; each makes two or more.
+
+    Yields:
+        "clients", "rate" and "alone" (clicks a second), "p50" and "p95" of the seconds that a click takes.
+    """
     worker = WorkerSettings((ModelSpec("default", "Default", "", "", BUNDLED),), "cpu")
     server = Server(worker)
     here = sammed3d.load_predictor("default", device="cpu")
     patch = ct_patches(1)[0]
     here.predict(patch, clicks(1))
     places = iter(np.random.default_rng(0).uniform(20, 100, (10_000, 3)).tolist())
-    rates: list[tuple[float, float]] = []
-    alones: list[float] = []
-    evenness: list[tuple[float, float]] = []
     try:
         RemotePredictor(server.url).predict_outline(patch, clicks(1))
         for number in numbers:
@@ -170,26 +176,33 @@ def throughput(numbers: Sequence[int] = (1, 4, 16, 64), least: int = 12) -> None
             count = max(2, least // number)
             rate, waits = together(server.url, [patch] * number, places, count)
             median, late = np.percentile(waits, [50, 95])
-            rates.append((number, rate))
-            alones.append(alone)
-            evenness.append((number, median / late))
-            print(
-                f"default model, {number:2d} clients: {rate:.2f} clicks/s, {rate / alone:.2f} of this process alone "
-                f"({alone:.2f}); p50 {median:.2f} s, p95 {late:.2f} s"
-            )
+            yield {"clients": number, "rate": rate, "alone": alone, "p50": float(median), "p95": float(late)}
     finally:
         server.stop()
-    PLOT.write_text(plot(rates, alones, evenness), encoding="utf-8")
 
 
-def plot(rates: list[tuple[float, float]], alones: list[float], evenness: list[tuple[float, float]]) -> str:
+def throughput(numbers: Sequence[int]) -> list[dict[str, float]]:
+    """Tell how many clicks a second several clients make."""
+    rows = []
+    for row in loads(numbers):
+        print(
+            f"default model, {row['clients']:2.0f} clients: {row['rate']:.2f} clicks/s, "
+            f"{row['rate'] / row['alone']:.2f} of this process alone ({row['alone']:.2f}); "
+            f"p50 {row['p50']:.2f} s, p95 {row['p95']:.2f} s",
+            flush=True,
+        )
+        rows.append(row)
+    return rows
+
+
+def plot(rows: list[dict[str, float]]) -> str:
     """Draw rates as shares of the highest, with one process as a level, and how evenly clients wait."""
-    alone = sum(alones) / len(alones)
-    most = max(alone, *(rate for _, rate in rates))
+    alone = sum(row["alone"] for row in rows) / len(rows)
+    most = max(alone, *(row["rate"] for row in rows))
     curves = {
-        f"clicks a second, as a share of {most:.2f}": [(number, rate / most) for number, rate in rates],
-        "clicks a second in one process alone, on average": [(number, alone / most) for number, _ in rates],
-        "median wait by its 95th percentile (goal: 0.4)": evenness,
+        f"clicks a second, as a share of {most:.2f}": [(row["clients"], row["rate"] / most) for row in rows],
+        "clicks a second in one process alone, on average": [(row["clients"], alone / most) for row in rows],
+        "median wait by its 95th percentile (goal: 0.4)": [(row["clients"], row["p50"] / row["p95"]) for row in rows],
     }
     return line_chart(curves, "clients at once", "share")
 
@@ -242,10 +255,15 @@ def batching(sizes: Sequence[int] = (1, 2, 4), repeats: int = 3) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", nargs="+", type=int, help="only the load of so many clients; draws nothing")
+    if (numbers := parser.parse_args().clients) is not None:
+        throughput(numbers)
+        return
     print(f"Python {sys.version.split()[0]}")
     overhead()
     batching()
-    throughput()
+    PLOT.write_text(plot(throughput((1, 4, 16, 64))), encoding="utf-8")
 
 
 if __name__ == "__main__":
