@@ -267,6 +267,7 @@ def test_predictions_run_where_the_page_says(scene, volume):
         assert places.url == ""  # asked first, used afterwards
         models = places.served(choice)
         assert [model.value for model in models] == [model.name for model in served_models(server.url)]
+        assert [model.by_slice for model in models] == [False]
         places.use_server(choice, models)
         assert places.url == server.url
         work = Work(places.predictors.load, places.choice_of)

@@ -67,7 +67,7 @@ class HandEdits:
         work.segmenter.pointsFor(work.segment_id)  # from now on what is painted can be undone
         if self._target[0] is not work.segmentation_node:
             editor.set_active_segmentation(work.segmentation_node, work.volume_node)
-            editor.show_3d(True)  # it would remove the surfaces
+            editor.show_3d(work.picture is None)  # it would remove the surfaces; a picture has none
         editor.set_overwrite_mode(SegmentationOverwriteMode.ALLOW_OVERLAP)  # as clicks do
         editor.set_active_segment_id(work.segment_id)
         editor.set_active_effect_type(TOOLS[tool])

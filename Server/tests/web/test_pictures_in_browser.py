@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from sammed3d import samples
 from sammed3d.cli.app import app
 from sammed3d.files.volume import Volume
+from sammed3d.zoo.store import ModelStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 __all__ = ["browser"]
@@ -179,6 +180,26 @@ def test_a_box_is_dragged_and_candidates_are_chosen(page, tmp_path):
     assert np.array_equal(mask_in(page, tmp_path), box)
 
 
+def test_strokes_are_in_pixels_and_undone(page, file, tmp_path):
+    page.locator("#segments .v-list-item").first.click()
+    page.keyboard.press("Shift+R")
+    size = page.locator("#segments .ml").first
+    expect(size).to_have_text("")
+    page.click("#paint")
+    expect(page.locator("#paint")).to_have_attribute("aria-pressed", "true")
+    page.mouse.move(*on_page(page, 40, 60))
+    page.mouse.down()
+    page.mouse.up()
+    expect(size).to_have_text(re.compile(r"\d+ px"))
+    painted = mask_in(page, tmp_path) > 0
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    distance = np.hypot(rows - 60, columns - 40)
+    assert painted[distance < 4].all(), "the brush is 10 pixels wide"
+    assert not painted[distance > 6].any()
+    page.keyboard.press("u")
+    expect(size).to_have_text("")
+
+
 def test_another_picture_and_a_volume_are_opened(page, tmp_path):
     page.on("dialog", lambda dialog: dialog.accept())
     Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "flat.png")
@@ -195,6 +216,31 @@ def test_another_picture_and_a_volume_are_opened(page, tmp_path):
     expect(page.get_by_label("Window").first).to_be_visible()
     page.wait_for_function("document.querySelectorAll('img').length === 4")
     expect(page.locator("#downloads a, #downloads button")).to_have_count(5)
+
+
+def test_models_that_fit_are_offered_and_what_was_chosen_for_volumes_comes_back(browser, file, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
+    ModelStore().add(samples.SAM_MED2D_SMALL, "toy")
+    served = Served()
+    try:
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(served.address)
+        page.wait_for_selector("#sample", timeout=PATIENCE)
+        field = page.locator(".v-select", has=page.locator("#model"))
+        for name, shown, models in (
+            (file, "SAM-Med2D, small (a toy)", ["SAM-Med2D, small (a toy)"]),
+            (sample(), "Default (small)", ["Default (small)", "SAM-Med2D, small (a toy)"]),
+        ):
+            page.set_input_files("#upload", name)
+            expect(page.locator("#opened")).to_have_text(name.name.split(".")[0], timeout=PATIENCE)
+            expect(field).to_contain_text(shown)
+            field.click()
+            expect(page.locator(".v-overlay .v-list-item")).to_have_text(models)
+            page.keyboard.press("Escape")
+            expect(page.locator(".v-overlay .v-list-item")).to_have_count(0)
+        page.wait_for_function("document.querySelectorAll('img').length === 4")
+    finally:
+        served.end()
 
 
 def test_where_no_model_fits_the_page_says_so(browser, file, tmp_path, monkeypatch):
