@@ -20,6 +20,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from sammed3d.errors import VolumeError
+from sammed3d.files.whole_pictures import check_whole
 
 TRAIN, TEST = "image2label_train.json", "label2image_test.json"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -178,6 +179,7 @@ def _read(file: Path) -> npt.NDArray[np.generic]:
         raise VolumeError(f"{file}: cannot be read as an image ({', '.join(SUFFIXES)}).") from error
     if image.GetDimension() != 2:
         raise VolumeError(f"{file}: is no 2-D image.")
+    check_whole(file)
     pixels: npt.NDArray[np.generic] = sitk.GetArrayFromImage(image)
     return pixels
 

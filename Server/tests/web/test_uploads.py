@@ -169,6 +169,8 @@ def test_pictures_that_cannot_be_used_are_refused_in_one_line(send, picture, tmp
         ("a.png", b"hello", "a.png: cannot be read"),
         ("a.png", picture(".png")[0][:60], "a.png: cannot be read"),
         ("a.jpg", b"", "a.jpg: cannot be read"),
+        ("a.jpg", picture(".jpg")[0][:-30], "a.jpg: the file is damaged; its end is missing"),
+        ("a.bmp", picture(".bmp")[0][:-30], "a.bmp: the file is damaged; its end is missing"),
         ("a.png", huge_png(), "a.png: declares more than"),
         ("a.png", huge_png(20_000, 10_000), "a.png: has 20000 x 10000 pixels"),
         ("a.tif", (tmp_path / "pages.tif").read_bytes(), "a.tif: holds 2 images"),

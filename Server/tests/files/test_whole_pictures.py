@@ -1,0 +1,68 @@
+"""Pictures that were cut off are refused, whatever their kind."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sammed3d.errors import VolumeError
+from sammed3d.files.picture import Picture
+from sammed3d.files.whole_pictures import check_whole
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (70, 90, 3), np.uint8)
+KINDS = [
+    (".jpg", "RGB", {}),
+    (".jpg", "L", {"quality": 30}),
+    (".jpg", "RGB", {"progressive": True}),
+    (".bmp", "RGB", {}),
+    (".bmp", "L", {}),
+    (".bmp", "P", {}),
+    (".png", "RGB", {}),
+    (".tif", "RGB", {}),
+    (".tif", "L", {"compression": "tiff_deflate"}),
+]
+
+
+def saved(path, mode="RGB", **more):
+    Image.fromarray(PIXELS).convert(mode).save(path, **more)
+    return path
+
+
+@pytest.mark.parametrize(("ending", "mode", "more"), KINDS)
+def test_what_was_cut_off_is_refused(tmp_path, ending, mode, more):
+    file = saved(tmp_path / f"scan{ending}", mode, **more)
+    content = file.read_bytes()
+    assert Picture.read(file).pixels.shape == (70, 90, 3)
+    for length in (60, len(content) // 3, len(content) // 2, len(content) - 40):
+        file.write_bytes(content[:length])
+        with pytest.raises(VolumeError, match=r"scan\..*(cannot be read|its end is missing)"):
+            Picture.read(file)
+
+
+def test_a_preview_inside_does_not_count_as_the_end(tmp_path):
+    """Cameras put a small JPEG into the head of the large one, and other data behind its end."""
+    preview = io.BytesIO()
+    Image.fromarray(PIXELS[:16, :16]).save(preview, "JPEG")
+    file = saved(tmp_path / "photo.jpg", exif=b"Exif\0\0" + preview.getvalue())
+    content = file.read_bytes()
+    assert content.count(b"\xff\xd9") >= 2
+    file.write_bytes(content + b"\0\0appended by a camera")
+    check_whole(file)
+    file.write_bytes(content[:-200])
+    with pytest.raises(VolumeError, match="its end is missing"):
+        check_whole(file)
+
+
+def test_old_headers_and_rows_from_above_are_understood(tmp_path):
+    rows = bytes(range(4 * 3)) * 2  # 2 rows of 3 pixels of 24 bits, filled up to 12 bytes
+    core = b"BM" + struct.pack("<IHHI", 26 + 24, 0, 0, 26) + struct.pack("<IHHHH", 12, 3, 2, 1, 24) + rows
+    above = b"BM" + struct.pack("<IHHI", 54 + 24, 0, 0, 54)
+    above += struct.pack("<IiiHHIIiiII", 40, 3, -2, 1, 24, 0, 0, 0, 0, 0, 0) + rows
+    for content in (core, above):
+        (file := tmp_path / "old.bmp").write_bytes(content)
+        check_whole(file)
+        file.write_bytes(content[:-1])
+        with pytest.raises(VolumeError, match="its end is missing"):
+            check_whole(file)
