@@ -59,4 +59,4 @@ def _bmp_is_whole(content: bytes) -> bool:
         return False
     if compression in _UNCOMPRESSED:
         size = (abs(width) * bits + 31) // 32 * 4 * abs(height)
-    return len(content) >= begin + size
+    return len(content) >= int(begin + size)
