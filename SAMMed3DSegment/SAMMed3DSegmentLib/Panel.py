@@ -66,7 +66,7 @@ class Panel:
         self.onUpdated: Callable[[], None] = lambda: None
         self.borrower = None
         self.threadTime = ThreadTime()
-        self.ready = ReadyModel(segmenter, predictors, self.threadTime)
+        self.ready = ReadyModel(segmenter, self.threadTime)
         self.segments = SegmentsPanel(ui, parameterNode, lambda: segmenter.underWay, self._onSegment)
         self.status = StatusPanel(ui, segmenter, self.threadTime, self.update, self._onIdle)
         self.models = ModelPanel(ui, store, settings, predictors, self.threadTime, self._onModel)
@@ -226,7 +226,7 @@ class Panel:
         for part in (self.find, self.series, self.exports, self.keeps):
             part.update()
         if self.placeMode.active or self.drawing.freeHand.active:
-            self.ready.begin()
+            self.ready.begin(self.segmenter.model)
         self.onUpdated()
 
     # Wiring

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from SAMMed3DSegmentLib.Predictors import ModelChoice, Predictors
-from SAMMed3DSegmentLib.Segmenter import Segmenter
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from SAMMed3DSegmentLib.Background import Background
+from SAMMed3DSegmentLib.Predictors import ModelChoice
 from SAMMed3DSegmentLib.Settings import SERVER
 from SAMMed3DSegmentLib.Task import Task
-from SAMMed3DSegmentLib.ThreadTime import ThreadTime
+
+if TYPE_CHECKING:  # it needs Qt, which other front ends do not have
+    from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
 
 class ReadyModel:
-    """Load the model that runs in this Slicer before a click waits for it.
+    """Load the model that runs in this process before a click waits for it.
 
     Importing torch and reading weights take seconds, aiming takes as long. A server is not asked before a click.
 
     Args:
-        segmenter: knows the model, and keeps what was loaded.
-        predictors: know where it runs.
-        threadTime: for loading.
+        background: knows what a model's name stands for, and keeps what was loaded.
+        threadTime: for loading; None where threads run by themselves.
     """
 
-    def __init__(self, segmenter: Segmenter, predictors: Predictors, threadTime: ThreadTime) -> None:
-        self._segmenter, self._predictors, self._threadTime = segmenter, predictors, threadTime
-        self._choice: ModelChoice | None = None
+    def __init__(self, background: Background, threadTime: ThreadTime | None = None) -> None:
+        self._background, self._threadTime = background, threadTime
+        self._choice: Hashable = None
 
-    def begin(self) -> None:
-        """Load the chosen model, once. A click that comes meanwhile waits for it.
+    def begin(self, model: str) -> None:
+        """Load a model, once. A click that comes meanwhile waits for it.
 
         What goes wrong is said at that click, which tries again.
         """
-        choice = self._predictors.choiceOf(self._segmenter.model)
-        if choice == self._choice or choice.place == SERVER:
+        choice = self._background.modelChoice(model)
+        if choice == self._choice or (isinstance(choice, ModelChoice) and choice.place == SERVER):
             return
         self._choice = choice
-        task = Task(lambda task: self._segmenter.predictorFor(choice, task.cancellation), "SAMMed3DSegment model")
-        self._threadTime.follow(lambda: task.busy, lambda: None, task.wait)
+        task = Task(lambda task: self._background.predictorFor(choice, task.cancellation), "SAMMed3DSegment model")
+        if self._threadTime is not None:
+            self._threadTime.follow(lambda: task.busy, lambda: None, task.wait)

@@ -66,6 +66,18 @@ def test_a_volume_becomes_a_node_with_its_voxels_and_geometry(opened, volume):
     assert opened.volume_node.GetName() == "CT 7"
 
 
+def test_the_model_is_loaded_while_the_first_click_is_aimed(scene, volume, predictor):
+    loaded = []
+    work = Work(lambda choice: loaded.append(choice) or predictor)
+    work.open(volume)
+    assert loaded == []
+    work.place("positive")
+    until(lambda: loaded, work.poll)
+    place(work, SPOTS[0])
+    assert loaded == ["default"]
+    work.close()
+
+
 @pytest.mark.parametrize("dtype", [">i2", "<f4", "u1"])
 def test_voxels_of_every_byte_order_are_shown(work, volume, dtype):
     array = np.ascontiguousarray((volume.array // 8).astype(dtype))

@@ -81,5 +81,5 @@ def test_what_goes_wrong_is_said_at_the_click_which_tries_again(module, ui, load
 def test_a_server_is_not_asked_before_there_is_a_click(module, ui, loading):
     settings = module.logic.settings
     settings.place, settings.url, settings.consent = SERVER, "http://127.0.0.1:9", True
-    module.panel.ready.begin()
+    module.panel.ready.begin("default")
     assert not loading.choices

@@ -18,6 +18,7 @@ from sammed3d.web.cameras import Cameras
 from sammed3d.web.candidates import Candidates
 from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.places import Places
+from sammed3d.web.slice_layers import image_first
 from sammed3d.web.work import Work, explained
 
 POLL_SECONDS = 0.02
@@ -117,6 +118,8 @@ class Page:
             state.can_undo, state.can_redo, state.busy = work.can_undo, work.can_redo, work.segmenter.busy
             state.share = None if work.share is None else round(100 * work.share)
             state.status = work.status or self._said
+        for view in self._app.view_manager.get_slice_views():
+            image_first(view.first_renderer())
         if state.has_work:
             self._cameras.show_surfaces()
 

@@ -18,6 +18,7 @@ from sammed3d.web.volume_nodes import volume_node_of
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
+from SAMMed3DSegmentLib.ReadyModel import ReadyModel
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentFacts import newSegmentation
 
@@ -57,6 +58,7 @@ class Work:
         self._thread = InferenceThread(load_predictor)
         self.segmenter = Segmenter(self._thread, self._on_news)
         self.segmenter.modelChoice = choice_of
+        self._ready = ReadyModel(self.segmenter)
         self.on_changed: Callable[[], None] = lambda: None
         self._place = PlaceMode(lambda: self.on_changed())  # noqa: PLW0108 - another one may be set by then
         self.segments = SegmentList()
@@ -141,6 +143,7 @@ class Work:
         else:
             self.segmenter.positive = kind == "positive"
             self._place.start(self._points)
+            self._ready.begin(self.segmenter.model)
         self.on_changed()
 
     def toggle(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -12,7 +13,9 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sammed3d.core import prompt_files
 from sammed3d.files.volume import Volume
@@ -100,6 +103,13 @@ def picture(page: Page, name: str) -> None:
         page.screenshot(path=Path(PICTURES) / f"{name}.png")
 
 
+def texture(page: Page, x: float, y: float) -> float:
+    """How much the green of pixels round a place varies: their standard deviation."""
+    page.wait_for_timeout(1500)
+    near = page.screenshot(clip={"x": x - 5, "y": y - 5, "width": 10, "height": 10})
+    return float(np.asarray(Image.open(io.BytesIO(near)).convert("RGB"))[..., 1].std())
+
+
 def milliliters(page: Page) -> list[float | None]:
     texts = page.locator("#segments .ml").all_inner_texts()
     return [float(text.split()[0]) if text.strip() else None for text in texts]
@@ -163,6 +173,11 @@ def test_a_kidney_from_the_sample_to_a_file(page, troubles, tmp_path):
     assert first is not None
     assert first > 5
     picture(page, "browser-kidney")
+    page.keyboard.press("h")  # the marks of clicks are no texture
+    seen = texture(page, left_kidney[0] - 8, left_kidney[1] + 15)
+    page.keyboard.press("h")
+    print("texture", seen)
+    assert seen > 0.5, "the image is seen through the segment"
 
     page.keyboard.press("u")
     page.wait_for_function(
