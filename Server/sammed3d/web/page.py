@@ -8,11 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from trame_slicer.core import LayoutManager
-from trame_slicer.rca_view import register_rca_factories
 
 from sammed3d.errors import SAMMed3DError
 from sammed3d.files.volume import Volume
-from sammed3d.web import widgets
+from sammed3d.web import views, widgets
 from sammed3d.web.boxes import BoxDrawing, crossing
 from sammed3d.web.cameras import Cameras
 from sammed3d.web.candidates import Candidates
@@ -54,12 +53,10 @@ class Page:
         self.edits = HandEdits(app.segmentation_editor, work)
         self.boxes = BoxDrawing(work)
         self.candidates = Candidates(work)
-        register_rca_factories(app.view_manager, server)
+        views.register(app.view_manager, server, lambda: work.segmenter.busy)
         self._layouts = LayoutManager(app.scene, app.view_manager, server)
         self._layouts.register_layout_dict(LayoutManager.default_grid_configuration())
         self._layouts.set_layout(widgets.LAYOUTS[0])
-        for view in app.view_manager.get_views():  # 8 samples a pixel take five times as long where there is no GPU
-            view.render_window().SetMultiSamples(0)
         work.segmenter.model = model
         work.on_changed = self.refresh
         state = server.state

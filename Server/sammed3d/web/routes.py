@@ -11,6 +11,7 @@ from aiohttp import BodyPartReader, web
 
 from sammed3d.errors import SAMMed3DError
 from sammed3d.web import results, uploads
+from sammed3d.web.allowance import Allowance
 from sammed3d.web.uploads import Incoming
 from sammed3d.web.work import explained
 
@@ -22,10 +23,11 @@ class Routes:
 
     Args:
         page: what they are of, and who shows what was sent.
+        allowance: how much memory there is for images.
     """
 
-    def __init__(self, page: Any) -> None:
-        self._page = page
+    def __init__(self, page: Any, allowance: Allowance) -> None:
+        self._page, self._allowance = page, allowance
         self._receiving = asyncio.Lock()
 
     def add_to(self, app: web.Application) -> None:
@@ -60,7 +62,7 @@ class Routes:
                     (arrived := Path(folder) / "arrived").mkdir()
                     incoming = Incoming(arrived)
                     await _save(request, incoming)
-                    volume = await asyncio.to_thread(uploads.read, incoming.files, Path(folder))
+                    volume = await asyncio.to_thread(uploads.read, incoming.files, Path(folder), self._allowance)
                 self._page.open(volume)
             except SAMMed3DError as error:
                 self._page.say(explained(error))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sammed3d.errors import ModelError
 from sammed3d.files.volume import Volume
 from sammed3d.web import slicer_scene
+from sammed3d.web.allowance import ANY_SIZE, Allowance
 from sammed3d.wire.loopback import is_loopback
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Start:
         device: torch device for models in this process.
         server: predicts in place of this process; None for none.
         may_choose_place: whether the user may let another server predict, or this process.
+        allowance: how much memory there is for images.
     """
 
     volume: Volume | None
@@ -51,6 +53,7 @@ class Start:
     device: str = "auto"
     server: Server | None = None
     may_choose_place: bool = True
+    allowance: Allowance = ANY_SIZE
 
 
 def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callable[[str], None] = print) -> None:
@@ -88,7 +91,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
 
     def guard(site: Any) -> None:
         Gate(token, LOOPBACK | {host}, (Path(www) / "index.html").read_text(encoding="utf-8")).guard(site.app)
-        Routes(page).add_to(site.app)
+        Routes(page, start.allowance).add_to(site.app)
 
     def begin(**_: Any) -> None:
         tasks.add(asyncio.ensure_future(page.keep_going()))

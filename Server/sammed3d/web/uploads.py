@@ -5,6 +5,7 @@ A header may declare any size and name any other file, and a zip may unpack to a
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from sammed3d.errors import VolumeError
 from sammed3d.files.image_lists import SUFFIXES
 from sammed3d.files.picture import PictureVolume
 from sammed3d.files.volume import Volume
+from sammed3d.web.allowance import ANY_SIZE, Allowance
 from sammed3d.web.images import is_dicom_picture, read_image
 
 MOST_BYTES = 4 << 30
@@ -71,12 +73,13 @@ class Incoming:
             raise VolumeError("That is more than a page takes. Open it on this computer: sammed3d view FILE.")
 
 
-def read(files: Sequence[tuple[str, Path]], folder: Path) -> Volume:
+def read(files: Sequence[tuple[str, Path]], folder: Path, allowance: Allowance = ANY_SIZE) -> Volume:
     """Read the volume or picture that files are. Takes seconds; touches no scene.
 
     Args:
         files: name as sent, and where the file is.
         folder: an empty one for what is unpacked, removed by the caller afterwards.
+        allowance: how much memory there is for images; any by default.
 
     Raises:
         VolumeError: in one line why they are none.
@@ -92,7 +95,7 @@ def read(files: Sequence[tuple[str, Path]], folder: Path) -> Volume:
         name, place = "DICOM", place.parent
     elif place.suffix == ".dcm" and not is_dicom_picture(place):
         raise VolumeError(f"{name}: not one of {', '.join(IMAGES)} or a zip. Choose all slices of a DICOM series.")
-    _check_sizes(name, place)
+    _check_sizes(name, place, allowance)
     try:
         volume = read_image(place)
     except VolumeError as error:
@@ -103,9 +106,9 @@ def read(files: Sequence[tuple[str, Path]], folder: Path) -> Volume:
     return Volume(np.array(volume.array, order="F"), grid, name)  # of its own: the file goes away
 
 
-def _check_sizes(name: str, place: Path) -> None:
-    """Refuse headers that declare more voxels than anybody means, or take them from another file."""
-    voxels = 0
+def _check_sizes(name: str, place: Path, allowance: Allowance) -> None:
+    """Refuse headers that declare more voxels than anybody means, or than there is memory for, or from another file."""
+    voxels = size = 0
     for file in [place] if place.is_file() else sorted(place.iterdir()):
         _check_alone(name, file)
         reader = sitk.ImageFileReader()
@@ -114,9 +117,13 @@ def _check_sizes(name: str, place: Path) -> None:
             reader.ReadImageInformation()
         except RuntimeError:
             continue  # whoever reads the volume says what that is
-        voxels += int(np.prod([int(n) for n in reader.GetSize()], dtype=object)) * reader.GetNumberOfComponents()
+        declared = int(np.prod([int(n) for n in reader.GetSize()], dtype=object)) * reader.GetNumberOfComponents()
+        bits = int((re.findall(r"\d+", sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())) or ["64"])[0])
+        voxels, size = voxels + declared, size + declared * bits // 8
         if voxels > MOST_VOXELS:
             raise VolumeError(f"{name}: declares more than {MOST_VOXELS:,} voxels. Crop or resample it.")
+    if voxels:
+        allowance.check(name, size, f"{voxels:,} voxels of {8 * size // voxels} bits")
 
 
 def _check_alone(name: str, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import struct
 import tempfile
 import zipfile
@@ -18,7 +19,8 @@ from helpers import small_volume, write_image
 from sammed3d.errors import VolumeError
 from sammed3d.files.image_lists import SUFFIXES
 from sammed3d.files.picture import Picture, PictureVolume
-from sammed3d.web import uploads
+from sammed3d.web import allowance, uploads
+from sammed3d.web.allowance import Allowance
 from sammed3d.web.uploads import Incoming, read
 
 
@@ -26,7 +28,7 @@ from sammed3d.web.uploads import Incoming, read
 def send(tmp_path):
     """Send files (name, content) and return the volume that they are."""
 
-    def run(*files):
+    def run(*files, **more):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         arrived = folder / "arrived"
         arrived.mkdir(parents=True)
@@ -35,7 +37,7 @@ def send(tmp_path):
             place = incoming.begin(name)
             incoming.count(len(content))
             place.write_bytes(content)
-        return read(incoming.files, folder)
+        return read(incoming.files, folder, **more)
 
     return run
 
@@ -227,3 +229,36 @@ def test_bombs_are_stopped_while_they_unpack(send, tmp_path, monkeypatch):
         send(("study.zip", zipped(tmp_path, [("zeros", bytes(2 << 20))])))
     with pytest.raises(VolumeError, match="more than a page takes"):
         send(("scan.nrrd", bytes(2 << 20)))
+
+
+def test_an_image_that_does_not_fit_into_what_is_left_is_refused_before_it_is_read(send, image, monkeypatch):
+    whole = small_volume((9, 8, 7)).array.nbytes
+    voxels = "504 voxels of "
+    monkeypatch.setattr(allowance, "held", lambda: 1000)
+    for clicks, room in ((0, 2 * whole), (700, 2 * whole)):
+        limit = Allowance(1000 + clicks + room, clicks)
+        assert send(("scan.nii.gz", image(".nii.gz")), allowance=limit).grid.shape == (9, 8, 7)
+        tight = Allowance(1000 + clicks + room - 1, clicks)
+        monkeypatch.setattr(uploads, "read_image", None)
+        for ending in uploads.IMAGES[:4]:
+            with pytest.raises(
+                VolumeError, match=rf"^scan{re.escape(ending)}: {voxels}\d+ bits take .* left for images"
+            ):
+                send((f"scan{ending}", image(ending)), allowance=tight)
+        monkeypatch.undo()
+        monkeypatch.setattr(allowance, "held", lambda: 1000)
+
+
+def test_what_a_process_holds_is_what_it_took():
+    before = allowance.held()
+    taken = np.ones(64 << 20, np.uint8)
+    assert allowance.held() - before > taken.nbytes - (4 << 20)
+    assert allowance.held(0x7FFFFFFF) == 0
+
+
+def test_slices_count_together(send, monkeypatch):
+    monkeypatch.setattr(allowance, "held", lambda: 1000)
+    one = 6 * 5 * 2
+    with pytest.raises(VolumeError, match=r"^DICOM: 120 voxels of 16 bits"):
+        send(*slices(), allowance=Allowance(1000 + 2 * one, 0))
+    assert send(*slices(), allowance=Allowance(1 << 50, 0)).grid.shape == (5, 6, 4)

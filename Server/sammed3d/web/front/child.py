@@ -51,11 +51,18 @@ def main(serve: Callable[[dict[str, Any], Callable[[str], None]], None]) -> int:
 
 def serve_page(told: dict[str, Any], ready: Callable[[str], None]) -> None:
     """Serve the page on a port of this computer until the process is stopped."""
-    from sammed3d.web.serve import Server, Start, serve  # noqa: PLC0415 - takes a second
+    from sammed3d.web.allowance import CLICKS_AWAY, CLICKS_HERE, Allowance  # noqa: PLC0415 - takes a second
+    from sammed3d.web.serve import Server, Start, serve  # noqa: PLC0415
 
     server = None if told["server"] is None else Server(**told["server"])
     start = Start(
-        None, lambda: Volume.read(samples.CT_ABDOMEN), told["model"], told["device"], server, may_choose_place=False
+        None,
+        lambda: Volume.read(samples.CT_ABDOMEN),
+        told["model"],
+        told["device"],
+        server,
+        may_choose_place=False,
+        allowance=Allowance(told["memory"], CLICKS_HERE if server is None else CLICKS_AWAY),
     )
     serve(start, "127.0.0.1", 0, open_browser=False, ready=ready)
 

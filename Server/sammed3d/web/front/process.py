@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from sammed3d.web.allowance import held
 from sammed3d.web.front import keeper
 from sammed3d.web.gate import QUERY, cookie_name
 
@@ -97,13 +97,7 @@ class UserProcess:
     @property
     def memory(self) -> int:
         """Bytes that it holds for itself, without what it shares with others (files of programs); 0 once it is gone."""
-        if self._process is None:
-            return 0
-        try:
-            text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return 0
-        return sum(int(kib) << 10 for kib in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", text, re.M))
+        return 0 if self._process is None else held(self._process.pid)
 
     async def stop(self) -> None:
         """End it, by force if it does not follow, and remove what it left on the disk."""

@@ -77,7 +77,9 @@ async def running(
     Tests give another `command` for the users' processes.
     """
     folder = Folder()
-    users = Users(limits, lambda number: UserProcess(told, folder.path / str(number), debug, command))
+    users = Users(
+        limits, lambda number: UserProcess({**told, "memory": limits.memory}, folder.path / str(number), debug, command)
+    )
     front = Front(entry, users)
     runner = web.AppRunner(front.application(), access_log=None, shutdown_timeout=1.0)
     watch = asyncio.create_task(users.watch())

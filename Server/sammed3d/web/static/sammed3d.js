@@ -83,9 +83,13 @@
     event.preventDefault();
     event.stopPropagation(); // in Slicer arrows change the slice
   }, true);
-  document.addEventListener("focusout", () => {
+  // Which view is drawn first: the one under the mouse, or that of the keys
+  const turn = (view, kind) => view.matches?.(VIEW) && view.parentElement.dispatchEvent(new MouseEvent(kind));
+  document.addEventListener("focusin", (event) => turn(event.target, "mouseenter"));
+  document.addEventListener("focusout", (event) => {
     letGo();
     crosshair.remove();
+    if (!event.target.matches?.(`${VIEW}:hover`)) turn(event.target, "mouseleave");
   });
   function follow(event) {
     if (event.isTrusted) letGo();

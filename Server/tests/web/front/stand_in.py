@@ -13,12 +13,14 @@ from sammed3d.errors import ModelError
 from sammed3d.web.front import child
 from sammed3d.web.gate import QUERY, Gate
 
+MEMORY = web.AppKey("memory", int)
 TOKEN = "of-the-process-alone-32-letters-"  # noqa: S105 - of no page
 
 
 async def index(request):
     """Where and who it is."""
-    answer = web.json_response({"pid": os.getpid(), "folder": tempfile.gettempdir()})
+    known = {"pid": os.getpid(), "folder": tempfile.gettempdir(), "memory": request.app[MEMORY]}
+    answer = web.json_response(known)
     answer.set_cookie("theirs", "1")
     return answer
 
@@ -54,6 +56,7 @@ def serve(told, ready):
     if told["model"] == "crash":
         os.abort()
     app = web.Application(client_max_size=0)
+    app[MEMORY] = told.get("memory")
     Gate(TOKEN, frozenset({"127.0.0.1"}), "").guard(app)
     app.add_routes(
         [

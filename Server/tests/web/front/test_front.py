@@ -113,6 +113,7 @@ def test_two_users_have_a_process_each_and_the_third_waits():
             of_anna, of_ben = await asyncio.gather(anna.enter(), ben.enter())
             assert of_anna["pid"] != of_ben["pid"]
             assert of_anna["folder"] != of_ben["folder"]
+            assert of_anna["memory"] == Limits(2).memory, "each knows how much it may hold"
             assert await anna.enter() == of_anna, "entering again leads to the same page"
             async with carl.get(f"/enter?token={TOKEN}") as answer:
                 assert answer.status == 503

@@ -1,0 +1,60 @@
+"""The page's views: trame-slicer's, drawn once for each change and in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trame_slicer.app.ui import create_vertical_slice_view_gutter_ui, create_vertical_view_gutter_ui
+from trame_slicer.rca_view.rca_view_factory import RemoteSliceViewFactory, RemoteThreeDViewFactory
+from trame_slicer.views import ScheduledRenderStrategy
+
+from sammed3d.web.rendering import Turns
+
+QUALITY = 90
+"""Of JPEG, that of trame's images at rest: a lower one meanwhile would draw every change twice."""
+FRAMES, OTHERS = 30.0, 10.0
+"""Most images a second: of the view under the mouse, and of the others."""
+
+
+class _InTurns(ScheduledRenderStrategy):  # type: ignore[misc]
+    def __init__(self, adapter: Any, predicting: Callable[[], bool]) -> None:
+        super().__init__()
+        self._turns = Turns(adapter.schedule_render, lambda: adapter.target_fps > OTHERS, predicting)
+
+    def schedule_render(self) -> None:
+        self._turns.ask()
+
+
+def register(views: Any, server: Any, predicting: Callable[[], bool]) -> None:
+    """Tell trame-slicer how views are made.
+
+    Args:
+        views: its manager of them.
+        server: trame's.
+        predicting: whether a prediction is under way.
+    """
+    for kind, buttons in (
+        (RemoteSliceViewFactory, create_vertical_slice_view_gutter_ui),
+        (RemoteThreeDViewFactory, create_vertical_view_gutter_ui),
+    ):
+        views.register_factory(
+            _patient(kind, predicting)(
+                server,
+                populate_view_ui_f=buttons,
+                target_fps=FRAMES,
+                blur_fps=OTHERS,
+                interactive_quality=QUALITY,
+            )
+        )
+
+
+def _patient(kind: Any, predicting: Callable[[], bool]) -> Any:
+    class Factory(kind):  # type: ignore[misc]
+        def _create_view(self, *arguments: Any) -> Any:
+            made = super()._create_view(*arguments)
+            made.slicer_view.render_window().SetMultiSamples(0)  # 8 a pixel take five times as long without a GPU
+            made.slicer_view.set_scheduled_render(_InTurns(made.view_adapter, predicting))
+            return made
+
+    return Factory
