@@ -48,6 +48,7 @@ class Page:
         self._server, self._app, self._places, self._sample = server, app, places, sample
         self.may_choose_place = places.may_choose
         self._said = ""
+        self._saved: tuple[Any, ...] = ()
         self._cameras = Cameras(app.view_manager, work)
         self._for_volumes = widgets.LAYOUTS[0], model
         self.edits = HandEdits(app.segmentation_editor, work)
@@ -72,6 +73,7 @@ class Page:
                 "flat": False,
                 "receiving": False,
                 "renaming": "",
+                "shared": not places.may_choose,
                 "points": True,
                 "diameter": self.edits.diameter,
                 "model": model,
@@ -110,6 +112,7 @@ class Page:
             rows = work.rows()
             state.segments = [asdict(row) for row in rows]
             state.has_work = any(row.ml is not None for row in rows)
+            state.unsaved = state.has_work and work.segments.masks() != self._saved
             state.segment_id = work.segment_id
             state.placing = work.placing
             state.can_undo, state.can_redo, state.busy = work.can_undo, work.can_redo, work.segmenter.busy
@@ -125,6 +128,11 @@ class Page:
         self._said = text
         self.work.segmenter.message = ""
         self.work.segmenter.seconds = {}
+        self.refresh()
+
+    def saved(self) -> None:
+        """Note that the masks are downloaded as they are now."""
+        self._saved = self.work.segments.masks()
         self.refresh()
 
     def receive(self, under_way: bool) -> None:

@@ -93,6 +93,8 @@ KINDS: dict[str, tuple[str, Callable[[Any, list[str], Path], Path]]] = {
 """What can be downloaded of a volume: its title, and who writes it into a folder."""
 PICTURE_KINDS = {"png": ("PNG", _mask), "seg.nrrd": (".seg.nrrd", _picture_segmentation), SCENE: KINDS[SCENE]}
 """What can be downloaded of a picture, as the command line writes it."""
+WITH_MASKS = ("seg.nrrd", "nii.gz", "png", SCENE)
+"""Those after which no mask is lost with the page."""
 
 
 def write(work: Any, kind: str, folder: Path) -> Path:

@@ -48,6 +48,8 @@ class Routes:
             except SAMMed3DError as error:
                 return web.Response(status=409, text=explained(error) + "\n")
             content, name = file.read_bytes(), _ascii(file.name)
+        if request.match_info["kind"] in results.WITH_MASKS:
+            self._page.saved()
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(body=content, content_type="application/octet-stream", headers=headers)
 

@@ -104,6 +104,14 @@ class SegmentList:
         if segment_id in self:
             self.node.GetDisplayNode().SetSegmentVisibility(segment_id, visible)
 
+    def masks(self) -> tuple[tuple[str, int], ...]:
+        """Return what tells whether masks are still those of before: the segments, and when each was written."""
+        return tuple(
+            (segment_id, int(labelmap.GetMTime()))
+            for segment_id in self.ids()
+            if (labelmap := self.node.GetBinaryLabelmapInternalRepresentation(segment_id)) is not None
+        )
+
     def middle(self, segment_id: str) -> tuple[float, float, float] | None:
         """Return the place in a segment nearest to its middle (RAS mm); None for an empty one."""
         found = middleOf(self.node, segment_id) if segment_id in self else None

@@ -72,6 +72,7 @@ def build(page: Any, server: Any, layouts: Any) -> None:
                     **_SMALL,
                 )
             _icon("mdi-theme-light-dark", "Light or dark", id="theme")
+            _icon("mdi-power", "End this page", id="end", v_if="shared")
         with v.VNavigationDrawer(v_model=("drawer",), width=340, permanent=True):
             _panel(page)
         with v.VMain(style="height: 100vh", classes=("flat ? 'flat' : ''",)):

@@ -8,6 +8,7 @@ import hmac
 import html
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -19,7 +20,7 @@ from sammed3d.web.front.proxy import GoneError, Proxy
 from sammed3d.web.front.users import FullError, Place, Users
 from sammed3d.web.gate import FIRST_PAGE, HEADERS, QUERY, check_site, cookie_name
 
-ENTRANCE = "/enter"
+ENTRANCE, SESSION = "/enter", "/session"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ANEW = f'<p><a href="{ENTRANCE}">Open a new page</a></p>'
@@ -132,6 +133,9 @@ class Front:
         app.router.add_get("/", self._first)
         app.router.add_get(ENTRANCE, self._enter)
         app.router.add_get(FIRST_PAGE, self._page)
+        app.router.add_get(SESSION, self._session)
+        app.router.add_post(f"{SESSION}/stay", self._stay)
+        app.router.add_post(f"{SESSION}/end", self._end)
         app.router.add_route("*", "/{path:.*}", self._anything)
         return app
 
@@ -176,6 +180,27 @@ class Front:
             return await self._pass_on(request, place)
         except GoneError:  # the next look at the processes notices
             return _words("Your page does not answer...", FIRST_PAGE)
+
+    async def _session(self, request: web.Request) -> web.StreamResponse:
+        """Say when the page ends if nothing is done in it; asking is nothing done."""
+        _, place = self._place(request)
+        if place is None or not place.ready:
+            return web.json_response({})
+        untouched = time.monotonic() - place.touched
+        return web.json_response(
+            {"ends_in": self._users.ends_in(place), "untouched": untouched, "warning": self._users.warning}
+        )
+
+    async def _stay(self, request: web.Request) -> web.StreamResponse:
+        _, place = self._place(request)
+        if place is not None:
+            place.touch()
+        return await self._session(request)
+
+    async def _end(self, request: web.Request) -> web.StreamResponse:
+        user, _ = self._place(request)
+        self._users.end(user)
+        return web.json_response({})
 
     async def _anything(self, request: web.Request) -> web.StreamResponse:
         _, place = self._place(request)

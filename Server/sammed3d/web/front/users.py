@@ -15,6 +15,8 @@ from sammed3d.errors import SAMMed3DError
 
 PAUSE = 0.5
 """Seconds between two looks at the processes."""
+WARNING = 600.0
+"""Seconds before the end of a page in which nothing is done, or a quarter of its time: then its user is warned."""
 REMEMBERED = 1000
 """Ended sessions of which it is known why."""
 GIB = 1 << 30
@@ -145,6 +147,21 @@ class Users:
         log.info("user %d: enters, %d of %d", place.number, len(self._places), self._limits.users)
         self._do(self._start(user, place))
         return place
+
+    def ends_in(self, place: Place) -> float:
+        """Seconds until a page in which nothing is done gives its place back."""
+        return max(self._limits.untouched - (time.monotonic() - place.touched), 0.0)
+
+    @property
+    def warning(self) -> float:
+        """Seconds before that from which its user is warned."""
+        return min(WARNING, self._limits.untouched / 4)
+
+    def end(self, user: str) -> None:
+        """Give a user's place back at once, because the user asks for it."""
+        place = self._places.get(user)
+        if place is not None and place.ready:
+            self._leave(user, place, "You ended your page, and nothing of it is left.", "ended by its user")
 
     async def watch(self) -> None:
         """End what is over its limits or was left, as long as this runs."""

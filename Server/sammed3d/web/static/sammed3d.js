@@ -153,6 +153,7 @@
       sessionStorage.setItem("theme", isDark() ? "light" : "dark");
       showTheme();
     }
+    if (button?.id === "end") end();
     if (button?.id === "sample" && mayReplace()) window.trame.trigger("sample", []);
   }, true); // before the list's rows stop it
   document.addEventListener("change", (event) => {
@@ -165,6 +166,49 @@
       event.preventDefault();
       if (kind === "drop") send([...event.dataTransfer.files]);
     });
+  }
+
+  // A page of several users' ends when nothing is done in it: it warns before, and can be ended at once.
+
+  const ask = async (what, method) => (await fetch(`session${what}`, { method, cache: "no-store" })).json();
+  const time = (seconds) => {
+    const minutes = Math.round(seconds / 60), hours = Math.floor(minutes / 60);
+    if (minutes < 1) return `${Math.ceil(seconds)} s`;
+    return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
+  };
+  const warning = Object.assign(document.createElement("div"), { id: "warning" });
+  warning.setAttribute("role", "alert");
+  const words = document.createElement("span"), stay = document.createElement("button");
+  stay.textContent = "Stay";
+  warning.append(words, stay);
+  let looking = 0;
+
+  function show({ ends_in: left, untouched, warning: from }) {
+    if (left === undefined) return;
+    if (left > from) warning.remove();
+    else {
+      words.textContent =
+        `Nothing was done here for ${time(untouched)}; this page ends in ${time(left)}. Download what you need, or press Stay.`;
+      if (!warning.isConnected) document.body.append(warning);
+    }
+    clearTimeout(looking);
+    looking = setTimeout(look, 1000 * Math.min(Math.max(left - from, from / 20, 0.5), 30));
+  }
+
+  const look = () => ask("", "GET").then(show).catch(() => (looking = setTimeout(look, 5000)));
+  stay.addEventListener("click", () => ask("/stay", "POST").then(show));
+  const untilKnown = setInterval(() => {
+    const shared = window.trame?.state?.get("shared");
+    if (shared === undefined) return;
+    clearInterval(untilKnown);
+    if (shared) look();
+  }, 200);
+
+  async function end() {
+    const lost = window.trame.state.get("unsaved");
+    if (lost && !window.confirm("Segments that were not downloaded are lost. End this page?")) return;
+    await ask("/end", "POST");
+    window.location.reload();
   }
 
   // A connection that broke: once the address answers again, the page comes back, or the words why it has ended.

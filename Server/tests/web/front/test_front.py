@@ -234,6 +234,46 @@ def test_a_page_that_was_closed_ends_and_tells_why_when_its_user_comes_back():
     run(story)
 
 
+def test_who_asks_when_a_page_ends_does_nothing_in_it_and_staying_does():
+    async def story():
+        async with front(Limits(1, untouched=4)) as browser:
+            anna, stranger = browser(), browser()
+            await anna.enter()
+            known = [json.loads(await anna.text("/session"))]
+            assert known[0]["warning"] == 1
+            for _ in range(3):
+                await asyncio.sleep(0.3)
+                known.append(json.loads(await anna.text("/session")))
+            left = [answer["ends_in"] for answer in known]
+            assert left == sorted(left, reverse=True)
+            assert left[0] - left[-1] > 0.8
+            assert known[-1]["untouched"] == pytest.approx(4 - left[-1], abs=0.1)
+            assert "Open the address" in await stranger.text("/session/stay", 403, method="POST")
+            assert json.loads(await anna.text("/session/stay", method="POST"))["ends_in"] > 3.8
+
+    run(story)
+
+
+def test_who_ends_a_page_gives_the_place_back_at_once():
+    async def story():
+        async with front(Limits(1)) as browser:
+            anna, ben = browser(), browser()
+            before = await anna.enter()
+            await anna.text("/session/end", 404)
+            other = {"Origin": "https://evil.example"}
+            assert "does not answer to" in await anna.text("/session/end", 403, method="POST", headers=other)
+            await anna.text("/session/end", method="POST")
+            while "You ended your page" not in (text := await anna.text("/index.html")):
+                assert "Ending your page" in text
+                await asyncio.sleep(0.1)
+            assert 'href="/enter"' in text
+            assert not alive(before["pid"])
+            assert await anna.text("/session") == "{}"
+            assert (await ben.enter())["pid"] != before["pid"]
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("model", "words"), [("missing", "There is no model &#x27;missing&#x27;."), ("crash", "The page did not start.")]
 )
