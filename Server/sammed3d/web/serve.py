@@ -78,6 +78,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     from sammed3d.web.gate import QUERY, Gate  # noqa: PLC0415
     from sammed3d.web.page import Page  # noqa: PLC0415
     from sammed3d.web.routes import Routes  # noqa: PLC0415
+    from sammed3d.web.whereabouts import at_crosshair  # noqa: PLC0415
     from sammed3d.web.work import Work  # noqa: PLC0415
 
     places = _places(start)
@@ -87,6 +88,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     static = Path(__file__).with_name("static")
     server.enable_module({"serve": {"sammed3d": str(static)}, "scripts": ["sammed3d/sammed3d.js"]})
     page = Page(server, app, Work(places.predictors.load, places.choice_of), places, start.model, start.sample)
+    server.controller.trigger("crosshair")(lambda: at_crosshair(page.work))
     tasks: set[asyncio.Future[None]] = set()
 
     def guard(site: Any) -> None:

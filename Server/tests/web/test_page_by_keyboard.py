@@ -77,6 +77,10 @@ def test_a_kidney_by_keys_alone(page):
     assert crosshair(page) == pytest.approx((before[0], before[1] - 53), abs=1)
     page.keyboard.press("Enter")
     first = until_volume(page, None)
+    press(page, "Shift+ArrowUp", 1)
+    heard = re.compile(r"^[RL] \d+, [AP] \d+, [SI] \d+ mm: value -?\d+, Segment_1, a positive click\.$")
+    expect(page.locator("#spoken")).to_have_text(heard, timeout=PATIENCE)
+    press(page, "Shift+ArrowDown", 1)
     assert first > 5
     picture(page, "browser-keyboard")
     press(page, "ArrowDown", 2)

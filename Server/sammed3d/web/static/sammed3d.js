@@ -41,6 +41,17 @@
     delete view.releasePointerCapture;
   }
 
+  // What is there is said, to those who hear the page, when the crosshair rests
+  const spoken = Object.assign(document.createElement("div"), { id: "spoken" });
+  spoken.setAttribute("aria-live", "polite");
+  document.body.append(spoken);
+  let resting = 0;
+
+  function speak() {
+    clearTimeout(resting);
+    resting = setTimeout(async () => (spoken.textContent = (await window.trame.trigger("crosshair", [])) ?? ""), 400);
+  }
+
   function letGo() {
     if (held) point(held, "pointerup", 0, 0);
     held = null;
@@ -80,6 +91,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || !(view instanceof Element) || !view.matches(VIEW)) return;
     if (event.repeat && !(event.key in ARROWS) && !(event.key in WHEEL)) return;
     if (!isSlice(view) || !pressed(view, event)) return;
+    speak();
     event.preventDefault();
     event.stopPropagation(); // in Slicer arrows change the slice
   }, true);
