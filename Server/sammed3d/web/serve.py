@@ -75,10 +75,10 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     from trame_client.module.vue3 import www  # noqa: PLC0415
     from trame_slicer import module  # noqa: PLC0415
 
+    from sammed3d.web.crosshair import at_crosshair  # noqa: PLC0415
     from sammed3d.web.gate import QUERY, Gate  # noqa: PLC0415
     from sammed3d.web.page import Page  # noqa: PLC0415
     from sammed3d.web.routes import Routes  # noqa: PLC0415
-    from sammed3d.web.whereabouts import at_crosshair  # noqa: PLC0415
     from sammed3d.web.work import Work  # noqa: PLC0415
 
     places = _places(start)

@@ -39,7 +39,7 @@ def register(views: Any, server: Any, predicting: Callable[[], bool]) -> None:
         (RemoteThreeDViewFactory, create_vertical_view_gutter_ui),
     ):
         views.register_factory(
-            _patient(kind, predicting)(
+            _in_turns(kind, predicting)(
                 server,
                 populate_view_ui_f=buttons,
                 target_fps=FRAMES,
@@ -49,7 +49,7 @@ def register(views: Any, server: Any, predicting: Callable[[], bool]) -> None:
         )
 
 
-def _patient(kind: Any, predicting: Callable[[], bool]) -> Any:
+def _in_turns(kind: Any, predicting: Callable[[], bool]) -> Any:
     class Factory(kind):  # type: ignore[misc]
         def _create_view(self, *arguments: Any) -> Any:
             made = super()._create_view(*arguments)

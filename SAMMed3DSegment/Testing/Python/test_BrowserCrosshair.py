@@ -6,7 +6,7 @@ import slicer
 
 from helpers import phantom
 from sammed3d import Grid, Volume
-from sammed3d.web.whereabouts import at_crosshair
+from sammed3d.web.crosshair import at_crosshair
 from sammed3d.web.work import Work
 from segmenters import until
 
