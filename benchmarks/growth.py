@@ -10,7 +10,7 @@
     clients     1 to 64 clients of a server
 
 Models: the default one, and "sam_med3d", "fastsam3d" and "sam_med2d" with generated weights; "sam_med3d literal" has
-the encoder's published long form (the encoders of the others have no other form). A click of SAM-Med2D is one slice of
+the encoder's published long form (those of the others are measured in ours only). A click of SAM-Med2D is one slice of
 an object that started from a mask.
 
 Each measurement runs in a process of its own, with one thread but where cores or clients are what it is about, and
