@@ -14,6 +14,7 @@ else:
 
     import slicerHarness  # fills `slicer`
     from mrmlNodes import OBLIQUE, addVolume
+    from sammed3d.web.work import Work
     from SAMMed3DSegmentLib import SettingsPage
     from SAMMed3DSegmentLib.Predictors import Predictors
     from segmenters import Models, newSegmenter
@@ -111,6 +112,14 @@ def models():
 def predictor(models):
     """Stands for the network of the default model."""
     return models["default"]
+
+
+@pytest.fixture
+def work(scene, models):
+    """What the page in a browser does with the scene."""
+    work = Work(models)
+    yield work
+    work.close()
 
 
 @pytest.fixture

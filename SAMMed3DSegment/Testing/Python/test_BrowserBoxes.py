@@ -16,13 +16,6 @@ AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
 
 
 @pytest.fixture
-def work(scene, models):
-    work = Work(models)
-    yield work
-    work.close()
-
-
-@pytest.fixture
 def boxes(work):
     work.open(Volume(phantom((40, 50, 30)), Grid((40, 50, 30), AFFINE), "CT 7"))
     return BoxDrawing(work)

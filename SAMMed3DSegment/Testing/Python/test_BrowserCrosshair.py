@@ -7,17 +7,9 @@ import slicer
 from helpers import phantom
 from sammed3d import Grid, Volume
 from sammed3d.web.crosshair import at_crosshair
-from sammed3d.web.work import Work
 from segmenters import until
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
-
-
-@pytest.fixture
-def work(scene, models):
-    work = Work(models)
-    yield work
-    work.close()
 
 
 @pytest.fixture

@@ -30,13 +30,6 @@ def volume():
 
 
 @pytest.fixture
-def work(scene, models):
-    work = Work(models)
-    yield work
-    work.close()
-
-
-@pytest.fixture
 def opened(work, volume):
     work.open(volume)
     return work

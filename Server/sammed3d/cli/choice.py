@@ -73,8 +73,6 @@ class Choice:
 
 
 def _import_networks() -> None:
-    with (
-        contextlib.suppress(Exception),
-        uncollected(freeze=True),
-    ):  # `load` meets what went wrong again, where it is explained
+    # what goes wrong is met again by `load`, where it is explained
+    with contextlib.suppress(Exception), uncollected(freeze=True):
         importlib.import_module("sammed3d.zoo.load")

@@ -18,7 +18,7 @@ from test_page_in_browser import (  # noqa: F401
     slice_views,
     status,
 )
-from test_several_users_in_browser import Program, until_left
+from test_several_users_in_browser import Program, show_sample, until_left
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 UNTOUCHED_MINUTES = 0.4
@@ -62,13 +62,7 @@ def test_a_page_warns_before_it_ends_and_stays_if_asked_to(front, browser):  # n
 def test_a_page_is_ended_after_a_question_and_an_image_too_large_leaves_its_work(front, browser, tmp_path):  # noqa: F811
     one = front("--memory", "1.5")
     page = enter(browser, one)
-    page.click("#sample")
-    expect(page.locator("#opened")).to_have_text("ct_abdomen", timeout=PATIENCE)
-    page.wait_for_timeout(1500)
-    coronal, _, _ = slice_views(page)
-    page.keyboard.press("p")
-    expect(page.locator("#positive")).to_have_attribute("aria-pressed", "true")
-    click(page, coronal[0] + 66, coronal[1] - 53)
+    click(page, *show_sample(page))
     known = milliliters(page)
     questions: list[str] = []
     answers = iter((True, False))

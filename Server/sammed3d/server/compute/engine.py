@@ -16,8 +16,8 @@ from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchPrompts, Prediction
 from sammed3d.server.compute.admission import Admission, BusyError, Shared
-from sammed3d.server.compute.kept import Kept
 from sammed3d.server.compute.scheduler import Job
+from sammed3d.server.compute.user_cache import UserCache
 from sammed3d.server.compute.worker import UnavailableError
 from sammed3d.server.compute.worker_process import NOTHING, Held, patch_of
 from sammed3d.server.http.keys import Quota
@@ -97,10 +97,10 @@ class Engine:
         self._admission = Admission(queue, quotas or {}, len(devices), shared)
         self.metrics = metrics or Metrics()
         masks = cache_mib * MIB // MASKS
-        self._patches = Kept(
+        self._patches = UserCache(
             cache_mib * MIB - masks, _patch_bytes, lambda u: self._admission.quota(u).patches_mib * MIB
         )
-        self._masks = Kept(masks, _bytes, lambda u: self._admission.quota(u).patches_mib * MIB // MASKS)
+        self._masks = UserCache(masks, _bytes, lambda u: self._admission.quota(u).patches_mib * MIB // MASKS)
         self._running: list[Running] = []
         self._lock = threading.Lock()
         self.metrics.watch(self._depth, self._device_bytes)

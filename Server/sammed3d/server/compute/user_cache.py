@@ -10,7 +10,7 @@ from sammed3d.core.cache import LRUCache
 Value = TypeVar("Value")
 
 
-class Kept(Generic[Value]):
+class UserCache(Generic[Value]):
     """Values by user and digest; what was used longest ago goes first. Not thread-safe.
 
     Args:
