@@ -195,7 +195,8 @@ def test_fifty_users_at_once_are_all_served_and_memory_stays_flat(tiny_network):
                 assert np.array_equal(expected.setdefault(volume, masks), masks)
             rss.append(process.memory_info().rss)
         assert server.engine.metrics.registry.get_sample_value("sammed3d_predictions") == 0
-        assert rss[2] - rss[0] < 100 << 20, rss
+        # The first rounds fill what the C library keeps for fifty threads; a patch a click would be 150 MiB a round.
+        assert rss[2] - rss[1] < 75 << 20, rss
 
 
 def test_errors_are_counted_and_say_nothing_of_the_inside(keyed, monkeypatch):
