@@ -81,6 +81,7 @@ def test_it_holds_what_is_used_and_no_more(wheel):
         "sammed3d/training/recipe.yaml",
         "sammed3d/web/static/sammed3d.css",
         "sammed3d/web/static/sammed3d.js",
+        "sammed3d/web/static/views_by_keys.js",
         "sammed3d/zoo/models.json",
         "sammed3d/zoo/models/default.safetensors",
         "sammed3d/samples/ct_abdomen.nii.gz",

@@ -6,6 +6,9 @@ from typing import Any
 
 from sammed3d.web.work import Work
 
+ZOOM = 0.15
+"""Share of the distance by which a step comes nearer."""
+
 
 class Cameras:
     """Keep what there is to see in the views; how the user turned and moved them counts until it outgrows that.
@@ -38,6 +41,24 @@ class Cameras:
                 view.reset_focal_point()
                 view.reset_camera()
                 view.schedule_render()
+
+    def turn(self, right: float, below: float, nearer: float) -> None:
+        """Turn the 3-D view, as if its contents were pulled that way.
+
+        Args:
+            right: degrees.
+            below: degrees.
+            nearer: 1 and -1 are a step.
+        """
+        for view in self._views.get_threed_views():
+            camera = view.renderer().GetActiveCamera()
+            camera.Azimuth(-right)
+            camera.Elevation(below)
+            camera.OrthogonalizeViewUp()
+            if nearer:
+                view.zoom(ZOOM * nearer)
+            view.renderer().ResetCameraClippingRange()
+            view.schedule_render()
 
     def fill_views(self) -> None:
         """Fit a picture into its view, whenever that has another size; volumes stay as they are."""

@@ -13,6 +13,10 @@ from trame_slicer.segmentation.paint_effect_parameters import BrushDiameterMode
 
 from sammed3d.web.work import Work
 
+MIN_DIAMETER, MAX_DIAMETER = 1.0, 60.0
+"""Of the brush, mm."""
+LARGER = 1.2
+"""Ratio of a step to the next larger brush, as in Slicer."""
 TOOLS = {"paint": SegmentationEffectPaint, "erase": SegmentationEffectErase}
 
 
@@ -52,9 +56,23 @@ class HandEdits:
 
     def resize(self, diameter: float) -> None:
         """Give the brush another diameter, mm."""
-        self.diameter = diameter
+        self.diameter = min(max(diameter, MIN_DIAMETER), MAX_DIAMETER)
         if self.tool:
-            self._editor.active_effect.set_brush_diameter(diameter, BrushDiameterMode.Absolute)
+            self._editor.active_effect.set_brush_diameter(self.diameter, BrushDiameterMode.Absolute)
+
+    def next_diameter(self, larger: bool) -> float:
+        """Return the diameter that is a step larger or smaller than now, in whole mm."""
+        now = round(self.diameter)
+        step = max(round(now * LARGER) - now, 1) if larger else min(round(now / LARGER) - now, -1)
+        return min(max(now + step, MIN_DIAMETER), MAX_DIAMETER)
+
+    def drop(self) -> None:
+        """Leave out the stroke that is being drawn."""
+        for reference in self._editor.active_effect.pipelines if self.tool else ():
+            pipeline = reference()
+            if pipeline is not None and pipeline.widget is not None:
+                pipeline.widget.clear()
+                pipeline.widget.stop_painting()  # with nothing in it
 
     def stop(self) -> None:
         """Put the tool down."""

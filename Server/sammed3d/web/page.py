@@ -16,17 +16,17 @@ from sammed3d.web.boxes import BoxDrawing, crossing
 from sammed3d.web.cameras import Cameras
 from sammed3d.web.candidates import Candidates
 from sammed3d.web.hand_edits import HandEdits
+from sammed3d.web.keys import actions_of
+from sammed3d.web.models import HERE, SERVER, Models
 from sammed3d.web.places import Places
 from sammed3d.web.slice_layers import image_first
 from sammed3d.web.work import Work, explained
 
 POLL_SECONDS = 0.02
-HERE, SERVER = "here", "server"
 NO_MODEL = (
     "A picture needs a 2-D model, and there is none to choose. Install one (sammed3d models info sam_med2d, or "
     "ft_sam2d, says how), then start again."
 )
-NOT_YOURS = "Where predictions run is up to whoever serves this page."
 
 
 class Page:
@@ -45,7 +45,7 @@ class Page:
         self, server: Any, app: Any, work: Work, places: Places, model: str, sample: Callable[[], Volume]
     ) -> None:
         self.work = work
-        self._server, self._app, self._places, self._sample = server, app, places, sample
+        self._server, self._app, self._sample = server, app, sample
         self.may_choose_place = places.may_choose
         self._said = ""
         self._saved: tuple[Any, ...] = ()
@@ -54,6 +54,7 @@ class Page:
         self.edits = HandEdits(app.segmentation_editor, work)
         self.boxes = BoxDrawing(work)
         self.candidates = Candidates(work)
+        self.models = Models(server.state, work, places, self.say)
         views.register(app.view_manager, server, lambda: work.segmenter.busy)
         self._layouts = LayoutManager(app.scene, app.view_manager, server)
         self._layouts.register_layout_dict(LayoutManager.default_grid_configuration())
@@ -82,19 +83,23 @@ class Page:
                 "consent": bool(places.url),
             }
         )
-        state.change("model")(self._on_model)
+        state.change("model")(lambda model, **_: self.models.choose(model))
         state.change("layout")(self._on_layout)
         state.change("window")(self._on_window)
         state.change("points")(lambda points, **_: work.show_points(bool(points)))
-        state.change("diameter")(lambda diameter, **_: self.edits.resize(min(max(float(diameter), 1.0), 100.0)))
+        state.change("diameter")(lambda diameter, **_: self.edits.resize(float(diameter)))
+        self._keys = actions_of(self)
+        state.keys = list(self._keys)
         for name, action in (
             ("key", self.on_key),
+            ("turn", self._cameras.turn),
+            ("drop", self.edits.drop),
             ("sample", self.open_sample),
             ("say", self.say),
-            ("here", self.use_this_computer),
+            ("here", self.models.use_this_computer),
         ):
             server.controller.trigger(name)(action)
-        self._list_models()
+        self.models.show()
         self.refresh()
         widgets.build(self, server, self._layouts)
 
@@ -170,7 +175,7 @@ class Page:
         state.window = widgets.AUTOMATIC
         self.work.show_points(True)
         state.points = True
-        fits = not state.flat or any(offer.by_slice is not False for offer in self._places.models)
+        fits = not state.flat or self.models.fit_pictures
         self.say("Press Positive and click inside the structure." if fits else NO_MODEL)
 
     def _show_as(self, flat: bool) -> None:
@@ -185,7 +190,7 @@ class Page:
         state.layout = layout
         self.work.segmenter.model = model
         self._layouts.set_layout(layout)
-        self._list_models()
+        self.models.show()
 
     def open_sample(self) -> None:
         """Show the sample."""
@@ -193,22 +198,18 @@ class Page:
 
     def on_key(self, key: str) -> None:
         """Do what a key stands for, the same as in Slicer."""
-        work = self.work
-        actions: dict[str, Callable[[], object]] = {
-            "p": lambda: work.place("positive"),
-            "n": lambda: work.place("negative"),
-            "t": work.toggle,
-            "b": self.draw_box,
-            "c": self.candidates.ask,
-            "h": self._toggle_points,
-            "u": work.undo,
-            "U": work.redo,
-            "e": work.add,
-            "R": work.reset,
-            "D": lambda: work.remove(work.segment_id),
-        }
-        if key in actions:
-            self.attempt(actions[key])
+        if key in self._keys:
+            self.attempt(self._keys[key])
+
+    def look_around(self) -> None:
+        """Place no clicks, and paint nothing."""
+        self.edits.stop()
+        self.work.place("")
+
+    def resize_brush(self, larger: bool) -> None:
+        """Make the brush a step larger or smaller."""
+        with self._server.state as state:
+            state.diameter = self.edits.next_diameter(larger)
 
     def draw_box(self) -> None:
         """Show a box where the slices cross, or take it away."""
@@ -230,31 +231,6 @@ class Page:
             for view in self._app.view_manager.get_slice_views():
                 view.get_view_node().JumpSliceByCentering(*middle)
 
-    async def use_server(self, url: str, key: str) -> None:
-        """Predict on a server from now on, if it answers; the user has agreed to that."""
-        if not self._places.may_choose:
-            self.say(NOT_YOURS)
-            return
-        self.say(f"Asking {url} for its models...")
-        try:
-            server = self._places.server(url, key)
-            models = await asyncio.to_thread(self._places.served, server)
-        except SAMMed3DError as error:
-            self.say(explained(error))
-            return
-        self._places.use_server(server, models)
-        self._list_models()
-        self.say(f"Predictions run on {url} from now on.")
-
-    def use_this_computer(self) -> None:
-        """Predict in this process from now on."""
-        if not self._places.may_choose:
-            self.say(NOT_YOURS)
-            return
-        self._places.use_this_computer()
-        self._list_models()
-        self.say("Predictions run on this computer from now on.")
-
     def attempt(self, action: Callable[[], object]) -> None:
         """Do something; what goes wrong is said in the status line."""
         try:
@@ -263,27 +239,10 @@ class Page:
             self.say(explained(error))
         self.refresh()
 
-    def _list_models(self) -> None:
-        """Show the models of the place where predictions run, and choose one if the chosen one is not there.
-
-        For a picture those that are known to work in 3-D are left out, unless nothing else is there.
-        """
-        models, chosen = self._places.models, self.work.segmenter.model
-        if self._server.state.flat:
-            fitting = [model for model in models if model.by_slice is not False]
-            models = sorted(fitting, key=lambda model: not model.by_slice) or models
-        names = [model.value for model in models]
-        if chosen not in names:
-            chosen = self.work.segmenter.model = names[0]
+    def toggle_points(self) -> None:
+        """Show the clicks, or hide them."""
         with self._server.state as state:
-            state.models, state.model = [asdict(model) for model in models], chosen
-
-    def _toggle_points(self) -> None:
-        self._server.state.points = not self._server.state.points
-
-    def _on_model(self, model: str, **_: Any) -> None:
-        if model in (offer.value for offer in self._places.models):
-            self.work.segmenter.model = model
+            state.points = not state.points
 
     def _on_layout(self, layout: str, **_: Any) -> None:
         if layout in widgets.LAYOUTS:

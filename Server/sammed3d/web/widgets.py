@@ -10,7 +10,7 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
-from sammed3d.web.hand_edits import TOOLS
+from sammed3d.web.hand_edits import MAX_DIAMETER, MIN_DIAMETER, TOOLS
 from sammed3d.web.results import KINDS, PICTURE_KINDS
 from sammed3d.web.uploads import IMAGES
 
@@ -28,8 +28,12 @@ WINDOWS: dict[str, tuple[float, float] | None] = {
 """Window and level of CT, in HU."""
 KEYS = (
     ("P N", "place positive, negative clicks"),
-    ("Tab", "to a slice view; arrows move its crosshair (Shift: finely), Page up and Page down change the slice"),
-    ("Enter", "clicks at the crosshair, paints or erases there"),
+    ("2 4", "paint, erase; + and - change the brush"),
+    ("Escape", "puts them down"),
+    ("Tab", "to a view; arrows move its crosshair (Shift: finely), Home centres it"),
+    ("Page up, Page down", "change the slice (Shift: zoom)"),
+    ("Enter", "clicks at the crosshair, or puts the brush down and lifts it; arrows draw, Escape drops the stroke"),
+    ("Space", "the same, as long as it is held"),
     ("Shift+Enter", "holds what is there, for the arrows to drag; Enter lets go"),
     ("T", "the other kind"),
     ("B", "a box round the object, or none"),
@@ -184,7 +188,7 @@ def _place(page: Any) -> None:
         sent = "flat ? 'The picture, made smaller,' : 'Cubes of 192 mm round the clicks'"
         label = (f"({sent}) + ' may be sent there'",)
         v.VCheckbox(v_model=("consent",), label=label, density="compact", hide_details=True, id="consent")
-        click = (page.use_server, "[url, key]")
+        click = (page.models.use_server, "[url, key]")
         v.VBtn("Use this server", click=click, disabled=("!consent || !url",), size="small", id="use-server")
 
 
@@ -228,7 +232,15 @@ def _brush(page: Any) -> None:
             )
         label = ("`${diameter} ${flat ? 'px' : 'mm'}`",)
         more: dict[str, Any] = {"density": "compact", "hide_details": True, "classes": "mx-2"}
-        v.VSlider(v_model_number=("diameter",), min=1, max=60, step=1, label=label, disabled=("!opened",), **more)
+        v.VSlider(
+            v_model_number=("diameter",),
+            min=MIN_DIAMETER,
+            max=MAX_DIAMETER,
+            step=1,
+            label=label,
+            disabled=("!opened",),
+            **more,
+        )
 
 
 def _row(page: Any) -> None:

@@ -102,23 +102,106 @@ def test_page_keys_change_the_slice(page):
     assert slice_value(page) == pytest.approx(here)
 
 
-def test_painting_and_deleting_by_keys(page):
+def stroke(page: Page, begin: str, *keys: str, end: str = "") -> None:
+    """Put the brush down, move it and perhaps lift it."""
+    page.keyboard.press(begin)
+    expect(page.locator("#status")).to_contain_text("The brush is down", timeout=PATIENCE)
+    for key in keys:
+        page.keyboard.press(key)
+        page.wait_for_timeout(40)  # as fast as a key repeats
+    if end:
+        page.keyboard.press(end)
+        expect(page.locator("#status")).to_contain_text("The brush is up", timeout=PATIENCE)
+
+
+def test_strokes_are_painted_and_erased_by_keys(page):
     known = milliliters(page)[0]
-    tab_to(page, "#paint", 80)
-    page.keyboard.press("Enter")
-    expect(page.locator("#paint")).to_have_attribute("aria-pressed", "true")
     tab_to(page, ".remote-controlled-area")
-    press(page, "ArrowRight", 6)
-    page.keyboard.press("Enter")
-    painted = until_volume(page, known)
-    assert painted > known
+    page.keyboard.press("2")
+    expect(page.locator("#paint")).to_have_attribute("aria-pressed", "true")
+    press(page, "ArrowRight", 9)
+    page.keyboard.press(" ")
+    dab = until_volume(page, known) - known
+    stroke(page, "Enter", *["ArrowDown"] * 5, "Shift+ArrowDown", *["ArrowLeft"] * 5, end="Enter")
+    painted = until_volume(page, known + dab)
+    assert painted - known > 5 * dab, "one stroke, along all that the crosshair passed"
+    page.keyboard.press("4")
+    expect(page.locator("#erase")).to_have_attribute("aria-pressed", "true")
+    stroke(page, "Enter", *["ArrowUp"] * 5, end="Enter")
+    erased = until_volume(page, painted)
+    assert erased < painted
+    page.keyboard.press("u")
+    assert until_volume(page, erased) == known, "all strokes are one step of undo"
+
+
+def test_a_stroke_is_dropped_and_other_keys_wait_for_its_end(page):
+    known = milliliters(page)[0]
+    page.keyboard.press("2")
+    stroke(page, "Enter", *["ArrowRight"] * 4)
+    assert page.locator("#crosshair.held").count() == 1
+    picture(page, "browser-brush-by-keys")
+    page.keyboard.press("u")
+    expect(page.locator("#status")).to_have_text("Let go first, with Enter.", timeout=PATIENCE)
+    page.keyboard.press("Escape")
+    expect(page.locator("#status")).to_have_text("The brush is up.", timeout=PATIENCE)
+    page.wait_for_timeout(1000)
+    assert milliliters(page)[0] == known
+    stroke(page, "Enter", *["ArrowLeft"] * 4, end="PageDown")
+    assert until_volume(page, known) > known, "a stroke ends before the slice changes"
+    page.keyboard.press("PageUp")
+    painted = milliliters(page)[0]
     page.keyboard.press("u")
     assert until_volume(page, painted) == known
-    page.keyboard.press("p")
-    page.keyboard.press("p")
-    expect(page.locator("#positive")).to_have_attribute("aria-pressed", "false")
-    press(page, "ArrowLeft", 6)
-    press(page, "ArrowUp", 2)
+
+
+def test_the_space_bar_is_the_button_and_two_arrows_go_across(page):
+    known, before = milliliters(page)[0], crosshair(page)
+    page.keyboard.down(" ")
+    expect(page.locator("#status")).to_contain_text("The brush is down", timeout=PATIENCE)
+    page.keyboard.down("ArrowRight")
+    page.keyboard.down("ArrowDown")
+    page.keyboard.up("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.up("ArrowDown")
+    page.keyboard.up(" ")
+    assert crosshair(page) == pytest.approx((before[0] + 16, before[1] + 8), abs=1)
+    painted = until_volume(page, known)
+    assert painted > known
+    size = page.locator("text=/^\\d+ mm$/").first
+    expect(size).to_have_text("10 mm")
+    page.keyboard.press("+")
+    expect(size).to_have_text("12 mm")
+    page.keyboard.press("-")
+    expect(size).to_have_text("10 mm")
+    page.keyboard.press("u")
+    assert until_volume(page, painted) == known
+    page.keyboard.press("Escape")
+    expect(page.locator("#paint")).to_have_attribute("aria-pressed", "false")
+
+
+def changes(page: Page, view, key: str) -> bool:
+    """Whether a key changes what a view shows."""
+    page.wait_for_timeout(1500)
+    before = view.screenshot()
+    page.keyboard.press(key)
+    page.wait_for_timeout(1500)
+    return view.screenshot() != before
+
+
+def test_the_3d_view_is_turned_by_keys(page):
+    solid = page.locator(".remote-controlled-area[aria-label^='3-D']")
+    solid.focus()
+    for key in ("ArrowRight", "ArrowDown", "PageUp", "Shift+ArrowLeft"):
+        assert changes(page, solid, key), key
+    page.locator(".remote-controlled-area").first.focus()
+
+
+def test_a_click_is_deleted_at_the_crosshair(page):
+    known = milliliters(page)[0]
+    page.keyboard.press("Home")
+    press(page, "ArrowRight", 8)
+    press(page, "ArrowUp", 6)
+    press(page, "Shift+ArrowUp", 5)
     page.wait_for_timeout(500)
     page.keyboard.press("Delete")
     assert until_volume(page, known) is None
@@ -186,6 +269,17 @@ def test_a_handle_is_dragged_by_keys(page, tmp_path):
     across, front, high = box_of_prompts(page, tmp_path)
     assert across < 122 - 15
     assert (front, high) == pytest.approx((101, 112), abs=1)
+
+
+def test_slices_are_zoomed_by_keys(page):
+    view = page.locator(".remote-controlled-area").first
+    view.focus()
+    page.keyboard.press("Home")
+    here = slice_value(page)
+    assert changes(page, view, "Shift+PageUp")
+    picture(page, "browser-zoom")
+    assert changes(page, view, "Shift+PageDown")
+    assert slice_value(page) == here
 
 
 def test_the_theme_is_the_systems_until_somebody_chooses(page):

@@ -1,0 +1,30 @@
+"""What the page's keys do: those of Slicer, where it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def actions_of(page: Any) -> dict[str, Callable[[], object]]:
+    """Return the page's keys, as browsers call them, and what they do."""
+    work, edits = page.work, page.edits
+    return {
+        "p": lambda: work.place("positive"),
+        "n": lambda: work.place("negative"),
+        "t": work.toggle,
+        "b": page.draw_box,
+        "c": page.candidates.ask,
+        "h": page.toggle_points,
+        "u": work.undo,
+        "U": work.redo,
+        "e": work.add,
+        "R": work.reset,
+        "D": lambda: work.remove(work.segment_id),
+        "2": lambda: edits.use("paint"),
+        "4": lambda: edits.use("erase"),
+        "+": lambda: page.resize_brush(True),
+        "=": lambda: page.resize_brush(True),  # the same key without Shift
+        "-": lambda: page.resize_brush(False),
+        "Escape": page.look_around,
+    }
