@@ -22,6 +22,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Array = npt.NDArray[np.generic]
 Indices = npt.NDArray[np.intp]
+Marked = npt.NDArray[np.bool_]
 Weights3 = tuple["AxisWeights", "AxisWeights", "AxisWeights"]
 SLAB = 32
 """Slices interpolated at a time."""
@@ -157,6 +158,19 @@ def resizing(source: Sequence[int], shape: Index3, part: tuple[slice, slice, sli
         for size, target, cut in zip(source, shape, part or (slice(None),) * 3, strict=True)
     )
     return i, j, k
+
+
+def sources_of(targets: Marked, weights: Weights3, shape: Sequence[int]) -> Marked:
+    """Mark the samples of an array of `shape` that some targets of an interpolation are made of."""
+    found = targets
+    for axis, line in enumerate(weights):
+        samples = np.zeros((*found.shape[:axis], shape[axis], *found.shape[axis + 1 :]), np.bool_)
+        to, given = np.moveaxis(samples, axis, 0), np.moveaxis(found, axis, 0)
+        for n, (low, high) in enumerate(zip(*(each.tolist() for each in line.sources), strict=True)):
+            to[low] |= given[n]
+            to[high] |= given[n]
+        found = samples
+    return found
 
 
 def mean_pool(field: Float32, shape: Index3) -> Float32:

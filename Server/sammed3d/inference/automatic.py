@@ -35,6 +35,7 @@ from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.predictor import PatchClick
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.search_windows import are_inside, deepest, low_res_voxel, sample_of, voxel_of, windows
+from sammed3d.inference.windows import Windows
 
 Progress = Callable[[int, int], None]
 CLEAR = 2.0
@@ -292,8 +293,9 @@ class AutomaticMaskGenerator:
             return None
         mask: BoxedMask | None = None
         layers: list[Layer] = []
+        fading = Windows(lattice, self._predictor.preset.patch_shape).fading
         for n, seen in enumerate(found.seen):
-            layers.append(Layer(seen.window, seen.low_res, soft=n > 0))
+            layers.append(Layer(seen.window, seen.low_res, fading(seen.window) if n else None))
             mask = paint(lattice, layers, None, mask)
         if mask is None:
             return None

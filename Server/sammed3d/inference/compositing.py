@@ -14,17 +14,17 @@ mask that the object started from, taken at the volume's own resolution. The mas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
 from sammed3d.core.geometry import Box, Index3
-from sammed3d.core.interpolation import Float32, interpolate, interpolate_slabs, mean_pool, resize
+from sammed3d.core.interpolation import Float32, Marked, interpolate, interpolate_slabs, mean_pool, resize
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
+from sammed3d.inference.answers import Bounds, Fading, KeptAnswer
 from sammed3d.inference.lattice import Lattice
-from sammed3d.inference.predictor import Bounds
 
 MARGIN = 16
 """Lattice samples (24 mm at 1.5 mm) at each face of a window where a layer fades, and where a click opens a new one."""
@@ -39,26 +39,40 @@ class Layer:
     Attributes:
         window: Lattice box of the patch.
         low_res: Low-res logits after the patch's last click, float32, axes R, A, S.
-        soft: Whether the layer fades towards its faces.
-        margin: Over how many samples it does.
+        fading: How the layer fades towards its faces, in samples; None for one that is opaque throughout.
         bounds: What is known of the logits that `low_res` does not have; None where it has all.
+        kept: Names the answer to the predictor that gave it, which may have it still; None where it does not keep any.
     """
 
     window: Box
     low_res: Float32
-    soft: bool
-    margin: int = MARGIN
+    fading: Fading | None
     bounds: Bounds | None = None
+    kept: KeptAnswer | None = None
 
 
 def mask_prompt(
     lattice: Lattice, window: Box, low_res_shape: Index3, layers: Sequence[Layer], base: BoxedMask | None
 ) -> Float32:
     """Return the object as it stands, seen through a window: low-res logits for the network's mask prompt."""
-    logits, cover = _composite(lattice, window, layers)
-    occupied: Float32 | float = 0.0 if base is None else _occupancy(lattice, window, base)
+    return _prompt(window, low_res_shape, layers, 0.0 if base is None else _occupancy(lattice, window, base))
+
+
+def prompt_of_layers(window: Box, low_res_shape: Index3, layers: Sequence[Layer]) -> Float32:
+    """Return the mask prompt of an object that started from nothing, wherever its lattice is."""
+    return _prompt(window, low_res_shape, layers, 0.0)
+
+
+def _prompt(window: Box, low_res_shape: Index3, layers: Sequence[Layer], occupied: Float32 | float) -> Float32:
+    logits, cover = _composite(window, layers)
     seen = logits + (1 - cover) * np.float32(MASK_LOGIT) * (2 * occupied - 1)
     return mean_pool(seen, low_res_shape)
+
+
+def shows(lattice: Lattice, window: Box, mask: BoxedMask) -> bool:
+    """Whether a window shows anything of the box of a mask."""
+    i, j, k = lattice.sampling(window)
+    return mask.box.intersection(Box((i.begin, j.begin, k.begin), (i.end, j.end, k.end))) is not None
 
 
 def hint_prompt(lattice: Lattice, window: Box, low_res_shape: Index3, box: BoxPrompt) -> Float32:
@@ -91,46 +105,46 @@ def paint(
     region = lattice.covered(layers[-1].window)
     if region is None:
         return before
-    _, painted = _painted(lattice, layers, base)
-    return _replace(before, region, painted)
+    return replaced(before, region, painted(lattice, layers, base).mask)
 
 
-def paint_within_bounds(
-    lattice: Lattice, layers: Sequence[Layer], base: BoxedMask | None, before: BoxedMask | None
-) -> tuple[BoxedMask | None, bool]:
-    """Return the mask of layers of which some are known within bounds only, and whether those leave no other.
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """What layers make under the last of them.
 
-    Every step from logits to voxels is a sum with weights that are not negative, and grows with each logit, in
-    floating-point numbers too. So if the lowest and the highest logits that may be meant make the same mask, the true
-    ones do. Arguments as those of `paint`.
+    Attributes:
+        part: Samples of the lattice round what may be inside; None where nothing may.
+        possible: Marks those of them, axes R, A, S, near which voxels may be inside.
+        target: The voxels of the volume near those.
+        mask: The mask there.
     """
-    region = lattice.covered(layers[-1].window)
-    if region is None:
-        return before, True
-    low, high = (
-        [
-            layer if layer.bounds is None else replace(layer, low_res=fill(layer.bounds, layer.low_res))
-            for layer in layers
-        ]
-        for fill in (Bounds.lowest, Bounds.highest)
-    )
-    (target, mask), (other_target, other) = (_painted(lattice, each, base) for each in (low, high))
-    if mask is None or other is None:
-        same = mask is other
-    else:
-        same = mask.box == other.box and np.array_equal(mask.voxels, other.voxels)
-    return _replace(before, region, mask), same and target == other_target
+
+    part: Box | None
+    possible: Marked
+    target: Box | None
+    mask: BoxedMask | None
 
 
-def _painted(lattice: Lattice, layers: Sequence[Layer], base: BoxedMask | None) -> tuple[Box | None, BoxedMask | None]:
-    """Return the voxels of the volume that were looked at under the last layer, and the mask there."""
+def painted(lattice: Lattice, layers: Sequence[Layer], base: BoxedMask | None) -> Painted:
+    """Composite layers under the last of them, resample the logits to the volume's voxels, keep where they are above 0.
+
+    Arguments as those of `paint`.
+    """
     window = lattice.in_volume(layers[-1].window)
     near = _reach(layers) if base is None else window
     part = near and near.intersection(window)
     if part is None:
-        return None, None
-    logits, cover = _composite(lattice, part, layers)
-    return _threshold(lattice, part, logits, cover, base)
+        return Painted(None, np.empty((0, 0, 0), np.bool_), None, None)
+    logits, cover = _composite(part, layers)
+    if base is None:  # then b is the same everywhere, and can be blended in on the lattice
+        logits = logits - (1 - cover) * np.float32(MASK_LOGIT)
+        cover = np.ones_like(cover)
+    possible = (logits > 0) | (cover < 1)
+    around = Box.around(possible)
+    near = around and around.shifted(part.begin).grown(1).intersection(part)
+    target = near and lattice.covered(near)
+    mask = _threshold(lattice, part, target, logits, cover, base) if target else None
+    return Painted(part, possible, target, mask)
 
 
 def _reach(layers: Sequence[Layer]) -> Box | None:
@@ -151,7 +165,7 @@ def _reach(layers: Sequence[Layer]) -> Box | None:
     return reduce(Box.union, boxes) if boxes else None
 
 
-def _composite(lattice: Lattice, window: Box, layers: Sequence[Layer]) -> tuple[Float32, Float32]:
+def _composite(window: Box, layers: Sequence[Layer]) -> tuple[Float32, Float32]:
     """Premultiplied logits and cover of all layers in a window, axes R, A, S."""
     logits = np.zeros(window.shape, np.float32)
     cover = np.zeros(window.shape, np.float32)
@@ -161,22 +175,23 @@ def _composite(lattice: Lattice, window: Box, layers: Sequence[Layer]) -> tuple[
             continue
         there, here = common.within(layer.window), common.within(window)
         answer = resize(layer.low_res, layer.window.shape, there)
-        if layer.soft:
-            opacity = _opacity(lattice, layer)[there]
+        if layer.fading is None:
+            logits[here], cover[here] = answer, 1
+        else:
+            opacity = opacity_of(layer)[there]
             below = 1 - opacity
             logits[here] = opacity * answer + below * logits[here]
             cover[here] = opacity + below * cover[here]
-        else:
-            logits[here], cover[here] = answer, 1
     return logits, cover
 
 
-def _opacity(lattice: Lattice, layer: Layer) -> Float32:
-    """How much a soft layer hides of what lies under it, 0..1, for each sample of its window."""
+def opacity_of(layer: Layer) -> Float32:
+    """How much a layer hides of what lies under it, 0..1, for each sample of its window."""
+    fading = layer.fading or Fading.nowhere()
     ramps = []
-    for count, (lower, upper) in zip(layer.window.shape, lattice.borders_inside(layer.window), strict=True):
+    for count, (lower, upper) in zip(layer.window.shape, fading.faces, strict=True):
         ramp = np.ones(count, np.float32)
-        fade = (np.arange(min(layer.margin, count), dtype=np.float32) + 0.5) / layer.margin
+        fade = (np.arange(min(fading.margin, count), dtype=np.float32) + 0.5) / fading.margin
         if lower:
             ramp[: len(fade)] = fade
         if upper:
@@ -187,21 +202,9 @@ def _opacity(lattice: Lattice, layer: Layer) -> Float32:
 
 
 def _threshold(
-    lattice: Lattice, window: Box, logits: Float32, cover: Float32, base: BoxedMask | None
-) -> tuple[Box | None, BoxedMask | None]:
-    """Resample the composited logits to the volume's voxels in a window and keep where they are above 0.
-
-    Returns:
-        The voxels that were looked at, and the mask.
-    """
-    if base is None:  # then b is the same everywhere, and can be blended in on the lattice
-        logits = logits - (1 - cover) * np.float32(MASK_LOGIT)
-        cover = np.ones_like(cover)
-    candidates = Box.around((logits > 0) | (cover < 1))
-    near = candidates and candidates.shifted(window.begin).grown(1).intersection(window)
-    target = near and lattice.covered(near)
-    if not target:
-        return None, None
+    lattice: Lattice, window: Box, target: Box, logits: Float32, cover: Float32, base: BoxedMask | None
+) -> BoxedMask | None:
+    """Resample composited logits and cover of a window to voxels of the volume and keep where they are above 0."""
     weights = lattice.painting(window, target)
     mask = np.empty(target.shape, np.uint8, order="F")
     slabs = interpolate_slabs(lattice.to_file_order(logits), weights)
@@ -214,7 +217,7 @@ def _threshold(
         for (k, slab), (_, covered) in zip(slabs, covers, strict=True):
             here = np.s_[:, :, k : k + slab.shape[2]]
             mask[here] = slab + (1 - covered) * start[here] > 0
-    return target, BoxedMask(target, mask).cropped()
+    return BoxedMask(target, mask).cropped()
 
 
 def _occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:
@@ -225,7 +228,7 @@ def _occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:
     return lattice.to_canonical(interpolate(mask.cut(used), weights))
 
 
-def _replace(before: BoxedMask | None, region: Box, painted: BoxedMask | None) -> BoxedMask | None:
+def replaced(before: BoxedMask | None, region: Box, painted: BoxedMask | None) -> BoxedMask | None:
     """Return `before` with everything in `region` replaced by `painted` (which lies in it)."""
     if before is None:
         return painted

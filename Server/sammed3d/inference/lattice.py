@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Float64, Grid, Index3, Point3, canonical_axes
 from sammed3d.core.interpolation import AxisWeights, Weights3
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Lattice:
@@ -154,11 +157,11 @@ class Lattice:
             return None
         return Box((begin[0], begin[1], begin[2]), (end[0], end[1], end[2]))
 
-    def to_canonical(self, field: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def to_canonical(self, field: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """View a sampled field (file axis order) in R, A, S order."""
         return field.transpose(self._axes.source)
 
-    def to_file_order(self, field: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def to_file_order(self, field: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """View a field in R, A, S order with its axes in file order."""
         return field.transpose(tuple(int(a) for a in np.argsort(self._axes.source)))
 

@@ -28,27 +28,20 @@ import numpy as np
 from sammed3d.core.cache import LRUCache
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box, Index3
-from sammed3d.core.interpolation import Float32
+from sammed3d.core.interpolation import Float32, Marked
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import Layer, hint_prompt, mask_prompt, paint, paint_within_bounds
+from sammed3d.inference.answers import Fading, KeptLayer
+from sammed3d.inference.compositing import Layer, hint_prompt, mask_prompt, paint, shows
 from sammed3d.inference.following import is_believed, keeps
 from sammed3d.inference.inferer import PromptState, in_effect, timed
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.patch_follower import PatchFollower
 from sammed3d.inference.patch_visits import Chain, Visit, Walk
-from sammed3d.inference.predictor import (
-    Bounds,
-    Fading,
-    OutlinePredictor,
-    PatchBox,
-    PatchClick,
-    PatchPrompts,
-    Prediction,
-    Predictor,
-)
+from sammed3d.inference.predictor import OutlinePredictor, PatchBox, PatchClick, PatchPrompts, Prediction, Predictor
+from sammed3d.inference.settling import paint_within_bounds
 from sammed3d.inference.windows import Windows
 
 MIB = 2**20
@@ -71,9 +64,8 @@ class PatchInferer:
         self.lattice = Lattice(volume.grid, predictor.preset.spacing)
         self._windows = Windows(self.lattice, predictor.preset.patch_shape)
         self._follower = PatchFollower(self._windows)
-        self._low_res: dict[Chain, Float32] = {}
+        self._answers: dict[Chain, Prediction] = {}
         self._believed: dict[Chain, bool] = {}
-        self._outlines: dict[Chain, Bounds | None] = {}
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._masks: LRUCache[BoxedMask] = LRUCache(64 * MIB, lambda mask: mask.voxels.nbytes)
 
@@ -139,59 +131,84 @@ class PatchInferer:
             keeping: whether the answer does not count if it loses much of what is there.
         """
         chain = (*walk.chain, visit)
-        soft = bool(walk.layers) or walk.base is not None
-        low_res = self._low_res.get(chain)
-        if low_res is None:
+        fading = self._windows.fading(visit.window) if walk.layers or walk.base is not None else None
+        answer = self._answers.get(chain)
+        if answer is None:
             walk.cancellation.enter("cut")
-            self.complete(walk)
-            seen = self._shown(walk, visit.window, walk.layers)
-            prediction = self._predicted(walk, visit, seen, outline=not (visit.followed or keeping), soft=soft)
-            low_res = prediction.low_res
-            if not prediction.whole:
-                self._outlines[chain] = prediction.bounds
-            if seen is not None and (visit.followed or keeping):
+            if visit.followed or keeping:
+                seen = self._seen(walk, visit.window)
+                answer = self._asked(walk, visit, seen)
                 known = [layer.window for layer in walk.layers]
                 self._believed[chain] = (
-                    is_believed(self._windows, visit.window, seen, low_res, known, clicked=not walk.newest_followed)
+                    is_believed(
+                        self._windows, visit.window, seen, answer.low_res, known, clicked=not walk.newest_followed
+                    )
                     if visit.followed
-                    else keeps(self._windows, visit.window, seen, low_res, known)
+                    else keeps(self._windows, visit.window, seen, answer.low_res, known)
                 )
-            self._low_res[chain] = low_res
+            else:
+                outline = self._windows.scale(visit.window) == 1
+                answer = self._answered(walk, visit, walk.layers, (fading or Fading.nowhere()) if outline else None)
+            self._answers[chain] = answer
         counts = self._believed.get(chain, True)
-        margin = self._windows.margin(visit.window)
-        layer = Layer(visit.window, low_res, soft, margin, self._outlines.get(chain))
+        layer = Layer(visit.window, answer.low_res, fading, answer.bounds, answer.kept)
         walk.add(visit, layer if counts else None)
 
-    def _predicted(self, walk: Walk, visit: Visit, seen: Float32 | None, *, outline: bool, soft: bool) -> Prediction:
-        """Ask the network about a visit; whether an outline of the answer is enough, and whether it will be blended."""
+    def _answered(self, walk: Walk, visit: Visit, layers: Sequence[Layer], fading: Fading | None) -> Prediction:
+        """Ask about a visit over some layers; with `fading`, what is needed to paint the answer is enough.
+
+        Who keeps those layers makes the mask prompt of them. Otherwise they have to be known whole first.
+        """
+        kept = self._kept(layers, walk.base, visit.window)
+        if kept is not None and isinstance(self.predictor, OutlinePredictor):
+            patch, prompts = self._question(walk, visit, None)
+            answer = self.predictor.predict_over(patch, prompts, kept, walk.cancellation, fading)
+            if answer is not None:
+                walk.spent(answer.seconds)
+                return answer
+        self.complete(walk, len(layers))
+        return self._asked(walk, visit, self._shown(walk, visit.window, walk.layers[: len(layers)]), fading)
+
+    def _asked(self, walk: Walk, visit: Visit, seen: Float32 | None, fading: Fading | None = None) -> Prediction:
+        """Ask about a visit with a mask prompt; with `fading`, what is needed to paint the answer is enough."""
+        patch, prompts = self._question(walk, visit, seen)
+        if fading is not None and isinstance(self.predictor, OutlinePredictor):
+            answer = self.predictor.predict_outline(patch, prompts, walk.cancellation, fading)
+        else:
+            answer = self.predictor.predict(patch, prompts, walk.cancellation)
+        walk.spent(answer.seconds)
+        return answer
+
+    def _question(self, walk: Walk, visit: Visit, seen: Float32 | None) -> tuple[Patch, PatchPrompts]:
         with timed(walk.seconds, "cut"):
             patch = self.patch(visit.window)
-        prompts = PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
-        if outline and isinstance(self.predictor, OutlinePredictor) and self._windows.scale(visit.window) == 1:
-            faces = self.lattice.borders_inside(visit.window)
-            fading = Fading(faces, self._windows.margin(visit.window)) if soft else None
-            prediction = self.predictor.predict_outline(patch, prompts, walk.cancellation, fading)
-        else:
-            prediction = self.predictor.predict(patch, prompts, walk.cancellation)
-        for name, value in prediction.seconds.items():
-            walk.seconds[name] = walk.seconds.get(name, 0.0) + value
-        return prediction
+        return patch, PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
 
-    def complete(self, walk: Walk) -> None:
-        """Ask again, for all logits, where only the outline of an answer is known.
+    def _kept(self, layers: Sequence[Layer], base: BoxedMask | None, window: Box) -> list[KeptLayer] | None:
+        """Name the layers that a window shows, placed in it; None where they are not kept, or not all that it shows."""
+        if not layers or (base is not None and shows(self.lattice, window, base)):
+            return None
+        x, y, z = window.begin
+        kept = []
+        for layer in layers:
+            if layer.window.intersection(window) is not None:
+                if layer.kept is None:
+                    return None
+                kept.append(KeptLayer(layer.kept.logits, layer.window.shifted((-x, -y, -z)), layer.fading))
+        return kept
+
+    def complete(self, walk: Walk, count: int | None = None) -> None:
+        """Ask again, for all logits, where only the outline of an answer is known; of the first `count` layers, or all.
 
         Raises:
             PredictionCancelled: the walk's cancellation was used.
         """
-        for number, (chain, layer) in enumerate(zip(walk.painted, walk.layers, strict=True)):
-            visit = chain[-1]
-            if chain in self._outlines and isinstance(visit, Visit):
-                seen = self._shown(walk, visit.window, walk.layers[:number])
-                whole = self._predicted(walk, visit, seen, outline=False, soft=layer.soft)
-                self._low_res[chain] = whole.low_res
-                del self._outlines[chain]
-            if self._low_res[chain] is not layer.low_res:
-                walk.layers[number] = replace(layer, low_res=self._low_res[chain], bounds=None)
+        for number, chain in enumerate(walk.painted[:count]):
+            visit, answer = chain[-1], self._answers[chain]
+            if not answer.whole and isinstance(visit, Visit):
+                self._answers[chain] = answer = self._answered(walk, visit, walk.layers[:number], None)
+            if answer.low_res is not walk.layers[number].low_res:
+                walk.layers[number] = replace(walk.layers[number], low_res=answer.low_res, bounds=None)
 
     def _follow(self, walk: Walk, patches: int) -> None:
         for _ in range(patches):
@@ -248,13 +265,33 @@ class PatchInferer:
         return mask
 
     def _laid_over(self, walk: Walk, number: int, before: BoxedMask | None) -> BoxedMask | None:
-        """Paint a layer over what was there; asks for all logits first where an outline leaves open what that makes."""
-        layers = walk.layers[: number + 1]
-        if any(layer.bounds is not None for layer in layers):
+        """Paint a layer over what was there; asks first for what outlines leave out if it depends on that."""
+        alone = number == 0 and walk.base is None  # for that, an outline is enough
+        for _ in range(0 if alone else 2):
+            layers = walk.layers[: number + 1]
+            if all(layer.bounds is None for layer in layers):
+                break
             with timed(walk.seconds, "paint"):
-                mask, settled = paint_within_bounds(self.lattice, layers, walk.base, before)
-            if settled:
+                mask, missing = paint_within_bounds(self.lattice, layers, walk.base, before)
+            if not missing:
                 return mask
-            self.complete(walk)
+            for n, marked in enumerate(missing):
+                if marked.any():
+                    self._sharpen(walk, n, marked)
         with timed(walk.seconds, "paint"):
             return paint(self.lattice, walk.layers[: number + 1], walk.base, before)
+
+    def _sharpen(self, walk: Walk, number: int, marked: Marked) -> None:
+        """Ask for some of the logits of an outline, or for all of them if they are not kept any more."""
+        chain, layer = walk.painted[number], walk.layers[number]
+        logits: Float32 | None = None
+        if isinstance(self.predictor, OutlinePredictor) and layer.kept is not None:
+            logits = self.predictor.logits_of(layer.kept, marked, walk.cancellation)
+        if logits is None or layer.bounds is None:
+            self.complete(walk)
+            return
+        low_res = layer.low_res.copy()
+        low_res[marked] = logits
+        bounds = layer.bounds.with_exact(marked)
+        self._answers[chain] = replace(self._answers[chain], low_res=low_res, bounds=bounds)
+        walk.layers[number] = replace(layer, low_res=low_res, bounds=bounds)

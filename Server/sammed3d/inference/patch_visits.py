@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sammed3d.core.cancellation import Cancellation
@@ -82,6 +82,11 @@ class Walk:
         """The visits since the last click of a user."""
         asked = [n for n, visit in enumerate(self.visits) if not visit.followed]
         return self.visits[asked[-1] + 1 :] if asked else ()
+
+    def spent(self, seconds: Mapping[str, float]) -> None:
+        """Take note of seconds spent, by stage."""
+        for stage, spent in seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
     def add(self, visit: Visit, layer: Layer | None) -> None:
         """Note the answer to a visit; None where it does not count."""

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Point3
-from sammed3d.core.interpolation import Float32
+from sammed3d.core.interpolation import Float32, Marked
 from sammed3d.errors import PromptError
+from sammed3d.inference.answers import Bounds, Fading, KeptAnswer, KeptLayer
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.preset import Preset
 
@@ -49,46 +49,6 @@ Prompt = PatchBox | PatchClick
 
 
 @dataclass(frozen=True, eq=False)
-class Bounds:
-    """What is known of logits of which only some came: the others lie between two numbers.
-
-    Attributes:
-        exact: marks the logits that are known, same shape.
-        inside: the lowest and the highest of the others that are above 0.
-        outside: the lowest and the highest of the others that are not.
-    """
-
-    exact: npt.NDArray[np.bool_]
-    inside: tuple[float, float]
-    outside: tuple[float, float]
-
-    def lowest(self, low_res: Float32) -> Float32:
-        """Return the lowest logits that may be meant; of `low_res` what is not exact has the right sign."""
-        return self._filled(low_res, 0)
-
-    def highest(self, low_res: Float32) -> Float32:
-        """Return the highest logits that may be meant."""
-        return self._filled(low_res, 1)
-
-    def _filled(self, low_res: Float32, end: int) -> Float32:
-        others = np.where(low_res > 0, np.float32(self.inside[end]), np.float32(self.outside[end]))
-        return np.where(self.exact, low_res, others)
-
-
-@dataclass(frozen=True)
-class Fading:
-    """How an answer that is laid over others fades towards faces of its patch.
-
-    Attributes:
-        faces: for each axis (R, A, S), whether it fades towards the lower and the upper face.
-        margin: over how many voxels of the patch it does.
-    """
-
-    faces: tuple[tuple[bool, bool], ...]
-    margin: int
-
-
-@dataclass(frozen=True, eq=False)
 class Prediction:
     """What a predictor answers.
 
@@ -97,7 +57,8 @@ class Prediction:
         score: the model's own estimate of its quality, or None where it was not trained to give one.
         seconds: time by stage ("encode", "decode", ...); 0 or missing where a cache answered.
         whole: whether these are all logits, or their outline (`OutlinePredictor`).
-        bounds: what is known of those that an outline leaves out, where it was asked for to be laid over others.
+        bounds: what is known of those that an outline leaves out, where how it fades was said.
+        kept: names the answer, where who gave it keeps it.
     """
 
     low_res: Float32
@@ -105,6 +66,7 @@ class Prediction:
     seconds: Mapping[str, float] = field(default_factory=dict)
     whole: bool = True
     bounds: Bounds | None = None
+    kept: KeptAnswer | None = None
 
 
 def digest_of(logits: Float32) -> str:
@@ -189,7 +151,10 @@ class Capabilities:
 
 @runtime_checkable
 class OutlinePredictor(Protocol):
-    """A predictor that is asked over a wire, which a part of the logits crosses sooner than all of them."""
+    """A predictor that is asked over a wire, which a part of the logits crosses sooner than all of them.
+
+    It may keep what it answered (`Prediction.kept`), for a while.
+    """
 
     def predict_outline(
         self,
@@ -204,6 +169,26 @@ class OutlinePredictor(Protocol):
         they are laid over what the mask prompt shows: then they agree where the two are blended too, and `bounds` says
         what is known of the rest, by which `compositing.paint_within_bounds` tells whether that is enough.
         """
+        ...
+
+    def predict_over(
+        self,
+        patch: Patch,
+        prompts: PatchPrompts,
+        layers: Sequence[KeptLayer],
+        cancellation: Cancellation | None = None,
+        fading: Fading | None = None,
+    ) -> Prediction | None:
+        """Answer prompts whose mask prompt is what layers show, `compositing.prompt_of_layers`, that are kept.
+
+        Returns:
+            An outline, with `fading`, or all logits; None where a layer is not kept (any more): who asks then has to
+            bring the mask prompt along.
+        """
+        ...
+
+    def logits_of(self, answer: KeptAnswer, marked: Marked, cancellation: Cancellation | None = None) -> Float32 | None:
+        """Return those logits of an answer that are marked, in order; None where it is not kept (any more)."""
         ...
 
 

@@ -81,7 +81,7 @@ def uncertainty_of(
         answers.append(inferer.predictor.predict(inferer.patch(visit.window), prompts, cancellation).low_res)
     fields = []
     for low_res in answers:
-        layers = [*walk.layers[:-1], Layer(layer.window, low_res, layer.soft, layer.margin)]
+        layers = [*walk.layers[:-1], Layer(layer.window, low_res, layer.fading)]
         seen = mask_prompt(inferer.lattice, layer.window, shape, layers, walk.base)
         fields.append(1 / (1 + np.exp(-np.clip(seen, -30, 30))))
     target = inferer.lattice.covered(layer.window)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sammed3d.core.geometry import Box, Index3
+from sammed3d.inference.answers import Fading
 from sammed3d.inference.compositing import MARGIN
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.predictor import PatchClick
@@ -33,6 +34,10 @@ class Windows:
     def margin(self, window: Box) -> int:
         """Over how many samples a window's layer fades."""
         return MARGIN * self.scale(window)
+
+    def fading(self, window: Box) -> Fading:
+        """How a window's layer fades where it is laid over others."""
+        return Fading(self.lattice.borders_inside(window), self.margin(window))
 
     def inner(self, window: Box) -> Box:
         """Return the part of a window that is not in the margin of those of its faces that lie inside the volume."""

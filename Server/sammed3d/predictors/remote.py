@@ -5,22 +5,24 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.interpolation import Float32
+from sammed3d.core.interpolation import Float32, Marked
 from sammed3d.errors import ModelError, PredictionCancelled
+from sammed3d.inference.answers import Fading, KeptAnswer, KeptLayer
 from sammed3d.inference.patch import Patch
-from sammed3d.inference.predictor import Fading, PatchClick, PatchPrompts, Prediction, digest_of
+from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, digest_of
 from sammed3d.predictors.diagnosis import diagnose, explain, models_of, served_models
+from sammed3d.predictors.sent import Sent
 from sammed3d.predictors.transport import RETRIED, Reply, Transport
 from sammed3d.wire import arrays, messages
 from sammed3d.wire.arrays import WireError
+from sammed3d.wire.kept import MAX_LAYERS, logits_from_bytes, marks_to_bytes
 from sammed3d.wire.messages import ModelInfo, Question, RefusalError, Turn
 from sammed3d.wire.strict_json import decode_object
 
@@ -28,31 +30,20 @@ __all__ = ["RemotePredictor", "diagnose", "served_models"]
 
 PATIENCE = 60.0
 """Seconds during which a server that restarts or is busy is asked again."""
-REMEMBERED = 256
-"""Patches, and mask prompts, of which it is remembered that the server has them."""
 FORGOTTEN = 3
 
 
-class _Known:
-    """What the server was sent and may still have."""
+@dataclass(frozen=True)
+class _Wish:
+    """How a question is to be answered: see the fields of `Question`."""
 
-    def __init__(self) -> None:
-        self._keys: OrderedDict[Hashable, None] = OrderedDict()
-        self._lock = threading.Lock()
+    outline: bool = False
+    fading: Fading | None = None
+    layers: tuple[KeptLayer, ...] | None = None
 
-    def __contains__(self, key: Hashable) -> bool:
-        with self._lock:
-            return key in self._keys
 
-    def add(self, key: Hashable) -> None:
-        with self._lock:
-            self._keys[key] = None
-            while len(self._keys) > REMEMBERED:
-                self._keys.popitem(last=False)
-
-    def forget(self, key: Hashable) -> None:
-        with self._lock:
-            self._keys.pop(key, None)
+class _ForgottenError(Exception):
+    """The server does not keep a layer (any more)."""
 
 
 class RemotePredictor:
@@ -85,9 +76,9 @@ class RemotePredictor:
         self._transport = Transport(url, key, verify, proxies, patience)
         self.url = self._transport.url
         self._patience = patience
-        self._uploaded = _Known()
-        self._masks = _Known()
-        self._keeps_masks = False
+        self._uploaded = Sent()
+        self._masks = Sent()
+        self._keeps_masks = self._keeps_answers = False
         self._turns = threading.local()
         info = self._info()
         described = next((m for m in info if m.name == model), None)
@@ -105,7 +96,7 @@ class RemotePredictor:
         Raises:
             ModelError: the server cannot be reached within the patience, or refuses.
         """
-        return self._ask(patch, prompts, cancellation, outline=False)
+        return self._ask(patch, prompts, cancellation)
 
     def predict_outline(
         self,
@@ -119,17 +110,50 @@ class RemotePredictor:
         Raises:
             ModelError: a reason of `predict`.
         """
-        return self._ask(patch, prompts, cancellation, outline=True, fading=fading)
+        return self._ask(patch, prompts, cancellation, _Wish(True, fading))
 
-    def _ask(
+    def predict_over(
         self,
         patch: Patch,
         prompts: PatchPrompts,
-        cancellation: Cancellation | None,
-        *,
-        outline: bool,
+        layers: Sequence[KeptLayer],
+        cancellation: Cancellation | None = None,
         fading: Fading | None = None,
+    ) -> Prediction | None:
+        """Answer with a mask prompt that the server makes of answers that it keeps; see `OutlinePredictor`.
+
+        Raises:
+            ModelError: a reason of `predict`.
+        """
+        if not self._keeps_answers or len(layers) > MAX_LAYERS:
+            return None
+        try:
+            return self._ask(patch, prompts, cancellation, _Wish(fading is not None, fading, tuple(layers)))
+        except _ForgottenError:
+            return None
+
+    def logits_of(self, answer: KeptAnswer, marked: Marked, cancellation: Cancellation | None = None) -> Float32 | None:
+        """Return some logits of an answer that the server keeps; see `OutlinePredictor`.
+
+        Raises:
+            ModelError: a reason of `predict`.
+        """
+        path = messages.LOGITS.format(digest=answer.logits)
+        body = marks_to_bytes(marked)
+        reply = self._transport.ask("POST", path, cancellation or Cancellation(), body, digest=answer.patch)
+        if reply.status in (404, 405):
+            return None
+        if reply.status != 200:
+            raise ModelError(f"{self.url}: {explain(reply)}")
+        try:
+            return logits_from_bytes(reply.content, int(np.count_nonzero(marked)))
+        except WireError as error:
+            raise ModelError(f"{self.url}: sent something that is no logits ({error}).") from error
+
+    def _ask(
+        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None, wish: _Wish | None = None
     ) -> Prediction:
+        wish = wish or _Wish()
         prompts.check(self.preset)
         if self.preset.by_slice and patch.voxels.shape != self.preset.patch_shape:  # colours
             raise ModelError(f"{self.url}: takes grey pictures only. Predict on this computer, or open it in grey.")
@@ -138,22 +162,25 @@ class RemotePredictor:
         while True:
             self._upload(patch, cancellation)
             cancellation.enter("decode")
-            reply = self._post(patch, prompts, cancellation, outline, fading)
+            reply = self._post(patch, prompts, cancellation, wish)
             if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_PATCH:
                 forgotten += 1  # a patch may be forgotten between its upload and its use
                 if forgotten == FORGOTTEN:
                     raise ModelError(f"{self.url}: forgets patches as soon as they come; --cache-mib is too small.")
                 self._uploaded.forget(patch.digest)
                 continue
+            if wish.layers is not None and (reply.status == 422 or _lacks_mask(reply)):
+                self._keeps_answers = reply.status != 422  # an older version has taken the server's place, perhaps
+                raise _ForgottenError
             if self._sent_otherwise(reply, patch, prompts):
                 continue
             try:
-                found = self._read(reply, time.perf_counter() - begin)
+                found = self._read(reply, time.perf_counter() - begin, patch)
             except RefusalError as refusal:
                 self._refused(refusal, time.perf_counter() - begin)
                 cancellation.wait(1.0)
                 continue
-            self._note_masks(patch, prompts, None if outline else found.low_res)
+            self._note_masks(patch, prompts, None if wish.outline else found.low_res)
             return found
 
     def _note_masks(self, patch: Patch, prompts: PatchPrompts, answer: Float32 | None) -> None:
@@ -169,7 +196,7 @@ class RemotePredictor:
         """Whether a question that was refused is worth another try, since its mask prompt may go in another way."""
         if prompts.mask_prompt is None or not self._keeps_masks:
             return False
-        if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_MASK:
+        if _lacks_mask(reply):
             self._masks.forget((patch.digest, prompts.mask_digest))
             return True
         self._keeps_masks = reply.status != 422  # an older version has taken the server's place, perhaps
@@ -210,19 +237,14 @@ class RemotePredictor:
                 raise ModelError(f"{self.url}: {explain(reply)}")
         self._uploaded.add(patch.digest)
 
-    def _post(
-        self,
-        patch: Patch,
-        prompts: PatchPrompts,
-        cancellation: Cancellation,
-        outline: bool,
-        fading: Fading | None,
-    ) -> Reply:
+    def _post(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation, wish: _Wish) -> Reply:
         request = secrets.token_hex(16)
         mask = ""
         if prompts.mask_prompt is not None and self._keeps_masks and (patch.digest, prompts.mask_digest) in self._masks:
             mask, prompts = prompts.mask_digest, replace(prompts, mask_prompt=None)
-        question = Question(self._model, request, prompts, self._turn(), True, outline, fading, mask)
+        question = Question(
+            self._model, request, prompts, self._turn(), True, wish.outline, wish.fading, mask, wish.layers
+        )
         body = question.to_bytes(palettes=self._keeps_masks)
         path, stop = (
             form.format(digest=patch.digest, request_id=request) for form in (messages.PREDICTIONS, messages.PREDICTION)
@@ -237,13 +259,13 @@ class RemotePredictor:
         self._turns.number += 1
         return Turn(self._turns.session, self._turns.number)
 
-    def _read(self, reply: Reply, elapsed: float) -> Prediction:
+    def _read(self, reply: Reply, elapsed: float, patch: Patch) -> Prediction:
         if reply.status == messages.CANCELLED:
             raise PredictionCancelled("The prediction was cancelled; nothing was changed.")
         if reply.status != 200:
             raise ModelError(f"{self.url}: {explain(reply)}")
         try:
-            found = messages.answer_from_bytes(reply.content, self.preset.low_res_shape)
+            found = messages.answer_from_bytes(reply.content, self.preset.low_res_shape, patch.digest)
         except WireError as error:
             raise ModelError(f"{self.url}: answered something that is no prediction ({error}).") from error
         network = max(0.0, elapsed - sum(found.seconds.values()))
@@ -265,5 +287,11 @@ class RemotePredictor:
             models = models_of(reply)
         except ModelError as error:
             raise ModelError(f"{self.url}: {error}") from error
-        self._keeps_masks = decode_object(reply.content).get("keeps_masks") is True
+        told = decode_object(reply.content)
+        self._keeps_masks, self._keeps_answers = (told.get(word) is True for word in ("keeps_masks", "keeps_answers"))
         return models
+
+
+def _lacks_mask(reply: Reply) -> bool:
+    """Whether the server says that it has a mask prompt, or an answer, no longer."""
+    return reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_MASK

@@ -5,7 +5,9 @@ of an answer the logits, both packed as `arrays.py` describes. Who asks for an o
 (`outlines.py`) by a server that knows what it is, and the logits by an older one; the answer's head says which.
 
 A server that says so (`keeps_masks`) keeps for a while the mask prompts that it was sent and the whole logits that it
-answered, and is then told the digest in their place. What it no longer has it names in a 404, and is sent it again.
+answered, and is then told the digest in their place. What it no longer has it names in a 404, and is sent it again. One
+that says so (`keeps_answers`) keeps those too of which it sent the outline; the answer's head names them. It makes mask
+prompts of them, and sends some of their logits (`kept.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ import numpy as np
 
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import SAMMed3DError
-from sammed3d.inference.predictor import Capabilities, Fading, PatchPrompts, Prediction
+from sammed3d.inference.answers import Fading, KeptAnswer, KeptLayer
+from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.wire import outlines
 from sammed3d.wire.arrays import WireError, pack, unpack
-from sammed3d.wire.prompts import MAX_CLICKS, mask_named, prompts_from_json, prompts_to_json
+from sammed3d.wire.kept import fading_from_json, is_digest
+from sammed3d.wire.prompts import MAX_CLICKS, layers_named, mask_named, prompts_from_json, prompts_to_json
 from sammed3d.wire.strict_json import JsonError, decode_object
 
 PROTOCOL = 2
@@ -46,6 +50,8 @@ INFO = "/v1/info"
 PATCH = "/v1/patches/{digest}"
 PREDICTIONS = "/v1/patches/{digest}/predictions"
 PREDICTION = "/v1/predictions/{request_id}"
+LOGITS = "/v1/logits/{digest}"
+"""Some of the logits of an answer: `kept.py` says which are asked for, and how they come."""
 CANCELLED = 499
 """Status of a prediction that its client cancelled."""
 
@@ -82,6 +88,8 @@ class Question:
         outline: whether the outline of the logits is enough.
         fading: how it is laid over what the mask prompt shows; None where it is not. Older servers then send the whole.
         mask: digest of a mask prompt that the server keeps, in place of that of `prompts`; "" for none.
+        layers: what the mask prompt is made of, in place of that of `prompts`; None where it is not. The answers that
+            they name are the server's own, which it keeps.
     """
 
     model: str
@@ -92,13 +100,14 @@ class Question:
     outline: bool = False
     fading: Fading | None = None
     mask: str = ""
+    layers: tuple[KeptLayer, ...] | None = None
 
     def to_bytes(self, palettes: bool = False) -> bytes:
         """Write the message; a mask prompt of few values as `arrays.pack` does where the reader knows palettes."""
         head: dict[str, Any] = {
             "model": self.model,
             "request": self.request,
-            "prompts": prompts_to_json(self.prompts, self.mask),
+            "prompts": prompts_to_json(self.prompts, self.mask, self.layers),
             **({"signs": True} if self.signs else {}),
             **({"outline": True if self.fading is None else asdict(self.fading)} if self.outline else {}),
             **({} if self.turn is None else {"session": self.turn.session, "turn": self.turn.number}),
@@ -110,7 +119,7 @@ class Question:
     def from_bytes(cls, message: bytes, presets: Mapping[str, Preset]) -> Question:
         """Read and check the message; of a model without a preset, the mask prompt is not read.
 
-        What `mask` names has to be put into the prompts by who has it.
+        What `mask` names, and `layers` make, has to be put into the prompts by who has it.
 
         Args:
             message: the bytes that came.
@@ -131,14 +140,16 @@ class Question:
         preset = presets.get(model)
         limits = _ANYWHERE if preset is None else preset.patch_shape
         mask_prompt = unpack(rest, preset.low_res_shape) if len(rest) and preset is not None else None
-        prompts, mask = prompts_from_json(head.get("prompts"), limits), mask_named(head.get("prompts"))
-        if mask and len(rest):
-            raise WireError("A mask prompt comes along or is named, not both.")
+        told = head.get("prompts")
+        prompts, mask, layers = prompts_from_json(told, limits), mask_named(told), layers_named(told)
+        if sum((bool(mask), layers is not None, len(rest) > 0)) > 1:
+            raise WireError("A mask prompt comes along, is named, or is made of layers; one of these.")
         prompts = replace(prompts, mask_prompt=mask_prompt)
         prompts.check(preset or Preset(boxes=True))
-        fading = _fading_of(head)
-        wishes = {"signs": head.get("signs") is True, "outline": head.get("outline") is True or fading is not None}
-        return cls(model, request, prompts, _turn_of(head), fading=fading, mask=mask, **wishes)
+        outline = head.get("outline")
+        fading = fading_from_json(outline) if isinstance(outline, dict) else None
+        wishes = {"signs": head.get("signs") is True, "outline": outline is True or fading is not None}
+        return cls(model, request, prompts, _turn_of(head), fading=fading, mask=mask, layers=layers, **wishes)
 
 
 @dataclass(frozen=True)
@@ -188,7 +199,7 @@ def info_to_json(models: list[ModelInfo], max_body: int) -> dict[str, Any]:
     """Write what a server says of itself."""
     limits = {"body": max_body, "clicks": MAX_CLICKS}
     described = [model.to_json() for model in models]
-    return {"protocol": PROTOCOL, "models": described, "limits": limits, "keeps_masks": True}
+    return {"protocol": PROTOCOL, "models": described, "limits": limits, "keeps_masks": True, "keeps_answers": True}
 
 
 class RefusalError(SAMMed3DError):
@@ -213,6 +224,7 @@ def answer_to_bytes(
     outline_on: tuple[int, int, int] | None = None,
     seen: Float32 | None = None,
     fading: Fading | None = None,
+    kept: str = "",
 ) -> bytes:
     """Write a prediction.
 
@@ -221,19 +233,23 @@ def answer_to_bytes(
         outline_on: voxels of the patch, where the outline of finite logits is enough.
         seen: the question's mask prompt, where the outline is laid over what that shows.
         fading: how it is.
+        kept: digest of the logits, where the server keeps them.
     """
     head: dict[str, Any] = {"score": prediction.score, "seconds": dict(prediction.seconds)}
+    if kept:
+        head["logits"] = kept
     if outline_on is None or not np.isfinite(prediction.low_res).all():
         return join(head, pack(prediction.low_res))
     return join({**head, "outline": True}, outlines.pack(prediction.low_res, outline_on, seen, fading))
 
 
-def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction:
+def answer_from_bytes(message: bytes, shape: tuple[int, int, int], patch: str = "") -> Prediction:
     """Read a prediction; signs of life before it are skipped.
 
     Args:
         message: the bytes that came.
         shape: shape of the logits.
+        patch: digest of the patch that was asked about.
 
     Raises:
         WireError: it is no such message.
@@ -252,7 +268,8 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int]) -> Prediction
         score = None if head.get("score") is None else float(head["score"])
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise WireError("The answer's head is not that of a prediction.") from error
-    return Prediction(low_res, score, seconds, whole, bounds)
+    kept = KeptAnswer(patch, head["logits"]) if is_digest(head.get("logits")) else None
+    return Prediction(low_res, score, seconds, whole, bounds, kept)
 
 
 def join(head: dict[str, Any], body: bytes = b"") -> bytes:
@@ -278,19 +295,6 @@ def split(message: bytes, longest_head: int = 1 << 20) -> tuple[dict[str, Any], 
     except JsonError as error:
         raise WireError(f"The message's head cannot be read. {error}") from error
     return head, view[_LENGTH.size + length :]
-
-
-def _fading_of(head: dict[str, Any]) -> Fading | None:
-    found = head.get("outline")
-    if not isinstance(found, dict):
-        return None
-    faces, margin = found.get("faces"), found.get("margin")
-    pairs = faces if isinstance(faces, list) and len(faces) == 3 else []
-    if not pairs or not all(isinstance(p, list) and [type(side) for side in p] == [bool, bool] for p in pairs):
-        raise WireError("An outline fades towards faces: three pairs of true or false.")
-    if type(margin) is not int or not 0 < margin <= max(_ANYWHERE):
-        raise WireError("An outline fades over a number of voxels.")
-    return Fading(tuple((lower, upper) for lower, upper in pairs), margin)
 
 
 def _turn_of(head: dict[str, Any]) -> Turn | None:

@@ -22,11 +22,10 @@ import math
 import struct
 
 import numpy as np
-import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Index3
-from sammed3d.core.interpolation import Float32, Weights3, interpolate, resizing
-from sammed3d.inference.predictor import Bounds, Fading
+from sammed3d.core.interpolation import Float32, Marked, interpolate, resizing, sources_of
+from sammed3d.inference.answers import Bounds, Fading
 from sammed3d.wire.arrays import WireError, pack_planes, unpack_planes
 
 FORMAT, BLENDED = 1, 2
@@ -38,8 +37,6 @@ ROUNDING = 1e-5
 _HEAD = struct.Struct("<4sBxxxIII")
 _BOUNDS = struct.Struct("<4f")
 _MAGIC = b"SM3O"
-
-Marked = npt.NDArray[np.bool_]
 
 
 def border(low_res: Float32, samples: Index3) -> Marked:
@@ -64,13 +61,13 @@ def border(low_res: Float32, samples: Index3) -> Marked:
     bound = np.float32(ROUNDING * float(np.abs(low_res).max()))
     field = interpolate(low_res, weights)
     above, below = field > bound, field < -bound
-    _keep(kept, weights, ~(_in_cells_of(above) | _in_cells_of(below)))
+    kept |= sources_of(~(_in_cells_of(above) | _in_cells_of(below)), weights, kept.shape)
     while True:
         field = interpolate(signs_of(low_res, kept), weights)
         wrong = (above & ~(field > bound)) | (below & ~(field < -bound))
         if not wrong.any():
             return kept
-        _keep(kept, weights, wrong)
+        kept |= sources_of(wrong, weights, kept.shape)
 
 
 def signs_of(low_res: Float32, kept: Marked) -> Float32:
@@ -101,10 +98,10 @@ def blended(low_res: Float32, samples: Index3, seen: Float32, fading: Fading) ->
 
 
 def pack(low_res: Float32, samples: Index3, seen: Float32 | None = None, fading: Fading | None = None) -> bytes:
-    """Pack the outline of logits; arguments as those of `border`, or of `blended`."""
-    if seen is None or fading is None:
+    """Pack the outline of logits; arguments as those of `border`, or of `blended`. With `fading`, says the bounds."""
+    if fading is None:
         return _packed(low_res, border(low_res, samples), FORMAT, b"")
-    kept = blended(low_res, samples, seen, fading)
+    kept = border(low_res, samples) if seen is None else blended(low_res, samples, seen, fading)
     rest = low_res[~kept]
     inside, outside = rest[rest > 0], rest[rest <= 0]
     ends = [float(end) for part, none in ((inside, 1), (outside, -1)) for end in _ends(part, none)]
@@ -186,18 +183,6 @@ def _spread(marked: Marked) -> Marked:
         line[1:] |= before[:-1]
         line[:-1] |= before[1:]
     return result
-
-
-def _keep(kept: Marked, weights: Weights3, samples: Marked) -> None:
-    """Mark the logits that some samples are made of."""
-    for axis, line in enumerate(weights):
-        found = np.zeros((*samples.shape[:axis], kept.shape[axis], *samples.shape[axis + 1 :]), np.bool_)
-        to, given = np.moveaxis(found, axis, 0), np.moveaxis(samples, axis, 0)
-        for n, (low, high) in enumerate(zip(*(each.tolist() for each in line.sources), strict=True)):
-            to[low] |= given[n]
-            to[high] |= given[n]
-        samples = found
-    kept |= samples
 
 
 def _index(shape: tuple[int, ...]) -> Index3:

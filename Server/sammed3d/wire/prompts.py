@@ -1,24 +1,26 @@
-"""Prompts in messages: as JSON, but for the mask prompt, which goes as bytes or by its digest."""
+"""Prompts in messages: as JSON, but for the mask prompt, which goes as bytes, by its digest, or by those of layers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from sammed3d.inference.answers import KeptLayer
 from sammed3d.inference.predictor import PatchBox, PatchClick, PatchPrompts
 from sammed3d.wire.arrays import WireError
+from sammed3d.wire.kept import is_digest, layers_from_json, layers_to_json
 
 MAX_CLICKS = 1024
-_KINDS = frozenset({"clicks", "box", "earlier", "mask"})
+_KINDS = frozenset({"clicks", "box", "earlier", "mask", "layers"})
 
 
-def prompts_to_json(prompts: PatchPrompts, mask: str = "") -> dict[str, Any]:
+def prompts_to_json(prompts: PatchPrompts, mask: str = "", layers: Sequence[KeptLayer] | None = None) -> dict[str, Any]:
     """Write prompts: kinds that are not there are left out.
 
     Args:
         prompts: the prompts; their mask prompt is not written.
         mask: digest of a mask prompt that the reader has.
+        layers: that a mask prompt is made of, whose logits the reader has.
     """
     found: dict[str, Any] = {"clicks": _clicks_to_json(prompts.clicks)}
     if prompts.box is not None:
@@ -27,6 +29,8 @@ def prompts_to_json(prompts: PatchPrompts, mask: str = "") -> dict[str, Any]:
         found["earlier"] = _clicks_to_json(prompts.earlier)
     if mask:
         found["mask"] = mask
+    if layers is not None:
+        found["layers"] = layers_to_json(layers)
     return found
 
 
@@ -37,9 +41,20 @@ def mask_named(found: Any) -> str:
         WireError: it is no digest.
     """
     mask = found.get("mask", "") if isinstance(found, dict) else ""
-    if not isinstance(mask, str) or (mask and not re.fullmatch(r"[0-9a-f]{64}", mask)):
+    if mask != "" and not is_digest(mask):
         raise WireError("A mask prompt is named by its SHA-256, 64 hexadecimal digits.")
-    return mask
+    return str(mask)
+
+
+def layers_named(found: Any) -> tuple[KeptLayer, ...] | None:
+    """Read the layers that the mask prompt is made of in what `prompts_to_json` wrote; None where there are none.
+
+    Raises:
+        WireError: they are none.
+    """
+    if not isinstance(found, dict) or "layers" not in found:
+        return None
+    return layers_from_json(found["layers"])
 
 
 def prompts_from_json(found: Any, limits: tuple[int, int, int]) -> PatchPrompts:

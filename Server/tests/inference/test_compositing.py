@@ -7,6 +7,7 @@ from scipy import ndimage
 from helpers import make_affine, small_volume
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.interpolation import interpolate, resize
+from sammed3d.inference.answers import Fading
 from sammed3d.inference.compositing import MASK_LOGIT, Layer, paint
 from sammed3d.inference.lattice import Lattice
 
@@ -34,8 +35,8 @@ def literally(lattice, layers):
         for axis, borders in enumerate(lattice.borders_inside(layer.window)):
             along = np.arange(layer.window.shape[axis])
             for fades, far in zip(borders, (along, along[::-1]), strict=True):
-                if layer.soft and fades:
-                    ramp = np.minimum((far + 0.5) / layer.margin, 1).astype(np.float32)
+                if layer.fading and fades:
+                    ramp = np.minimum((far + 0.5) / layer.fading.margin, 1).astype(np.float32)
                     opacity = np.minimum(opacity, ramp.reshape([-1 if a == axis else 1 for a in range(3)]))
         here, there = common.within(window), common.within(layer.window)
         a = opacity[there]
@@ -58,7 +59,8 @@ def test_a_mask_is_painted_where_it_may_be_as_if_everywhere(seed, ratio):
         window = first.shifted(rng.integers(-16, 17, 3).tolist()) if number else first
         if lattice.covered(window) is None:
             continue
-        layers.append(Layer(window, answer(rng, shift, ratio), soft=number > 0, margin=6))
+        fading = Fading(lattice.borders_inside(window), 6) if number else None
+        layers.append(Layer(window, answer(rng, shift, ratio), fading))
         mask = paint(lattice, layers, None, mask)
         region, logits = literally(lattice, layers)
         inside = np.zeros(logits.shape, bool)
@@ -74,7 +76,7 @@ def test_a_mask_is_painted_where_it_may_be_as_if_everywhere(seed, ratio):
 def test_an_answer_with_nothing_inside_takes_away_what_was_there():
     lattice = Lattice(small_volume((16, 16, 16)).grid, (1.5, 1.5, 1.5))
     window = Box((0, 0, 0), PATCH)
-    full, empty = (Layer(window, np.full((8, 8, 8), value, np.float32), soft=False) for value in (3, -3))
+    full, empty = (Layer(window, np.full((8, 8, 8), value, np.float32), None) for value in (3, -3))
     before = paint(lattice, [full], None, None)
     assert before.voxels.all()
     assert paint(lattice, [full, empty], None, before) is None

@@ -7,7 +7,9 @@ import requests
 from helpers import long_volume
 from rough import PLACES, PRESET, RoughPredictor, drawn_mask, pair
 from sammed3d.core.geometry import Box
-from sammed3d.inference.predictor import PatchClick, PatchPrompts
+from sammed3d.errors import ModelError
+from sammed3d.inference.answers import KeptAnswer, KeptLayer
+from sammed3d.inference.predictor import PatchClick, PatchPrompts, digest_of
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.server.compute.engine import MASKS, Engine
@@ -58,7 +60,40 @@ def click(sessions, *place):
     assert np.array_equal(here, there)
 
 
-def test_further_clicks_in_a_further_patch_send_no_mask_prompt(served, sent):
+def test_clicks_in_a_further_patch_send_no_mask_prompt(served, sent):
+    both = pair(served)
+    click(both, PLACES[0])
+    for offset in (0, 6, 12, -9):
+        click(both, tuple(np.add(PLACES[2], offset)), offset < 10)
+    click(both, PLACES[3])
+    assert len(sent) == 6
+    assert max(sent) < 1000
+    assert set(sent.status) == {200}
+
+
+def test_of_answers_that_are_kept_a_server_makes_the_mask_prompt_that_this_process_makes():
+    predictor, asked = RoughPredictor(), []
+    predictor.before = lambda patch, prompts: asked.append(prompts.mask_prompt)
+    with serving(predictor) as server:
+        there = Session(long_volume(), RemotePredictor(server.url))
+        for place in PLACES:
+            there.click(place)
+    theirs, asked[:] = list(asked), []
+    here = Session(long_volume(), predictor)
+    for place in PLACES:
+        here.click(place)
+    assert len(asked) == len(theirs) == len(PLACES)
+    for mine, other in zip(asked[1:], theirs[1:], strict=True):
+        assert np.array_equal(mine, other)
+
+
+@pytest.fixture
+def sent_along(monkeypatch):
+    """As with a server that keeps no answers: further patches are sent what is there as a mask prompt."""
+    monkeypatch.setattr(RemotePredictor, "predict_over", lambda *_: None)
+
+
+def test_further_clicks_in_a_further_patch_send_no_mask_prompt_again(served, sent, sent_along):
     both = pair(served)
     click(both, PLACES[0])
     click(both, PLACES[2])
@@ -69,6 +104,24 @@ def test_further_clicks_in_a_further_patch_send_no_mask_prompt(served, sent):
     assert len(sent) == before + 3
     assert max(sent[before:]) < 1000
     assert set(sent.status) == {200}
+
+
+def test_a_server_that_forgot_an_answer_is_sent_the_mask_prompt(served, sent):
+    both = pair(served)
+    click(both, PLACES[0])
+    forget_masks(served)
+    click(both, PLACES[2])
+    assert sent.status == [200, 404, 200, 200], "the layer is missing; it is asked for, whole, and sent as mask prompt"
+    assert sent[-1] > WHOLE / 6
+    click(both, PLACES[3])
+    assert sent[-1] < 1000
+
+
+def forget_masks(served):
+    """Let other objects take the room."""
+    room = served.engine.metrics.registry.get_sample_value("sammed3d_cache_limit_bytes", {"cache": "masks"})
+    for n in range(int(room) // WHOLE + 1):
+        served.engine.keep_mask("local", f"{n:064x}", np.zeros(PRESET.low_res_shape, np.float32))
 
 
 def test_a_mask_drawn_by_hand_travels_once_and_in_few_bytes(served, sent):
@@ -82,7 +135,7 @@ def test_a_mask_drawn_by_hand_travels_once_and_in_few_bytes(served, sent):
         assert sent[-1] < 1000
 
 
-def test_a_server_that_forgot_it_is_sent_it_again(served, sent):
+def test_a_server_that_forgot_it_is_sent_it_again(served, sent, sent_along):
     both = pair(served)
     click(both, PLACES[0])
     click(both, PLACES[2])
@@ -96,19 +149,17 @@ def test_a_server_that_forgot_it_is_sent_it_again(served, sent):
     assert sent[-1] < 1000
 
 
-def test_only_the_mask_prompt_was_forgotten(served, sent):
+def test_only_the_mask_prompt_was_forgotten(served, sent, sent_along):
     both = pair(served)
     click(both, PLACES[0])
     click(both, PLACES[2])
-    room = served.engine.metrics.registry.get_sample_value("sammed3d_cache_limit_bytes", {"cache": "masks"})
-    for n in range(int(room) // WHOLE + 1):  # other objects
-        served.engine.keep_mask("local", f"{n:064x}", np.zeros(PRESET.low_res_shape, np.float32))
+    forget_masks(served)
     click(both, tuple(np.add(PLACES[2], 6)))
     assert sent.status[-2:] == [404, 200]
     assert sent[-2] < 1000 < WHOLE / 6 < sent[-1]
 
 
-def test_replicas_that_share_no_memory_are_each_sent_it_once(served, sent, monkeypatch):
+def test_replicas_that_share_no_memory_are_each_sent_it_once(served, sent, sent_along, monkeypatch):
     both = pair(served)
     click(both, PLACES[0])
     click(both, PLACES[2])
@@ -134,7 +185,7 @@ def test_a_server_that_keeps_no_masks_is_sent_them_each_time(served, sent, monke
     told = messages.info_to_json
 
     def older(*arguments):
-        return {name: value for name, value in told(*arguments).items() if name != "keeps_masks"}
+        return {name: value for name, value in told(*arguments).items() if not name.startswith("keeps_")}
 
     monkeypatch.setattr("sammed3d.server.http.native.messages.info_to_json", older)
     both = pair(served)
@@ -149,9 +200,10 @@ def test_a_server_that_an_older_one_replaces_is_asked_in_its_words(served, sent,
     click(both, PLACES[2])
     monkeypatch.setattr("sammed3d.wire.prompts._KINDS", frozenset({"clicks", "box", "earlier"}))
     click(both, tuple(np.add(PLACES[2], 6)))
-    assert sent.status[-2:] == [422, 200]
-    click(both, tuple(np.add(PLACES[2], 12)))
-    assert sent.status[-2:] == [200, 200]
+    assert sent.status[-3:] == [422, 200, 200]
+    for offset, status in ((12, [422, 200]), (9, [200, 200])):
+        click(both, tuple(np.add(PLACES[2], offset)))
+        assert sent.status[-2:] == status, "one word after the other is found to be unknown"
 
 
 def test_an_answer_is_a_mask_prompt_that_the_server_has(served, sent):
@@ -188,12 +240,38 @@ def test_nobody_sees_the_mask_prompt_of_another_key(tmp_path):
         assert len(asked) == 2
 
 
+def test_some_logits_of_an_answer_and_what_is_refused(tmp_path):
+    file = tmp_path / "keys.json"
+    keys = {name: add_key(file, name) for name in ("anna", "ben")}
+    patch = Session(long_volume(), RoughPredictor()).inferer.inner.patch(Box((0, 0, 0), PRESET.patch_shape))
+    prompts = PatchPrompts([PatchClick((30.0, 30.0, 20.0), True)])
+    low_res = RoughPredictor().predict(patch, prompts).low_res
+    marked = np.random.default_rng(0).random(low_res.shape) < 0.1
+    with serving(RoughPredictor(), Keys.read(file)) as server:
+        anna, ben = (RemotePredictor(server.url, key=keys[name]) for name in ("anna", "ben"))
+        kept = anna.predict_outline(patch, prompts).kept
+        assert kept == KeptAnswer(patch.digest, digest_of(low_res))
+        assert np.array_equal(anna.logits_of(kept, marked), low_res[marked])
+        assert anna.logits_of(kept, np.zeros_like(marked)).size == 0
+        assert ben.logits_of(kept, marked) is None
+        assert anna.logits_of(KeptAnswer(patch.digest, "0" * 64), marked) is None
+        layer = KeptLayer(kept.logits, Box((-30, 0, 0), (34, 64, 64)), None)
+        assert anna.predict_over(patch, prompts, [layer]).whole
+        ben.predict(patch, prompts)  # has the patch, and by now an answer of the same name
+        other = KeptLayer(digest_of(low_res + 1), layer.window, None)
+        assert ben.predict_over(patch, prompts, [layer]) is not None
+        assert anna.predict_over(patch, prompts, [other]) is None
+        assert ben.predict_over(patch, prompts, [layer] * 33) is None
+        with pytest.raises(ModelError, match="size that it claims"):
+            anna.logits_of(kept, marked[:5])
+
+
 def test_mask_prompts_take_a_part_of_the_room_for_patches():
     engine = Engine([], [], cache_mib=32)
     mask = np.zeros((64, 64, 64), np.float32)
-    for n in range(5):
+    for n in range(7):
         engine.keep_mask("anna", f"{n:064x}", mask)
-    assert [engine.mask("anna", f"{n:064x}") is not None for n in range(5)] == [False] * 3 + [True] * 2
+    assert [engine.mask("anna", f"{n:064x}") is not None for n in range(7)] == [False] * 3 + [True] * 4
     value = engine.metrics.registry.get_sample_value
-    assert value("sammed3d_cache_bytes", {"cache": "masks"}) == 2 * mask.nbytes == (32 << 20) // MASKS
+    assert value("sammed3d_cache_bytes", {"cache": "masks"}) == 4 * mask.nbytes == (32 << 20) // MASKS
     assert value("sammed3d_cache_lookups_total", {"cache": "mask", "result": "miss"}) == 3

@@ -104,23 +104,29 @@ def test_how_sure_the_model_is_and_where_to_click_next_are_the_same(served):
     assert np.array_equal(here.mask(), there.mask())
 
 
-def test_outlines_are_enough_until_another_patch_is_shown_the_object_which_asks_for_the_whole_once(served, received):
+def test_outlines_are_enough_in_further_patches_too(served, received):
     here, there = pair(served)
-    for place in PLACES[:2]:
-        for session in (here, there):
-            session.click(place)
-    assert len(received) == 2
-    whole = len(messages.answer_to_bytes(RoughPredictor().predict(*asked(here))))
-    assert max(received) < whole / 2
-    for place in (PLACES[2], PLACES[0], PLACES[1]):
+    for place in (*PLACES[:3], PLACES[0], PLACES[1]):
         for session in (here, there):
             session.click(place)
         assert np.array_equal(here.mask(), there.mask())
-    large = [size > whole / 2 for size in received[2:]]
-    assert large == [True, False, True, False, False], "the patch before again, whole; the outline of what was clicked"
+    whole = len(messages.answer_to_bytes(RoughPredictor().predict(*asked(here))))
+    assert sum(received) < 5 * whole / 2
+    before = len(received)
     there.undo()
     there.redo()
-    assert len(received) == 7
+    assert len(received) == before
+
+
+def test_who_needs_all_logits_is_sent_them(served, received):
+    here, there = pair(served)
+    for place in PLACES[1:3]:
+        for session in (here, there):
+            session.click(place)
+    whole = len(messages.answer_to_bytes(RoughPredictor().predict(*asked(here))))
+    assert [size > whole / 2 for size in received] == [False, False]
+    there.uncertainty()
+    assert [size > whole / 2 for size in received[2:4]] == [True, True]
 
 
 def asked(session):
@@ -142,15 +148,27 @@ def test_a_mask_drawn_by_hand_is_refined_with_outlines(served, received):
     assert max(received) < whole / 2
 
 
-def test_an_outline_that_leaves_the_mask_open_is_followed_by_the_whole(served, received, monkeypatch):
-    """As if the server had chosen badly what it keeps."""
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_outline_that_leaves_the_mask_open_is_followed_by_what_is_missing(served, received, monkeypatch, keeps):
+    """As if the server had chosen badly what it sends; it may have forgotten its answers by then."""
     monkeypatch.setattr("sammed3d.wire.outlines.blended", lambda low_res, *_: np.zeros(low_res.shape, bool))
+    wanted, logits_of = [], RemotePredictor.logits_of
+
+    def asked_for(remote, answer, marked, cancellation):
+        found = logits_of(remote, answer, marked, cancellation) if keeps else None
+        wanted.append(marked.mean())
+        return found
+
+    monkeypatch.setattr(RemotePredictor, "logits_of", asked_for)
     here, there = pair(served)
     for place in (PLACES[0], PLACES[2], PLACES[3]):
         for session in (here, there):
             session.click(place)
         assert np.array_equal(here.mask(), there.mask())
-    assert len(received) == 1 + 3 + 2, "whole, outline, whole; then the first is known"
+    whole = len(messages.answer_to_bytes(RoughPredictor().predict(*asked(here))))
+    assert wanted
+    assert 0 < max(wanted) < 0.5
+    assert any(size > whole / 2 for size in received) is not keeps
 
 
 def test_what_a_server_has_forgotten_by_then_is_computed_again(served):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from sammed3d import Preset, PromptError
-from sammed3d.inference.predictor import Capabilities, Fading, PatchBox, PatchClick, PatchPrompts, Prediction
+from sammed3d.core.geometry import Box
+from sammed3d.inference.answers import Fading, KeptLayer
+from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction
 from sammed3d.wire import messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.messages import ModelInfo, Question, Turn
@@ -34,18 +36,50 @@ def test_a_question_survives_with_all_its_prompts():
     assert found.prompts.mask_digest == PROMPTS.mask_digest != PatchPrompts(PROMPTS.clicks).mask_digest
 
 
-def test_a_mask_prompt_goes_by_its_name_or_comes_along():
+def test_a_mask_prompt_goes_by_its_name_or_comes_along_or_is_made_of_layers():
     named = Question("default", "a1", PatchPrompts(PROMPTS.clicks), mask=PROMPTS.mask_digest)
     found = Question.from_bytes(named.to_bytes(), {"default": PRESET})
     assert found.mask == PROMPTS.mask_digest
     assert found.prompts.mask_prompt is None
     assert found.prompts.with_mask(MASK, found.mask).mask_digest == PROMPTS.mask_digest
-    with pytest.raises(WireError, match="not both"):
-        Question.from_bytes(Question("default", "a1", PROMPTS, mask="0" * 64).to_bytes(), {"default": PRESET})
+    bare = PatchPrompts(PROMPTS.clicks)
+    for twice in (
+        Question("default", "a1", PROMPTS, mask="0" * 64),
+        Question("default", "a1", PROMPTS, layers=()),
+        Question("default", "a1", bare, mask="0" * 64, layers=()),
+    ):
+        with pytest.raises(WireError, match="one of these"):
+            Question.from_bytes(twice.to_bytes(), {"default": PRESET})
     for mask in ("0" * 63, "A" * 64, 7, None, ["0" * 64]):
         message = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "mask": mask}})
         with pytest.raises(WireError, match="SHA-256"):
             Question.from_bytes(message, {"default": PRESET})
+
+
+def test_layers_that_a_mask_prompt_is_made_of_survive():
+    layers = (
+        KeptLayer("0a" * 32, Box((-20, 0, 5), (44, 64, 69)), None),
+        KeptLayer("1b" * 32, Box((30, -64, 0), (158, 64, 128)), Fading(((True, False),) * 3, 32)),
+    )
+    for some in ((), layers[:1], layers):
+        message = Question("default", "a1", PatchPrompts(PROMPTS.clicks), layers=some).to_bytes()
+        assert Question.from_bytes(message, {"default": PRESET}).layers == some
+    assert len(message) < 700
+    good = {"logits": "0a" * 32, "begin": [0, 0, 0], "end": [9, 9, 9]}
+    assert messages.layers_named({"layers": [good]})
+    for lie in (
+        7,
+        [7],
+        [good] * 33,
+        [good | {"logits": "0a"}],
+        [good | {"begin": [0, 0]}],
+        [good | {"begin": [0.5, 0, 0]}],
+        [good | {"end": [0, 9, 9]}],
+        [good | {"end": [5000, 9, 9]}],
+        [good | {"fading": {}}],
+    ):
+        with pytest.raises(WireError):
+            messages.layers_named({"layers": lie})
 
 
 def test_how_an_answer_will_be_laid_over_others_survives_and_an_older_server_sees_no_wish_for_an_outline():

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from helpers import grids
-from sammed3d.core.geometry import Grid
+from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.interpolation import resize
 from sammed3d.core.mask import BoxedMask
-from sammed3d.inference.compositing import Layer, mask_prompt, paint, paint_within_bounds
+from sammed3d.inference.answers import Bounds, Fading
+from sammed3d.inference.compositing import Layer, mask_prompt, paint
 from sammed3d.inference.lattice import Lattice
-from sammed3d.inference.predictor import Bounds, Fading, Prediction
+from sammed3d.inference.predictor import Prediction
+from sammed3d.inference.settling import paint_within_bounds
 from sammed3d.wire import arrays, messages, outlines
 from sammed3d.wire.arrays import WireError, pack_planes
 
@@ -39,9 +41,7 @@ def test_on_any_grid_the_mask_is_that_of_the_whole_logits(grid, seed, smooth, sh
     lattice = Lattice(grid, (1.5, 1.5, 1.5))
     window = lattice.window_at(grid.to_world([data.draw(st.integers(0, n - 1)) for n in grid.shape]).tolist(), PATCH)
     low_res = rough(seed, smooth, shift, tuple(n // ratio for n in PATCH))
-    mask, same = (
-        paint(lattice, [Layer(window, logits, soft=False)], None, None) for logits in (low_res, crossed(low_res))
-    )
+    mask, same = (paint(lattice, [Layer(window, logits, None)], None, None) for logits in (low_res, crossed(low_res)))
     assert (mask is None) == (same is None)
     assert mask is None or (mask.box == same.box and np.array_equal(mask.voxels, same.voxels))
 
@@ -49,7 +49,7 @@ def test_on_any_grid_the_mask_is_that_of_the_whole_logits(grid, seed, smooth, sh
 @settings(max_examples=60, deadline=None)
 @given(grids(48), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([1, 2, 4]), st.integers(1, 3), st.data())
 def test_laid_over_others_bounds_that_settle_the_mask_settle_it_right(grid, seed, drawn, ratio, count, data):
-    """Layers over one another or over a drawn mask, the last of which crossed as an outline."""
+    """Layers over one another or over a drawn mask, the last or all of which crossed as outlines."""
     lattice, rng = Lattice(grid, (1.5, 1.5, 1.5)), np.random.default_rng(seed)
     start = grid.to_world([data.draw(st.integers(0, n - 1)) for n in grid.shape]).tolist()
     shape = tuple(n // ratio for n in PATCH)
@@ -57,23 +57,44 @@ def test_laid_over_others_bounds_that_settle_the_mask_settle_it_right(grid, seed
     layers = []
     for n in range(count + (not drawn)):
         window = lattice.window_at(start, PATCH).shifted((rng.integers(-20, 21, 3) * (n > 0)).tolist())
-        if lattice.covered(window) is not None:
+        if lattice.covered(window) is not None and window.intersection(Box((0, 0, 0), lattice.shape)) is not None:
             low_res = rough(seed + n, rng.uniform(0.5, 3), rng.uniform(-5, 3), shape)
-            layers.append(Layer(window, low_res, soft=n > 0 or drawn, margin=6))
-    last = layers[-1]
-    assume(last.soft)
-    seen = mask_prompt(lattice, last.window, shape, layers[:-1], base)
-    fading = Fading(lattice.borders_inside(last.window), 6)
-    found, bounds = outlines.unpack(outlines.pack(last.low_res, PATCH, seen, fading), shape)
-    assert (bounds.lowest(found) <= last.low_res).all()
-    assert (last.low_res <= bounds.highest(found)).all()
+            fading = Fading(lattice.borders_inside(window), 6) if n > 0 or drawn else None
+            layers.append(Layer(window, low_res, fading))
+    assume(layers[-1].fading)
+    known = 0 if data.draw(st.booleans()) else len(layers) - 1
+    crossed_over = [*layers[:known], *(outlined(lattice, layers, n, base) for n in range(known, len(layers)))]
     mask = paint(lattice, layers, base, base)
-    crossed_over = [*layers[:-1], replace(last, low_res=found, bounds=bounds)]
-    same, settled = paint_within_bounds(lattice, crossed_over, base, base)
-    event(f"settled: {settled}")
-    if settled:
-        assert (mask is None) == (same is None)
-        assert mask is None or (mask.box == same.box and np.array_equal(mask.voxels, same.voxels))
+    same, missing = paint_within_bounds(lattice, crossed_over, base, base)
+    event(f"settled: {not missing}")
+    if missing:
+        assert any(marked.any() for marked in missing)
+        crossed_over = [told(*each) for each in zip(crossed_over, layers, missing, strict=True)]
+        same, missing = paint_within_bounds(lattice, crossed_over, base, base)
+    assert not missing, "what was missing is enough"
+    assert (mask is None) == (same is None)
+    assert mask is None or (mask.box == same.box and np.array_equal(mask.voxels, same.voxels))
+
+
+def outlined(lattice, layers, number, base):
+    """A layer of which the outline crossed."""
+    layer = layers[number]
+    shape = layer.low_res.shape
+    seen = mask_prompt(lattice, layer.window, shape, layers[:number], base) if number or base else None
+    packed = outlines.pack(layer.low_res, PATCH, seen, layer.fading or Fading.nowhere())
+    found, bounds = outlines.unpack(packed, shape)
+    assert (bounds.lowest(found) <= layer.low_res).all()
+    assert (layer.low_res <= bounds.highest(found)).all()
+    return replace(layer, low_res=found, bounds=bounds)
+
+
+def told(layer, whole, marked):
+    """A layer with some more of its logits."""
+    if layer.bounds is None:
+        assert not marked.any()
+        return layer
+    low_res = np.where(marked, whole.low_res, layer.low_res)
+    return replace(layer, low_res=low_res, bounds=layer.bounds.with_exact(marked))
 
 
 def test_what_is_laid_over_an_object_mostly_is_settled_and_far_smaller():
@@ -84,16 +105,17 @@ def test_what_is_laid_over_an_object_mostly_is_settled_and_far_smaller():
     settled, sizes = 0, []
     for seed in range(10):
         rough_bar = 14 - np.linalg.norm(axes[1:] - 31.5, axis=0) + 0.2 * rough(seed, shape=shape)
-        layers = [Layer(first, rough_bar.astype(np.float32), False, 8)]
+        layers = [Layer(first, rough_bar.astype(np.float32), None)]
         low_res = (rough_bar + 0.1 * rough(seed + 99, shape=shape)).astype(np.float32)
         seen = mask_prompt(lattice, second, shape, layers, None)
-        packed = outlines.pack(low_res, patch, seen, Fading(lattice.borders_inside(second), 8))
+        fading = Fading(lattice.borders_inside(second), 8)
+        packed = outlines.pack(low_res, patch, seen, fading)
         found, bounds = outlines.unpack(packed, shape)
         before = paint(lattice, layers, None, None)
-        mask = paint(lattice, [*layers, Layer(second, low_res, True, 8)], None, before)
-        same, sure = paint_within_bounds(lattice, [*layers, Layer(second, found, True, 8, bounds)], None, before)
-        assert not sure or mask.digest == same.digest
-        settled += sure
+        mask = paint(lattice, [*layers, Layer(second, low_res, fading)], None, before)
+        same, missing = paint_within_bounds(lattice, [*layers, Layer(second, found, fading, bounds)], None, before)
+        assert missing or mask.digest == same.digest
+        settled += not missing
         sizes.append(len(packed) / len(arrays.pack(low_res)))
     assert settled >= 9
     assert max(sizes) < 0.35
@@ -106,9 +128,9 @@ def test_bounds_that_leave_a_voxel_open_are_not_taken_for_an_answer():
     nothing = Bounds(np.zeros(LOW, bool), (1, 1), (-9, -1))
     shifted = window.shifted((16, 0, 0))
     for first, soft in ((window, False), (shifted, True)):
-        layer = Layer(first, low_res, soft, 6, nothing)
-        mask, settled = paint_within_bounds(lattice, [layer], base, base)
-        assert settled is not soft
+        layer = Layer(first, low_res, Fading(lattice.borders_inside(first), 6) if soft else None, nothing)
+        mask, missing = paint_within_bounds(lattice, [layer], base, base)
+        assert bool(missing) is soft
         assert (mask is None) is not soft
 
 
@@ -220,5 +242,5 @@ def test_an_oblique_volume_larger_than_a_patch():
     grid = Grid((60, 70, 50), np.array([[0.7, 0.2, 0, 5], [-0.2, 0.9, 0.1, 3], [0, 0, 1.3, -9], [0, 0, 0, 1.0]]))
     lattice = Lattice(grid, (1.0, 1.0, 1.0))
     window = lattice.window_at(grid.to_world((30, 35, 25)).tolist(), PATCH)
-    masks = [paint(lattice, [Layer(window, logits, False)], None, None) for logits in (rough(8), crossed(rough(8)))]
+    masks = [paint(lattice, [Layer(window, logits, None)], None, None) for logits in (rough(8), crossed(rough(8)))]
     assert masks[0].digest == masks[1].digest

@@ -26,8 +26,8 @@ from sammed3d.server.metrics import Metrics
 from sammed3d.wire.messages import ModelInfo, Question, Turn
 
 MIB = 2**20
-MASKS = 16
-"""The part of the room for patches that is for mask prompts: one in so many."""
+MASKS = 8
+"""The part of the room for patches that is for mask prompts and answers: one in so many."""
 
 
 class Device(Protocol):
@@ -73,13 +73,14 @@ class Engine:
     Args:
         models: the models that are served; the first is the default.
         devices: the devices that they run on; a patch always goes to the same one, so that its embedding is made once.
-        cache_mib: bound of the patches that are kept, all users together, and of mask prompts, which have a part of it.
+        cache_mib: bound of the patches that are kept, all users together, and of mask prompts and
+            answers, which have a part of it.
         queue: predictions that may wait or run; more are refused.
         quotas: quotas by user; a user who is not named has none.
         metrics: the counters.
         shared: quotas that are kept together with other servers; None for a server alone.
 
-    A user sees only patches and mask prompts that came with the same key.
+    A user sees only patches, mask prompts and answers that came, or were asked for, with the same key.
     """
 
     def __init__(
@@ -134,17 +135,17 @@ class Engine:
         with self._lock:
             self._patches.put(user, digest, patch)
 
-    # Mask prompts
+    # Mask prompts, and answers that may become some
 
     def mask(self, user: str, digest: str) -> Float32 | None:
-        """Return a mask prompt that was kept; None where it is not there (any more)."""
+        """Return logits that were kept; None where they are not there (any more)."""
         with self._lock:
             mask = self._masks.get(user, digest)
         self.metrics.looked_up("mask", mask is not None)
         return mask
 
     def keep_mask(self, user: str, digest: str, mask: Float32) -> None:
-        """Keep logits by their digest, which the caller has made: a later question may name it as its mask prompt."""
+        """Keep logits by their digest, which the caller has made: a later question may name them."""
         with self._lock:
             self._masks.put(user, digest, mask)
 

@@ -13,21 +13,24 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from sammed3d.core.geometry import Index3
+from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
-from sammed3d.inference.predictor import Fading, Prediction, digest_of
+from sammed3d.inference.answers import Fading
+from sammed3d.inference.compositing import Layer, prompt_of_layers
+from sammed3d.inference.predictor import Prediction, digest_of
+from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.admission import BusyError
 from sammed3d.server.compute.engine import Engine, Running
 from sammed3d.server.compute.worker import UnavailableError, WorkerError
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.routes import explaining
-from sammed3d.wire import arrays, messages
+from sammed3d.wire import arrays, kept, messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.messages import BINARY, Question
 
 _BODY = {"requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}}
-Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the patch's float32 voxels.")]
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the float32 voxels, or logits.")]
 _WORDS = {messages.MISSING_PATCH: "patch", messages.MISSING_MASK: "mask prompt"}
 RequestId = Annotated[str, Path(pattern=r"^\w{1,64}$", description="The id that the prediction was asked with.")]
 
@@ -67,6 +70,12 @@ def router(engine: Engine, max_body: int) -> APIRouter:
         body = await request.body()
         return await _predict(engine, request, digest, body)
 
+    @routes.post(messages.LOGITS, openapi_extra=_BODY, responses={404: {"description": "It is not here (any more)."}})
+    async def logits_of(digest: Digest, request: Request) -> Response:
+        """Send some of the logits of an answer."""
+        body = await request.body()
+        return await run_in_threadpool(_logits_of, engine, request, digest, body)
+
     @routes.delete(messages.PREDICTION, status_code=204)
     async def cancel(request_id: RequestId, request: Request) -> Response:
         """Stop a prediction; of one that is not running, nothing is said."""
@@ -92,6 +101,14 @@ def _put_patch(engine: Engine, request: Request, digest: str, body: bytes) -> Re
     return Response(status_code=201)
 
 
+def _logits_of(engine: Engine, request: Request, digest: str, body: bytes) -> Response:
+    logits = engine.mask(request.scope["user"], digest)
+    if logits is None:
+        return _missing(request, "This answer is not here (any more). Ask for it again.", messages.MISSING_MASK)
+    a, b, c = logits.shape
+    return Response(kept.logits_to_bytes(logits[kept.marks_from_bytes(body, (a, b, c))]), media_type=BINARY)
+
+
 async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -> Response:
     question = Question.from_bytes(body, {name: model.preset for name, model in engine.models.items()})
     if question.model not in engine.models:
@@ -112,18 +129,38 @@ async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -
 
 
 def _start(engine: Engine, user: str, digest: str, question: Question) -> Running | str:
-    """Start a prediction with the mask prompt that came, which is kept, or that was named; or say what is missing."""
+    """Start a prediction with the mask prompt that came, which is kept, or that is there; or say what is missing."""
     prompts = question.prompts
-    if question.mask:
+    if question.mask or question.layers is not None:
         if not engine.has_patch(user, digest):
             return messages.MISSING_PATCH  # first, so that the mask prompt is sent once, when the patch is there
-        mask = engine.mask(user, question.mask)
-        if mask is None or mask.shape != engine.models[question.model].preset.low_res_shape:
+        preset = engine.models[question.model].preset
+        mask = engine.mask(user, question.mask) if question.layers is None else _made(engine, user, question, preset)
+        if mask is None or mask.shape != preset.low_res_shape:
             return messages.MISSING_MASK
-        question = replace(question, prompts=prompts.with_mask(mask, question.mask))
+        prompts = prompts.with_mask(mask, question.mask) if question.mask else replace(prompts, mask_prompt=mask)
+        question = replace(question, prompts=prompts)
     elif prompts.mask_prompt is not None:
         engine.keep_mask(user, prompts.mask_digest, prompts.mask_prompt)
     return engine.predict(user, digest, question) or messages.MISSING_PATCH
+
+
+def _made(engine: Engine, user: str, question: Question, preset: Preset) -> Float32 | None:
+    """Make the mask prompt of layers, and keep it for further clicks; None where one of them is not there."""
+    placed = question.layers or ()
+    name = hashlib.sha256(repr((placed, preset.patch_shape, preset.low_res_shape)).encode()).hexdigest()
+    made = engine.mask(user, name)
+    if made is not None:
+        return made
+    layers = []
+    for layer in placed:
+        logits = engine.mask(user, layer.logits)
+        if logits is None or logits.shape != preset.low_res_shape:
+            return None
+        layers.append(Layer(layer.window, logits, layer.fading))
+    made = prompt_of_layers(Box((0, 0, 0), preset.patch_shape), preset.low_res_shape, layers)
+    engine.keep_mask(user, name, made)
+    return made
 
 
 def _answer(
@@ -134,10 +171,10 @@ def _answer(
     fading: Fading | None,
     prediction: Prediction,
 ) -> bytes:
-    """Write an answer; whole logits are kept, since they may be the next mask prompt."""
-    if outline_on is None:
-        engine.keep_mask(user, digest_of(prediction.low_res), prediction.low_res)
-    return messages.answer_to_bytes(prediction, outline_on, seen, fading)
+    """Write an answer; its logits are kept, since they may be the next mask prompt, or a part of it."""
+    digest = digest_of(prediction.low_res)
+    engine.keep_mask(user, digest, prediction.low_res)
+    return messages.answer_to_bytes(prediction, outline_on, seen, fading, digest)
 
 
 async def _with_signs(
