@@ -120,7 +120,13 @@ def _create(segmentationNode, segmentId: str, drawing: Drawing, volumeNode) -> C
     colour = GREEN if drawing.positive else RED
     display.SetSelectedColor(*colour)
     display.SetColor(*colour)
+    showAsLine(display)
+    return node
+
+
+def showAsLine(display: slicer.vtkMRMLMarkupsDisplayNode) -> None:
+    """Show a curve as a line: handles would hide what lies under them."""
     display.SetPointLabelsVisibility(False)
     display.SetPropertiesLabelVisibility(False)
-    display.SetGlyphScale(0.3)  # the line says it; handles would hide what lies under them
-    return node
+    display.SetGlyphScale(0.5)
+    display.SetLineThickness(1.0)  # of a handle

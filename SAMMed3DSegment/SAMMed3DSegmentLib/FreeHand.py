@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import slicer
 import vtk
 
+from SAMMed3DSegmentLib.DrawingNodes import showAsLine
+
 Place = tuple[float, float, float]
 BEFORE_OTHERS = 1.0
 """Priority of observers: before those of the view, which would move the slice or change the window."""
@@ -65,10 +67,17 @@ class FreeHand:
 
     def stop(self) -> None:
         """Draw no more; what is being drawn is dropped."""
-        self._drop()
+        self.drop()
         for interactor, tag in self._observations:
             interactor.RemoveObserver(tag)
         self._observations = []
+
+    def drop(self) -> None:
+        """Leave out what is being drawn."""
+        self._view, self._stroke = None, []
+        if self._line is not None and self._line.GetScene() is not None:
+            slicer.mrmlScene.RemoveNode(self._line)
+        self._line = None
 
     def _observe(self, interactor, node, event: str, act: Callable[..., bool]) -> None:
         tags: list[int] = []
@@ -85,7 +94,7 @@ class FreeHand:
         placing = interaction.GetCurrentInteractionMode() == interaction.Place
         if placing or interactor.GetShiftKey() or interactor.GetControlKey():
             return False
-        self._drop()
+        self.drop()
         self._view, self._stroke = node, [_placeOf(interactor, node)]
         self._line = _createLine(self.closed, self.colour)
         self._line.AddControlPointWorld(vtk.vtkVector3d(self._stroke[0]))
@@ -104,15 +113,9 @@ class FreeHand:
         if node is not self._view:
             return False
         stroke = self._stroke
-        self._drop()
+        self.drop()
         self._onDrawn(stroke)
         return True
-
-    def _drop(self) -> None:
-        self._view, self._stroke = None, []
-        if self._line is not None and self._line.GetScene() is not None:
-            slicer.mrmlScene.RemoveNode(self._line)
-        self._line = None
 
 
 def _placeOf(interactor: vtk.vtkRenderWindowInteractor, node: slicer.vtkMRMLSliceNode) -> Place:
@@ -135,7 +138,5 @@ def _createLine(closed: bool, colour: Sequence[float]) -> slicer.vtkMRMLMarkupsC
     display = node.GetDisplayNode()
     display.SetSaveWithScene(False)
     display.SetSelectedColor(*colour)
-    display.SetPointLabelsVisibility(False)
-    display.SetPropertiesLabelVisibility(False)
-    display.SetGlyphScale(0.3)
+    showAsLine(display)
     return node

@@ -144,7 +144,7 @@ class Panel:
         """Let go of everything in the scene."""
         self.sceneChanges()
         self.placeMode.stop()
-        self.drawing.freeHand.stop()
+        self.drawing.mode.stop()
         self.status.sceneCloses()
         self.find.forget()
         self.series.forget()
@@ -163,7 +163,7 @@ class Panel:
     def exit(self) -> None:
         """Another module is shown: keys and clicks are its own."""
         self.shortcuts.setEnabled(False)
-        self.drawing.freeHand.stop()
+        self.drawing.mode.stop()
         self.clicks.stop()
 
     def close(self) -> None:
@@ -225,7 +225,7 @@ class Panel:
             part.update()
         for part in (self.find, self.series, self.exports, self.keeps):
             part.update()
-        if self.placeMode.active or self.drawing.freeHand.active:
+        if self.placeMode.active or self.drawing.mode.kind is not None:
             self.ready.begin(self.segmenter.model)
         self.onUpdated()
 

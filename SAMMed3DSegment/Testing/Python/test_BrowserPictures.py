@@ -20,10 +20,12 @@ from sammed3d.inference.session import inferer_for
 from sammed3d.web import results
 from sammed3d.web.boxes import BoxDrawing
 from sammed3d.web.candidates import Candidates
+from sammed3d.web.drawings import Drawings
 from sammed3d.web.work import Work
 from SAMMed3DSegmentLib import Surface
 from SAMMed3DSegmentLib.VolumeBridge import segmentableFromNode, volumeDigest, volumeFromNode
 from segmenters import newSegmenter, settle, until
+from slicerHarness.views import SliceView
 
 KIDNEY = (36, 60)
 """Column and row."""
@@ -107,6 +109,27 @@ def test_clicks_make_what_the_command_line_makes_of_them(opened, file, toy):
     session.click(90, 60)
     assert np.array_equal(made(opened), session.mask())
     assert len(opened.rows()) == 2
+
+
+def test_drawings_make_what_a_session_on_the_picture_makes_of_them(opened, file, toy):
+    view = SliceView("ViewPicture")
+    view.show(opened.volume_node)
+    drawings = Drawings(opened, print, lambda: [(view.interactor, view.node)])
+    session = PictureSession(Picture.read(file), toy)
+    turn = np.linspace(0, 2 * np.pi, 30, endpoint=False)
+    middle = view.pixelOf((-KIDNEY[0], -KIDNEY[1], 0.0))
+    for kind, positive, pixels in (
+        ("scribble", True, np.add(middle, [(n, n) for n in range(-10, 10, 2)])),
+        ("lasso", False, np.add(middle, 20 * np.stack([np.cos(turn), np.sin(turn)], axis=1) + (40, 0))),
+    ):
+        drawings.use(kind, positive)
+        view.draw(pixels)
+        until(lambda: not opened.segmenter.busy, opened.poll)
+        drawn = [view.worldAt(int(x), int(y)) for x, y in pixels]
+        getattr(session.session, kind)(drawn, positive)
+        assert session.mask().any()
+        assert np.array_equal(made(opened), session.mask())
+    assert opened.segmenter.message == ""
 
 
 def test_colours_count_and_tell_pictures_apart(work, grey, toy):

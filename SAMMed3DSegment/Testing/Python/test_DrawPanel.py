@@ -28,22 +28,12 @@ def view(module, volumeNode):
     """A slice view through something, in which the panel draws."""
     view = SliceView("ViewDrawing")
     view.show(volumeNode, through=centreOf(volumeNode))
-    module.panel.drawing.freeHand.views = lambda: [(view.interactor, view.node)]
+    module.panel.drawing.mode.freeHand.views = lambda: [(view.interactor, view.node)]
     return view
 
 
 def centreOf(volumeNode):
     return volumeFromNode(volumeNode).grid.to_world((20, 25, 15))
-
-
-def drag(view, pixels, shift=0):
-    """Hold the left button along pixels, and perhaps Shift."""
-    view.interactor.SetEventInformation(*map(int, pixels[0]), 0, shift)
-    view.interactor.InvokeEvent("LeftButtonPressEvent")
-    for pixel in pixels[1:]:
-        view.interactor.SetEventInformation(*map(int, pixel), 0, shift)
-        view.interactor.InvokeEvent("MouseMoveEvent")
-    view.interactor.InvokeEvent("LeftButtonReleaseEvent")
 
 
 def circle(view, volumeNode, radius=30):
@@ -75,7 +65,7 @@ def test_a_stroke_in_a_slice_becomes_a_scribble_where_the_mouse_was(module, ui, 
     assert "Hold the left button" in ui.hintLabel.text
     pixels = line(view, volumeNode)
     expected = [view.worldAt(int(x), int(y)) for x, y in pixels]
-    drag(view, pixels)
+    view.draw(pixels)
     settle(module)
     [node] = drawn(module)
     assert node.GetNumberOfControlPoints() == len(pixels)
@@ -89,19 +79,19 @@ def test_a_stroke_in_a_slice_becomes_a_scribble_where_the_mouse_was(module, ui, 
     assert drawn(module) == []
     ui.scribbleButton.click()
     assert not ui.scribbleButton.checked
-    drag(view, pixels)
+    view.draw(pixels)
     settle(module)
     assert drawn(module) == [], "the mouse is the view's again"
 
 
 def test_a_loop_that_takes_away_is_red_and_empties_what_it_encloses(module, ui, volumeNode, view):
     ui.scribbleButton.click()
-    drag(view, line(view, volumeNode))
+    view.draw(line(view, volumeNode))
     settle(module)
     ui.takesAwayCheckBox.setChecked(True)
     ui.lassoButton.click()
     assert (ui.scribbleButton.checked, ui.lassoButton.checked) == (False, True)
-    drag(view, circle(view, volumeNode, 12))
+    view.draw(circle(view, volumeNode, 12))
     settle(module)
     _, lasso = drawn(module)
     assert lasso.IsA("vtkMRMLMarkupsClosedCurveNode")
@@ -121,12 +111,12 @@ def test_a_loop_that_takes_away_is_red_and_empties_what_it_encloses(module, ui, 
 
 def test_what_is_no_loop_is_said_and_drawing_goes_on(module, ui, volumeNode, view):
     ui.lassoButton.click()
-    drag(view, [view.pixelOf(centreOf(volumeNode))] * 3)
+    view.draw([view.pixelOf(centreOf(volumeNode))] * 3)
     assert "lasso" in ui.statusLabel.text
     assert "\n" not in ui.statusLabel.text
     assert drawn(module) == []
     assert ui.lassoButton.checked
-    drag(view, circle(view, volumeNode))
+    view.draw(circle(view, volumeNode))
     settle(module)
     assert len(drawn(module)) == 1
 
@@ -138,7 +128,7 @@ def test_points_and_drawings_take_turns(module, ui, volumeNode, view):
     ui.lassoButton.click()
     assert (ui.lassoButton.checked, ui.positiveButton.checked) == (True, False)
     module.exit()
-    assert not module.panel.drawing.freeHand.active
+    assert not module.panel.drawing.mode.freeHand.active
     module.enter()
     assert not ui.lassoButton.checked
 
@@ -159,22 +149,22 @@ def test_the_line_that_follows_the_mouse_is_gone_afterwards_and_is_never_saved(m
 
 def test_with_shift_or_in_place_mode_of_others_the_mouse_is_theirs(module, ui, volumeNode, view):
     ui.scribbleButton.click()
-    drag(view, line(view, volumeNode), shift=1)
+    view.draw(line(view, volumeNode), shift=1)
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     interaction.SetCurrentInteractionMode(interaction.Place)
-    drag(view, line(view, volumeNode))
+    view.draw(line(view, volumeNode))
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     assert drawn(module) == []
 
 
 def test_drawings_are_hidden_with_the_points(module, ui, volumeNode, view):
     ui.scribbleButton.click()
-    drag(view, line(view, volumeNode))
+    view.draw(line(view, volumeNode))
     settle(module)
     ui.pointsButton.click()
     assert not ui.pointsButton.checked
     assert not drawn(module)[0].GetDisplayVisibility()
-    drag(view, line(view, volumeNode, 15))
+    view.draw(line(view, volumeNode, 15))
     settle(module)
     assert not any(node.GetDisplayVisibility() for node in drawn(module)), "nor are new ones shown"
     ui.pointsButton.click()

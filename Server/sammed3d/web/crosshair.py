@@ -11,11 +11,11 @@ import vtk
 from sammed3d.web.work import Work
 
 NEAR = 3.0
-"""Millimetres within which a click is at a place."""
+"""Millimetres within which a click, or a point of a drawing, is at a place."""
 
 
 def at_crosshair(work: Work) -> str:
-    """Say where the crosshair is, which value is there, and which segments and clicks; "" where there is no image."""
+    """Say where the crosshair is, which value is there, which segments and prompts; "" where there is no image."""
     cursor = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
     world = [0.0, 0.0, 0.0]
     if work.volume_node is None or cursor is None or not cursor.GetCursorPositionRAS(world):
@@ -32,7 +32,7 @@ def at_crosshair(work: Work) -> str:
     else:
         column, row = (round(x) for x in matrix.MultiplyPoint((*world, 1.0))[:2])
         place = f"Column {column}, row {row}"
-    there = [f"value {value:.6g}", *(_segments(work, world) or ["no segment"]), *_clicks(work, world)]
+    there = [f"value {value:.6g}", *(_segments(work, world) or ["no segment"]), *_prompts(work, world)]
     return f"{place}: {', '.join(there)}."
 
 
@@ -50,11 +50,14 @@ def _segments(work: Work, world: list[float]) -> list[str]:
     return found
 
 
-def _clicks(work: Work, world: list[float]) -> list[str]:
-    """Clicks of the selected segment at a place."""
+def _prompts(work: Work, world: list[float]) -> list[str]:
+    """Clicks and drawings of the selected segment at a place."""
     [prompts] = work.segmenter.objectPrompts([work.segment_id]) if work.segment_id else [None]
-    near = [] if prompts is None else [c for c in prompts.clicks if np.linalg.norm(np.subtract(c.world, world)) < NEAR]
-    return [f"a {'positive' if click.positive else 'negative'} click" for click in near]
+    if prompts is None:
+        return []
+    clicks = [("click", c.positive) for c in prompts.clicks if np.linalg.norm(np.subtract(c.world, world)) < NEAR]
+    drawn = [(d.kind, d.positive) for d in prompts.drawings if np.linalg.norm(d.array - world, axis=1).min() < NEAR]
+    return [f"a {'positive' if positive else 'negative'} {kind}" for kind, positive in (*clicks, *drawn)]
 
 
 def _value(image: Any, matrix: vtk.vtkMatrix4x4, world: list[float]) -> float | None:

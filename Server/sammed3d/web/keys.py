@@ -8,11 +8,22 @@ from typing import Any
 
 def actions_of(page: Any) -> dict[str, Callable[[], object]]:
     """Return the page's keys, as browsers call them, and what they do."""
-    work, edits = page.work, page.edits
+    work, edits, drawings = page.work, page.edits, page.drawings
+
+    def other_kind() -> None:
+        if drawings.kind:
+            drawings.turn(not drawings.positive)
+        else:
+            work.toggle()
+
     return {
         "p": lambda: work.place("positive"),
         "n": lambda: work.place("negative"),
-        "t": work.toggle,
+        "t": other_kind,
+        "s": lambda: page.draw("scribble", True),
+        "S": lambda: page.draw("scribble", False),
+        "l": lambda: page.draw("lasso", True),
+        "L": lambda: page.draw("lasso", False),
         "b": page.draw_box,
         "c": page.candidates.ask,
         "h": page.toggle_points,

@@ -15,6 +15,7 @@ from sammed3d.web import views, widgets
 from sammed3d.web.boxes import BoxDrawing, crossing
 from sammed3d.web.cameras import Cameras
 from sammed3d.web.candidates import Candidates
+from sammed3d.web.drawings import Drawings
 from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.keys import actions_of
 from sammed3d.web.models import HERE, SERVER, Models
@@ -53,6 +54,7 @@ class Page:
         self._for_volumes = widgets.LAYOUTS[0], model
         self.edits = HandEdits(app.segmentation_editor, work)
         self.boxes = BoxDrawing(work)
+        self.drawings = Drawings(work, self.say, lambda: views.slice_views(app.view_manager))
         self.candidates = Candidates(work)
         self.models = Models(server.state, work, places, self.say)
         views.register(app.view_manager, server, lambda: work.segmenter.busy)
@@ -86,14 +88,16 @@ class Page:
         state.change("model")(lambda model, **_: self.models.choose(model))
         state.change("layout")(self._on_layout)
         state.change("window")(self._on_window)
-        state.change("points")(lambda points, **_: work.show_points(bool(points)))
+        state.change("points")(self._on_points)
+        state.change("negative")(lambda negative, **_: self.drawings.turn(not negative))
+        state.change("honour")(lambda honour, **_: self.drawings.keep_to_them(bool(honour)))
         state.change("diameter")(lambda diameter, **_: self.edits.resize(float(diameter)))
         self._keys = actions_of(self)
         state.keys = list(self._keys)
         for name, action in (
             ("key", self.on_key),
             ("turn", self._cameras.turn),
-            ("drop", self.edits.drop),
+            ("drop", self.drop_stroke),
             ("sample", self.open_sample),
             ("say", self.say),
             ("here", self.models.use_this_computer),
@@ -107,12 +111,15 @@ class Page:
 
     def refresh(self) -> None:
         """Show what there is now."""
-        work, state = self.work, self._server.state
+        work, drawings, state = self.work, self.drawings, self._server.state
         self.edits.follow()
         if work.placing or self.edits.tool:
             self.boxes.stop()
+            self.drawings.stop()
         with state:
             state.tool, state.boxing = self.edits.tool, self.boxes.drawing
+            state.drawing, state.negative, state.honour = drawings.kind, not drawings.positive, drawings.honour
+            state.drawings = [asdict(row) for row in drawings.rows()]
             state.candidates = [asdict(row) for row in self.candidates.rows()]
             rows = work.rows()
             state.segments = [asdict(row) for row in rows]
@@ -162,8 +169,8 @@ class Page:
     def open(self, volume: Volume) -> None:
         """Show a volume in all views, or a picture in one."""
         state = self._server.state
-        self.edits.stop()
-        self.boxes.stop()
+        for tool in (self.edits, self.boxes, self.drawings):
+            tool.stop()
         self.candidates.forget()
         self.work.open(volume)
         node = self.work.volume_node
@@ -173,7 +180,7 @@ class Page:
         self._cameras.forget()
         state.opened = node.GetName()
         state.window = widgets.AUTOMATIC
-        self.work.show_points(True)
+        self._on_points(True)
         state.points = True
         fits = not state.flat or self.models.fit_pictures
         self.say("Press Positive and click inside the structure." if fits else NO_MODEL)
@@ -202,8 +209,9 @@ class Page:
             self.attempt(self._keys[key])
 
     def look_around(self) -> None:
-        """Place no clicks, and paint nothing."""
+        """Place no clicks; draw and paint nothing."""
         self.edits.stop()
+        self.drawings.stop()
         self.work.place("")
 
     def resize_brush(self, larger: bool) -> None:
@@ -211,9 +219,21 @@ class Page:
         with self._server.state as state:
             state.diameter = self.edits.next_diameter(larger)
 
+    def draw(self, kind: str, positive: bool) -> None:
+        """Draw scribbles or lassos from now on; the same again goes back to looking around."""
+        self.edits.stop()
+        self.boxes.stop()
+        self.drawings.use(kind, positive)
+
+    def drop_stroke(self) -> None:
+        """Leave out the stroke that is being painted or drawn."""
+        self.edits.drop()
+        self.drawings.drop()
+
     def draw_box(self) -> None:
         """Show a box where the slices cross, or take it away."""
         self.edits.stop()
+        self.drawings.stop()
         self.boxes.begin(crossing([view.get_view_node() for view in self._app.view_manager.get_slice_views()]))
         if self.boxes.drawing:
             self.say("Drag the box's handles until it lies round the object in all views, then press Use box.")
@@ -226,10 +246,11 @@ class Page:
 
     def jump(self, segment_id: str) -> None:
         """Go to a segment in the slice views."""
-        middle = self.work.segments.middle(segment_id)
-        if middle is not None:
-            for view in self._app.view_manager.get_slice_views():
-                view.get_view_node().JumpSliceByCentering(*middle)
+        self._show_place(self.work.segments.middle(segment_id))
+
+    def jump_to_drawing(self, row_id: str) -> None:
+        """Go to a drawing in the slice views."""
+        self._show_place(self.drawings.middle(row_id))
 
     def attempt(self, action: Callable[[], object]) -> None:
         """Do something; what goes wrong is said in the status line."""
@@ -239,14 +260,24 @@ class Page:
             self.say(explained(error))
         self.refresh()
 
+    def _show_place(self, place: tuple[float, float, float] | None) -> None:
+        if place is not None:
+            for view in self._app.view_manager.get_slice_views():
+                view.get_view_node().JumpSliceByCentering(*place)
+
     def toggle_points(self) -> None:
         """Show the clicks, or hide them."""
         with self._server.state as state:
             state.points = not state.points
 
+    def _on_points(self, points: bool, **_: Any) -> None:
+        self.work.show_points(bool(points))
+        self.drawings.show(bool(points))
+
     def _on_layout(self, layout: str, **_: Any) -> None:
         if layout in widgets.LAYOUTS:
             self._layouts.set_layout(layout)
+            self.drawings.follow()
 
     def _on_window(self, window: str, **_: Any) -> None:
         node = self.work.volume_node

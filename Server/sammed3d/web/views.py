@@ -49,6 +49,11 @@ def register(views: Any, server: Any, predicting: Callable[[], bool]) -> None:
         )
 
 
+def slice_views(views: Any) -> list[tuple[Any, Any]]:
+    """Return interactor and node of each slice view; `views` is trame-slicer's manager of them."""
+    return [(view.interactor(), view.get_view_node()) for view in views.get_slice_views()]
+
+
 def _in_turns(kind: Any, predicting: Callable[[], bool]) -> Any:
     class Factory(kind):  # type: ignore[misc]
         def _create_view(self, *arguments: Any) -> Any:

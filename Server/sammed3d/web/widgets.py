@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
-from sammed3d.web.hand_edits import MAX_DIAMETER, MIN_DIAMETER, TOOLS
+from sammed3d.web import tools
 from sammed3d.web.results import KINDS, PICTURE_KINDS
 from sammed3d.web.uploads import IMAGES
 
@@ -28,11 +27,12 @@ WINDOWS: dict[str, tuple[float, float] | None] = {
 """Window and level of CT, in HU."""
 KEYS = (
     ("P N", "place positive, negative clicks"),
+    ("S L", "draw scribbles, lassos; with Shift what does not belong to it"),
     ("2 4", "paint, erase; + and - change the brush"),
     ("Escape", "puts them down"),
     ("Tab", "to a view; arrows move its crosshair (Shift: finely), Home centres it"),
     ("Page up, Page down", "change the slice (Shift: zoom)"),
-    ("Enter", "clicks at the crosshair, or puts the brush down and lifts it; arrows draw, Escape drops the stroke"),
+    ("Enter", "clicks at the crosshair, or puts brush or pen down and lifts it; arrows draw, Escape drops the stroke"),
     ("Space", "the same, as long as it is held"),
     ("Shift+Enter", "holds what is there, for the arrows to drag; Enter lets go"),
     ("T", "the other kind"),
@@ -46,7 +46,6 @@ KEYS = (
     ("Shift+D", "remove it"),
 )
 _SMALL: dict[str, Any] = {"density": "compact", "hide_details": True, "variant": "outlined"}
-_ICON: dict[str, Any] = {"size": "x-small", "variant": "text"}
 
 
 def build(page: Any, server: Any, layouts: Any) -> None:
@@ -61,7 +60,7 @@ def build(page: Any, server: Any, layouts: Any) -> None:
         client.Style(STYLE.read_text(encoding="utf-8"))
         layout.root.theme = ("dark ? 'dark' : 'light'",)
         with v.VAppBar(density="compact", height=72):
-            _icon("mdi-menu", "Show or hide the panel", click="drawer = !drawer")
+            tools.icon("mdi-menu", "Show or hide the panel", click="drawer = !drawer")
             v.VToolbarTitle("SAMMed3DSegment")
             html.Div("{{ opened }}", classes="text-body-2 mx-4 text-truncate", id="opened")
             for model, items, label in (("layout", LAYOUTS, "Views"), ("window", WINDOWS, "Window")):
@@ -75,8 +74,8 @@ def build(page: Any, server: Any, layouts: Any) -> None:
                     v_if="!flat",
                     **_SMALL,
                 )
-            _icon("mdi-theme-light-dark", "Light or dark", id="theme")
-            _icon("mdi-power", "End this page", id="end", v_if="shared")
+            tools.icon("mdi-theme-light-dark", "Light or dark", id="theme")
+            tools.icon("mdi-power", "End this page", id="end", v_if="shared")
         with v.VNavigationDrawer(v_model=("drawer",), width=340, permanent=True):
             _panel(page)
         with v.VMain(style="height: 100vh", classes=("flat ? 'flat' : ''",)):
@@ -112,28 +111,14 @@ def _panel(page: Any) -> None:
         for kind, color in (("positive", "success"), ("negative", "error")):
             v.VBtn(
                 kind.capitalize(),
-                click=(_does(page, work.place), f"['{kind}']"),
+                click=(tools.does(page, work.place), f"['{kind}']"),
                 color=(f"placing === '{kind}' ? '{color}' : ''",),
                 raw_attrs=[f":aria-pressed=\"placing === '{kind}'\""],
                 classes="flex-grow-1 mx-1",
                 id=kind,
                 disabled=("!opened",),
             )
-    with html.Div(classes="px-2 pt-2 d-flex"):
-        v.VBtn(
-            "{{ boxing ? 'Remove box' : 'Box' }}",
-            click=_does(page, page.draw_box),
-            raw_attrs=[':aria-pressed="boxing"'],
-            title="A box round the object, before all clicks",
-            size="small",
-            classes="flex-grow-1 mx-1",
-            id="box",
-            disabled=("!opened",),
-        )
-        click = _does(page, page.boxes.use)
-        v.VBtn("Use box", click=click, size="small", classes="flex-grow-1 mx-1", id="use-box", disabled=("!boxing",))
-    _candidates(page)
-    _brush(page)
+    tools.build(page)
     with html.Div(classes="pa-2 d-flex flex-wrap"):
         for text, action, disabled in (
             ("Undo", work.undo, "!can_undo"),
@@ -142,7 +127,7 @@ def _panel(page: Any) -> None:
             ("Next", work.add, "!opened"),
             ("Cancel", work.segmenter.cancel, "!busy"),
         ):
-            click = _does(page, action)
+            click = tools.does(page, action)
             v.VBtn(text, click=click, size="small", classes="ma-1", disabled=(disabled,), id=text.lower())
         v.VCheckbox(
             v_model=("points",), label="Show clicks", density="compact", hide_details=True, disabled=("!opened",)
@@ -192,66 +177,15 @@ def _place(page: Any) -> None:
         v.VBtn("Use this server", click=click, disabled=("!consent || !url",), size="small", id="use-server")
 
 
-def _candidates(page: Any) -> None:
-    """The masks that a 2-D model weighed for a picture, each a button with the score and size that it has."""
-    with html.Div(classes="px-2 pt-2 d-flex flex-wrap", v_if="flat", id="candidates"):
-        v.VBtn(
-            "Candidates",
-            click=_does(page, page.candidates.ask),
-            title="The masks that the model weighed, by its own scores; choose one",
-            size="small",
-            classes="ma-1",
-            id="ask-candidates",
-            disabled=("!can_undo",),
-        )
-        v.VBtn(
-            "{{ row.score.toFixed(2) }}: {{ row.pixels }} px",
-            v_for="(row, number) in candidates",
-            key="number",
-            click=(_does(page, page.candidates.choose), "[number]"),
-            color=("row.chosen ? 'primary' : ''",),
-            raw_attrs=[':aria-pressed="row.chosen"'],
-            size="small",
-            classes="ma-1 text-none candidate",
-        )
-
-
-def _brush(page: Any) -> None:
-    """Hand edits between clicks."""
-    with html.Div(classes="px-2 pt-2 d-flex align-center"):
-        for tool in TOOLS:
-            v.VBtn(
-                tool.capitalize(),
-                click=(_does(page, page.edits.use), f"['{tool}']"),
-                color=(f"tool === '{tool}' ? 'primary' : ''",),
-                raw_attrs=[f":aria-pressed=\"tool === '{tool}'\""],
-                size="small",
-                classes="mx-1",
-                id=tool,
-                disabled=("!opened",),
-            )
-        label = ("`${diameter} ${flat ? 'px' : 'mm'}`",)
-        more: dict[str, Any] = {"density": "compact", "hide_details": True, "classes": "mx-2"}
-        v.VSlider(
-            v_model_number=("diameter",),
-            min=MIN_DIAMETER,
-            max=MAX_DIAMETER,
-            step=1,
-            label=label,
-            disabled=("!opened",),
-            **more,
-        )
-
-
 def _row(page: Any) -> None:
     """A segment in the list."""
     work = page.work
-    item = v.VListItem(active=("row.id === segment_id",), click=(_does(page, work.select), "[row.id]"))
+    item = v.VListItem(active=("row.id === segment_id",), click=(tools.does(page, work.select), "[row.id]"))
     with item, html.Div(classes="d-flex align-center"):
         html.Input(
             type="color",
             value=("row.color",),
-            change=(_does(page, work.segments.recolor), "[row.id, $event.target.value]"),
+            change=(tools.does(page, work.segments.recolor), "[row.id, $event.target.value]"),
             style="width: 24px; height: 24px; border: 0; background: none",
             raw_attrs=['aria-label="Colour"', "@click.stop"],
         )
@@ -270,15 +204,12 @@ def _row(page: Any) -> None:
         html.Div("{{ row.size }}", classes="ml text-no-wrap")
         with html.Div(classes="d-flex", raw_attrs=["@click.stop"]):
             eye = ("row.visible ? 'mdi-eye' : 'mdi-eye-off'",)
-            _icon(eye, "Show or hide", click=(_does(page, work.segments.show), "[row.id, !row.visible]"), **_ICON)
-            _icon("mdi-pencil", "Rename", click="renaming = row.id", **_ICON)
-            _icon("mdi-crosshairs", "Go there", click=(page.jump, "[row.id]"), **_ICON)
-            _icon("mdi-delete", "Remove", click=(_does(page, work.remove), "[row.id]"), **_ICON)
-
-
-def _icon(icon: Any, title: str, **more: Any) -> None:
-    v.VBtn(icon=icon, title=title, raw_attrs=[f'aria-label="{title}"'], **more)
-
-
-def _does(page: Any, action: Callable[..., object]) -> Callable[..., None]:
-    return lambda *values: page.attempt(lambda: action(*values))
+            tools.icon(
+                eye,
+                "Show or hide",
+                click=(tools.does(page, work.segments.show), "[row.id, !row.visible]"),
+                **tools.SMALL_ICON,
+            )
+            tools.icon("mdi-pencil", "Rename", click="renaming = row.id", **tools.SMALL_ICON)
+            tools.icon("mdi-crosshairs", "Go there", click=(page.jump, "[row.id]"), **tools.SMALL_ICON)
+            tools.icon("mdi-delete", "Remove", click=(tools.does(page, work.remove), "[row.id]"), **tools.SMALL_ICON)

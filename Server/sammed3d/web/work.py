@@ -15,7 +15,7 @@ from sammed3d import SAMMed3DError, Volume
 from sammed3d.files.picture import Picture, PictureVolume
 from sammed3d.web.segments import SegmentList, SegmentRow
 from sammed3d.web.volume_nodes import volume_node_of
-from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.ReadyModel import ReadyModel
@@ -73,7 +73,8 @@ class Work:
         """Show another volume or picture; what was there is removed, with its segments and clicks."""
         self._place.stop()
         self.segmenter.forgetScene()
-        for node in (self.segmentation_node, self.volume_node, *list(PointList.pointLists())):
+        made = (*PointList.pointLists(), *DrawingNodes.drawingNodes())
+        for node in (self.segmentation_node, self.volume_node, *made):
             if node is not None and slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
         self.volume_node = volume_node_of(volume)
@@ -143,8 +144,12 @@ class Work:
         else:
             self.segmenter.positive = kind == "positive"
             self._place.start(self._points)
-            self._ready.begin(self.segmenter.model)
+            self.prepare()
         self.on_changed()
+
+    def prepare(self) -> None:
+        """Load the model, while the user aims."""
+        self._ready.begin(self.segmenter.model)
 
     def toggle(self) -> None:
         """Place clicks of the other kind next."""

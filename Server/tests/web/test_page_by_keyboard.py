@@ -105,13 +105,13 @@ def test_page_keys_change_the_slice(page):
 def stroke(page: Page, begin: str, *keys: str, end: str = "") -> None:
     """Put the brush down, move it and perhaps lift it."""
     page.keyboard.press(begin)
-    expect(page.locator("#status")).to_contain_text("The brush is down", timeout=PATIENCE)
+    expect(page.locator("#status")).to_contain_text("The brush is down")
     for key in keys:
         page.keyboard.press(key)
         page.wait_for_timeout(40)  # as fast as a key repeats
     if end:
         page.keyboard.press(end)
-        expect(page.locator("#status")).to_contain_text("The brush is up", timeout=PATIENCE)
+        expect(page.locator("#status")).to_contain_text("The brush is up")
 
 
 def test_strokes_are_painted_and_erased_by_keys(page):
@@ -141,9 +141,9 @@ def test_a_stroke_is_dropped_and_other_keys_wait_for_its_end(page):
     assert page.locator("#crosshair.held").count() == 1
     picture(page, "browser-brush-by-keys")
     page.keyboard.press("u")
-    expect(page.locator("#status")).to_have_text("Let go first, with Enter.", timeout=PATIENCE)
+    expect(page.locator("#status")).to_have_text("Let go first, with Enter.")
     page.keyboard.press("Escape")
-    expect(page.locator("#status")).to_have_text("The brush is up.", timeout=PATIENCE)
+    expect(page.locator("#status")).to_have_text("The stroke is dropped.")
     page.wait_for_timeout(1000)
     assert milliliters(page)[0] == known
     stroke(page, "Enter", *["ArrowLeft"] * 4, end="PageDown")
@@ -157,7 +157,7 @@ def test_a_stroke_is_dropped_and_other_keys_wait_for_its_end(page):
 def test_the_space_bar_is_the_button_and_two_arrows_go_across(page):
     known, before = milliliters(page)[0], crosshair(page)
     page.keyboard.down(" ")
-    expect(page.locator("#status")).to_contain_text("The brush is down", timeout=PATIENCE)
+    expect(page.locator("#status")).to_contain_text("The brush is down")
     page.keyboard.down("ArrowRight")
     page.keyboard.down("ArrowDown")
     page.keyboard.up("ArrowRight")

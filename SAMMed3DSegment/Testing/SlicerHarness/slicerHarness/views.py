@@ -105,6 +105,15 @@ class SliceView(_View):
             self.node.JumpSliceByOffsetting(*through)
         self.mapper.SetInputConnection(self.logic.GetImageDataConnection())
 
+    def draw(self, pixels, shift=0):
+        """Hold the left button along pixels, and perhaps Shift."""
+        event = "LeftButtonPressEvent"
+        for x, y in pixels:
+            self.interactor.SetEventInformation(int(x), int(y), 0, shift)
+            self.interactor.InvokeEvent(event)
+            event = "MouseMoveEvent"
+        self.interactor.InvokeEvent("LeftButtonReleaseEvent")
+
     def pixelOf(self, world):
         """Return the pixel (x, y) at which a world point is shown."""
         inverse = vtk.vtkMatrix4x4()

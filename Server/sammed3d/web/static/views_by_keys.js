@@ -10,6 +10,7 @@
   let held = null, heldBy = ""; // the view in which the button is held down, and by which key
   const isSlice = (view) => view.parentElement.querySelector(".slice-slider-gutter") !== null;
   const state = (name) => window.trame.state.get(name);
+  const drawing = () => (state("tool") ? "brush" : state("drawing") ? "pen" : ""); // what Enter puts down and lifts
   const say = (line) => window.trame.trigger("say", [line]);
 
   function place(view, x, y) {
@@ -52,7 +53,7 @@
     [held, heldBy] = [view, key];
     crosshair.classList.add("held");
     const ends = key === " " ? "letting the space bar go" : "Enter";
-    if (state("tool")) say(`The brush is down: arrows draw, ${ends} lifts it, Escape drops the stroke.`);
+    if (drawing()) say(`The ${drawing()} is down: arrows draw, ${ends} lifts it, Escape drops the stroke.`);
   }
 
   function letGo(first = null) {
@@ -62,7 +63,8 @@
     else point(view, "pointerup", 0, 0);
     held = null;
     crosshair.classList.remove("held");
-    if (state("tool")) say("The brush is up.");
+    if (first && drawing()) say("The stroke is dropped.");
+    else if (state("tool")) say("The brush is up."); // of what the pen drew the model tells
   }
 
   function move(view, event) {
@@ -76,11 +78,11 @@
 
   function press(view, event) {
     if (held) letGo();
-    else if (event.shiftKey || state("tool")) hold(view, event.key);
+    else if (event.shiftKey || drawing()) hold(view, event.key);
     else if (state("placing")) {
       hold(view, event.key);
       letGo();
-    } else say("Press P or N first, for positive or negative clicks, or 2 or 4, to paint or erase.");
+    } else say("Press P or N first, for positive or negative clicks, S or L to draw, 2 or 4 to paint or erase.");
   }
 
   function inSlice(view, event) {
@@ -121,7 +123,8 @@
   }, true);
   document.addEventListener("keyup", (event) => {
     down.delete(event.key);
-    if (held || event.key === "Enter" || event.key === " ") event.stopPropagation();
+    const ours = event.target.matches?.(VIEW) && (event.key === "Enter" || event.key === " ");
+    if (held || ours) event.stopPropagation();
     if (held && event.key === " " && heldBy === " ") {
       letGo();
       speak();
