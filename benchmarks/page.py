@@ -125,7 +125,8 @@ class PageBench:
         return painted - seen["released"], float(page.inner_text("#status").split()[0])
 
     def _until(self, condition: str, old: str = "") -> None:
-        self.page.wait_for_function(f"old => {condition}", arg=old, timeout=PATIENCE)
+        # asked now and then: at each animation frame, as by default, Chromium would draw all the time, and take a core
+        self.page.wait_for_function(f"old => {condition}", arg=old, polling=50, timeout=PATIENCE)
 
 
 def _pixels(text: str) -> np.ndarray:

@@ -172,6 +172,21 @@ class Segmenter(SegmentsInScene):
         image = self._images.digest(self.volumeNode)
         return prompts is not None and prompts.timeline.can_redo and prompts.isOurs(image)
 
+    def takeEdit(self, segmentId: str) -> None:
+        """Make what was just edited by hand an operation of its own, which undo takes back alone.
+
+        Without this, all edits until the next operation are one. What waits for the network applies to them then.
+        """
+        prompts = self._known(segmentId)
+        if prompts is None or prompts.timeline.pending or not prompts.edited:
+            return
+        image = self._images.digest(self.volumeNode)
+        if image == prompts.timeline.image and prompts.isInPlace(self.volumeNode):
+            self._settle(prompts)
+            prompts.takeOver(self.volumeNode, image)
+            prompts.show(self.volumeNode)
+            self.onChanged()
+
     def catchUp(self, segmentId: str) -> None:
         """Follow undo of the Segment Editor: where it brought back what clicks had made, the clicks are back too."""
         prompts = self._known(segmentId)

@@ -56,6 +56,46 @@ def test_undo_right_after_a_hand_edit_can_be_redone(segmenter, segmentationNode,
     assert np.array_equal(voxels(segmentationNode, liver), edited)
 
 
+def test_edits_that_are_taken_at_once_are_undone_one_by_one(segmenter, segmentationNode, volumeNode, liver):
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    states, clicks = [voxels(segmentationNode, liver)], clicksOf(segmenter, liver)
+    for box, value in (
+        (Box((0, 0, 0), (6, 6, 6)), 1),
+        (Box((18, 20, 10), (22, 28, 20)), 0),
+        (Box((3, 3, 3), (9, 9, 9)), 1),
+    ):
+        drawByHand(segmentationNode, liver, volumeNode, box, value)
+        segmenter.takeEdit(liver)
+        segmenter.takeEdit(liver)  # nothing new
+        states.append(voxels(segmentationNode, liver))
+        assert clicksOf(segmenter, liver) == ()
+    for direction in ("undo", "redo"):
+        for expected in states[-2::-1] if direction == "undo" else states[1:]:
+            getattr(segmenter, direction)(liver)
+            settle(segmenter)
+            assert np.array_equal(voxels(segmentationNode, liver), expected)
+        assert clicksOf(segmenter, liver) == (clicks if direction == "undo" else ())
+    segmenter.click(liver, worldOf(segmenter, SPOTS[2]))
+    settle(segmenter)
+    [click] = clicksOf(segmenter, liver)
+    assert np.array_equal(voxels(segmentationNode, liver), expectedMask(volumeNode, [click], base=states[-1]))
+
+
+def test_an_edit_while_a_prediction_runs_is_taken_when_it_is_done(segmenter, segmentationNode, volumeNode, liver):
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (4, 4, 4)))
+    segmenter.takeEdit(liver)
+    assert len(clicksOf(segmenter, liver)) == 1
+    settle(segmenter)
+    assert voxels(segmentationNode, liver)[:4, :4, :4].all()
+    segmenter.takeEdit(liver)
+    assert clicksOf(segmenter, liver) == ()
+    segmenter.undo(liver)
+    settle(segmenter)
+    assert len(clicksOf(segmenter, liver)) == 1
+
+
 def test_an_edit_made_while_a_prediction_runs_is_not_lost(segmenter, segmentationNode, volumeNode, liver):
     segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
     drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (4, 4, 4)))

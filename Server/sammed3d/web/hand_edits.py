@@ -21,7 +21,7 @@ TOOLS = {"paint": SegmentationEffectPaint, "erase": SegmentationEffectErase}
 
 
 class HandEdits:
-    """A brush on the selected segment. Undo takes back all strokes since the last click at once; redo brings them back.
+    """A brush on the selected segment. Undo takes strokes back one by one, as it does clicks; redo brings them back.
 
     Args:
         editor: trame-slicer's.
@@ -37,7 +37,7 @@ class HandEdits:
         self._target: tuple[Any, str] = (None, "")
         self.tool = ""
         self.diameter = 10.0
-        editor.segmentation_modified.connect(lambda *_: work.on_changed())
+        editor.segmentation_modified.connect(self._painted)
 
     def use(self, tool: str) -> None:
         """Take a tool up; the same again, or "", puts it down."""
@@ -79,6 +79,13 @@ class HandEdits:
         self.tool = ""
         self._target = None, ""
         self._editor.deactivate_effect()
+
+    def _painted(self, *_: Any) -> None:
+        """Make a stroke a step of undo."""
+        segmentation, segment_id = self._target
+        if segmentation is not None and segmentation is self._work.segmentation_node:
+            self._work.segmenter.takeEdit(segment_id)
+        self._work.on_changed()
 
     def _start(self, tool: str) -> None:
         work, editor = self._work, self._editor

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 PAUSE = 0.03
 """Seconds by which the view under the mouse is ahead."""
-PATIENCE = 0.5
+PATIENCE = 1.0
 """Seconds for which a prediction has the processors for itself, before the other views are drawn meanwhile."""
 
 

@@ -30,7 +30,7 @@ from sammed3d.wire.arrays import WireError, pack_planes, unpack_planes
 
 FORMAT, BLENDED = 1, 2
 """Versions of the packing: of an outline, and of one that says in which bounds the rest lies."""
-NEAR = 2
+NEAR = 1
 """Low-res voxels round a difference of signs of which the logits are kept where answers are mixed."""
 ROUNDING = 1e-5
 """Share of the largest logit below which a sample's sign may depend on who computes it (float32 rounds to 1e-7)."""

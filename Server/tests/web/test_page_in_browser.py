@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,7 @@ def test_strokes_by_hand_are_undone_and_the_next_click_goes_on_from_them(page, t
     before = kidney_volume(page)
     page.click("#paint")
     expect(page.locator("#paint")).to_have_attribute("aria-pressed", "true")
+    volumes = [before]
     for tool in ("paint", "erase"):
         if tool == "erase":
             page.click("#erase")
@@ -273,16 +275,18 @@ def test_strokes_by_hand_are_undone_and_the_next_click_goes_on_from_them(page, t
         page.mouse.up()
         drawn = until_volume(page, known)
         assert drawn > known if tool == "paint" else drawn < known
+        volumes.append(drawn)
     page.click("#paint")
     page.mouse.move(coronal[0] + 40, coronal[1] + 20)
     page.mouse.down()
     page.mouse.up()
     painted = until_volume(page, drawn)
     picture(page, "browser-hand-edit")
-    page.keyboard.press("u")
-    assert until_volume(page, painted) == before
-    page.keyboard.press("Shift+U")
-    assert until_volume(page, before) == painted
+    volumes.append(painted)
+    for key, steps in (("u", volumes[::-1]), ("Shift+U", volumes)):
+        for known, expected in pairwise(steps):
+            page.keyboard.press(key)
+            assert until_volume(page, known) == expected, "strokes are undone one by one"
     page.keyboard.press("p")
     expect(page.locator("#paint")).to_have_attribute("aria-pressed", "false")
     click(page, coronal[0] + 60, coronal[1] - 41)
