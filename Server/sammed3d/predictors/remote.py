@@ -78,6 +78,7 @@ class RemotePredictor:
         self._patience = patience
         self._uploaded = Sent()
         self._masks = Sent()
+        self._lost = Sent()
         self._keeps_masks = self._keeps_answers = False
         self._turns = threading.local()
         info = self._info()
@@ -125,11 +126,13 @@ class RemotePredictor:
         Raises:
             ModelError: a reason of `predict`.
         """
-        if not self._keeps_answers or len(layers) > MAX_LAYERS:
+        seen = patch.digest, tuple(layers)
+        if not self._keeps_answers or len(layers) > MAX_LAYERS or seen in self._lost:
             return None
         try:
             return self._ask(patch, prompts, cancellation, _Wish(fading is not None, fading, tuple(layers)))
         except _ForgottenError:
+            self._lost.add(seen)
             return None
 
     def logits_of(self, answer: KeptAnswer, marked: Marked, cancellation: Cancellation | None = None) -> Float32 | None:

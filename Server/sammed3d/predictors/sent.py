@@ -1,4 +1,4 @@
-"""What a server was sent and may still have."""
+"""What a server was sent and may still have, or is known to have no longer."""
 
 from __future__ import annotations
 

@@ -113,6 +113,8 @@ def test_a_server_that_forgot_an_answer_is_sent_the_mask_prompt(served, sent):
     click(both, PLACES[2])
     assert sent.status == [200, 404, 200, 200], "the layer is missing; it is asked for, whole, and sent as mask prompt"
     assert sent[-1] > WHOLE / 6
+    click(both, tuple(np.add(PLACES[2], 6)))
+    assert sent.status[4:] == [200], "not asked again for what is gone"
     click(both, PLACES[3])
     assert sent[-1] < 1000
 
