@@ -14,8 +14,9 @@ Which patch a prompt goes to is decided by the prompts alone:
   `following.py`.
 
 Consecutive clicks of one patch are a visit to it. All results are kept by the chain of visits that led to them, so
-replaying known prompts asks the network nothing. A predictor that is asked over a wire answers with an outline
-(`OutlinePredictor`) while that settles the mask; the whole answer is asked for once something else is made of it.
+replaying known prompts asks the network nothing. A predictor that is asked over a wire (`OutlinePredictor`) answers with
+an outline; it is asked for the logits that are missing where that does not settle the mask, and for the whole answer once
+something else is made of it. The mask prompt of a further patch it makes itself, of answers that it keeps.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ MIB = 2**20
 class PatchInferer:
     """Evaluate prompts patch by patch; see `inferer.Inferer`.
 
-    Low-res logits are kept for every state ever evaluated (128 KiB each); patches and masks in bounded caches, from
+    Answers are kept for every state ever evaluated (128 KiB each, 1 MiB with the default model); patches and masks in bounded caches, from
     which they are made again when needed.
 
     Attributes:
