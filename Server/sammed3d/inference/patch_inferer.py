@@ -14,9 +14,9 @@ Which patch a prompt goes to is decided by the prompts alone:
   `following.py`.
 
 Consecutive clicks of one patch are a visit to it. All results are kept by the chain of visits that led to them, so
-replaying known prompts asks the network nothing. A predictor that is asked over a wire (`OutlinePredictor`) answers with
-an outline; it is asked for the logits that are missing where that does not settle the mask, and for the whole answer once
-something else is made of it. The mask prompt of a further patch it makes itself, of answers that it keeps.
+replaying known prompts asks the network nothing. A predictor that is asked over a wire (`OutlinePredictor`) answers
+with an outline; it is asked for the logits that are missing where that does not settle the mask, and for the whole
+answer once something else is made of it. The mask prompt of a further patch it makes itself, of answers that it keeps.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ MIB = 2**20
 class PatchInferer:
     """Evaluate prompts patch by patch; see `inferer.Inferer`.
 
-    Answers are kept for every state ever evaluated (128 KiB each, 1 MiB with the default model); patches and masks in bounded caches, from
-    which they are made again when needed.
+    Answers are kept for every state ever evaluated (128 KiB each, 1 MiB with the default model); patches and masks in
+    bounded caches, from which they are made again when needed.
 
     Attributes:
         predictor: the network.
