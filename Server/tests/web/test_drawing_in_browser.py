@@ -102,6 +102,17 @@ def test_a_stroke_and_a_loop_with_the_mouse(page, troubles, tmp_path):
     assert troubles == []
 
 
+def test_the_3d_view_turns_while_somebody_draws(page):
+    solid = page.locator(".remote-controlled-area[aria-label^='3-D']")
+    box = solid.bounding_box()
+    page.wait_for_timeout(1500)
+    before, x, y = solid.screenshot(), box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    drag(page, [(x + n, y) for n in range(0, 80, 8)])
+    page.wait_for_timeout(1500)
+    assert solid.screenshot() != before
+    assert len(listed(page)) == 2
+
+
 def test_what_is_drawn_need_not_hold(page, tmp_path):
     page.click("#honour")
     page.wait_for_function("!document.querySelector('#status').innerText.includes('...')", timeout=PATIENCE)
