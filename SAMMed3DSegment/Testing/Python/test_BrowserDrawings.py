@@ -5,8 +5,8 @@ import pytest
 import slicer
 
 from helpers import make_affine, phantom
-from mrmlNodes import voxels
-from sammed3d import Grid, Session, Volume
+from mrmlNodes import drawByHand, voxels
+from sammed3d import Box, Grid, Session, Volume
 from sammed3d.core import prompt_files
 from sammed3d.web import results
 from sammed3d.web.crosshair import at_crosshair
@@ -121,6 +121,23 @@ def test_the_segment_need_not_keep_to_what_is_drawn(work, view, drawings):
     assert not work.segmenter.objectPrompts([work.segment_id])[0].honour
     work.undo()
     assert drawings.honour
+
+
+def test_after_a_stroke_of_the_brush_drawings_are_done_and_come_back_when_it_is_undone(work, view, drawings):
+    drawings.use("scribble", True)
+    view.draw(line(view))
+    wait(work)
+    before = made(work)
+    drawByHand(work.segmentation_node, work.segment_id, work.volume_node, Box((0, 0, 0), (5, 5, 5)))
+    work.segmenter.takeEdit(work.segment_id)
+    painted = made(work)
+    assert not np.array_equal(painted, before)
+    assert drawings.rows() == []
+    work.undo()
+    assert np.array_equal(made(work), before)
+    assert [row.kind for row in drawings.rows()] == ["scribble"]
+    work.redo()
+    assert np.array_equal(made(work), painted)
 
 
 def test_what_is_no_loop_is_said_and_what_is_dropped_is_not_taken(work, view, drawings, said):
