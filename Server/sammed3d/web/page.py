@@ -20,6 +20,7 @@ from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.keys import actions_of
 from sammed3d.web.models import HERE, SERVER, Models
 from sammed3d.web.places import Places
+from sammed3d.web.rendering import Calm
 from sammed3d.web.slice_layers import image_first
 from sammed3d.web.work import Work, explained
 
@@ -49,6 +50,7 @@ class Page:
         self._server, self._app, self._sample = server, app, sample
         self.may_choose_place = places.may_choose
         self._said = ""
+        self._news, self._calm = False, Calm(lambda: work.segmenter.busy)
         self._saved: tuple[Any, ...] = ()
         self._cameras = Cameras(app.view_manager, work)
         self._for_volumes = widgets.LAYOUTS[0], model
@@ -62,7 +64,7 @@ class Page:
         self._layouts.register_layout_dict(LayoutManager.default_grid_configuration())
         self._layouts.set_layout(widgets.LAYOUTS[0])
         work.segmenter.model = model
-        work.on_changed = self.refresh
+        work.on_changed = self._on_changed
         state = server.state
         state.update(
             {
@@ -112,6 +114,7 @@ class Page:
     def refresh(self) -> None:
         """Show what there is now."""
         work, drawings, state = self.work, self.drawings, self._server.state
+        self._news = False
         self.edits.follow()
         if work.placing or self.edits.tool:
             self.boxes.stop()
@@ -152,6 +155,11 @@ class Page:
         with self._server.state as state:
             state.receiving = under_way
 
+    def _on_changed(self) -> None:
+        self._news = True
+        if not self._calm.lasts:
+            self.refresh()
+
     async def keep_going(self) -> None:
         """Fetch results and show them, as long as the page is served."""
         before: tuple[Any, ...] = ()
@@ -159,7 +167,7 @@ class Page:
             self.work.poll()
             self._cameras.fill_views()
             now = (self.work.status, self.work.share)
-            if now != before:
+            if (self._news or now != before) and not self._calm.lasts:
                 self.refresh()
                 before = now
             await asyncio.sleep(POLL_SECONDS)

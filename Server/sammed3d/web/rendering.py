@@ -1,4 +1,4 @@
-"""When a view is drawn anew: the one under the mouse at once, the others once it was sent and the model has time."""
+"""When views, and what stands round them, are drawn anew: the view under the mouse at once, the rest at leisure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,35 @@ import asyncio
 import time
 from collections.abc import Callable
 
-PAUSE = 0.03
-"""Seconds by which the view under the mouse is ahead."""
+PAUSE = 0.12
+"""Seconds by which the view under the mouse is ahead: the browser has shown it by then, and a button that went down is
+up again, so that what it began is known."""
 PATIENCE = 1.0
 """Seconds for which a prediction has the processors for itself, before the other views are drawn meanwhile."""
+CALM = 0.4
+"""Seconds for which it has them before the page says that it is under way."""
+
+
+class Calm:
+    """The first moments of a prediction, in which the page is left as it is: each change of it takes the browser 50 ms.
+
+    Args:
+        predicting: whether a prediction is under way.
+    """
+
+    def __init__(self, predicting: Callable[[], bool]) -> None:
+        self._predicting = predicting
+        self._began: float | None = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether news can wait; to be asked often."""
+        if not self._predicting():
+            self._began = None
+            return False
+        now = time.monotonic()
+        self._began = now if self._began is None else self._began
+        return now - self._began < CALM
 
 
 class Turns:

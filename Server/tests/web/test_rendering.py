@@ -3,7 +3,7 @@
 import asyncio
 
 from sammed3d.web import rendering
-from sammed3d.web.rendering import Turns
+from sammed3d.web.rendering import Calm, Turns
 
 
 def drawn(story, monkeypatch, patience=0.5):
@@ -57,3 +57,21 @@ def test_before_the_page_is_served_nothing_waits():
     order = []
     Turns(lambda: order.append("axial"), lambda: False, lambda: True).ask()
     assert order == ["axial"]
+
+
+def test_the_page_is_left_as_it_is_in_the_first_moments_of_a_prediction(monkeypatch):
+    now, predicting = [100.0], [False]
+    monkeypatch.setattr(rendering.time, "monotonic", lambda: now[0])
+    calm = Calm(lambda: predicting[0])
+    for after, busy, expected in (
+        (0, False, False),
+        (1, True, True),
+        (0.3, True, True),
+        (0.2, True, False),
+        (5, True, False),
+        (1, False, False),
+        (1, True, True),
+        (0.1, False, False),
+    ):
+        now[0], predicting[0] = now[0] + after, busy
+        assert calm.lasts is expected
