@@ -135,6 +135,7 @@ def test_the_wheel_and_keys_do_not_leave_the_picture(page):
     expect(page.locator(".slice-slider")).to_be_hidden()
     spine = 58, 66
     page.mouse.move(*on_page(page, *spine))
+    page.wait_for_timeout(500)  # what was there before may be drawn still
     before = colour(page, *spine)
     for turn in (300, -300, -300):
         page.mouse.wheel(0, turn)
