@@ -133,9 +133,10 @@ def test_clicks_answer_as_the_command_line(page, file, tmp_path):
 
 def test_the_wheel_and_keys_do_not_leave_the_picture(page):
     expect(page.locator(".slice-slider")).to_be_hidden()
+    page.keyboard.press("p")  # no more clicks: else the next one is shown under the mouse
     spine = 58, 66
     page.mouse.move(*on_page(page, *spine))
-    page.wait_for_timeout(500)  # what was there before may be drawn still
+    page.wait_for_timeout(500)
     before = colour(page, *spine)
     for turn in (300, -300, -300):
         page.mouse.wheel(0, turn)
