@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -28,6 +29,11 @@ AXIS_MAPS = [
     for flipped in itertools.product((False, True), repeat=3)
 ]
 """All 48 ways to store the axes of an image."""
+
+
+def by_name(cases: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Name parameters of tests by their first one: bytes among them may differ from process to process."""
+    return [pytest.param(*case, id=case[0]) for case in cases]
 
 
 def rotation(angles: Sequence[float]) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 import fuzz
-from helpers import ThresholdPredictor, phantom
+from helpers import ThresholdPredictor, by_name, phantom
 from sammed3d.errors import VolumeError
 from sammed3d.server.app import Facades
 from sammed3d.server.compat import image_files
@@ -116,7 +116,7 @@ def damaged_images():
         yield f"directions {directions[:30]}", f"{nrrd}space directions: {directions}\n\n".encode() + bytes(range(16))
 
 
-@pytest.mark.parametrize(("name", "data"), list(damaged_images()))
+@pytest.mark.parametrize(("name", "data"), by_name(damaged_images()))
 def test_damaged_images_are_refused_before_anything_is_computed(server, name, data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import requests
 
-from helpers import make_affine, phantom, stored_as
+from helpers import by_name, make_affine, phantom, stored_as
 from sammed3d.core.geometry import AxisMap
 from sammed3d.errors import ModelError
 from sammed3d.server.app import Facades
@@ -179,7 +179,7 @@ def nni_requests():
     yield "mask before image", "/add_initial_seg_interaction", {"data": packed(IMAGE.astype(np.uint8))}
 
 
-@pytest.mark.parametrize(("name", "path", "options"), list(nni_requests()))
+@pytest.mark.parametrize(("name", "path", "options"), by_name(nni_requests()))
 @pytest.mark.slow
 def test_malformed_requests_of_nninteractive_end_in_a_4xx(keyed, name, path, options):
     token = call(keyed, "POST", "/claim").json()["lease_token"]
@@ -231,7 +231,7 @@ def monai_requests():
     yield "a model that is none", "POST", "/infer/x", {"files": image}
 
 
-@pytest.mark.parametrize(("name", "method", "path", "options"), list(monai_requests()))
+@pytest.mark.parametrize(("name", "method", "path", "options"), by_name(monai_requests()))
 def test_malformed_requests_of_monailabel_end_in_a_4xx(keyed, name, method, path, options):
     response = call(keyed, method, path, **options)
     assert 400 <= response.status_code < 500, response.text

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import make_affine
+from helpers import by_name, make_affine
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import Volume, read_image
@@ -69,7 +69,7 @@ def malformed_files():
     yield "constant", nifti(np.ones((4, 4, 4), np.uint8))
 
 
-@pytest.mark.parametrize(("name", "data"), list(malformed_files()))
+@pytest.mark.parametrize(("name", "data"), by_name(malformed_files()))
 def test_malformed_image_files_are_refused(name, data):
     before = psutil.Process().memory_info().rss
     with pytest.raises(VolumeError):

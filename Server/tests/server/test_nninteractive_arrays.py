@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers import by_name
 from sammed3d.server.compat.nninteractive.arrays import ArrayError, Unpacker, pack
 from uploads import IMAGE, MIB, packed
 
@@ -65,7 +66,7 @@ def malformed_arrays():
     yield "a bomb", packed(IMAGE, chunks=[(60 * MIB, len(bomb), bomb)])
 
 
-@pytest.mark.parametrize(("name", "data"), list(malformed_arrays()))
+@pytest.mark.parametrize(("name", "data"), by_name(malformed_arrays()))
 def test_malformed_arrays_are_refused_and_the_next_is_read(unpacker, name, data):
     with pytest.raises(ArrayError):
         unpacker.unpack(data, 3)

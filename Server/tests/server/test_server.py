@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import requests
 
-from helpers import ThresholdPredictor
+from helpers import ThresholdPredictor, by_name
 from sammed3d.errors import ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.server.http.keys import Keys, add_key
@@ -134,7 +134,7 @@ def malformed_patches():
     yield "pickle", DIGEST, b"\x80\x04\x95\x1c\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
 
 
-@pytest.mark.parametrize(("name", "digest", "body"), list(malformed_patches()))
+@pytest.mark.parametrize(("name", "digest", "body"), by_name(malformed_patches()))
 def test_malformed_patches_end_in_a_4xx(ask, name, digest, body):
     response = ask("PUT", messages.PATCH.format(digest=digest), data=body)
     assert 400 <= response.status_code < 500
@@ -162,7 +162,7 @@ def malformed_predictions():
     yield "nothing", b""
 
 
-@pytest.mark.parametrize(("name", "body"), list(malformed_predictions()))
+@pytest.mark.parametrize(("name", "body"), by_name(malformed_predictions()))
 def test_malformed_predictions_end_in_a_4xx(ask, name, body):
     put(ask)
     response = ask("POST", messages.PREDICTIONS.format(digest=DIGEST), data=body)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import small_volume
+from helpers import by_name, small_volume
 from sammed3d import Preset
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
@@ -69,7 +69,7 @@ def malformed_palettes():
     yield "infinity", head + count + infinite + stored + bytes(120)
 
 
-@pytest.mark.parametrize(("name", "data"), list(malformed_palettes()))
+@pytest.mark.parametrize(("name", "data"), by_name(malformed_palettes()))
 def test_palettes_that_lie_are_refused(name, data):
     with pytest.raises(arrays.WireError):
         arrays.unpack(data, SHAPE)
@@ -96,7 +96,7 @@ def malformed():
     yield "infinity", arrays.pack(np.full(SHAPE, np.inf, np.float32))
 
 
-@pytest.mark.parametrize(("name", "data"), list(malformed()))
+@pytest.mark.parametrize(("name", "data"), by_name(malformed()))
 def test_malformed_arrays_are_refused(name, data):
     with pytest.raises(arrays.WireError):
         arrays.unpack(data, SHAPE)

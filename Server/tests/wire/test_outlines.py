@@ -9,7 +9,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from helpers import grids
+from helpers import by_name, grids
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.interpolation import resize
 from sammed3d.core.mask import BoxedMask
@@ -219,7 +219,7 @@ def malformed():
         yield f"bounds of {ends}", laid_over[:20] + struct.pack("<4f", *ends) + laid_over[36:]
 
 
-@pytest.mark.parametrize(("name", "data"), list(malformed()))
+@pytest.mark.parametrize(("name", "data"), by_name(malformed()))
 def test_what_is_no_outline_is_refused(name, data):
     with pytest.raises(WireError):
         outlines.unpack(data, LOW)
