@@ -16,17 +16,30 @@ MODULE = Path(__file__).parents[2] / "SAMMed3DSegment.py"
 OURS = ("SAMMed3DSegment", "SAMMed3DSegmentLib", "sammed3d")
 
 
+def forgetCode(*packages):
+    """Forget the code of packages, as a reload in Slicer does; returns it, by its modules' names."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in packages}
+
+
 @contextmanager
-def keptModules():
-    """Take the module off the screen afterwards, and put its code back as it was before a reload."""
-    kept = {name: value for name, value in sys.modules.items() if name.partition(".")[0] in OURS}
+def keptCode(*packages):
+    """Put the code of packages back afterwards as it was before a reload."""
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in packages}
     try:
         yield kept
     finally:
-        slicerHarness.unloadModule("SAMMed3DSegment")
-        for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
-            del sys.modules[name]
+        forgetCode(*packages)
         sys.modules.update(kept)
+
+
+@contextmanager
+def keptModules():
+    """Take the module off the screen afterwards, and put its code back as it was before a reload."""
+    with keptCode(*OURS) as kept:
+        try:
+            yield kept
+        finally:
+            slicerHarness.unloadModule("SAMMed3DSegment")
 
 
 def wait(condition, timeout=60.0):

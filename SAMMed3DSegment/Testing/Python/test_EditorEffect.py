@@ -10,7 +10,6 @@ import pytest
 import slicer
 
 import qt
-import slicerHarness
 from large_objects import FloodPredictor, bar, start_of
 from mrmlNodes import addVolume, drawByHand, voxels
 from panels import keptModules, settle
@@ -380,23 +379,3 @@ def test_after_a_reload_of_the_module_it_goes_on(module, editor, effect, predict
 def test_the_button_leads_to_the_module(module, editor, effect):
     effect.moduleButton.click()
     assert slicer.modules.sammed3dsegment.widgetRepresentation().isEntered
-
-
-def test_the_stand_in_refuses_what_slicer_refuses(registered, tmp_path):
-    effect = segmentEditor.qSlicerSegmentEditorScriptedEffect(None)
-    with pytest.raises(AttributeError, match="colour"):
-        effect.colour = 1
-    assert not effect.setPythonSource("effect.txt")
-    source = tmp_path / "Bad" / "SegmentEditorEffect.py"
-    source.parent.mkdir()
-    source.write_text(
-        "class SegmentEditorEffect:\n"
-        "    def __init__(self, scriptedEffect):\n"
-        "        scriptedEffect.name = 'Bad'\n"
-        "    def clone(self):\n"
-        "        return self\n"
-    )
-    assert effect.setPythonSource(source.as_posix())
-    assert effect.clone() is None
-    with pytest.raises(TypeError, match="clone"):
-        raise slicerHarness.slotErrors.pop()

@@ -5,7 +5,8 @@ import slicer
 
 import ctk
 import qt
-from slicerHarness import manifest, scene, uiLoader, widgets
+import slicerHarness
+from slicerHarness import manifest, scene, segmentEditor, uiLoader, widgets
 
 STAND_INS = {cls.__name__: cls for cls in (*widgets.WIDGETS.values(), *uiLoader.customWidgets.values())}
 STAND_INS |= {"ctkSettingsPanel": ctk.ctkSettingsPanel, "ctkSettingsDialog": ctk.ctkSettingsDialog}
@@ -108,3 +109,23 @@ def test_a_class_in_python_may_have_more():
     assert mine.mine() == 3
     with pytest.raises(AttributeError, match="ctkSettingsPanel has no attribute named 'setSetting'"):
         mine.setSetting("key", 1)
+
+
+def test_an_effect_that_slicer_would_refuse_is_refused(tmp_path):
+    effect = segmentEditor.qSlicerSegmentEditorScriptedEffect(None)
+    with pytest.raises(AttributeError, match="colour"):
+        effect.colour = 1
+    assert not effect.setPythonSource("effect.txt")
+    source = tmp_path / "Bad" / "SegmentEditorEffect.py"
+    source.parent.mkdir()
+    source.write_text(
+        "class SegmentEditorEffect:\n"
+        "    def __init__(self, scriptedEffect):\n"
+        "        scriptedEffect.name = 'Bad'\n"
+        "    def clone(self):\n"
+        "        return self\n"
+    )
+    assert effect.setPythonSource(source.as_posix())
+    assert effect.clone() is None
+    with pytest.raises(TypeError, match="clone"):
+        raise slicerHarness.slotErrors.pop()

@@ -18,12 +18,13 @@ import slicer
 import segmenters
 from helpers import make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform
+from panels import forgetCode, keptCode
 from sammed3d import Box, Lasso, Scribble
 from sammed3d.inference.object_timeline import same_click, same_clicks, same_drawing
 from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
-from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
 from segmenters import Models, clicksOf, settle, worldOf
 
 ACTIONS = int(os.environ.get("SAMMED3D_WALK", "300"))
@@ -108,7 +109,9 @@ class Walk:
         grid = volumeFromNode(self.segmenter.volumeNode)
         assert after, f"the click was lost: {self.segmenter.message} ({grid.name})"
         assert after[-1].positive == positive, "its kind changed"
-        assert np.allclose(worldOfClick(self.segmenter, after[-1]), world, atol=0.05), "its place changed"
+        assert np.allclose(volumeToWorld(self.segmenter.volumeNode, after[-1].world), world, atol=0.05), (
+            "its place changed"
+        )
         assert same_clicks(after[:-1], before) or len(after) == 1, "a click before it was lost"
         clicked = self.digests()
         self.segmenter.undo(name)
@@ -173,7 +176,7 @@ class Walk:
         after = clicksOf(self.segmenter, name)
         assert len(after) in (before + count, count), "a quick click was lost"
         for click, world in zip(after[-count:], worlds, strict=True):
-            assert np.allclose(worldOfClick(self.segmenter, click), world, atol=0.05)
+            assert np.allclose(volumeToWorld(self.segmenter.volumeNode, click.world), world, atol=0.05)
 
     def move(self, name):
         points = self.segmenter.pointsFor(name)
@@ -337,8 +340,7 @@ class Walk:
     def reload(self, _name):
         """The module's code is loaded anew, and goes on with what the scene holds."""
         self.end()
-        for name in modulesOfOurs():
-            del sys.modules[name]
+        forgetCode("SAMMed3DSegmentLib")
         importlib.reload(segmenters)
         self.ensure()
 
@@ -369,31 +371,17 @@ class Walk:
         self.ensure()
 
 
-def modulesOfOurs():
-    """The module's own code, as a reload in Slicer forgets it."""
-    return {name: code for name, code in sys.modules.items() if name.partition(".")[0] == "SAMMed3DSegmentLib"}
-
-
 @pytest.fixture
-def keptCode():
+def keptModule():
     """Put the module's code back as it was before the walk."""
-    kept = modulesOfOurs()
-    yield
-    for name in modulesOfOurs():
-        del sys.modules[name]
-    sys.modules.update(kept)
+    with keptCode("SAMMed3DSegmentLib"):
+        yield
     importlib.reload(segmenters)
-
-
-def worldOfClick(segmenter, click):
-    """Return where a click of the segmenter's volume is in the world."""
-    grid = volumeFromNode(segmenter.volumeNode).grid
-    return worldOf(segmenter, tuple(grid.to_index(click.world)))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(max(300, ACTIONS * 3))
-def test_a_random_walk(scene, tmp_path, monkeypatch, keptCode):
+def test_a_random_walk(scene, tmp_path, monkeypatch, keptModule):
     raised = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: raised.append(error))  # what observers raise
     walk = Walk(SEED, tmp_path)
