@@ -143,7 +143,7 @@ class Page:
         self._said = text
         self.work.segmenter.message = ""
         self.work.segmenter.seconds = {}
-        self.refresh()
+        self._on_changed()
 
     def saved(self) -> None:
         """Note that the masks are downloaded as they are now."""

@@ -9,33 +9,28 @@ import pytest
 
 pytest.importorskip("playwright", reason="run make test-web")
 from playwright.sync_api import Page, expect
-from test_page_in_browser import PATIENCE, Served, browser, download, picture, slice_views, status, until_volume
+from test_page_in_browser import (
+    PATIENCE,
+    browser,
+    download,
+    picture,
+    served,
+    slice_views,
+    status,
+    troubles,
+    until_volume,
+    watched_page,
+)
 
 from sammed3d.core import prompt_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-__all__ = ["browser"]
-
-
-@pytest.fixture(scope="module")
-def served():
-    served = Served()
-    yield served
-    _, errors = served.end()
-    assert "Traceback" not in errors
-
-
-@pytest.fixture(scope="module")
-def troubles():
-    """What the browser complained of."""
-    return []
+__all__ = ["browser", "served", "troubles"]
 
 
 @pytest.fixture(scope="module")
 def page(served, browser, troubles):
-    page = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
-    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page = watched_page(browser, troubles)
     page.goto(served.address)
     page.wait_for_selector("#sample", timeout=PATIENCE)
     page.click("#sample")

@@ -10,20 +10,12 @@ import pytest
 
 pytest.importorskip("playwright", reason="run make test-web")
 from playwright.sync_api import Page, expect
-from test_page_in_browser import PATIENCE, Served, browser, download, milliliters, picture, status, until_volume
+from test_page_in_browser import PATIENCE, browser, download, milliliters, picture, served, status, until_volume
 
 from sammed3d.core import prompt_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-__all__ = ["browser"]
-
-
-@pytest.fixture(scope="module")
-def served():
-    served = Served()
-    yield served
-    _, errors = served.end()
-    assert "Traceback" not in errors
+__all__ = ["browser", "served"]
 
 
 @pytest.fixture(scope="module")

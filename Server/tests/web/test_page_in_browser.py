@@ -78,11 +78,17 @@ def troubles():
     return []
 
 
-@pytest.fixture(scope="module")
-def page(served, browser, troubles):
+def watched_page(browser, troubles: list[str]) -> Page:
+    """A page of which is noted what the browser complains of."""
     page = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
     page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: troubles.append(str(error)))
+    return page
+
+
+@pytest.fixture(scope="module")
+def page(served, browser, troubles):
+    page = watched_page(browser, troubles)
     page.on("response", lambda answer: troubles.append(answer.url) if answer.status >= 400 else None)
     page.on("request", lambda request: troubles.append(request.url) if not ours(request.url, served) else None)
     page.goto(served.address)
