@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torchio
 from common import filled_network, forget_peak, peak_mib
+from torch.nn.functional import interpolate
 
 import sammed3d
 from sammed3d.core.geometry import Grid
@@ -18,15 +19,16 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
-from sammed3d.nets import Slicewise
+from sammed3d.nets import SamMed3d, Slicewise
 from sammed3d.nets.literal import make_literal
+from sammed3d.nets.sam_med2d import SamMed2d
+from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.training.images import LabelMap, ScalarImage
 from sammed3d.zoo.families import SAM_MED2D
 
 LITERAL = " literal"
-"""Ends the name of a model whose encoder is the published long form."""
-SLICED = "sam_med2d"
+"""Ends the name of a model whose network is the published long form."""
 BRIGHT = 300
 """Intensities of the ball are above it."""
 
@@ -35,11 +37,11 @@ def predictor_of(model: str) -> Predictor:
     """Load the default model, or build another one with generated weights."""
     if model == "default":
         return sammed3d.load_predictor(model, device="cpu")
-    if model == SLICED:
-        return TorchPredictor(Slicewise(filled_network(model)), SAM_MED2D, model, device="cpu")
     network = filled_network(model.removesuffix(LITERAL))
     if model.endswith(LITERAL):
         make_literal(network)
+    if isinstance(network, SamMed2d):
+        return TorchPredictor(Slicewise(network), SAM_MED2D, model, device="cpu")
     return TorchPredictor(network, Preset(), model, device="cpu")
 
 
@@ -94,11 +96,19 @@ def against_volume(model: str, edge: int) -> list[dict[str, float]]:
 
 def against_published(model: str, edge: int) -> list[dict[str, float]]:
     """Measure a first click as the published code makes it, and the peak of the process without the volume."""
-    network, middle = filled_network(model.removesuffix(LITERAL)), (edge // 2,) * 3
+    network, volume = filled_network(model.removesuffix(LITERAL)), ball_in_noise(edge)
     make_literal(network)
-    array = ball_in_noise(edge).array
+    click = slice_as_published if isinstance(network, SamMed2d) else patch_as_published
+    forget_peak()
+    with torch.inference_mode():
+        prepared, first = click(network, volume.array)
+    return [{"edge": edge, "prepared": prepared, "first": first, "mib": peak_mib() - volume.array.nbytes / 2**20}]
+
+
+def patch_as_published(network: SamMed3d, array: np.ndarray) -> tuple[float, float]:
+    """Click in the middle as SAM-Med3D's and FastSAM3D's code does: seconds of preparing the volume, and in all."""
     label = np.zeros((1, *array.shape), np.uint8)
-    label[(0, *(slice(n - 2, n + 2) for n in middle))] = 1  # round which the published code cuts
+    label[(0, *(slice(n // 2 - 2, n // 2 + 2) for n in array.shape))] = 1  # round which the published code cuts
     pipeline = torchio.Compose(
         [
             torchio.Resample(Preset().spacing),
@@ -107,16 +117,30 @@ def against_published(model: str, edge: int) -> list[dict[str, float]]:
             torchio.ZNormalization(masking_method=lambda voxels: voxels > 0),
         ]
     )
-    forget_peak()
     begin = time.process_time()
     image = ScalarImage(tensor=torch.from_numpy(array[None].astype(np.float32)), affine=np.eye(4))
     patch = pipeline(torchio.Subject(image=image, label=LabelMap(tensor=torch.from_numpy(label), affine=np.eye(4))))
     prepared = time.process_time() - begin
-    with torch.inference_mode():
-        embedding = network.encode(patch.image.data[None])
-        network.decode(embedding, torch.full((1, 1, 3), 64.0), torch.ones(1, 1), torch.zeros(1, 1, 32, 32, 32))
-    first, beside = time.process_time() - begin, peak_mib() - (array.nbytes + label.nbytes) / 2**20
-    return [{"edge": edge, "prepared": prepared, "first": first, "mib": beside}]
+    embedding = network.encode(patch.image.data[None])
+    network.decode(embedding, torch.full((1, 1, 3), 64.0), torch.ones(1, 1), torch.zeros(1, 1, 32, 32, 32))
+    return prepared, time.process_time() - begin
+
+
+def slice_as_published(network: SamMed2d, array: np.ndarray) -> tuple[float, float]:
+    """Click in the middle of the middle slice as SAM-Med2D's code does: seconds of preparing the slice, and in all."""
+    size = 2 * [network.config.image_size]
+    begin = time.process_time()
+    grey = array[:, :, array.shape[2] // 2].astype(np.float64)
+    grey = (255 * (grey - grey.min()) / np.ptp(grey)).astype(np.uint8)
+    coloured = (np.stack(3 * [grey], axis=-1) - PIXEL_MEAN) / PIXEL_STD
+    image = interpolate(torch.from_numpy(coloured).permute(2, 0, 1)[None], size, mode="nearest").float()
+    prepared = time.process_time() - begin
+    logits, scores = network.decode(network.encode(image), torch.full((1, 1, 2), 128.0), torch.ones(1, 1), None)
+    whole = interpolate(
+        interpolate(logits[:, [int(scores.argmax())]], size, mode="bilinear"), grey.shape, mode="bilinear"
+    )
+    (whole.sigmoid() > 0.5).numpy()
+    return prepared, time.process_time() - begin
 
 
 def against_clicks(model: str, count: int) -> list[dict[str, float]]:

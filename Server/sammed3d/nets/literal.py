@@ -1,7 +1,7 @@
-"""The 3-D attention written out as published: padded windows, every key, every logit.
+"""What the networks compute cheaply, written out as published: padded windows, every key, every logit.
 
-Slow and large (2744 x 2744 logits for each head and window), and equal to `attention_3d.py`. Parity tests and the
-encoder benchmark compare with it; nothing else uses it.
+Slow and large (2744 x 2744 logits for each head and window in 3-D), and equal to `attention_3d.py`,
+`image_encoder_2d.py` and `common.Upsample`. Parity tests and benchmarks compare with it; nothing else uses it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sammed3d.nets.attention_3d import Attention3d
-from sammed3d.nets.common import relative
+from sammed3d.nets.common import Upsample, relative
+from sammed3d.nets.image_encoder_2d import Attention2d
 
 
 class LiteralAttention3d(Attention3d):
@@ -52,8 +53,52 @@ class LiteralAttention3d(Attention3d):
         return result
 
 
+class LiteralAttention2d(Attention2d):
+    """`Attention2d` with zeros that go through its layers as any other token, same parameters and keys."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within zero-padded windows: (B, H, W, C) -> the same shape."""
+        batch, height, width, channels = x.shape
+        n = self.window
+        x = functional.pad(x, (0, 0, 0, -width % n, 0, -height % n))
+        rows, columns = x.shape[1] // n, x.shape[2] // n
+        windows = x.view(batch, rows, n, columns, n, channels).transpose(2, 3).reshape(-1, n, n, channels)
+        out = self._attend_padded(windows).view(batch, rows, columns, n, n, channels).transpose(2, 3)
+        return out.reshape(batch, rows * n, columns * n, channels)[:, :height, :width].contiguous()
+
+    def _attend_padded(self, x: Tensor) -> Tensor:
+        windows, n, _, channels = x.shape
+        per_head = channels // self.heads
+        qkv = self.qkv(x).view(windows, n**2, 3, self.heads, per_head).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.reshape(3, windows * self.heads, n**2, per_head)
+        logits = (q * per_head**-0.5) @ k.transpose(1, 2)
+        row = q.view(-1, n, n, per_head)
+        in_h = torch.einsum("bhwc,hkc->bhwk", row, relative(self.rel_pos_h, n))
+        in_w = torch.einsum("bhwc,wkc->bhwk", row, relative(self.rel_pos_w, n))
+        logits = logits.view(-1, n, n, n, n) + in_h[:, :, :, :, None] + in_w[:, :, :, None, :]
+        out = (logits.view(-1, n**2, n**2).softmax(dim=-1) @ v).view(windows, self.heads, n**2, per_head)
+        result: Tensor = self.proj(out.transpose(1, 2).reshape(windows, n, n, channels))
+        return result
+
+
+class LiteralUpsample(Upsample):
+    """`Upsample` by torch's general kernel of transposed convolutions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> (B, channels out, ... times the factors)."""
+        convolve = functional.conv_transpose2d if len(self.factors) == 2 else functional.conv_transpose3d
+        return convolve(x, self.weight, self.bias, stride=self.factors)
+
+
+LITERAL: dict[type[nn.Module], type[nn.Module]] = {
+    Attention3d: LiteralAttention3d,
+    Attention2d: LiteralAttention2d,
+    Upsample: LiteralUpsample,
+}
+"""The long form of what is computed cheaply."""
+
+
 def make_literal(network: nn.Module) -> None:
-    """Make all 3-D attention layers of a network compute the long way, in place."""
+    """Make a network compute the long way, in place."""
     for module in network.modules():
-        if type(module) is Attention3d:
-            module.__class__ = LiteralAttention3d
+        module.__class__ = LITERAL.get(type(module), type(module))

@@ -3,16 +3,18 @@
 import pytest
 import torch
 
-from networks import filled
+from networks import TINY_2D, TINY_SIZES, filled
+from sammed3d.nets import build
 from sammed3d.nets.attention_3d import Attention3d, equal_windows
 from sammed3d.nets.common import relative
-from sammed3d.nets.literal import LiteralAttention3d, make_literal
+from sammed3d.nets.image_encoder_2d import Attention2d
+from sammed3d.nets.literal import LITERAL, make_literal
 from sammed3d.nets.sam_med3d import SamMed3d, SamMed3dConfig
 
 
-def pair(grid, window, width=24, heads=3):
-    cheap = filled(Attention3d(width, heads, window, grid)).double()
-    literal = LiteralAttention3d(width, heads, window, grid).double()
+def pair(grid, window, width=24, heads=3, cheap_kind=Attention3d):
+    cheap = filled(cheap_kind(width, heads, window, grid)).double()
+    literal = LITERAL[cheap_kind](width, heads, window, grid).double()
     literal.load_state_dict(cheap.state_dict())
     return cheap, literal
 
@@ -31,9 +33,18 @@ def test_cheap_attention_is_the_literal_padded_one(grid, window):
         assert (cheap(x) - literal(x)).abs().max() < 1e-10
 
 
-def test_gradients_are_those_of_the_literal_form():
-    cheap, literal = pair(4, 3)
-    x = torch.randn(1, 4, 4, 4, 24, dtype=torch.float64)
+@pytest.mark.parametrize(("grid", "window"), [(16, 14), (16, 0), (8, 4), (5, 3), (2, 7)], ids=str)
+def test_cheap_2d_attention_is_the_literal_padded_one(grid, window):
+    cheap, literal = pair(grid, window, cheap_kind=Attention2d)
+    x = torch.randn(2, grid, grid, 24, dtype=torch.float64)
+    with torch.inference_mode():
+        assert (cheap(x) - literal(x)).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize(("kind", "dimensions"), [(Attention3d, 3), (Attention2d, 2)], ids=["3d", "2d"])
+def test_gradients_are_those_of_the_literal_form(kind, dimensions):
+    cheap, literal = pair(4, 3, cheap_kind=kind)
+    x = torch.randn(1, *[4] * dimensions, 24, dtype=torch.float64)
     for module in (cheap, literal):
         module.zero_grad()
         (module(x) ** 2).sum().backward()
@@ -55,14 +66,30 @@ def test_padded_tokens_take_part():
     assert (cheap(x) - shrunk(x)).abs().max() > 1e-2
 
 
-def test_whole_encoder_equals_its_literal_form(tiny_network: SamMed3d):
-    network = SamMed3d(tiny_network.config).double().eval()
-    network.load_state_dict(tiny_network.state_dict())
-    patch = torch.randn(2, 1, 64, 64, 64, dtype=torch.float64)
+@pytest.mark.parametrize(
+    ("name", "sizes", "long_forms"),
+    [
+        ("sam_med3d", TINY_SIZES, 5),
+        ("fastsam3d", TINY_SIZES | {"encoder": TINY_SIZES["encoder"] | {"window": 0, "global_blocks": ()}}, 3),
+        ("fastsam3d_windowed", TINY_SIZES, 3),
+        ("sam_med2d", TINY_2D, 4),
+    ],
+)
+def test_whole_networks_equal_their_literal_form(name, sizes, long_forms):
+    network = filled(build(name, sizes)).double()
+    dimensions = 2 if name == "sam_med2d" else 3
+    image = torch.randn(2, 3 if dimensions == 2 else 1, *[64] * dimensions, dtype=torch.float64)
+    coords, labels = 60 * torch.rand(2, 1, dimensions), torch.tensor([[1], [0]])
+    low_res = torch.rand(2, 1, *[16] * dimensions, dtype=torch.float64)
     with torch.inference_mode():
-        cheap = network.encode(patch)
+        cheap = network.encode(image)
+        logits, scores = network.decode(cheap, coords, labels, low_res)
         make_literal(network)
-        assert (network.encode(patch) - cheap).abs().max() < 1e-10
+        literal = network.encode(image)
+        answers = network.decode(literal, coords, labels, low_res)
+    assert sum(isinstance(module, tuple(LITERAL.values())) for module in network.modules()) == long_forms
+    for ours, other in ((cheap, literal), (logits, answers[0]), (scores, answers[1])):
+        assert (ours - other).abs().max() < 1e-10 * max(1, other.abs().max())
 
 
 @pytest.mark.parametrize(("grid", "window", "groups"), [((8, 8, 8), 14, 1), ((16, 16, 16), 14, 8), ((6, 6, 4), 2, 1)])
