@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from sammed3d.errors import ModelError
 from sammed3d.nets.click_maps import REACHES, likeness, nearness
+from sammed3d.nets.tempering import Tempering
 
 _BINS = 512
 
@@ -61,6 +62,7 @@ class PromptableUNet(nn.Module):
     starts_without_mask = False
     scores_are_trained = False
     first_passes = 2  # the second sees what the first found, and fills it
+    tempering = Tempering(early=1.2, reach=8.0, against=0.2)
 
     def __init__(self, config: PromptableUNetConfig | None = None) -> None:
         super().__init__()

@@ -88,6 +88,7 @@ class SamMed3d(nn.Module):
     starts_without_mask = False  # the published inference passes zeros, never `no_mask_embed`
     scores_are_trained = False
     first_passes = 1
+    tempering = None
 
     def __init__(self, config: SamMed3dConfig | None = None) -> None:
         super().__init__()

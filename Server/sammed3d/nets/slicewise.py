@@ -42,6 +42,7 @@ class Slicewise(nn.Module):
     starts_without_mask = True
     scores_are_trained = True
     first_passes = 1
+    tempering = None
 
     def __init__(self, network: Network2d) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from sammed3d.errors import ModelError
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Prompt
 from sammed3d.inference.preset import Preset
+from sammed3d.nets.tempering import Tempering
 from sammed3d.predictors.device import Precision, choose_device, choose_precision, limit_threads
 from sammed3d.predictors.tensor_cache import TensorCache
 
@@ -36,12 +37,16 @@ class Network(Protocol):
         starts_without_mask: whether the first pass takes no mask prompt, or one of zeros as SAM-Med3D was trained.
         scores_are_trained: whether the scores that it gives with its logits mean anything.
         first_passes: number of passes for the first prompt of a new object, each fed the logits of the one before.
+        tempering: how its answers are used where that is not as they are.
     """
 
     sees_all_clicks: bool
     starts_without_mask: bool
     scores_are_trained: bool
     first_passes: int
+
+    @property
+    def tempering(self) -> Tempering | None: ...
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor: ...
 
@@ -178,6 +183,9 @@ class TorchPredictor:
                 low_res = self._decode_each(embedding, key, known, fed_back, cancellation)
                 self._synchronise()
                 seconds["decode"] = time.perf_counter() - begin
+            tempering = self._network.tempering
+            if tempering is not None and not prompts.mask_digest:
+                low_res = tempering.shown(low_res, len(prompts.in_order))
             result = low_res[0, 0].cpu().numpy().copy()
             score = self._scores.get(key)
         cancellation.check()
@@ -258,11 +266,21 @@ class TorchPredictor:
             for _ in range(self._network.first_passes if count == 1 and not start else 1):
                 cancellation.enter("decode")
                 low_res, scores = self._decode(embedding, seen, fed_back)
+                if count > 1 and fed_back is not None:
+                    low_res = self._tempered(fed_back, low_res, prompts[count - 1])
                 fed_back = low_res
             self._logits.put((digest, start, earlier, prompts[:count]), low_res)
             if self.capabilities.scores:
                 self._scores.put((digest, start, earlier, prompts[:count]), float(scores[0, 0]))
         return low_res
+
+    def _tempered(self, before: Tensor, answer: Tensor, prompt: Prompt) -> Tensor:
+        """Return what counts of the answer to a further prompt in a patch."""
+        if self._network.tempering is None or not isinstance(prompt, PatchClick):
+            return answer
+        sizes = zip(prompt.voxel, self.preset.low_res_shape, self.preset.patch_shape, strict=True)
+        place = [(voxel + 0.5) * low_res / full - 0.5 for voxel, low_res, full in sizes]
+        return self._network.tempering.further(before, answer, place, prompt.positive)
 
     def _longest_known_prefix(self, key: Key) -> tuple[int, Tensor]:
         digest, start, earlier, prompts = key

@@ -13,6 +13,7 @@ from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
+from sammed3d.nets.tempering import Tempering
 from sammed3d.predictors.tensor_cache import TensorCache
 from sammed3d.predictors.torch_predictor import TorchPredictor, choose_device, choose_precision
 
@@ -31,7 +32,7 @@ class Counting:
         self.sees_all_clicks = network.sees_all_clicks
         self.starts_without_mask = network.starts_without_mask
         self.scores_are_trained = network.scores_are_trained
-        self.first_passes = network.first_passes
+        self.first_passes, self.tempering = network.first_passes, network.tempering
         self.encodes = self.decodes = self.layers = 0
         self.on_layer = lambda: None
 
@@ -107,6 +108,41 @@ def test_an_initial_mask_is_the_first_mask_prompt(predictor):
     zeros = predictor.predict(patch, PatchPrompts(CLICKS[:1], mask_prompt=np.zeros_like(mask))).low_res
     assert not np.array_equal(plain, refined)
     assert np.array_equal(plain, zeros)
+
+
+def test_early_answers_of_a_new_object_are_raised_and_what_is_fed_back_is_not(tiny_network):
+    patch, mask = patch_at(), np.ones((16, 16, 16), np.float32)
+    raised = Counting(tiny_network)
+    raised.tempering = Tempering(early=1.5, reach=1e6, against=1.0)  # of each answer all counts
+    plain, shown = (TorchPredictor(n, TINY_PRESET, device="cpu") for n in (tiny_network, raised))
+    for count in (3, 1, 2, 3):  # in another order than they were clicked, and known already
+        prompts = PatchPrompts(CLICKS[:count])
+        difference = shown.predict(patch, prompts).low_res - plain.predict(patch, prompts).low_res
+        assert np.allclose(difference, 1.5 / count, atol=1e-4)
+    drawn = PatchPrompts(CLICKS[:1], mask_prompt=mask)
+    assert np.array_equal(shown.predict(patch, drawn).low_res, plain.predict(patch, drawn).low_res)
+
+
+def test_a_further_click_counts_less_where_it_goes_against_its_sign(tiny_network):
+    patch, tempered = patch_at(), Counting(tiny_network)
+    tempered.tempering = Tempering(early=0.0, reach=2.0, against=0.25)
+    predictor = TorchPredictor(tempered, TINY_PRESET, device="cpu")
+    before = TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(patch, PatchPrompts(CLICKS[:1])).low_res
+    with torch.inference_mode():
+        embedding = tiny_network.encode(torch.tensor(patch.voxels)[None, None])
+        for click in (CLICKS[1], CLICKS[2]):  # negative, positive
+            coords, labels = torch.tensor([[click.voxel]]), torch.tensor([[int(click.positive)]])
+            answer, _ = tiny_network.decode(embedding, coords, labels, torch.tensor(before)[None, None])
+            change = answer[0, 0].numpy() - before
+            counted = predictor.predict(patch, PatchPrompts([CLICKS[0], click])).low_res - before
+            with_it = change > 0 if click.positive else change < 0
+            assert np.allclose(counted[~with_it], 0.25 * change[~with_it], atol=1e-5)
+            if click.positive:
+                assert np.allclose(counted[with_it], change[with_it], atol=1e-5)
+            else:
+                place = np.array(click.voxel) / 4 - 0.375
+                squared = sum((axis - at) ** 2 for axis, at in zip(np.ogrid[:16, :16, :16], place, strict=True))
+                assert np.allclose(counted[with_it], (np.exp(-squared / 8) * change)[with_it], atol=1e-5)
 
 
 def test_a_cache_too_small_changes_nothing_but_the_work(tiny_network):

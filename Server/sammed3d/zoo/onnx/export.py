@@ -21,7 +21,7 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = 
         "dimensions": 2 if isinstance(network, Slicewise) else 3,
         "sees_all_clicks": network.sees_all_clicks,
         "first_passes": network.first_passes,
+        "tempering": None if network.tempering is None else asdict(network.tempering),
         "runnable": not (options.preprocess or options.single_mask),
     }
     try:

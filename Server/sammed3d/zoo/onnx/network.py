@@ -14,6 +14,7 @@ from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import Slicewise
 from sammed3d.nets.prompt_encoder import BOX_BEGIN, BOX_END, NOT_A_POINT
+from sammed3d.nets.tempering import Tempering
 from sammed3d.predictors.device import limit_threads
 from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.onnx.export import DECODER, ENCODER, MODEL
@@ -24,16 +25,18 @@ class OnnxNetwork(nn.Module):
 
     Args:
         encoder, decoder: sessions of onnxruntime.
-        sees_all_clicks, first_passes: those of `torch_predictor.Network`.
+        sees_all_clicks, first_passes, tempering: those of `torch_predictor.Network`.
     """
 
     starts_without_mask = False
     scores_are_trained = False
 
-    def __init__(self, encoder: Any, decoder: Any, sees_all_clicks: bool, first_passes: int) -> None:
+    def __init__(
+        self, encoder: Any, decoder: Any, sees_all_clicks: bool, first_passes: int, tempering: Tempering | None
+    ) -> None:
         super().__init__()
         self._encoder, self._decoder = encoder, decoder
-        self.sees_all_clicks, self.first_passes = sees_all_clicks, first_passes
+        self.sees_all_clicks, self.first_passes, self.tempering = sees_all_clicks, first_passes, tempering
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding; `between_layers` can stop it before it starts only."""
@@ -134,7 +137,10 @@ def load_exported(folder: Path) -> LoadedModel:
         if about["dimensions"] == 2:
             network: OnnxNetwork | Slicewise = Slicewise(OnnxSamMed2d(encoder, decoder))
         else:
-            network = OnnxNetwork(encoder, decoder, bool(about["sees_all_clicks"]), int(about["first_passes"]))
+            tempering = Tempering(**about["tempering"]) if about.get("tempering") else None
+            network = OnnxNetwork(
+                encoder, decoder, bool(about["sees_all_clicks"]), int(about["first_passes"]), tempering
+            )
         exported = LoadedModel(
             network,
             str(about["network"]),

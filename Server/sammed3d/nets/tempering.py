@@ -1,0 +1,52 @@
+"""Tempered answers: of what a network answers to clicks, what is shown and what counts.
+
+A network that cannot know an object's extent from few clicks answers with less than what overlaps best with it, and one
+that is given a negative click takes away whatever looks like the place that was clicked, however far. Published models
+are not tempered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tempering:
+    """How a network's answers are used; values are measured, with one set of weights.
+
+    Attributes:
+        early: raises the logits that are shown of a new object after n clicks by this, divided by n.
+        reach: how far from a negative click its answer may take away, in voxels of the logits: one standard deviation
+            of a Gaussian.
+        against: share that counts of what an answer changes against its click: of what it takes away after a positive
+            one, of what it adds after a negative one.
+    """
+
+    early: float
+    reach: float
+    against: float
+
+    def shown(self, logits: Tensor, clicks: int) -> Tensor:
+        """Return what is shown of a new object; what is fed back to the network stays as it is."""
+        return logits + self.early / clicks
+
+    def further(self, before: Tensor, answer: Tensor, place: Sequence[float], positive: bool) -> Tensor:
+        """Return what counts of the answer to a further click.
+
+        Args:
+            before: (1, 1, n, n, n) logits that were fed back.
+            answer: same shape: the network's answer to them and the click.
+            place: the click in voxels of the logits.
+            positive: whether it is.
+        """
+        more, less = (answer - before).clamp(min=0), (before - answer).clamp(min=0)
+        if positive:
+            return before + more - self.against * less
+        edge = torch.arange(answer.shape[-1], device=answer.device)
+        x, y, z = (torch.exp(-(((edge - at) / self.reach) ** 2) / 2) for at in place)
+        near = x[:, None, None] * y[:, None] * z
+        return before + self.against * more - near * less
