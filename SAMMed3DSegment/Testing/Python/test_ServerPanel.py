@@ -32,6 +32,18 @@ def test_a_server_needs_an_address_and_consent_first(module, ui, chosenVolume, p
     assert not ui.consentCheckBox.checked, "another server asks again"
 
 
+@pytest.mark.parametrize("size", [(490, 900), (700, 900)], ids=str)
+def test_what_is_sent_can_be_read_to_its_end(module, ui, chosenVolume, size):
+    ui.placeSelector.setCurrentIndex(1)
+    ui.serverSection.collapsed = False
+    module.parent.resize(*size)
+    module.parent.show()
+    qt.QApplication.processEvents()
+    label, button = ui.consentLabel, ui.testButton
+    assert label.height >= label.heightForWidth(label.width) > 0
+    assert label.y + label.height <= button.y, "the button covers it"
+
+
 def test_the_page_of_the_settings_and_the_panel_follow_each_other(module, ui, settingsPage):
     """Otherwise the page's *Cancel* would bring back what it showed last, over what the panel has changed since."""
     dialog = slicer.app.settingsDialog()
