@@ -137,6 +137,7 @@ def load_exported(folder: Path) -> LoadedModel:
         if about["dimensions"] == 2:
             network: OnnxNetwork | Slicewise = Slicewise(OnnxSamMed2d(encoder, decoder))
         else:
+            # exports from before there was tempering have none
             tempering = Tempering(**about["tempering"]) if about.get("tempering") else None
             network = OnnxNetwork(
                 encoder, decoder, bool(about["sees_all_clicks"]), int(about["first_passes"]), tempering
