@@ -1,26 +1,34 @@
 """SAM-Med3D's encoder, 128³, batch 1, 2 CPU threads: the cheap exact form against the literal padded form.
 
-And against its matrix products alone, by either library that torch brings (`sammed3d.predictors.products`).
+And the encoders of it, SAM-Med2D and FT-SAM against their matrix products alone, by either library that torch brings
+(`sammed3d.predictors.products`): the time that all their arithmetic would take at the rate of the linear layers.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import torch
 from common import filled_network, forget_peak, in_own_process, patch, peak_mib, seconds
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from sammed3d.core.freed_memory import keep_freed
 from sammed3d.nets.literal import make_literal
 from sammed3d.predictors import products
-from sammed3d.predictors.products import PackedLinear, Rates
+from sammed3d.predictors.products import PackedLinear
 
-TOKENS = 512
+ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - its counter knows CUDA's alone
+
+IMAGES = {"sam_med3d": (1, 1, 128, 128, 128), "sam_med2d": (1, 3, 256, 256), "ft_sam2d": (1, 3, 256, 256)}
+TOKENS = {"sam_med3d": 512, "sam_med2d": 256, "ft_sam2d": 256}
 
 
 def measure(form: str) -> None:
     """Print encoder seconds, peak MiB that encoding adds, and decoder seconds."""
     torch.set_num_threads(2)
+    keep_freed()
     network, voxels = filled_network(), patch()
     if form == "literal":
         make_literal(network)
@@ -35,24 +43,37 @@ def measure(form: str) -> None:
     print(encoder, peak, total, decoder)
 
 
-def measure_products(library: str) -> None:
-    """Print seconds of the encoder, and of its linear layers alone, with "plain" or "packed" weights."""
+def measure_products(library: str, name: str) -> None:
+    """Print seconds of an encoder, of its large linear layers alone, and how many times those all of its products are.
+
+    Args:
+        library: "plain" for torch's own linear layers, "packed" for oneDNN's with packed weights.
+        name: of the network.
+    """
     torch.set_num_threads(2)
-    network, voxels = filled_network(), patch()
-    if library == "packed":
-        products.rates = lambda: Rates(1.0, 2.0)
-        products.pack(network)
+    keep_freed()
+    network, image = filled_network(name), torch.rand(IMAGES[name])
+    counted = FlopCounterMode(
+        display=False, custom_mapping={ATTENTION: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)}
+    )
+    with torch.inference_mode(), counted:
+        network.encode(image)
+    large = [m for m in network.image_encoder.modules() if isinstance(m, nn.Linear) and m.in_features >= products.LEAST]
+    in_large = sum(2 * TOKENS[name] * layer.in_features * layer.out_features for layer in large)
+    products.pays = lambda: library == "packed"
+    products.pack(network)
     layers = [m for m in network.image_encoder.modules() if isinstance(m, nn.Linear | PackedLinear)]
-    tokens = {width: torch.randn(TOKENS, width) for width in {layer.in_features for layer in layers}}
+    layers = [m for m in layers if m.in_features >= products.LEAST]
+    tokens = {width: torch.randn(TOKENS[name], width) for width in {layer.in_features for layer in layers}}
     with torch.inference_mode():
         times = [
             (
-                seconds(lambda: network.encode(voxels), repeats=1),
+                seconds(lambda: network.encode(image), repeats=1),
                 seconds(lambda: [layer(tokens[layer.in_features]) for layer in layers], repeats=1),
             )
             for _ in range(8)
         ]
-    print(*(min(column) for column in zip(*times, strict=True)))
+    print(*(min(column) for column in zip(*times, strict=True)), counted.get_total_flops() / in_large)
 
 
 def main() -> None:
@@ -67,9 +88,12 @@ def main() -> None:
         f"ratio {cheap_total / literal_total:.2f} (goal 0.5); without weights "
         f"{literal_peak:.0f} and {cheap_peak:.0f} MiB"
     )
-    for library in ["plain"] + ["packed"] * (products.rates().packed is not None):
-        encoder, alone = in_own_process(__file__, library)
-        print(f"{library:6s} weights: {encoder:.2f} s, {encoder / alone:.2f} times its linear layers ({alone:.2f} s)")
+    for name, library in itertools.product(IMAGES, ["plain"] + ["packed"] * products.works()):
+        encoder, linear, times = in_own_process(__file__, library, name)
+        print(
+            f"{name}, {library} weights: {encoder:.2f} s, {encoder / linear:.2f} times its linear layers "
+            f"({linear:.2f} s), {encoder / (linear * times):.2f} times all of its products"
+        )
     print(f"further click {1000 * decoder:.0f} ms, 1/{cheap / decoder:.0f} of the encoder (goal 1/12)")
 
 
@@ -77,6 +101,6 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
     elif sys.argv[1] in ("plain", "packed"):
-        measure_products(sys.argv[1])
+        measure_products(*sys.argv[1:])
     else:
         measure(sys.argv[1])

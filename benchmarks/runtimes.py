@@ -7,6 +7,7 @@ simulated clicks, says what Dice is lost.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import tempfile
 from collections.abc import Callable
@@ -17,7 +18,9 @@ import torch
 from common import filled_network, patch, seconds
 
 from sammed3d import demo, load_predictor, nets
+from sammed3d.core.freed_memory import keep_freed
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
+from sammed3d.predictors import products
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute.worker_process import patch_of
 from sammed3d.zoo.families import SAM_MED2D
@@ -46,8 +49,10 @@ def compare_encoders(model: LoadedModel, image: torch.Tensor) -> None:
         plain, small = Path(name) / "plain", Path(name) / "int8"
         export_onnx(model, plain)
         export_onnx(model, small, OnnxOptions(quantise=True))
+        as_used = copy.deepcopy(model)
+        products.pack(as_used.plain_network)
         runtimes: dict[str, Encode | None] = {
-            "torch": model.network.encode,
+            "torch": as_used.network.encode,
             "onnxruntime": load_exported(plain).network.encode,
             "onnxruntime int8": load_exported(small).network.encode,
         }
@@ -102,6 +107,7 @@ def default_model() -> None:
 def main() -> None:
     """Print all comparisons."""
     torch.set_num_threads(2)
+    keep_freed()
     volume = patch()
     sam_med3d = LoadedModel(filled_network(), "sam_med3d", name="SAM-Med3D")
     compare_encoders(sam_med3d, volume)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sammed3d.nets.attention_3d import Attention3d
 from sammed3d.nets.common import ChannelNorm, MLPBlock
@@ -54,8 +55,12 @@ class PatchEmbed3d(nn.Module):
         self.proj = nn.Conv3d(1, width, kernel_size=patch_shape, stride=patch_shape)
 
     def forward(self, patch: Tensor) -> Tensor:
-        tokens: Tensor = self.proj(patch)
-        return tokens.permute(0, 2, 3, 4, 1)
+        """As a matrix product: the same numbers as the convolution, which in bfloat16 takes a CPU 15 times as long."""
+        d, h, w = self.proj.kernel_size
+        grid = patch.shape[2] // d, patch.shape[3] // h, patch.shape[4] // w
+        cubes = patch.view(len(patch), grid[0], d, grid[1], h, grid[2], w).permute(0, 1, 3, 5, 2, 4, 6)
+        cubes = cubes.reshape(len(patch), *grid, d * h * w)
+        return functional.linear(cubes, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class Block3d(nn.Module):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-from typing import Any
 
 import torch
 
@@ -13,11 +11,10 @@ from sammed3d.core.control_groups import usable_processors
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
+from sammed3d.predictors import processor
 from sammed3d.predictors.device import limit_threads
 from sammed3d.predictors.products import rates
 
-FEATURES = {"avx2": "AVX2", "avx512_f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
-"""Instruction sets that matter to networks: torch's names and the usual ones."""
 PLACES = ((-85.0, 110.3, 364.3), (-64.0, 104.3, 388.3))
 """In the left kidney of the sample CT, RAS mm."""
 
@@ -27,8 +24,8 @@ def describe_machine() -> dict[str, str]:
     threads = limit_threads()
     usable, all_of_them = usable_processors(), os.cpu_count() or 1
     about = {
-        "processor": _capabilities().get("cpu_name") or platform.processor() or platform.machine(),
-        "instructions": ", ".join(_instructions()) or "only what every processor has",
+        "processor": processor.name(),
+        "instructions": ", ".join(processor.instructions()) or "only what every processor has",
         "processors": str(usable) if usable == all_of_them else f"{usable} of {all_of_them} may be used here",
         "threads": str(threads),
         "PyTorch": torch.__version__,
@@ -52,19 +49,6 @@ def click_seconds(predictor: Predictor) -> tuple[float, float]:
     session = Session(Volume.read(samples.CT_ABDOMEN), predictor)
     first, further = (sum(session.click(place).seconds.values()) for place in PLACES)
     return first, further
-
-
-def _capabilities() -> dict[str, Any]:
-    """What torch knows of the processor; nothing where it is too old to tell."""
-    ask = getattr(torch.cpu, "get_capabilities", None)
-    return {} if ask is None else dict(ask())
-
-
-def _instructions() -> list[str]:
-    known = _capabilities()
-    if not known:
-        return [name for name in [torch.backends.cpu.get_cpu_capability()] if name != "DEFAULT"]
-    return [word for name, word in FEATURES.items() if known.get(name)]
 
 
 def _libraries() -> list[str]:

@@ -1,9 +1,9 @@
 """Matrix products on a CPU, by the faster of two libraries that torch brings.
 
-torch's linear layers call MKL. On AMD's processors with AVX-512 that uses half of what they can do, and oneDNN, with
-weights in an order of its own, takes 0.4 of the time; on those without AVX-512 MKL is as fast or faster. A rule about
-names of processors would not hold for long, so a short measurement decides, once in a process. Either way it is float32
-arithmetic; the order of sums differs.
+torch's linear layers call MKL. On AMD's processors with AVX-512 that leaves a part of what they can do unused, and
+oneDNN, with weights in an order of its own, is 1.1 to 2.4 times as fast; on those without AVX-512 MKL is as fast or
+faster. Which one is used follows from the processor alone, not from a measurement: the order of sums differs, and the
+same machine has to answer with the same bits tomorrow. Either way it is float32 arithmetic.
 
 The operators belong to torch's compiler and may change: where they do not work, linear layers stay as they are, and
 `sammed3d info --machine` says so.
@@ -19,36 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sammed3d.predictors import processor
+
 ROWS, WIDTH = 512, 768
-"""Tokens of a patch and channels of a token in SAM-Med3D's encoder: what is measured."""
+"""Tokens of a patch and channels of a token in SAM-Med3D's encoder: what weights are packed for and measured with."""
 LEAST = 256
 """Channels in and out from which on a layer is worth it."""
-GAIN = 1.25
-"""How many times as fast oneDNN has to be: noise must not decide, since answers would differ in the last bits."""
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Billions of float32 operations a second, with all threads.
-
-    Attributes:
-        plain: torch's linear layer.
-        packed: oneDNN with packed weights; None where this torch or this machine has no such thing.
-    """
-
-    plain: float
-    packed: float | None
-
-    @property
-    def prefers_packed(self) -> bool:
-        """Whether packing pays."""
-        return self.packed is not None and self.packed > GAIN * self.plain
-
-    def __str__(self) -> str:
-        if self.packed is None:
-            return f"torch's own, {self.plain:.0f} GFLOP/s (it has no packed weights here)"
-        chosen = "oneDNN's" if self.prefers_packed else "torch's own"
-        return f"{chosen} (torch's own {self.plain:.0f}, oneDNN with packed weights {self.packed:.0f} GFLOP/s)"
 
 
 class PackedLinear(nn.Module):
@@ -74,17 +50,20 @@ class PackedLinear(nn.Module):
         return result
 
 
+def pays() -> bool:
+    """Whether linear layers are packed on this machine."""
+    return processor.is_slow_with_mkl() and works()
+
+
 @functools.cache
-def rates() -> Rates:
-    """Measure both libraries, in some tens of milliseconds."""
-    with torch.inference_mode():
-        linear, x = nn.Linear(WIDTH, WIDTH), torch.ones(ROWS, WIDTH)
-        try:
-            packed = PackedLinear(linear)
-            packed(x)
-        except (RuntimeError, AttributeError):
-            return Rates(_rates([linear], x)[0], None)
-        return Rates(*_rates([linear, packed], x))
+def works() -> bool:
+    """Whether this torch can pack weights here."""
+    try:
+        with torch.inference_mode():
+            PackedLinear(nn.Linear(LEAST, LEAST))(torch.ones(1, LEAST))
+    except (RuntimeError, AttributeError):
+        return False
+    return True
 
 
 def pack(network: nn.Module) -> int:
@@ -94,7 +73,7 @@ def pack(network: nn.Module) -> int:
         network: on the CPU, for inference in float32; its weights can be neither saved nor trained afterwards.
     """
     encoder = getattr(network, "image_encoder", None)
-    if encoder is None:
+    if encoder is None or not pays():
         return 0
     large = [
         (parent, name, child)
@@ -102,11 +81,37 @@ def pack(network: nn.Module) -> int:
         for name, child in parent.named_children()
         if type(child) is nn.Linear and min(child.in_features, child.out_features) >= LEAST
     ]
-    if not large or not rates().prefers_packed:
-        return 0
     for parent, name, child in large:
         setattr(parent, name, PackedLinear(child))
     return len(large)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Billions of float32 operations a second, with all threads.
+
+    Attributes:
+        plain: torch's linear layer.
+        packed: oneDNN with packed weights; None where this torch or this machine has no such thing.
+    """
+
+    plain: float
+    packed: float | None
+
+    def __str__(self) -> str:
+        if self.packed is None:
+            return f"torch's own, {self.plain:.0f} GFLOP/s (it has no packed weights here)"
+        chosen = "oneDNN's" if pays() else "torch's own"
+        return f"{chosen} (torch's own {self.plain:.0f}, oneDNN with packed weights {self.packed:.0f} GFLOP/s)"
+
+
+def rates() -> Rates:
+    """Measure both libraries, in some tens of milliseconds."""
+    with torch.inference_mode():
+        linear, x = nn.Linear(WIDTH, WIDTH), torch.ones(ROWS, WIDTH)
+        if not works():
+            return Rates(_rates([linear], x)[0], None)
+        return Rates(*_rates([linear, PackedLinear(linear)], x))
 
 
 def _rates(layers: list[nn.Module], x: Tensor) -> list[float]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sammed3d.core.cache import LRUCache
 from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.freed_memory import keep_freed
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import ModelError
 from sammed3d.inference.patch import Patch
@@ -125,6 +126,7 @@ class TorchPredictor:
         self._autocast_type = choose_precision(precision, self.device)
         if self.device.type == "cpu":
             limit_threads()
+            keep_freed()
         self._arithmetic = arithmetic
         self._network = network.eval().requires_grad_(False).to(self.device)
         sees_all = self._network.sees_all_clicks if all_clicks is None else all_clicks

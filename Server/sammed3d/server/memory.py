@@ -1,10 +1,7 @@
-"""How much memory there is, who may take how much of it, and how it goes back to the system."""
+"""How much memory there is, and who may take how much of it."""
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,14 +153,3 @@ def divide(wishes: Wishes, weights: Sequence[int], workers: int, limit: Limit, v
 def resident_bytes() -> int:
     """Return the memory that this process has in use."""
     return int(psutil.Process().memory_info().rss)
-
-
-def give_back() -> None:
-    """Give memory that was freed back to the system; glibc would keep it between what is still in use."""
-    if (trim := _trim()) is not None:
-        trim(0)
-
-
-@functools.cache
-def _trim() -> ctypes._NamedFuncPointer | None:
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

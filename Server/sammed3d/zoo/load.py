@@ -90,7 +90,7 @@ def load_predictor(
         arithmetic=loaded.arithmetic,
     )
     if predictor.device.type == "cpu" and predictor.precision == "float32":
-        products.pack(loaded.network)
+        products.pack(loaded.plain_network)
     return predictor
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from helpers import ThresholdPredictor
 from sammed3d.cli.app import app
-from sammed3d.predictors import machine
+from sammed3d.predictors import machine, processor
 
 
 def test_instructions_are_those_of_the_processor(monkeypatch):
@@ -17,6 +17,15 @@ def test_instructions_are_those_of_the_processor(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     assert machine.describe_machine()["instructions"] == "AVX512", "older versions of torch know less"
+
+
+@pytest.mark.parametrize(
+    ("name", "avx512", "slow"), [("AMD EPYC", True, True), ("AMD EPYC", False, False), ("Intel Xeon", True, False)]
+)
+def test_mkl_leaves_avx512_of_amd_unused(monkeypatch, name, avx512, slow):
+    found = {"cpu_name": name, "avx2": True, "avx512_f": avx512}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert processor.is_slow_with_mkl() == slow
 
 
 def test_processors_that_may_not_be_used_are_told(monkeypatch):

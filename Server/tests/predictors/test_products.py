@@ -6,21 +6,21 @@ from torch import nn
 
 from networks import TINY_SIZES, filled
 from sammed3d.nets import build
-from sammed3d.predictors import products
+from sammed3d.predictors import processor, products
 from sammed3d.predictors.machine import describe_machine
 from sammed3d.predictors.products import PackedLinear, Rates
 from sammed3d.zoo import load_predictor
 
 WIDE = TINY_SIZES | {"encoder": TINY_SIZES["encoder"] | {"width": 256}}
-needs_packing = pytest.mark.skipif(products.rates().packed is None, reason="torch has no packed weights here")
+needs_packing = pytest.mark.skipif(not products.works(), reason="torch has no packed weights here")
 
 
 @pytest.fixture
-def packing(monkeypatch):
-    """A machine on which packed weights are faster, or slower, as the test says."""
+def slow_with_mkl(monkeypatch):
+    """A processor that MKL leaves unused, or not, as the test says."""
 
-    def found(packed, plain=100.0):
-        monkeypatch.setattr(products, "rates", lambda: Rates(plain, packed))
+    def found(slow):
+        monkeypatch.setattr(processor, "is_slow_with_mkl", lambda: slow)
 
     return found
 
@@ -38,8 +38,8 @@ def test_a_packed_layer_answers_as_the_plain_one(shape, bias):
 
 
 @needs_packing
-def test_an_encoder_answers_as_before_and_holds_its_weights_once(packing):
-    packing(200.0)
+def test_an_encoder_answers_as_before_and_holds_its_weights_once(slow_with_mkl):
+    slow_with_mkl(True)
     network = filled(build("sam_med3d", WIDE))
     patch = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(0))
     before = sum(p.numel() for p in network.image_encoder.parameters())
@@ -53,16 +53,22 @@ def test_an_encoder_answers_as_before_and_holds_its_weights_once(packing):
     assert products.pack(network) == 0, "there is nothing left"
 
 
-@pytest.mark.parametrize("packed", [None, 60.0, 110.0])
-def test_what_does_not_pay_is_left_alone(packing, packed):
-    packing(packed)
+def test_what_does_not_pay_is_left_alone(slow_with_mkl):
+    slow_with_mkl(False)
     network = build("sam_med3d", WIDE)
     assert products.pack(network) == 0
     assert not any(isinstance(m, PackedLinear) for m in network.modules())
 
 
-def test_small_layers_and_other_networks_are_not_even_measured(monkeypatch):
+def test_the_processor_decides_not_a_measurement(monkeypatch):
+    """So that the same machine answers with the same bits, whatever else it does while a model is loaded."""
     monkeypatch.setattr(products, "rates", lambda: pytest.fail("measured"))
+    products.pack(build("sam_med3d", WIDE))
+
+
+@needs_packing
+def test_small_layers_and_other_networks_are_left_alone(slow_with_mkl):
+    slow_with_mkl(True)
     assert products.pack(build("sam_med3d", TINY_SIZES)) == 0
     assert products.pack(build("promptable_unet")) == 0
     assert products.pack(nn.Linear(512, 512)) == 0
@@ -76,18 +82,23 @@ def test_a_model_is_packed_where_it_predicts_in_float32(tiny_checkpoint, monkeyp
     assert len(asked) == packed
 
 
-def test_a_torch_without_the_operators_keeps_its_own(monkeypatch):
+def test_a_torch_without_the_operators_keeps_its_own(monkeypatch, slow_with_mkl):
     def missing(_linear):
         raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_linear_pointwise'")
 
     monkeypatch.setattr(products, "PackedLinear", missing)
-    found = products.rates.__wrapped__()
-    assert found.packed is None
-    assert not found.prefers_packed
-    assert "no packed weights" in str(found)
+    monkeypatch.setattr(products, "works", products.works.__wrapped__)
+    slow_with_mkl(True)
+    assert not products.works()
+    assert products.pack(build("sam_med3d", WIDE)) == 0
+    assert products.rates().packed is None
+    assert "no packed weights" in str(products.rates())
 
 
-def test_the_machine_is_described_with_what_was_chosen():
+@needs_packing
+def test_the_machine_is_described_with_what_was_chosen(slow_with_mkl):
     assert "GFLOP/s" in describe_machine()["matrix products"]
+    slow_with_mkl(True)
     assert str(Rates(71.2, 168.9)) == "oneDNN's (torch's own 71, oneDNN with packed weights 169 GFLOP/s)"
+    slow_with_mkl(False)
     assert str(Rates(160.0, 140.0)).startswith("torch's own (")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sammed3d.core.freed_memory import give_back
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
@@ -23,7 +24,7 @@ from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.scheduler import EncodingPredictor, Job, Scheduler
-from sammed3d.server.memory import give_back, resident_bytes
+from sammed3d.server.memory import resident_bytes
 
 
 @dataclass(frozen=True)

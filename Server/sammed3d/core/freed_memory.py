@@ -1,0 +1,45 @@
+"""What the C library does with memory that was freed: kept for the next click, or given back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from typing import Any
+
+KEPT_MIB = 128
+"""How much freed memory glibc keeps, at most, at the end of its heap: what a click of the default model lets go."""
+LARGEST_MIB = 32
+"""Blocks up to this size come from the heap; glibc's own rule comes to this as soon as such a block was freed."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+USERS_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+"""Variables of the environment by which a user tells glibc the same."""
+
+
+@functools.cache
+def keep_freed() -> bool:
+    """Let the C library keep what a click frees for the next one; returns whether it does, which glibc alone can.
+
+    By its own rule it gives back freed blocks within a click, and the system hands out the same pages again, each with
+    an interrupt and cleared: 20,000 times in a further click of the default model, a seventh of its time. What the user
+    has set in the environment stays.
+    """
+    if any(name in os.environ for name in USERS_OWN):
+        return False
+    option = c_function("mallopt")
+    if option is None:
+        return False
+    return bool(option(_MMAP_THRESHOLD, LARGEST_MIB << 20)) and bool(option(_TRIM_THRESHOLD, KEPT_MIB << 20))
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system; glibc would keep it between what is still in use."""
+    trim = c_function("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def c_function(name: str) -> Any | None:
+    """A function of the C library; None where it has no such thing, as on Windows and macOS."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

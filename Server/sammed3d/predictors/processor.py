@@ -1,0 +1,35 @@
+"""What the processor is and can do, as far as it matters to networks."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+FEATURES = {"avx2": "AVX2", "avx512_f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
+"""Instruction sets that matter to networks: torch's names and the usual ones."""
+
+
+def name() -> str:
+    """Return the processor's name, as it calls itself."""
+    return str(_capabilities().get("cpu_name") or platform.processor() or platform.machine())
+
+
+def instructions() -> list[str]:
+    """Return which of `FEATURES` there are; of older versions of torch the one name that they know."""
+    known = _capabilities()
+    if not known:
+        return [name for name in [torch.backends.cpu.get_cpu_capability()] if name != "DEFAULT"]
+    return [word for name, word in FEATURES.items() if known.get(name)]
+
+
+def is_slow_with_mkl() -> bool:
+    """Whether MKL leaves much of it unused: on AMD's processors it does not use AVX-512."""
+    return "AVX-512" in instructions() and name().startswith("AMD")
+
+
+def _capabilities() -> dict[str, Any]:
+    """What torch knows of the processor; nothing where it is too old to tell."""
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    return {} if ask is None else dict(ask())
