@@ -8,8 +8,8 @@ import os
 import sys
 from typing import Any
 
-KEPT_MIB = 128
-"""How much freed memory glibc keeps, at most, at the end of its heap: what a click of the default model lets go."""
+CLICK_MIB = 128
+"""What a click of the default model lets go at the end of glibc's heap."""
 LARGEST_MIB = 32
 """Blocks up to this size come from the heap; glibc's own rule comes to this as soon as such a block was freed."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
@@ -18,19 +18,23 @@ USERS_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES
 
 
 @functools.cache
-def keep_freed() -> bool:
+def keep_freed(most_mib: int = CLICK_MIB, largest_mib: int = LARGEST_MIB) -> bool:
     """Let the C library keep what a click frees for the next one; returns whether it does, which glibc alone can.
 
     By its own rule it gives back freed blocks within a click, and the system hands out the same pages again, each with
     an interrupt and cleared: 20,000 times in a further click of the default model, a seventh of its time. What the user
     has set in the environment stays.
+
+    Args:
+        most_mib: how much freed memory is kept, at most, at the end of its heap.
+        largest_mib: up to which size blocks are.
     """
     if any(name in os.environ for name in USERS_OWN):
         return False
     option = c_function("mallopt")
     if option is None:
         return False
-    return bool(option(_MMAP_THRESHOLD, LARGEST_MIB << 20)) and bool(option(_TRIM_THRESHOLD, KEPT_MIB << 20))
+    return bool(option(_MMAP_THRESHOLD, largest_mib << 20)) and bool(option(_TRIM_THRESHOLD, most_mib << 20))
 
 
 def give_back() -> None:

@@ -239,7 +239,8 @@ class Pointwise(nn.Conv3d):
         begin = 0
         for part in parts:
             end = begin + part.shape[1]
-            result = result + part.flatten(2).transpose(1, 2) @ self.weight[:, begin:end].flatten(1).T
+            product = part.flatten(2).transpose(1, 2) @ self.weight[:, begin:end].flatten(1).T
+            result = result.to(product.dtype) + product
             begin = end
         return result.view(len(result), *parts[0].shape[2:], -1).movedim(-1, 1)
 

@@ -24,6 +24,11 @@ def instructions() -> list[str]:
     return [word for name, word in FEATURES.items() if known.get(name)]
 
 
+def has_bfloat16() -> bool:
+    """Whether it multiplies bfloat16 itself; where that is emulated it takes many times as long as float32."""
+    return not {"bfloat16", "AMX"}.isdisjoint(instructions())
+
+
 def is_slow_with_mkl() -> bool:
     """Whether MKL leaves much of it unused: on AMD's processors it does not use AVX-512."""
     return "AVX-512" in instructions() and name().startswith("AMD")

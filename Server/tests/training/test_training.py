@@ -9,9 +9,11 @@ from sammed3d import Session, Volume, load_predictor
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files.datasets import find_cases
 from sammed3d.inference.compositing import MASK_LOGIT
+from sammed3d.nets.tempering import Tempering
 from sammed3d.simulation.training_clicks import clicks_on_neighbours, depth, first_clicks, next_clicks
+from sammed3d.training.default_model import trainer as trainer_module
 from sammed3d.training.default_model.cases import cached
-from sammed3d.training.default_model.crops import CropSettings, CropStream, shares_by_volume, some_objects
+from sammed3d.training.default_model.crops import Crops, CropSettings, CropStream, shares_by_volume, some_objects
 from sammed3d.training.default_model.lessons import CLICKS, Conversation, Lesson, Turn, damaged, draw_lesson
 from sammed3d.training.default_model.synthetic import random_shapes, structure_at
 from sammed3d.training.default_model.train import case_weights, main, run
@@ -181,9 +183,11 @@ def test_lessons_are_conversations_as_the_product_leads_them():
         assert lesson.turns[-1].learns
         if not lesson.from_mask:
             assert lesson.turns[1].clicks == 0, "the first click is answered twice"
+        assert not lesson.turns[0].tempered, "nothing came before it in this patch"
+        assert not any(turn.tempered and (turn.moves or turn.clicks != 1) for turn in lesson.turns)
     drawn = lessons()
     assert {sum(turn.clicks for turn in lesson.turns) for lesson in drawn} == set(CLICKS)
-    for kind in ("moves", "neighbours"):
+    for kind in ("moves", "neighbours", "tempered"):
         assert any(getattr(turn, kind) for lesson in drawn for turn in lesson.turns)
     assert 0 < sum(lesson.from_mask for lesson in drawn) < 100
 
@@ -208,6 +212,26 @@ def test_a_conversation_that_moves_loses_a_part_and_goes_on_there():
             assert (talk.logits[n, 0, r, a, s] < 10).all(), "clicks where the new patch shows something new"
         moved += int((talk.labels[:, 0] == -1).sum())
     assert 0 < moved < 24, "some of the first clicks are out of sight"
+
+
+def test_a_further_answer_counts_as_it_does_in_the_product():
+    targets = torch.zeros(2, 1, 32, 32, 32)
+    targets[:, :, 6:26, 8:24, 8:24] = 1
+    tempering = Tempering(early=1.2, reach=8.0, against=0.2)
+    talk = Conversation.begin(Lesson(False, ()), targets, targets, torch.Generator().manual_seed(0))
+    talk.prepare(Turn(1, opens=True))
+    first, second = torch.randn(2, *targets.shape, generator=torch.Generator().manual_seed(1))
+    talk.take(first, Turn(1, opens=True), tempering)
+    assert torch.equal(talk.logits, first)
+    talk.prepare(Turn(1, tempered=True))
+    talk.take(second, Turn(1, tempered=True), tempering)
+    for n in range(2):
+        place = ((talk.coords[n, -1] - 0.5) / 2).tolist()
+        one = slice(n, n + 1)
+        expected = tempering.further(first[one], second[one], place, bool(talk.labels[n, -1]))
+        assert torch.equal(talk.logits[one], expected)
+    talk.take(second, Turn(1, tempered=True), None)
+    assert torch.equal(talk.logits, second), "networks that are not tempered are taken at their word"
 
 
 def test_a_lesson_from_a_mask_begins_with_one_that_is_not_quite_right():
@@ -263,6 +287,23 @@ def test_it_learns_saves_resumes_and_ships(cases, tmp_path):
     predictor = load_predictor(tmp_path / "small.safetensors", device="cpu")
     assert predictor.name == "default"
     assert not Trainer(tmp_path / "elsewhere", torch.device("cpu"), 3e-3, SIZES).resume()
+
+
+@pytest.mark.parametrize(("edge", "has", "suits"), [(64, True, True), (64, False, False), (32, True, False)])
+def test_a_cpu_learns_in_bfloat16_where_it_has_it_and_gets_its_gradients_right(tmp_path, monkeypatch, edge, has, suits):
+    monkeypatch.setattr(trainer_module, "has_bfloat16", lambda: has)
+    entered = []
+    autocast = torch.autocast
+
+    def noted(*arguments, enabled):
+        entered.append(enabled)
+        return autocast(*arguments, enabled=enabled)
+
+    monkeypatch.setattr(torch, "autocast", noted)
+    masks = torch.zeros(1, 1, edge, edge, edge)
+    masks[:, :, 8:24, 8:24, 8:24] = 1
+    Trainer(tmp_path, torch.device("cpu"), 1e-3, SIZES).learn(Crops(masks + 0.1, masks, torch.tensor([0])), 0.0)
+    assert entered == [suits]
 
 
 @pytest.mark.slow

@@ -7,13 +7,14 @@ move to another patch, as `patch_inferer.py` does: part of what was there is los
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from sammed3d.inference.compositing import MARGIN, MASK_LOGIT
+from sammed3d.nets.tempering import Tempering
 from sammed3d.simulation.training_clicks import clicks_on_neighbours, first_clicks, next_clicks
 
 CLICKS = {1: 0.34, 2: 0.15, 3: 0.15, 4: 0.1, 5: 0.08, 6: 0.07, 8: 0.05, 10: 0.03, 12: 0.03}
@@ -35,6 +36,8 @@ class Turn:
         opens: whether its click is the first on an object of which nothing is there yet.
         neighbours: negative clicks beside the object, whatever the last answer.
         moves: whether the conversation goes on in another patch.
+        tempered: whether its answer counts as far as a further click's does (`Tempering.further`): those to several
+            clicks at once, of which the product has none, count whole.
         learns: whether the answer is learned from.
     """
 
@@ -42,6 +45,7 @@ class Turn:
     opens: bool = False
     neighbours: int = 0
     moves: bool = False
+    tempered: bool = False
     learns: bool = False
 
 
@@ -63,7 +67,8 @@ def draw_lesson(generator: torch.Generator) -> Lesson:
     counts, shares = list(CLICKS), torch.tensor(list(CLICKS.values()))
     clicks = counts[int(torch.multinomial(shares, 1, generator=generator))]
     if _chance(FROM_MASK, generator):
-        return Lesson(True, _further_turns(clicks, generator, moves=False))
+        beginning, *others = _further_turns(clicks, generator, moves=False)
+        return Lesson(True, (replace(beginning, tempered=False), *others))
     neighbours = _integer(1, 3, generator) if _chance(NEIGHBOURS, generator) else 0
     first = _chance(0.5, generator) or clicks == 1
     opening = (Turn(1, opens=True, learns=first), Turn(0, neighbours=neighbours, learns=clicks == 1 or not first))
@@ -77,7 +82,10 @@ def _further_turns(clicks: int, generator: torch.Generator, moves: bool) -> tupl
         counts.append(min(clicks, _integer(1, 3, generator) if counts else 1))
         clicks -= counts[-1]
     moving = _integer(0, len(counts) - 1, generator) if moves else -1
-    return tuple(Turn(n, moves=k == moving, learns=k == len(counts) - 1) for k, n in enumerate(counts))
+    return tuple(
+        Turn(n, moves=k == moving, tempered=n == 1 and k != moving, learns=k == len(counts) - 1)
+        for k, n in enumerate(counts)
+    )
 
 
 @dataclass
@@ -120,6 +128,18 @@ class Conversation:
             self._click(voxels, labels)
         if turn.neighbours:
             self._click(clicks_on_neighbours(self.intensities, self.targets, self.generator, turn.neighbours), 0)
+
+    def take(self, answer: Tensor, turn: Turn, tempering: Tempering | None) -> None:
+        """Take an answer for the next turn to go on from; (N, 1, n, n, n) logits without gradient."""
+        if tempering is None or not turn.tempered:
+            self.logits = answer
+            return
+        places = ((self.coords[:, -1] - 0.5) / 2).tolist()
+        further = [
+            tempering.further(self.logits[n : n + 1], answer[n : n + 1], place, bool(self.labels[n, -1] == 1))
+            for n, place in enumerate(places)
+        ]
+        self.logits = torch.cat(further)
 
     def _click(self, voxels: Tensor, labels: Tensor | int) -> None:
         half = torch.randint(0, 2, voxels.shape, generator=self.generator).to(voxels.device)
