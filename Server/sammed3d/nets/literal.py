@@ -1,7 +1,8 @@
 """What the networks compute cheaply, written out as published: padded windows, every key, every logit.
 
 Slow and large (2744 x 2744 logits for each head and window in 3-D), and equal to `attention_3d.py`,
-`image_encoder_2d.py` and `common.Upsample`. Parity tests and benchmarks compare with it; nothing else uses it.
+`image_encoder_2d.py`, `image_encoder_3d.PatchEmbed3d`, `common.Upsample` and `common.Doubling`. Parity tests and benchmarks
+compare with it; nothing else uses it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sammed3d.nets.attention_3d import Attention3d
-from sammed3d.nets.common import Upsample, relative
+from sammed3d.nets.common import Doubling, Upsample, relative
 from sammed3d.nets.image_encoder_2d import Attention2d
+from sammed3d.nets.image_encoder_3d import PatchEmbed3d
 
 
 class LiteralAttention3d(Attention3d):
@@ -90,10 +92,29 @@ class LiteralUpsample(Upsample):
         return convolve(x, self.weight, self.bias, stride=self.factors)
 
 
+class LiteralDoubling(Doubling):
+    """`Doubling` by torch's general kernel of transposed convolutions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)."""
+        return functional.conv_transpose2d(x, self.weight, stride=2, padding=1)
+
+
+class LiteralPatchEmbed3d(PatchEmbed3d):
+    """`PatchEmbed3d` as a convolution."""
+
+    def forward(self, patch: Tensor) -> Tensor:
+        """(B, 1, S, S, S) -> (B, D, H, W, C)."""
+        tokens: Tensor = self.proj(patch)
+        return tokens.permute(0, 2, 3, 4, 1)
+
+
 LITERAL: dict[type[nn.Module], type[nn.Module]] = {
     Attention3d: LiteralAttention3d,
     Attention2d: LiteralAttention2d,
     Upsample: LiteralUpsample,
+    Doubling: LiteralDoubling,
+    PatchEmbed3d: LiteralPatchEmbed3d,
 }
 """The long form of what is computed cheaply."""
 
