@@ -1,8 +1,8 @@
 """What the networks compute cheaply, written out as published: padded windows, every key, every logit.
 
 Slow and large (2744 x 2744 logits for each head and window in 3-D), and equal to `attention_3d.py`,
-`image_encoder_2d.py`, `image_encoder_3d.PatchEmbed3d`, `common.Upsample` and `common.Doubling`. Parity tests and benchmarks
-compare with it; nothing else uses it.
+`image_encoder_2d.py`, `image_encoder_3d.PatchEmbed3d`, `common.Upsample` and `common.Doubling`. Parity tests and
+benchmarks compare with it; nothing else uses it.
 """
 
 from __future__ import annotations
