@@ -23,6 +23,7 @@ from sammed3d.nets import SamMed3d, Slicewise
 from sammed3d.nets.literal import make_literal
 from sammed3d.nets.sam_med2d import SamMed2d
 from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
+from sammed3d.predictors import products
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.training.images import LabelMap, ScalarImage
 from sammed3d.zoo.families import SAM_MED2D
@@ -40,6 +41,8 @@ def predictor_of(model: str) -> Predictor:
     network = filled_network(model.removesuffix(LITERAL))
     if model.endswith(LITERAL):
         make_literal(network)
+    else:
+        products.pack(network)
     if isinstance(network, SamMed2d):
         return TorchPredictor(Slicewise(network), SAM_MED2D, model, device="cpu")
     return TorchPredictor(network, Preset(), model, device="cpu")
