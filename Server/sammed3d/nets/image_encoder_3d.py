@@ -58,7 +58,7 @@ class PatchEmbed3d(nn.Module):
         """As a matrix product: the same numbers as the convolution, which in bfloat16 takes a CPU 15 times as long."""
         d, h, w = self.proj.kernel_size
         grid = patch.shape[2] // d, patch.shape[3] // h, patch.shape[4] // w
-        cubes = patch.view(len(patch), grid[0], d, grid[1], h, grid[2], w).permute(0, 1, 3, 5, 2, 4, 6)
+        cubes = patch.reshape(len(patch), grid[0], d, grid[1], h, grid[2], w).permute(0, 1, 3, 5, 2, 4, 6)
         cubes = cubes.reshape(len(patch), *grid, d * h * w)
         return functional.linear(cubes, self.proj.weight.flatten(1), self.proj.bias)
 

@@ -20,8 +20,8 @@ def instructions() -> list[str]:
     """Return which of `FEATURES` there are; of older versions of torch the one name that they know."""
     known = _capabilities()
     if not known:
-        return [name for name in [torch.backends.cpu.get_cpu_capability()] if name != "DEFAULT"]
-    return [word for name, word in FEATURES.items() if known.get(name)]
+        return [word for word in [torch.backends.cpu.get_cpu_capability()] if word != "DEFAULT"]
+    return [word for feature, word in FEATURES.items() if known.get(feature)]
 
 
 def has_bfloat16() -> bool:
