@@ -28,10 +28,12 @@ TOKENS = {"sam_med3d": 512, "sam_med2d": 256, "ft_sam2d": 256}
 def measure(form: str) -> None:
     """Print encoder seconds, peak MiB that encoding adds, and decoder seconds."""
     torch.set_num_threads(2)
-    keep_freed()
     network, voxels = filled_network(), patch()
     if form == "literal":
         make_literal(network)
+    else:
+        products.pack(network)
+    keep_freed()
     with torch.inference_mode():
         forget_peak()
         before = peak_mib()
