@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import sys
 from typing import Any
@@ -17,7 +16,6 @@ USERS_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES
 """Variables of the environment by which a user tells glibc the same."""
 
 
-@functools.cache
 def keep_freed(most_mib: int = CLICK_MIB, largest_mib: int = LARGEST_MIB) -> bool:
     """Let the C library keep what a click frees for the next one; returns whether it does, which glibc alone can.
 

@@ -49,5 +49,5 @@ def test_what_the_user_has_set_stays():
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(freed_memory, "c_function", lambda _name: None)
-    assert not freed_memory.keep_freed.__wrapped__()
+    assert not freed_memory.keep_freed()
     freed_memory.give_back()

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from networks import TINY_SIZES, filled
+from sammed3d import samples
 from sammed3d.nets import build
+from sammed3d.nets.sam_med2d import SamMed2d
 from sammed3d.predictors import processor, products
 from sammed3d.predictors.machine import describe_machine
 from sammed3d.predictors.products import PackedLinear, Rates
@@ -60,8 +62,9 @@ def test_what_does_not_pay_is_left_alone(slow_with_mkl):
     assert not any(isinstance(m, PackedLinear) for m in network.modules())
 
 
-def test_the_processor_decides_not_a_measurement(monkeypatch):
+def test_the_processor_decides_not_a_measurement(monkeypatch, slow_with_mkl):
     """So that the same machine answers with the same bits, whatever else it does while a model is loaded."""
+    slow_with_mkl(True)
     monkeypatch.setattr(products, "rates", lambda: pytest.fail("measured"))
     products.pack(build("sam_med3d", WIDE))
 
@@ -80,6 +83,13 @@ def test_a_model_is_packed_where_it_predicts_in_float32(tiny_checkpoint, monkeyp
     monkeypatch.setattr(products, "pack", asked.append)
     load_predictor(tiny_checkpoint, "cpu", precision)
     assert len(asked) == packed
+
+
+def test_of_a_2d_model_the_network_in_it_is_packed(monkeypatch):
+    asked = []
+    monkeypatch.setattr(products, "pack", asked.append)
+    load_predictor(samples.SAM_MED2D_SMALL, "cpu")
+    assert isinstance(asked[0], SamMed2d)
 
 
 def test_a_torch_without_the_operators_keeps_its_own(monkeypatch, slow_with_mkl):
