@@ -124,6 +124,7 @@ class Call(NamedTuple):
     mask_prompt: np.ndarray | None
     box: PatchBox | None
     earlier: tuple[PatchClick, ...]
+    from_wide: bool
 
 
 class FakePredictor:
@@ -180,7 +181,8 @@ class FakePredictor:
         prompts.check(self.preset)
         self.asked.set()
         self._pass(self.gate, cancellation)
-        self.calls.append(Call(patch.window, prompts.clicks, prompts.mask_prompt, prompts.box, prompts.earlier))
+        told = prompts.clicks, prompts.mask_prompt, prompts.box, prompts.earlier, prompts.from_wide
+        self.calls.append(Call(patch.window, *told))
         self.log.append(("decode", patch.digest))
         self.before(patch, prompts)
         if cancellation is not None:

@@ -19,8 +19,8 @@ PLACES = [(90.0, 90.0, 60.0), (70.0, 110.0, 90.0), (95.0, 80.0, 250.0), (110.0, 
 class RoughPredictor(FakePredictor):
     """Logits with a ragged border that patch, clicks and mask prompt change in every bit."""
 
-    def __init__(self):
-        super().__init__(PRESET, Capabilities(all_clicks=True))
+    def __init__(self, looks_wide=False):
+        super().__init__(PRESET, Capabilities(all_clicks=True, looks_wide=looks_wide))
 
     def answer(self, patch, prompts):
         noise = np.random.default_rng(int(patch.digest[:8], 16)).standard_normal(PRESET.low_res_shape)
@@ -28,13 +28,15 @@ class RoughPredictor(FakePredictor):
         for click in (*prompts.earlier, *prompts.clicks):
             distance = np.linalg.norm(AXES - click.voxel, axis=-1)
             logits += (9 if click.positive else -7) * np.exp(-((distance / 14) ** 2))
-        return logits if prompts.mask_prompt is None else logits + 0.3 * prompts.mask_prompt
+        if prompts.mask_prompt is None:
+            return logits
+        return logits + (0.6 if prompts.from_wide else 0.3) * prompts.mask_prompt
 
 
-def pair(server, volume=None):
+def pair(server, volume=None, looks_wide=False):
     """A session in this process, and one with a server."""
     volume = volume or long_volume()
-    return Session(volume, RoughPredictor()), Session(volume, RemotePredictor(server.url))
+    return Session(volume, RoughPredictor(looks_wide)), Session(volume, RemotePredictor(server.url))
 
 
 def drawn_mask(shape=(60, 60, 200)):

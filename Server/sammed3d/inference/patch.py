@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Grid, Index3
-from sammed3d.core.interpolation import Array, Float32, as_float32, interpolate, mean_pool
+from sammed3d.core.interpolation import Array, Float32, as_float32, interpolate, resize
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
@@ -24,7 +24,7 @@ class Patch:
     Attributes:
         voxels: Shape preset.patch_shape, float32, axes R, A, S, normalised; read-only.
         window: Lattice box that it covers; parts outside the volume were padded with 0 before normalisation. A wide
-            patch covers twice as many samples along each axis, and its voxels are means of eight.
+            patch covers up to twice as many samples along each axis, and its voxels are means of those round them.
         grid: Grid of its voxels, RAS mm.
     """
 
@@ -44,7 +44,7 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
     Args:
         volume: the image.
         lattice: the volume's.
-        window: a box of the lattice, a whole number of times as large as the patch along each axis.
+        window: a box of the lattice, one to two times as large as the patch along each axis.
         preset: the model's preset.
 
     Raises:
@@ -61,7 +61,7 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
         part = inside.within(window)
         voxels[part] = adjust_intensities(voxels[part], preset)
     if window.shape != preset.patch_shape:
-        voxels = mean_pool(voxels, preset.patch_shape)
+        voxels = np.ascontiguousarray(resize(voxels, preset.patch_shape))
     voxels = normalised(voxels, preset, volume.name)
     voxels.flags.writeable = False
     return Patch(voxels, window, _grid_of(lattice, window, preset.patch_shape))

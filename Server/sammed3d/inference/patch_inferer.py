@@ -4,7 +4,8 @@ Which patch a prompt goes to is decided by the prompts alone:
 
 - A box opens a patch round its middle; what of it lies outside of the patch is cut off.
 - The first click opens a patch round it. For a new object that is the first positive click; negative ones before it
-  are applied right after it.
+  are applied right after it. A model that says so (`Capabilities.looks_wide`) answers that click in a wide patch first,
+  and is told what it answered.
 - A click in the inner part of the current patch goes to it: at least `MARGIN` samples from those of its faces that lie
   inside the volume.
 - Any other click goes to an earlier patch that has it in its inner part, or opens a new one round it. The object as it
@@ -43,7 +44,7 @@ from sammed3d.inference.patch_follower import PatchFollower
 from sammed3d.inference.patch_visits import Chain, Visit, Walk
 from sammed3d.inference.predictor import OutlinePredictor, PatchBox, PatchClick, PatchPrompts, Prediction, Predictor
 from sammed3d.inference.settling import paint_within_bounds
-from sammed3d.inference.windows import Windows
+from sammed3d.inference.windows import ROUND_FIRST_CLICK, Windows
 
 MIB = 2**20
 
@@ -105,7 +106,7 @@ class PatchInferer:
                 if visit is not None:
                     self._answer(walk, visit)
                 window = self._windows.known(walk.windows, sample, shape) or self.lattice.window_at(click.world, shape)
-                visit = Visit(window, (), None, self._clicks_in(window, walk.clicks))
+                visit = Visit(window, (), None, self._clicks_in(window, walk.clicks), wide=self._wide_at(walk, sample))
             walk.clicks.append((sample, click.positive))
             visit = replace(visit, clicks=(*visit.clicks, self._windows.click(visit.window, sample, click.positive)))
             if click.follow or self._follower.wide_instead(walk, visit) is not None:
@@ -160,15 +161,49 @@ class PatchInferer:
 
         Who keeps those layers makes the mask prompt of them. Otherwise they have to be known whole first.
         """
-        kept = self._kept(layers, walk.base, visit.window)
-        if kept is not None and isinstance(self.predictor, OutlinePredictor):
-            patch, prompts = self._question(walk, visit, None)
-            answer = self.predictor.predict_over(patch, prompts, kept, walk.cancellation, fading)
-            if answer is not None:
-                walk.spent(answer.seconds)
-                return answer
+        if visit.wide is not None:
+            return self._answered_with_wide(walk, visit, visit.wide, fading)
+        answer = self._answered_over_kept(walk, visit, layers, fading)
+        if answer is not None:
+            return answer
         self.complete(walk, len(layers))
         return self._asked(walk, visit, self._shown(walk, visit.window, walk.layers[: len(layers)]), fading)
+
+    def _answered_with_wide(self, walk: Walk, visit: Visit, wide: Box, fading: Fading | None) -> Prediction:
+        """Ask about a new object in a wide patch round its first click, then in the click's own, with that answer.
+
+        There it is answered once, as is what begins with a mask prompt, here one that says nothing: a second time it
+        would find more that is far away.
+        """
+        shape = self.predictor.preset.low_res_shape
+        first = Visit(wide, self._windows.clicks_in(wide, walk.clicks[:1]))
+        nothing = np.zeros(shape, np.float32)
+        chain = (None, first)
+        seen = self._answers.get(chain)
+        if seen is None:
+            seen = self._answers[chain] = self._asked(walk, first, nothing, Fading.nowhere())
+        layer = Layer(wide, seen.low_res, None, seen.bounds, seen.kept)
+        answer = self._answered_over_kept(walk, visit, [layer], fading)
+        if answer is not None:
+            return answer
+        if not seen.whole:
+            seen = self._answers[chain] = self._asked(walk, first, nothing)
+        with timed(walk.seconds, "cut"):
+            shown = mask_prompt(self.lattice, visit.window, shape, [replace(layer, low_res=seen.low_res)], None)
+        return self._asked(walk, visit, shown, fading)
+
+    def _answered_over_kept(
+        self, walk: Walk, visit: Visit, layers: Sequence[Layer], fading: Fading | None
+    ) -> Prediction | None:
+        """Ask about a visit over layers that who is asked keeps, and makes the mask prompt of; None where it cannot."""
+        kept = self._kept(layers, walk.base, visit.window)
+        if kept is None or not isinstance(self.predictor, OutlinePredictor):
+            return None
+        patch, prompts = self._question(walk, visit, None)
+        answer = self.predictor.predict_over(patch, prompts, kept, walk.cancellation, fading)
+        if answer is not None:
+            walk.spent(answer.seconds)
+        return answer
 
     def _asked(self, walk: Walk, visit: Visit, seen: Float32 | None, fading: Fading | None = None) -> Prediction:
         """Ask about a visit with a mask prompt; with `fading`, what is needed to paint the answer is enough."""
@@ -183,7 +218,7 @@ class PatchInferer:
     def _question(self, walk: Walk, visit: Visit, seen: Float32 | None) -> tuple[Patch, PatchPrompts]:
         with timed(walk.seconds, "cut"):
             patch = self.patch(visit.window)
-        return patch, PatchPrompts(visit.clicks, visit.box, seen, visit.earlier)
+        return patch, PatchPrompts(visit.clicks, visit.box, seen, visit.earlier, from_wide=visit.wide is not None)
 
     def _kept(self, layers: Sequence[Layer], base: BoxedMask | None, window: Box) -> list[KeptLayer] | None:
         """Name the layers that a window shows, placed in it; None where they are not kept, or not all that it shows."""
@@ -232,6 +267,13 @@ class PatchInferer:
             return None if walk.hint is None else hint_prompt(self.lattice, window, shape, walk.hint)
         with timed(walk.seconds, "cut"):
             return mask_prompt(self.lattice, window, shape, layers, walk.base)
+
+    def _wide_at(self, walk: Walk, sample: Index3) -> Box | None:
+        """The wide window round the first click of an object of which nothing is known, where the model wants it."""
+        new = not walk.visits and not walk.clicks and walk.base is None and walk.hint is None
+        if not new or not self.predictor.capabilities.looks_wide:
+            return None
+        return self._windows.wide_at(sample, ROUND_FIRST_CLICK)
 
     def _clicks_in(self, window: Box, done: Sequence[tuple[Index3, bool]]) -> tuple[PatchClick, ...]:
         """Clicks so far that lie in a window that another visit begins with, where the model wants to know."""

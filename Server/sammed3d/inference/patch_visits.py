@@ -24,6 +24,7 @@ class Visit:
         earlier: clicks of earlier visits that lie in this patch too, for models that take all clicks.
         followed: whether nobody clicked here: the object was followed into this patch, and the last click is a place
             that was taken from it.
+        wide: box of the lattice round the first click of a new object that is looked at too, or None.
     """
 
     window: Box
@@ -31,6 +32,7 @@ class Visit:
     box: PatchBox | None = None
     earlier: tuple[PatchClick, ...] = ()
     followed: bool = False
+    wide: Box | None = None
 
 
 Chain = tuple[str | BoxPrompt | Visit | None, ...]

@@ -84,6 +84,9 @@ class PatchPrompts:
         mask_prompt: logits fed to the first pass, shape preset.low_res_shape, float32; None for a new object.
         earlier: clicks on the object that were answered in other patches and lie in this one too. Models that take all
             clicks (`Capabilities.all_clicks`) see them at every pass, without a pass of their own; others never.
+        from_wide: whether the object is a new one, and the mask prompt what its first click was answered in a wide
+            patch round it. Models that ask for that (`Capabilities.looks_wide`) do not start from it: they blend it
+            with their answer to the first click. No other takes it.
 
     What a further kind of prompt needs becomes a field here, and a key of `wire.prompts.prompts_to_json`.
 
@@ -95,6 +98,7 @@ class PatchPrompts:
     box: PatchBox | None = None
     mask_prompt: Float32 | None = None
     earlier: Sequence[PatchClick] = ()
+    from_wide: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clicks", tuple(self.clicks))
@@ -142,11 +146,14 @@ class Capabilities:
         boxes: whether it knows boxes as prompts.
         all_clicks: whether a decoder pass takes all prompts so far, or the newest alone.
         scores: whether the scores that it gives with its logits were trained.
+        looks_wide: whether the first click on a new object is answered better where its surroundings are looked at too;
+            see `PatchPrompts.from_wide`.
     """
 
     boxes: bool = False
     all_clicks: bool = False
     scores: bool = False
+    looks_wide: bool = False
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Windows: boxes of a lattice that patches are cut from, as large as a patch or twice as large."""
+"""Windows: boxes of a lattice that patches are cut from, as large as a patch, one and a half times, or twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.predictor import PatchClick
 
 WIDE = 2
-"""How many times the edge of a patch a wide patch has."""
+"""How many times the edge of a patch a wide patch has that an object is followed into."""
+ROUND_FIRST_CLICK = 1.5
+"""How many times that which is looked at round a first click has; measured, see docs/model-card.md."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,13 @@ class Windows:
     lattice: Lattice
     shape: Index3
 
-    def scale(self, window: Box) -> int:
-        """How many times the edge of a patch a window has: 1, or `WIDE`."""
-        return window.shape[0] // self.shape[0]
+    def scale(self, window: Box) -> float:
+        """How many times the edge of a patch a window has: 1, `ROUND_FIRST_CLICK` or `WIDE`."""
+        return window.shape[0] / self.shape[0]
 
     def margin(self, window: Box) -> int:
         """Over how many samples a window's layer fades."""
-        return MARGIN * self.scale(window)
+        return round(MARGIN * self.scale(window))
 
     def fading(self, window: Box) -> Fading:
         """How a window's layer fades where it is laid over others."""
@@ -55,9 +57,9 @@ class Windows:
         """Whether no face of a window lies inside the volume."""
         return not any(lower or upper for lower, upper in self.lattice.borders_inside(window))
 
-    def wide_at(self, sample: Index3) -> Box:
-        """Return the wide window round a sample."""
-        a, b, c = (WIDE * n for n in self.shape)
+    def wide_at(self, sample: Index3, times: float = WIDE) -> Box:
+        """Return the window round a sample with so many times the edge of a patch."""
+        a, b, c = (round(times * n) for n in self.shape)
         return self.lattice.window_at(self.lattice.grid.to_world(sample).tolist(), (a, b, c))
 
     def known(self, looked_at: Sequence[Box], sample: Index3, shape: Index3) -> Box | None:

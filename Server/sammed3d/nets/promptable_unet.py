@@ -62,7 +62,7 @@ class PromptableUNet(nn.Module):
     starts_without_mask = False
     scores_are_trained = False
     first_passes = 2  # the second sees what the first found, and fills it
-    tempering = Tempering(early=1.2, reach=8.0, against=0.2)  # docs/model-card.md has what was measured
+    tempering = Tempering(early=1.2, reach=8.0, against=0.2, wide=0.75, large=450, small=0.5)  # see docs/model-card.md
 
     def __init__(self, config: PromptableUNetConfig | None = None) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
 """Tempered answers: of what a network answers to clicks, what is shown and what counts.
 
 A network that cannot know an object's extent from few clicks answers with less than what overlaps best with it, and one
-that is given a negative click takes away whatever looks like the place that was clicked, however far. Published models
-are not tempered.
+that is given a negative click takes away whatever looks like the place that was clicked, however far. One that sees
+a patch begins with too little of what is large in it, and with too much of what is small; a wide patch round the first
+click tells which of both it is. Published models are not tempered.
 """
 
 from __future__ import annotations
@@ -24,15 +25,34 @@ class Tempering:
             of a Gaussian.
         against: share that counts of what an answer changes against its click: of what it takes away after a positive
             one, of what it adds after a negative one.
+        wide: share of a wide patch's answer in that to the first click on a large object; 0: none is looked at.
+        large: an object is large where that answer has more voxels of the logits inside, within the click's patch.
+        small: share of `early` that counts at the first click on an object that is not.
     """
 
     early: float
     reach: float
     against: float
+    wide: float = 0.0
+    large: int = 0
+    small: float = 1.0
 
-    def shown(self, logits: Tensor, clicks: int) -> Tensor:
+    def shown(self, logits: Tensor, clicks: int, large: bool = True) -> Tensor:
         """Return what is shown of a new object; what is fed back to the network stays as it is."""
-        return logits + self.early / clicks
+        return logits + self.early / clicks * (1.0 if large or clicks > 1 else self.small)
+
+    def is_large(self, wide: Tensor) -> bool:
+        """Whether an object is large by the answer in a wide patch, seen through the click's."""
+        return int((wide > 0).sum()) > self.large
+
+    def blended(self, answer: Tensor, wide: Tensor) -> Tensor | None:
+        """Return the first answer in the click's patch together with that in a wide one; None if one finds too little.
+
+        What a wide patch finds that the click's has no quarter of is something else that looks alike.
+        """
+        if not self.is_large(wide) or int((answer > 0).sum()) <= self.large / 4:
+            return None
+        return (1 - self.wide) * answer + self.wide * wide
 
     def further(self, before: Tensor, answer: Tensor, place: Sequence[float], positive: bool) -> Tensor:
         """Return what counts of the answer to a further click.

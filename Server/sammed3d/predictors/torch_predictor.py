@@ -15,7 +15,7 @@ from sammed3d.core.cache import LRUCache
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.freed_memory import keep_freed
 from sammed3d.core.interpolation import Float32
-from sammed3d.errors import ModelError
+from sammed3d.errors import ModelError, PromptError
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Prompt
 from sammed3d.inference.preset import Preset
@@ -25,7 +25,7 @@ from sammed3d.predictors.tensor_cache import TensorCache
 
 MIB = 2**20
 Key = tuple[str, str, tuple[PatchClick, ...], tuple[Prompt, ...]]
-"""Digests of the patch and of the mask prompt, earlier clicks, and the prompts in order: what an answer depends on."""
+"""What an answer depends on: the patch's digest, what it starts from (`_start`), earlier clicks, prompts in order."""
 SCORES = 2**16
 """How many of a model's scores are kept."""
 
@@ -130,7 +130,9 @@ class TorchPredictor:
         self._arithmetic = arithmetic
         self._network = network.eval().requires_grad_(False).to(self.device)
         sees_all = self._network.sees_all_clicks if all_clicks is None else all_clicks
-        self.capabilities = Capabilities(preset.boxes, sees_all, self._network.scores_are_trained)
+        tempering = self._network.tempering
+        looks_wide = tempering is not None and tempering.wide > 0
+        self.capabilities = Capabilities(preset.boxes, sees_all, self._network.scores_are_trained, looks_wide)
         self._lock = threading.Lock()
         self._embeddings = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
         self._logits = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
@@ -174,20 +176,25 @@ class TorchPredictor:
         prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
         earlier = tuple(prompts.earlier) if self.capabilities.all_clicks else ()
-        key = patch.digest, prompts.mask_digest, earlier, prompts.in_order
+        key = patch.digest, _start(prompts), earlier, prompts.in_order
         with self._lock, torch.inference_mode(), self._autocast():
             seconds: dict[str, float] = {}
+            wide = self._wide_answer(prompts)
             known, low_res = self._longest_known_prefix(key)
             if known < len(prompts.in_order):
                 embedding = self._embed(patch, cancellation, seconds)
                 begin = time.perf_counter()
-                fed_back = low_res if known else self._first_mask_prompt(prompts.mask_prompt)
-                low_res = self._decode_each(embedding, key, known, fed_back, cancellation)
+                if wide is not None and not known:
+                    known, low_res = 1, self._answer_with_wide(embedding, key, wide, cancellation)
+                if known < len(prompts.in_order):
+                    fed_back = low_res if known else self._first_mask_prompt(prompts.mask_prompt)
+                    low_res = self._decode_each(embedding, key, known, fed_back, cancellation)
                 self._synchronise()
                 seconds["decode"] = time.perf_counter() - begin
             tempering = self._network.tempering
-            if tempering is not None and not prompts.mask_digest:
-                low_res = tempering.shown(low_res, len(prompts.in_order))
+            if tempering is not None and (wide is not None or not prompts.mask_digest):
+                large = wide is None or tempering.is_large(wide)
+                low_res = tempering.shown(low_res, len(prompts.in_order), large)
             result = low_res[0, 0].cpu().numpy().copy()
             score = self._scores.get(key)
         cancellation.check()
@@ -256,6 +263,32 @@ class TorchPredictor:
             logits, scores = self._network.candidates(embedding, coords, labels, fed_back, boxes=boxes)
             found = zip(logits[0].float().cpu().numpy(), scores[0].tolist(), strict=True)
         return tuple(Prediction(each, score) for each, score in sorted(found, key=lambda pair: -pair[1]))
+
+    def _wide_answer(self, prompts: PatchPrompts) -> Tensor | None:
+        """The answer to the first click in a wide patch, if it came along."""
+        if not prompts.from_wide:
+            return None
+        if prompts.mask_prompt is None or not self.capabilities.looks_wide:
+            raise PromptError(f"{self.name} takes no answer of a wide patch here. Ask without it.")
+        return self._first_mask_prompt(prompts.mask_prompt)
+
+    def _answer_with_wide(self, embedding: Tensor, key: Key, wide: Tensor, cancellation: Cancellation) -> Tensor:
+        """Answer the first click: on a large object with the wide patch's answer, on any other as without it."""
+        digest, start, earlier, prompts = key
+        tempering = self._network.tempering
+        assert tempering is not None  # noqa: S101 - it is what looks wide
+        seen = (*earlier, *prompts[:1])
+        cancellation.enter("decode")
+        low_res, _ = self._decode(embedding, seen, self._first_mask_prompt(None))
+        blended = tempering.blended(low_res, wide)
+        if blended is not None:
+            low_res = blended
+        else:
+            for _ in range(1, self._network.first_passes):
+                cancellation.enter("decode")
+                low_res, _ = self._decode(embedding, seen, low_res)
+        self._logits.put((digest, start, earlier, prompts[:1]), low_res)
+        return low_res
 
     def _decode_each(
         self, embedding: Tensor, key: Key, known: int, fed_back: Tensor | None, cancellation: Cancellation
@@ -335,3 +368,8 @@ class TorchPredictor:
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
+
+
+def _start(prompts: PatchPrompts) -> str:
+    """Name what a question starts from: its mask prompt, and whether that is a wide patch's answer."""
+    return f"wide {prompts.mask_digest}" if prompts.from_wide else prompts.mask_digest

@@ -1,10 +1,13 @@
 """Sessions over several patches, and on masks that were there before."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from helpers import (
     CENTRE,
+    COARSE,
     ThresholdPredictor,
     long_volume,
     make_affine,
@@ -13,7 +16,8 @@ from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import Click
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import Volume
-from sammed3d.inference.compositing import MARGIN
+from sammed3d.inference.compositing import MARGIN, Layer, mask_prompt
+from sammed3d.inference.predictor import PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
 
@@ -84,6 +88,53 @@ def test_a_model_that_takes_all_clicks_is_told_of_earlier_ones_that_lie_in_a_fur
     told = [[(c.voxel[2] + call.window.begin[2], c.positive) for c in call.earlier] for call in predictor.calls]
     assert told == [[], [], [first], [first, second, third], [first, second, third]]
     assert not any(call.earlier for call in other.calls)
+
+
+def looking_wide():
+    """A predictor that looks at a wide patch round a first click."""
+    predictor = ThresholdPredictor()
+    predictor.capabilities = replace(predictor.capabilities, looks_wide=True)
+    return predictor
+
+
+def test_round_the_first_click_on_a_new_object_a_wide_patch_is_looked_at_once():
+    predictor = looking_wide()
+    session = Session(long_volume(), predictor)
+    session.click((80.0, 80.0, 255.0), positive=False)
+    assert not predictor.calls
+    session.click((90.0, 90.0, 240.0))
+    wide, near = predictor.calls
+    assert wide.window.shape == (96, 96, 96)
+    assert [click.positive for click in wide.clicks] == [True]
+    assert not wide.mask_prompt.any(), "which says that nothing is known, and is answered once"
+    assert near.from_wide
+    assert [click.positive for click in near.clicks] == [True, False]
+    inferer = session.inferer.inner
+    answer = predictor.answer(inferer.patch(wide.window), PatchPrompts(wide.clicks))
+    layer = Layer(wide.window, answer, None)
+    seen = mask_prompt(inferer.lattice, near.window, COARSE.low_res_shape, [layer], None)
+    assert np.allclose(near.mask_prompt, seen, atol=1e-5)
+    session.click((95.0, 80.0, 235.0))
+    assert len(predictor.calls) == 3
+    assert predictor.calls[2].from_wide
+    assert np.array_equal(predictor.calls[2].mask_prompt, near.mask_prompt)
+    session.click((90.0, 90.0, 420.0))
+    assert len(predictor.calls) == 4
+    assert not predictor.calls[3].from_wide
+    for _ in range(2):
+        session.undo()
+    session.redo()
+    assert len(predictor.calls) == 4
+
+
+def test_where_something_is_known_of_an_object_no_wide_patch_is_looked_at():
+    predictor = looking_wide()
+    session = Session(long_volume(), predictor)
+    mask = np.zeros(session.volume.grid.shape, bool)
+    mask[20:30, 20:30, 60:70] = True
+    session.start_from(mask)
+    session.click((90.0, 90.0, 240.0))
+    assert not any(call.from_wide or call.window.shape != COARSE.patch_shape for call in predictor.calls)
 
 
 def test_at_the_end_of_the_volume_no_further_patch_is_opened(predictor, session):

@@ -87,6 +87,42 @@ def test_of_answers_that_are_kept_a_server_makes_the_mask_prompt_that_this_proce
         assert np.array_equal(mine, other)
 
 
+def click_where_wide_patches_are_looked_at(predictor, server):
+    """Click in four places; returns the questions of the session in this process and those that the server answered."""
+    here, there = pair(server, looks_wide=True)
+    click((here, there), PLACES[0])
+    asked = len(predictor.calls)
+    for place in PLACES[1:4]:
+        click((here, there), place)
+    for _ in range(3):
+        assert np.array_equal(*(session.undo() and session.mask() for session in (here, there)))
+    own = here.inferer.predictor.calls
+    assert [call.window.shape[0] for call in own] == [96, 64, 64, 64, 64]
+    assert [call.from_wide for call in own] == [False, True, True, False, False]
+    return predictor.calls[:asked]
+
+
+def test_the_answer_in_a_wide_patch_stays_where_it_was_given(sent):
+    predictor = RoughPredictor(looks_wide=True)
+    with serving(predictor) as server:
+        wide, near = click_where_wide_patches_are_looked_at(predictor, server)
+    assert not wide.mask_prompt.any()
+    assert near.from_wide
+    assert max(sent) < 1000
+    assert len(sent) == 5
+    assert set(sent.status) == {200}
+
+
+def test_the_answer_in_a_wide_patch_is_asked_for_where_it_is_not_kept(sent, monkeypatch):
+    monkeypatch.setattr(RemotePredictor, "predict_over", lambda *_: None)
+    predictor = RoughPredictor(looks_wide=True)
+    with serving(predictor) as server:
+        wide, again, near = click_where_wide_patches_are_looked_at(predictor, server)
+    assert wide.clicks == again.clicks
+    assert near.from_wide
+    assert set(sent.status) == {200}
+
+
 @pytest.fixture
 def sent_along(monkeypatch):
     """As with a server that keeps no answers: further patches are sent what is there as a mask prompt."""

@@ -145,6 +145,71 @@ def test_a_further_click_counts_less_where_it_goes_against_its_sign(tiny_network
                 assert np.allclose(counted[with_it], (np.exp(-squared / 8) * change)[with_it], atol=1e-5)
 
 
+WIDE = Tempering(early=1.5, reach=1e6, against=1.0, wide=0.75, large=100, small=0.5)  # of further answers all counts
+
+
+def wide_answer(voxels):
+    """A wide patch's answer, with so many voxels inside."""
+    answer = np.full((16, 16, 16), -6.0, np.float32)
+    answer.reshape(-1)[:voxels] = 4.0
+    return answer
+
+
+def test_the_first_answer_on_a_large_object_is_blended_with_the_wide_patchs_and_goes_on_from_there(tiny_network):
+    network, patch, wide = Counting(tiny_network), patch_at(), wide_answer(101)
+    network.tempering = WIDE
+    predictor = TorchPredictor(network, TINY_PRESET, device="cpu")
+    assert predictor.capabilities.looks_wide
+    plain = TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(patch, PatchPrompts(CLICKS[:1])).low_res
+    assert (plain > 0).sum() > 25, "a quarter of what is large"
+    blended = 0.25 * plain + 0.75 * wide
+    for count in (2, 1):  # in another order than they were clicked
+        prompts = PatchPrompts(CLICKS[:count], mask_prompt=wide, from_wide=True)
+        found = predictor.predict(patch, prompts).low_res
+        with torch.inference_mode():
+            expected = torch.tensor(blended)[None, None]
+            if count == 2:
+                embedding = tiny_network.encode(torch.tensor(patch.voxels)[None, None])
+                coords, labels = torch.tensor([[CLICKS[1].voxel]]), torch.tensor([[0]])
+                expected, _ = tiny_network.decode(embedding, coords, labels, expected)
+        assert np.allclose(found, expected[0, 0].numpy() + 1.5 / count, atol=1e-4)
+    assert (network.encodes, network.decodes) == (1, 2), "and the first answer is known"
+    assert not np.allclose(predictor.predict(patch, PatchPrompts(CLICKS[:1], mask_prompt=wide)).low_res, found)
+
+
+def test_the_first_answer_on_a_small_object_is_the_patchs_own_and_raised_by_less(tiny_network):
+    network, patch = Counting(tiny_network), patch_at()
+    network.tempering, network.first_passes = WIDE, 2
+    predictor = TorchPredictor(network, TINY_PRESET, device="cpu")
+    for count in (1, 3):
+        alone = predictor.predict(patch, PatchPrompts(CLICKS[:count])).low_res
+        prompts = PatchPrompts(CLICKS[:count], mask_prompt=wide_answer(100), from_wide=True)
+        lower = 0.75 if count == 1 else 0.0
+        assert np.allclose(predictor.predict(patch, prompts).low_res, alone - lower, atol=1e-4)
+
+
+def test_a_wide_patchs_answer_counts_only_where_both_find_something_large():
+    for inside, in_wide, counts in ((26, 101, True), (25, 101, False), (26, 100, False)):
+        answer, wide = (torch.tensor(wide_answer(voxels)) for voxels in (inside, in_wide))
+        blended = WIDE.blended(answer, wide)
+        assert (blended is not None) == counts
+        if counts:
+            assert torch.allclose(blended, 0.25 * answer + 0.75 * wide)
+
+
+def test_a_model_that_looks_at_no_wide_patch_refuses_its_answer(predictor):
+    assert not predictor.capabilities.looks_wide
+    with pytest.raises(PromptError, match="takes no answer of a wide patch here"):
+        predictor.predict(patch_at(), PatchPrompts(CLICKS[:1], mask_prompt=wide_answer(5), from_wide=True))
+
+
+def test_that_there_is_a_wide_patchs_answer_is_not_said_without_one(tiny_network):
+    network = Counting(tiny_network)
+    network.tempering = WIDE
+    with pytest.raises(PromptError, match="Ask without it"):
+        TorchPredictor(network, TINY_PRESET, device="cpu").predict(patch_at(), PatchPrompts(CLICKS[:1], from_wide=True))
+
+
 def test_a_cache_too_small_changes_nothing_but_the_work(tiny_network):
     network = Counting(tiny_network)
     forgetful = TorchPredictor(network, TINY_PRESET, device="cpu", cache_mib=0)

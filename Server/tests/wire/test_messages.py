@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,8 +33,19 @@ def test_a_question_survives_with_all_its_prompts():
     assert found.prompts.in_order == PROMPTS.in_order
     assert found.prompts.box == PROMPTS.box
     assert found.prompts.earlier == PROMPTS.earlier
+    assert not found.prompts.from_wide
     assert np.array_equal(found.prompts.mask_prompt, MASK)
     assert found.prompts.mask_digest == PROMPTS.mask_digest != PatchPrompts(PROMPTS.clicks).mask_digest
+
+
+def test_a_wide_patchs_answer_is_told_from_a_mask_prompt():
+    for prompts in (replace(PROMPTS, from_wide=True), PatchPrompts(PROMPTS.clicks, from_wide=True)):
+        found = Question.from_bytes(Question("default", "a1", prompts).to_bytes(), {"default": PRESET})
+        assert found.prompts.from_wide
+    assert found.prompts.with_mask(MASK, "0" * 64).from_wide, "of layers, the mask prompt is put in later"
+    message = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "from_wide": 1}})
+    with pytest.raises(WireError, match="true or false"):
+        Question.from_bytes(message, {"default": PRESET})
 
 
 def test_a_mask_prompt_goes_by_its_name_or_comes_along_or_is_made_of_layers():
