@@ -50,7 +50,7 @@ def test_an_object_is_followed_to_both_sides_until_it_vanishes():
     assert update.box.end == (24, 24, 22)
     asked = [call.window.begin[2] for call in session.predictor.calls]
     assert asked == [12, *range(13, 23), *range(11, 3, -1)], "and not beyond the first empty slice"
-    _, clicks, initial, box, _ = session.predictor.calls[1]
+    _, clicks, initial, box, *_ = session.predictor.calls[1]
     assert clicks == ()
     assert initial is not None
     assert box.begin == (40.0, 40.0, 0.0), "the box round the mask, columns and rows run to the left and back"
@@ -129,7 +129,7 @@ def test_clicks_of_a_slice_accumulate_and_start_from_what_had_reached_it():
     session.click(at(16, 16, 5))
     session.click(at(48, 48, 9))
     session.click(at(16, 16, 9), positive=False)
-    _, clicks, initial, box, _ = next(call for call in reversed(session.predictor.calls) if call.clicks)
+    _, clicks, initial, box, *_ = next(call for call in reversed(session.predictor.calls) if call.clicks)
     assert [click.positive for click in clicks] == [True, False]
     assert initial is not None
     assert box is None
@@ -151,7 +151,7 @@ def test_negative_clicks_alone_make_nothing():
 def test_a_box_prompts_its_middle_slice_and_bounds_the_others():
     session = session_on(columns((8, 8, 0, 30), (40, 40, 0, 30)))
     session.set_box(at(6, 6, 8), at(26, 26, 16))
-    window, clicks, initial, box, _ = session.predictor.calls[0]
+    window, clicks, initial, box, *_ = session.predictor.calls[0]
     assert window.begin[2] == 12
     assert (clicks, initial) == ((), None)
     assert box.begin == (63 - 26, 63 - 26, 0)
