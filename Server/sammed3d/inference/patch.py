@@ -55,14 +55,14 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
         return as_float32(voxels) if preset.clamp_after else adjust_intensities(voxels, preset)
 
     sampled = interpolate(volume.array, lattice.sampling(window), convert)
-    voxels = np.ascontiguousarray(lattice.to_canonical(sampled))
+    voxels = lattice.to_canonical(sampled)
     inside = window.intersection(Box((0, 0, 0), lattice.shape))
     if preset.clamp_after and inside is not None:
         part = inside.within(window)
         voxels[part] = adjust_intensities(voxels[part], preset)
     if window.shape != preset.patch_shape:
-        voxels = np.ascontiguousarray(resize(voxels, preset.patch_shape))
-    voxels = normalised(voxels, preset, volume.name)
+        voxels = resize(voxels, preset.patch_shape)
+    voxels = normalised(np.ascontiguousarray(voxels), preset, volume.name)
     voxels.flags.writeable = False
     return Patch(voxels, window, _grid_of(lattice, window, preset.patch_shape))
 
