@@ -187,7 +187,8 @@ class Page:
         self._app.display_manager.reset_views()
         self._cameras.forget()
         state.opened = node.GetName()
-        state.window = widgets.AUTOMATIC
+        state.window = widgets.window_of(volume)
+        self._on_window(state.window)
         self._on_points(True)
         state.points = True
         fits = not state.flat or self.models.fit_pictures

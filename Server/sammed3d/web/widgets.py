@@ -9,6 +9,7 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
+from sammed3d.files.volume import Volume
 from sammed3d.web import tools
 from sammed3d.web.results import KINDS, PICTURE_KINDS
 from sammed3d.web.uploads import IMAGES
@@ -25,6 +26,8 @@ WINDOWS: dict[str, tuple[float, float] | None] = {
     "Bone": (1000, 400),
 }
 """Window and level of CT, in HU."""
+HOUNSFIELD = -500.0
+"""What has air darker than this is a CT in Hounsfield units: MR has no numbers that low."""
 KEYS = (
     ("P N", "place positive, negative clicks"),
     ("S L", "draw scribbles, lassos; with Shift what does not belong to it"),
@@ -46,6 +49,11 @@ KEYS = (
     ("Shift+D", "remove it"),
 )
 _SMALL: dict[str, Any] = {"density": "compact", "hide_details": True, "variant": "outlined"}
+
+
+def window_of(volume: Volume) -> str:
+    """Return the name of the window in which a volume is shown at first."""
+    return "Abdomen" if volume.array.min() < HOUNSFIELD else AUTOMATIC
 
 
 def build(page: Any, server: Any, layouts: Any) -> None:

@@ -166,6 +166,7 @@ def test_a_kidney_from_the_sample_to_a_file(page, troubles, tmp_path):
     page.click("#sample")
     expect(page.locator("#opened")).to_have_text("ct_abdomen", timeout=PATIENCE)
     expect(page.locator("#segments .v-list-item")).to_have_count(1)
+    expect(page.locator("header .v-select").nth(1)).to_contain_text("Abdomen")  # a CT
     page.wait_for_timeout(1500)
     coronal, _, _ = slice_views(page)
     left_kidney = coronal[0] + 66, coronal[1] - 53  # as radiologists look: the patient's left is on the right
