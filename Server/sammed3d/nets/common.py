@@ -82,9 +82,12 @@ class Doubling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2H, 2W)."""
-        blocks = self.weight.flatten(1).T @ x.flatten(2)
-        larger = 2 * x.shape[2], 2 * x.shape[3]
-        return functional.fold(blocks, larger, kernel_size=4, padding=1, stride=2)
+        return self.joined(self.weight.flatten(1).T @ x.flatten(2), x.shape)
+
+    @staticmethod
+    def joined(blocks: Tensor, shape: Sequence[int]) -> Tensor:
+        """Add blocks (B, C x 4 x 4, H x W), each of which one pixel of an input (B, C, H, W) became."""
+        return functional.fold(blocks, (2 * shape[2], 2 * shape[3]), kernel_size=4, padding=1, stride=2)
 
 
 def relative(table: Tensor, n: int) -> Tensor:

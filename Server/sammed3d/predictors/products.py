@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sammed3d.nets.common import Doubling
 from sammed3d.predictors import processor
 
 ROWS, WIDTH = 512, 768
@@ -50,6 +51,26 @@ class PackedLinear(nn.Module):
         return result
 
 
+class PackedDoubling(nn.Module):
+    """A doubling of the resolution whose product is a `PackedLinear`.
+
+    Args:
+        doubling: what it replaces; its weights are not kept.
+    """
+
+    def __init__(self, doubling: Doubling) -> None:
+        super().__init__()
+        of_blocks = doubling.weight.detach().flatten(1).T.contiguous()  # (channels x 4 x 4, channels)
+        linear = nn.Linear(of_blocks.shape[1], of_blocks.shape[0], bias=False)
+        linear.weight = nn.Parameter(of_blocks)
+        self.product = PackedLinear(linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)."""
+        blocks = self.product(x.flatten(2).transpose(1, 2))
+        return Doubling.joined(blocks.transpose(1, 2), x.shape)
+
+
 def pays() -> bool:
     """Whether linear layers are packed on this machine."""
     return processor.is_slow_with_mkl() and works()
@@ -67,7 +88,7 @@ def works() -> bool:
 
 
 def pack(network: nn.Module) -> int:
-    """Replace the large linear layers of an image encoder, if that is faster here; returns how many were replaced.
+    """Replace the large products of an image encoder, if that is faster here; returns how many were replaced.
 
     Args:
         network: on the CPU, for inference in float32; its weights can be neither saved nor trained afterwards.
@@ -79,10 +100,11 @@ def pack(network: nn.Module) -> int:
         (parent, name, child)
         for parent in encoder.modules()
         for name, child in parent.named_children()
-        if type(child) is nn.Linear and min(child.in_features, child.out_features) >= LEAST
+        if (type(child) is nn.Linear and min(child.in_features, child.out_features) >= LEAST)
+        or (type(child) is Doubling and len(child.weight) >= LEAST)
     ]
     for parent, name, child in large:
-        setattr(parent, name, PackedLinear(child))
+        setattr(parent, name, PackedDoubling(child) if isinstance(child, Doubling) else PackedLinear(child))
     return len(large)
 
 

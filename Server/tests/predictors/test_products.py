@@ -7,6 +7,7 @@ from torch import nn
 from networks import TINY_SIZES, filled
 from sammed3d import samples
 from sammed3d.nets import build
+from sammed3d.nets.common import Doubling
 from sammed3d.nets.sam_med2d import SamMed2d
 from sammed3d.predictors import processor, products
 from sammed3d.predictors.machine import describe_machine
@@ -53,6 +54,22 @@ def test_an_encoder_answers_as_before_and_holds_its_weights_once(slow_with_mkl):
     assert torch.allclose(answer, expected, atol=1e-5 * float(expected.abs().max()))
     assert sum(p.numel() for p in network.image_encoder.parameters()) == before - sum(large)
     assert products.pack(network) == 0, "there is nothing left"
+
+
+@needs_packing
+def test_a_doubling_is_packed_and_answers_as_before(slow_with_mkl):
+    slow_with_mkl(True)
+    torch.manual_seed(0)
+    network = nn.Module()
+    network.image_encoder = nn.Sequential(Doubling(256), Doubling(256))
+    x = torch.randn(2, 256, 4, 5)
+    with torch.inference_mode():
+        expected = network.image_encoder(x)
+        assert products.pack(network) == 2
+        answer = network.image_encoder(x)
+    assert answer.shape == expected.shape == (2, 256, 16, 20)
+    assert torch.allclose(answer, expected, atol=1e-5 * float(expected.abs().max()))
+    assert not list(network.parameters()), "the weights are held once"
 
 
 def test_what_does_not_pay_is_left_alone(slow_with_mkl):
