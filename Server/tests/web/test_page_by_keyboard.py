@@ -308,5 +308,6 @@ def test_a_finger_places_clicks_and_finds_buttons_large_enough(served, browser):
     tablet.touchscreen.tap(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2 - 45)
     assert until_volume(tablet, known) is not None
     assert "ms" in status(tablet)
+    tablet.wait_for_timeout(1500)  # what is drawn comes after what is told
     picture(tablet, "browser-tablet")
     context.close()
