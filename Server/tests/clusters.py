@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ports import unused_port
+
 FOLDERS = [str(each) for each in Path(__file__).parent.iterdir() if each.is_dir()]
 os.environ |= {  # Ray reads them once in a process, whichever test is the first to use it
     "RAY_AUTH_MODE": "token",
@@ -27,9 +29,7 @@ def ray_cluster(*hosts):
 
     Processes of the cluster import what tests import.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{unused_port()}"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*FOLDERS, *sys.path])}
     program = Path(sys.executable).with_name("ray")
     processes = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from ports import unused_port
 
 if TYPE_CHECKING:  # torch is imported where it is needed: not in the process that hands tests out
     from sammed3d.nets import SamMed3d
@@ -73,9 +74,7 @@ def tiny_checkpoint_2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return unused_port()
 
 
 @pytest.fixture(scope="session")

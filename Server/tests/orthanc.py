@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from io import BytesIO
@@ -19,6 +18,8 @@ import pytest
 import requests
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from ports import unused_port
 
 PLUGINS = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PATIENT = "Marker^Patient"
@@ -36,11 +37,7 @@ def authorization() -> str:
 @contextlib.contextmanager
 def orthanc(folder: Path):
     """Run one; yields its address."""
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
+    ports = [unused_port(), unused_port()]
     settings = {
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from sammed3d import __version__
 from sammed3d.errors import ModelError
@@ -31,7 +31,7 @@ from sammed3d.server.compute.worker_process import WorkerSettings
 from sammed3d.server.http.guard import Guard
 from sammed3d.server.http.keys import Quota
 from sammed3d.server.ledger import Collector, Family, Ledger, counts_of, families_of
-from sammed3d.server.metrics import Metrics
+from sammed3d.server.metrics import Metrics, serve_registry
 from sammed3d.server.serve import build, check_exposure, find_models, worker_settings
 from sammed3d.server.settings import ServerSettings
 
@@ -139,7 +139,7 @@ def run(settings: ServerSettings) -> None:
     if settings.admin_port:
         registry = CollectorRegistry()
         registry.register(Collector(families))
-        start_http_server(settings.admin_port, settings.admin_host, registry)
+        serve_registry(registry, settings.admin_host, settings.admin_port)
     print(f"Serving {', '.join(settings.model)} on http://{settings.host}:{settings.port} with Ray", flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

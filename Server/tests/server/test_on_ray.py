@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import requests
 from clusters import command_of, needs_ray, ray_cluster
 from helpers import small_volume
 from networks import TINY_PRESET
+from ports import unused_port
 from sammed3d.errors import ModelError
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
@@ -98,7 +98,7 @@ def test_a_replica_that_dies_in_the_middle_of_a_session_is_not_noticed(
     (tmp_path / "keys.json").write_text(json.dumps(entries))
     expected = Session(small_volume((70, 80, 60)), TorchPredictor(tiny_network, TINY_PRESET, device="cpu"))
     command = [sys.executable, "-m", "sammed3d", "serve", "--ray", "--device", "cpu,cpu", "--model", "tiny"]
-    admin_port = free_port + 1 if free_port < 65535 else free_port - 1
+    admin_port = unused_port()
     command += ["--port", str(free_port), "--admin-port", str(admin_port), "--keys", str(tmp_path / "keys.json")]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -137,7 +137,7 @@ def cluster():
 def test_a_rolling_upgrade_loses_no_click(tiny_checkpoint, tiny_network, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
     ModelStore().add(tiny_checkpoint, "tiny")
-    port = str(port_of_nobody())
+    port = str(unused_port())
     command = [sys.executable, "-m", "sammed3d", "serve", "--ray", "--ray-address", cluster, "--device", "cpu,cpu"]
     command += ["--model", "tiny", "--port", port]
 
@@ -189,12 +189,6 @@ def replicas(server=None):
     """Process ids of the replicas that run; of those of a server's own cluster if its process is given."""
     processes = psutil.process_iter() if server is None else psutil.Process(server).children(recursive=True)
     return {p.pid for p in processes if "ServeReplica:sammed3d" in command_of(p)}
-
-
-def port_of_nobody():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def patch_with_digest(seed):

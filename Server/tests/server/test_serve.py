@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,12 +19,14 @@ import requests
 
 from helpers import small_volume
 from networks import TINY_PRESET
+from ports import unused_port
 from sammed3d.errors import ModelError
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.http.keys import add_key
+from sammed3d.server.metrics import Metrics
 from sammed3d.server.settings import read_settings
 from sammed3d.wire import arrays, messages
 from sammed3d.zoo.store import ModelStore
@@ -42,7 +45,9 @@ class Command:
         command = [sys.executable, "-m", "sammed3d", "serve", *map(str, arguments)]
         env = os.environ | environment
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-        self.url = re.search(r"https?://\S+", self.process.stdout.readline() or "").group(0)
+        address = re.search(r"https?://\S+", self.process.stdout.readline())
+        assert address, self.process.communicate(timeout=60)
+        self.url = address.group(0)
         while True:
             with contextlib.suppress(requests.ConnectionError):
                 if requests.get(self.url + "/livez", timeout=5).text == "alive":
@@ -73,7 +78,7 @@ def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_ma
     key = add_key(store / "keys.json", "anna")
     config = store / "serve.toml"
     config.write_text(f'model = ["tiny"]\nkeys = "{store / "keys.json"}"\nport = 1\nlog = "json"\n')
-    admin_port = free_port + 1 if free_port < 65535 else free_port - 1
+    admin_port = unused_port()
     server = Command(
         "--config", config, "--device", "cpu,cpu", "--admin-port", admin_port, SAMMED3D_PORT=str(free_port)
     )
@@ -131,6 +136,14 @@ def test_what_is_wrong_is_said_in_a_sentence_and_nothing_is_started(arguments, m
     assert done.returncode == 1
     assert re.search(message, done.stdout + done.stderr)
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_for_metrics_that_another_program_has_is_named(free_port):
+    with (
+        socket.create_server(("127.0.0.1", free_port)),
+        pytest.raises(ModelError, match=f"Port {free_port} of 127.0.0.1 cannot be had for metrics .*--admin-port"),
+    ):
+        Metrics().serve("127.0.0.1", free_port)
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path, monkeypatch):

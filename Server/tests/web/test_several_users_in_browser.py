@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from test_page_in_browser import PATIENCE, browser, click, download, milliliters, slice_views, status  # noqa: F401
+
+from ports import unused_port
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed: run make test-web")
 
@@ -48,8 +49,7 @@ def start_server(port: int) -> Program:
 @pytest.fixture(scope="module")
 def inference():
     """A server that predicts, in a list, so that a test can put another one there."""
-    with socket.create_server(("127.0.0.1", 0)) as place:
-        port = place.getsockname()[1]
+    port = unused_port()
     servers = [start_server(port)]
     yield servers, port
     servers[-1].kill(signal.SIGTERM)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ports import unused_port
 from sammed3d.errors import ModelError
 
 aiohttp = pytest.importorskip("aiohttp", reason="comes with trame (the extra web) or Ray")
@@ -62,7 +63,7 @@ class Browser:
 @asynccontextmanager
 async def front(limits=None, model="default", **entry):
     """The front with processes that stand in; gives a way to make browsers."""
-    clients, port, who = [], free_port(), Entry(TOKEN, **entry)
+    clients, port, who = [], unused_port(), Entry(TOKEN, **entry)
     command = (sys.executable, STAND_IN)
     async with running({"model": model}, limits or Limits(2), who, "127.0.0.1", port, command=command) as address:
         assert address == f"{who.public_url or f'http://127.0.0.1:{port}'}/?token={TOKEN}"
@@ -81,11 +82,6 @@ async def front(limits=None, model="default", **entry):
         finally:
             for client in clients:
                 await client.close()
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as place:
-        return place.getsockname()[1]
 
 
 def run(story):

@@ -24,9 +24,10 @@ NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 if NGINX is None:
     pytest.skip("nginx is not installed: .ci/install-system-packages", allow_module_level=True)
 
-from test_front import PUBLIC, STAND_IN, TOKEN, free_port, run  # noqa: E402
+from test_front import PUBLIC, STAND_IN, TOKEN, run  # noqa: E402
 from yarl import URL  # noqa: E402
 
+from ports import unused_port  # noqa: E402
 from sammed3d.web.front.front import Entry  # noqa: E402
 from sammed3d.web.front.serve import running  # noqa: E402
 from sammed3d.web.front.users import Limits  # noqa: E402
@@ -118,7 +119,7 @@ class Browser:
 @asynccontextmanager
 async def behind_nginx(folder):
     """The front, and nginx before it; gives a way to make browsers."""
-    port, front_port, clients = free_port(), free_port(), []
+    port, front_port, clients = unused_port(), unused_port(), []
     entry, command = Entry(TOKEN, PUBLIC, "X-Remote-User"), (sys.executable, STAND_IN)
     async with (
         running({"model": "default"}, Limits(2), entry, "127.0.0.1", front_port, command=command),
