@@ -1,7 +1,7 @@
 """Clicks in Slicer are control points of a point list, one list for each segment.
 
 A point's description says which kind it is. Its label, a sign, and its "selected" state follow, so that one list shows
-positive points in the segment's colour and negative ones in a darker one. The list
+positive points in green and negative ones in red, as drawings are. The list
 refers to its segmentation and volume by node references, which survive saving, and names its segment in an attribute.
 It is under the volume's transform: its points are in the volume's own frame and move with it.
 """
@@ -24,9 +24,9 @@ SEGMENT_ATTRIBUTE = "SAMMed3DSegment.SegmentID"
 SIGNS = {True: "+", False: "-"}
 """Labels of positive and negative points in the views."""
 GREEN, RED = (0.1, 0.85, 0.2), (1.0, 0.15, 0.1)
-"""Colours of drawings that add and that take away."""
-DARKER = 0.45
-"""Brightness of negative points; positive ones have the segment's colour."""
+"""Colours of prompts that add and that take away."""
+WHITE = (1.0, 1.0, 1.0)
+"""Colour of a point under the mouse, of either kind: by default markups have a green one."""
 
 PointListNode = slicer.vtkMRMLMarkupsFiducialNode
 
@@ -46,7 +46,9 @@ def createPointList(
     display.SetPropertiesLabelVisibility(False)
     display.SetGlyphScale(2.0)
     display.SetTextScale(4.0)
-    _followColor(node, segment)
+    display.SetSelectedColor(*GREEN)
+    display.SetColor(*RED)
+    display.SetActiveColor(*WHITE)
     return node
 
 
@@ -96,21 +98,10 @@ def followVolume(
 
 
 def followSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-    """Give the point list of a segment its name and colour; nothing where it has none."""
+    """Give the point list of a segment its name; nothing where it has none."""
     segment, points = segmentationNode.GetSegmentation().GetSegment(segmentId), pointListOf(segmentationNode, segmentId)
-    if segment is None or points is None:
-        return
-    if points.GetName() != listName(segment):
+    if segment is not None and points is not None and points.GetName() != listName(segment):
         points.SetName(listName(segment))
-    _followColor(points, segment)
-
-
-def _followColor(points: PointListNode, segment: slicer.vtkSegment) -> None:
-    display, color = points.GetDisplayNode(), segment.GetColor()
-    darker = tuple(DARKER * value for value in color)
-    if display is not None and (display.GetSelectedColor() != color or display.GetColor() != darker):
-        display.SetSelectedColor(*color)
-        display.SetColor(*darker)
 
 
 def listName(segment: slicer.vtkSegment) -> str:

@@ -71,17 +71,16 @@ def test_five_presses_of_E_make_one_segment(module, ui, volumeNode):
     assert segments(module) == 3, "a segment with clicks is not fresh, though nothing is in it yet"
 
 
-def test_points_have_their_segments_colour_and_a_sign(module, ui, volumeNode):
+def test_points_have_the_colour_of_their_kind_and_a_sign(module, ui, volumeNode):
     press(module, "P")
     click(module, SPOTS[0])
     click(module, SPOTS[1], positive=False)
-    segment = module.logic.getParameterNode().segmentation.GetSegmentation().GetSegment(module.panel.segmentId)
     points = module.panel.segmenter.pointsFor(module.panel.segmentId)
     display = points.GetDisplayNode()
-    for color in (segment.GetColor(), (0.2, 0.4, 0.9)):
-        segment.SetColor(*color)
-        assert display.GetSelectedColor() == pytest.approx(color)
-        assert display.GetColor() == pytest.approx(tuple(0.45 * value for value in color))
+    assert [points.GetNthControlPointSelected(n) for n in range(2)] == [True, False]
+    assert display.GetSelectedColor() == pytest.approx(PointList.GREEN)
+    assert display.GetColor() == pytest.approx(PointList.RED)
+    assert len(set(display.GetActiveColor())) == 1, "under the mouse it has the colour of neither"
     assert [points.GetNthControlPointLabel(n) for n in range(2)] == ["+", "-"]
     assert display.GetPointLabelsVisibility()
     ui.undoButton.click()
