@@ -57,8 +57,11 @@ def session_on(volume: Volume, predictor: Predictor) -> Session:
 
 
 def ball_in_noise(edge: int) -> Volume:
-    """A ball in the middle of a cube of 1 mm voxels, int16; its diameter is a quarter of the edge, 64 mm at most."""
-    array = np.random.default_rng(edge).integers(0, 60, (edge, edge, edge), dtype=np.int16)
+    """A ball in the middle of a cube of 1 mm voxels, int16; its diameter is a quarter of the edge, 64 mm at most.
+
+    In memory it lies as files do, K slowest: in another order a patch is copied across it.
+    """
+    array = np.random.default_rng(edge).integers(0, 60, (edge, edge, edge), dtype=np.int16).T
     radius = min(edge // 8, 32)
     part = array[tuple(slice(edge // 2 - radius, edge // 2 + radius) for _ in range(3))]
     squared = sum((axis - radius + 0.5) ** 2 for axis in np.ogrid[tuple(slice(2 * radius) for _ in range(3))])

@@ -62,7 +62,9 @@ class PromptableUNet(nn.Module):
     starts_without_mask = False
     scores_are_trained = False
     first_passes = 2  # the second sees what the first found, and fills it
-    tempering = Tempering(early=1.2, reach=8.0, against=0.2, wide=0.75, large=450, small=0.5)  # see docs/model-card.md
+    tempering = Tempering(  # see docs/model-card.md
+        early=1.2, reach=8.0, against=0.2, wide=0.75, large=450, small=0.5, hold=True
+    )
 
     def __init__(self, config: PromptableUNetConfig | None = None) -> None:
         super().__init__()

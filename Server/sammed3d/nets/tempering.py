@@ -8,11 +8,21 @@ click tells which of both it is. Published models are not tempered.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from sammed3d.core.interpolation import Float32, Float64
+
+HELD_BY = 0.3
+"""Logits by which a click holds: more than is lost where the mask is interpolated again, on the volume's grid."""
+ROUNDED = 0.25
+"""How far from its place a click may have been, in voxels of the logits, before it was rounded to a patch's voxels."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Tempering:
         wide: share of a wide patch's answer in that to the first click on a large object; 0: none is looked at.
         large: an object is large where that answer has more voxels of the logits inside, within the click's patch.
         small: share of `early` that counts at the first click on an object that is not.
+        hold: whether what is shown at the place of a click is what the click says.
     """
 
     early: float
@@ -36,6 +47,7 @@ class Tempering:
     wide: float = 0.0
     large: int = 0
     small: float = 1.0
+    hold: bool = False
 
     def shown(self, logits: Tensor, clicks: int, large: bool = True) -> Tensor:
         """Return what is shown of a new object; what is fed back to the network stays as it is."""
@@ -70,3 +82,37 @@ class Tempering:
         x, y, z = (torch.exp(-(((edge - at) / self.reach) ** 2) / 2) for at in place)
         near = x[:, None, None] * y[:, None] * z
         return before + self.against * more - near * less
+
+    def held(self, logits: Float32, places: Sequence[Sequence[float]], positive: Sequence[bool]) -> Float32:
+        """Return what is shown once every click holds: on its side of the mask's edge where it lies, later ones first.
+
+        Changed are the voxels that its place is interpolated from, and no more than that takes: small structures would
+        suffer. What is fed back to the network stays as it is.
+
+        Args:
+            logits: (n, n, n) of what is shown otherwise.
+            places: of the clicks, in voxels of the logits.
+            positive: whether each of them is.
+        """
+        if not self.hold:
+            return logits
+        logits = logits.copy()
+        for place, inside in zip(places, positive, strict=True):
+            near = logits[tuple(slice(max(0, math.floor(at) - 1), math.floor(at) + 3) for at in place)]
+            if (near.min() < HELD_BY) if inside else (near.max() > -HELD_BY):
+                for offset in itertools.product((-ROUNDED, ROUNDED), repeat=3):
+                    _hold(logits, np.add(place, offset), inside)
+        return logits
+
+
+def _hold(logits: Float32, place: Float64, inside: bool) -> None:
+    """Change logits by the least that makes what is interpolated of them at a place hold."""
+    last = np.array(logits.shape) - 1
+    within = np.clip(place, 0, last)
+    low = np.minimum(within.astype(int), last - 1)
+    around = logits[tuple(slice(at, at + 2) for at in low)]
+    (a, b, c), (d, e, f) = 1 - (within - low), within - low
+    shares = np.multiply.outer(np.multiply.outer((a, d), (b, e)), (c, f))
+    there = float((around * shares).sum())
+    lacking = max(0.0, HELD_BY - there) if inside else min(0.0, -HELD_BY - there)
+    around += lacking * shares / (shares**2).sum()

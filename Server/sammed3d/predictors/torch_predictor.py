@@ -196,6 +196,9 @@ class TorchPredictor:
                 large = wide is None or tempering.is_large(wide)
                 low_res = tempering.shown(low_res, len(prompts.in_order), large)
             result = low_res[0, 0].cpu().numpy().copy()
+            if tempering is not None:
+                clicks = [prompt for prompt in (*earlier, *prompts.in_order) if isinstance(prompt, PatchClick)]
+                result = tempering.held(result, [self._place(c) for c in clicks], [c.positive for c in clicks])
             score = self._scores.get(key)
         cancellation.check()
         return Prediction(result, score, seconds)
@@ -313,9 +316,12 @@ class TorchPredictor:
         """Return what counts of the answer to a further prompt in a patch."""
         if self._network.tempering is None or not isinstance(prompt, PatchClick):
             return answer
-        sizes = zip(prompt.voxel, self.preset.low_res_shape, self.preset.patch_shape, strict=True)
-        place = [(voxel + 0.5) * low_res / full - 0.5 for voxel, low_res, full in sizes]
-        return self._network.tempering.further(before, answer, place, prompt.positive)
+        return self._network.tempering.further(before, answer, self._place(prompt), prompt.positive)
+
+    def _place(self, click: PatchClick) -> list[float]:
+        """A click in voxels of the logits."""
+        sizes = zip(click.voxel, self.preset.low_res_shape, self.preset.patch_shape, strict=True)
+        return [(voxel + 0.5) * low_res / full - 0.5 for voxel, low_res, full in sizes]
 
     def _longest_known_prefix(self, key: Key) -> tuple[int, Tensor]:
         digest, start, earlier, prompts = key

@@ -1,10 +1,12 @@
 """The in-process predictor, with a small network of the real class."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 
 from helpers import small_volume
 from networks import TINY_PRESET
@@ -143,6 +145,45 @@ def test_a_further_click_counts_less_where_it_goes_against_its_sign(tiny_network
                 place = np.array(click.voxel) / 4 - 0.375
                 squared = sum((axis - at) ** 2 for axis, at in zip(np.ogrid[:16, :16, :16], place, strict=True))
                 assert np.allclose(counted[with_it], (np.exp(-squared / 8) * change)[with_it], atol=1e-5)
+
+
+def test_every_click_holds_where_it_lies_and_an_answer_that_agrees_is_left_alone():
+    tempering = Tempering(early=1.0, reach=8.0, against=0.2, hold=True)
+    noise = np.random.default_rng(0).standard_normal((16, 16, 16)).astype(np.float32)
+    places, kinds = [(3.25, 9.75, 12.0), (0.0, 15.0, 7.5), (11.5, 4.25, -0.25)], [True, False, False]
+    rounded = [np.add(place, np.subtract(way, 1) / 4) for place in places for way in np.ndindex(3, 3, 3)]
+    far = np.ones(noise.shape, bool)
+    for place in places:
+        far[tuple(slice(max(0, int(np.floor(at - 0.25))), int(np.floor(at + 0.25)) + 2) for at in place)] = False
+    assert far.mean() > 0.9
+    for answer in (noise, noise - 3, noise + 3):
+        held = tempering.held(answer, places, kinds)
+        found = map_coordinates(held, np.transpose(rounded), order=1, mode="nearest").reshape(3, 27)
+        assert ((found > 0) == np.array(kinds)[:, None]).all(), "wherever it was before it was rounded"
+        assert np.array_equal(held[far], answer[far])
+    agrees = np.where(far, noise, 0.4).astype(np.float32)
+    assert np.array_equal(tempering.held(agrees, places, [True] * 3), agrees)
+    assert Tempering(early=1.0, reach=8.0, against=0.2).held(noise, places, kinds) is noise
+
+
+def test_answers_to_one_click_and_to_more_hold(tiny_network):
+    patch, holding = patch_at(), Counting(tiny_network)
+    holding.tempering = Tempering(early=1.5, reach=1e6, against=1.0, hold=True)
+    plain, held = (TorchPredictor(n, TINY_PRESET, device="cpu") for n in (tiny_network, holding))
+
+    def agree(predictor, clicks):
+        shown = predictor.predict(patch, PatchPrompts(clicks)).low_res
+        places = np.transpose([(np.array(click.voxel) + 0.5) / 4 - 0.5 for click in clicks])
+        inside = map_coordinates(shown, places, order=1, mode="nearest") > 0
+        return inside.tolist() == [click.positive for click in clicks]
+
+    agreed = []
+    for first, second in ((True, True), (True, False), (False, True), (False, False)):
+        clicks = [replace(CLICKS[0], positive=first), replace(CLICKS[2], positive=second)]
+        for count in (2, 1):
+            assert agree(held, clicks[:count])
+            agreed.append(agree(plain, clicks[:count]))
+    assert not all(agreed), "by itself the network agrees with some only"
 
 
 WIDE = Tempering(early=1.5, reach=1e6, against=1.0, wide=0.75, large=100, small=0.5)  # of further answers all counts
