@@ -20,7 +20,7 @@ SECONDS = 0.6
 @pytest.fixture(autouse=True)
 def nothingWaits():
     """The event loop has done what the tests before left to it: widgets to delete, above all."""
-    eventLoop.run(lambda: True)
+    eventLoop.run(lambda: True, timeout=120.0)
 
 
 class Operators:

@@ -26,7 +26,7 @@ def _library():
     return ctypes.PyDLL(str(found[0]))
 
 
-def run(until, timeout=20.0, interval=20):
+def run(until, timeout=60.0, interval=20):
     """Run the event loop, with the GIL held, until a condition is true; it is asked every `interval` ms.
 
     Raises:
