@@ -1,9 +1,9 @@
 """Clicks in Slicer are control points of a point list, one list for each segment.
 
 A point's description says which kind it is. Its label, a sign, and its "selected" state follow, so that one list shows
-positive points in green and negative ones in red, as drawings are. The list
-refers to its segmentation and volume by node references, which survive saving, and names its segment in an attribute.
-It is under the volume's transform: its points are in the volume's own frame and move with it.
+positive points in green and negative ones in red, as drawings are. The list refers to its segmentation and volume by
+node references, which survive saving, and names its segment in an attribute. It is under the volume's transform: its
+points are in the volume's own frame and move with it.
 """
 
 from __future__ import annotations

@@ -83,26 +83,24 @@ class Tempering:
         near = x[:, None, None] * y[:, None] * z
         return before + self.against * more - near * less
 
-    def held(self, logits: Float32, places: Sequence[Sequence[float]], positive: Sequence[bool]) -> Float32:
-        """Return what is shown once every click holds: on its side of the mask's edge where it lies, later ones first.
+    def make_hold(self, logits: Float32, places: Sequence[Sequence[float]], positive: Sequence[bool]) -> None:
+        """Change what is shown so that each click lies on its side of the mask's edge; where two disagree, the later.
 
         Changed are the voxels that its place is interpolated from, and no more than that takes: small structures would
         suffer. What is fed back to the network stays as it is.
 
         Args:
-            logits: (n, n, n) of what is shown otherwise.
+            logits: (n, n, n) of what is shown otherwise; changed in place.
             places: of the clicks, in voxels of the logits.
             positive: whether each of them is.
         """
         if not self.hold:
-            return logits
-        logits = logits.copy()
+            return
         for place, inside in zip(places, positive, strict=True):
             near = logits[tuple(slice(max(0, math.floor(at) - 1), math.floor(at) + 3) for at in place)]
             if (near.min() < HELD_BY) if inside else (near.max() > -HELD_BY):
                 for offset in itertools.product((-ROUNDED, ROUNDED), repeat=3):
                     _hold(logits, np.add(place, offset), inside)
-        return logits
 
 
 def _hold(logits: Float32, place: Float64, inside: bool) -> None:

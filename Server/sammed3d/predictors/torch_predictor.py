@@ -198,7 +198,7 @@ class TorchPredictor:
             result = low_res[0, 0].cpu().numpy().copy()
             if tempering is not None:
                 clicks = [prompt for prompt in (*earlier, *prompts.in_order) if isinstance(prompt, PatchClick)]
-                result = tempering.held(result, [self._place(c) for c in clicks], [c.positive for c in clicks])
+                tempering.make_hold(result, [self._place(c) for c in clicks], [c.positive for c in clicks])
             score = self._scores.get(key)
         cancellation.check()
         return Prediction(result, score, seconds)

@@ -157,13 +157,16 @@ def test_every_click_holds_where_it_lies_and_an_answer_that_agrees_is_left_alone
         far[tuple(slice(max(0, int(np.floor(at - 0.25))), int(np.floor(at + 0.25)) + 2) for at in place)] = False
     assert far.mean() > 0.9
     for answer in (noise, noise - 3, noise + 3):
-        held = tempering.held(answer, places, kinds)
+        held = answer.copy()
+        tempering.make_hold(held, places, kinds)
         found = map_coordinates(held, np.transpose(rounded), order=1, mode="nearest").reshape(3, 27)
         assert ((found > 0) == np.array(kinds)[:, None]).all(), "wherever it was before it was rounded"
         assert np.array_equal(held[far], answer[far])
     agrees = np.where(far, noise, 0.4).astype(np.float32)
-    assert np.array_equal(tempering.held(agrees, places, [True] * 3), agrees)
-    assert Tempering(early=1.0, reach=8.0, against=0.2).held(noise, places, kinds) is noise
+    for unchanged, asked in ((agrees, tempering), (noise, Tempering(early=1.0, reach=8.0, against=0.2))):
+        held = unchanged.copy()
+        asked.make_hold(held, places, [True] * 3)
+        assert np.array_equal(held, unchanged)
 
 
 def test_answers_to_one_click_and_to_more_hold(tiny_network):
