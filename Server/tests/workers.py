@@ -103,3 +103,20 @@ def job(seed: int = 0, first: float = 1.0, clicks: int = 1, user: str = "", sess
     patch = patch_of(voxels, f"{seed:064x}")
     prompts = PatchPrompts([PatchClick((first, 2.0, 3.0 + n), True) for n in range(clicks)])
     return Job("default", patch, prompts, user=user, session=session)
+
+
+def load_idle(settings: WorkerSettings) -> Loaded:
+    """Load torch, and a model that needs nothing of it."""
+    import torch
+
+    torch.set_num_threads(3)
+    return Loaded("cpu", 1, {"default": ThresholdPredictor(preset=SMALL)})
+
+
+def load_computing(settings: WorkerSettings) -> Loaded:
+    """The same, computing something in three threads meanwhile."""
+    import torch
+
+    loaded = load_idle(settings)
+    torch.rand(4_000_000).exp().sum()
+    return loaded

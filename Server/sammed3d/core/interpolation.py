@@ -162,9 +162,10 @@ def resizing(source: Sequence[int], shape: Index3, part: tuple[slice, slice, sli
 
 def sources_of(targets: Marked, weights: Weights3, shape: Sequence[int]) -> Marked:
     """Mark the samples of an array of `shape` that some targets of an interpolation are made of."""
-    found = targets
-    for axis, line in enumerate(weights):
-        samples = np.zeros((*found.shape[:axis], shape[axis], *found.shape[axis + 1 :]), np.bool_)
+    found, fortran = targets, targets.flags.fnc
+    for axis in (2, 1, 0) if fortran else (0, 1, 2):  # planes that lie together first, then there are fewer
+        line, of_axis = weights[axis], (*found.shape[:axis], shape[axis], *found.shape[axis + 1 :])
+        samples = np.zeros(of_axis, np.bool_, order="F" if fortran else "C")
         to, given = np.moveaxis(samples, axis, 0), np.moveaxis(found, axis, 0)
         for n, (low, high) in enumerate(zip(*(each.tolist() for each in line.sources), strict=True)):
             to[low] |= given[n]

@@ -72,7 +72,9 @@ def border(low_res: Float32, samples: Index3) -> Marked:
 
 def signs_of(low_res: Float32, kept: Marked) -> Float32:
     """Return logits of which only those that are marked are kept; the others become 1 inside and -1 outside."""
-    return np.where(kept, low_res, np.where(low_res > 0, np.float32(1), np.float32(-1)))
+    signs = np.where(low_res > 0, np.float32(1), np.float32(-1))
+    np.copyto(signs, low_res, where=kept)
+    return signs
 
 
 def blended(low_res: Float32, samples: Index3, seen: Float32, fading: Fading) -> Marked:

@@ -17,7 +17,7 @@ from sammed3d.server.compute import worker as worker_module
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError, Worker, WorkerError, start_workers
 from sammed3d.server.compute.worker_process import Asked, ModelSpec, WorkerSettings, patch_of
-from workers import job, troubled
+from workers import job, load_computing, load_idle, troubled
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -52,6 +52,17 @@ def wait_for(condition, seconds=20.0):
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
+
+
+def test_threads_that_helped_to_load_are_gone_when_it_works():
+    threads = []
+    for load in (load_idle, load_computing):
+        worker = Worker(WorkerSettings((), "cpu", load=load))
+        try:
+            threads.append(psutil.Process(worker.pid).num_threads())
+        finally:
+            worker.close()
+    assert threads[0] == threads[1]
 
 
 def test_it_loads_a_checkpoint_and_answers_as_this_process_does(tiny_checkpoint, tiny_network):

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sammed3d.core.freed_memory import give_back
+from sammed3d.core.freed_memory import give_back, share_heap
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.interpolation import Float32
 from sammed3d.errors import PredictionCancelled, SAMMed3DError
@@ -165,8 +165,9 @@ def main(connection: Connection, settings: WorkerSettings) -> None:
     """Run in the process: load models, then work on what is sent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    share_heap()
     try:
-        loaded = settings.load(settings)
+        loaded = _in_passing(partial(settings.load, settings))
     except SAMMed3DError as error:
         connection.send(str(error))
         return
@@ -174,6 +175,17 @@ def main(connection: Connection, settings: WorkerSettings) -> None:
     started = Started(loaded.device, {n: p.preset for n, p in models}, {n: p.capabilities for n, p in models})
     connection.send(started)
     _Child(connection, loaded).run()
+
+
+def _in_passing(load: Callable[[], Loaded]) -> Loaded:
+    """Load models in a thread that ends with it, and its helpers in parallel computations (OpenMP) with it.
+
+    Each thread that computes has helpers of its own. Where there are more than processors, as there would be beside
+    those of the scheduler's thread, they sleep between computations instead of waiting for the next one, and a further
+    click of the default model takes a tenth longer.
+    """
+    with ThreadPoolExecutor(1, "load") as thread:
+        return thread.submit(load).result()
 
 
 def load_models(settings: WorkerSettings) -> Loaded:
