@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry
 from sammed3d import __version__
 from sammed3d.errors import ModelError
 from sammed3d.server import logs, memory
+from sammed3d.server.addresses import check_free
 from sammed3d.server.compute.admission import Buckets
 from sammed3d.server.compute.worker_process import WorkerSettings
 from sammed3d.server.http.guard import Guard
@@ -135,6 +136,11 @@ def run(settings: ServerSettings) -> None:
     Raises:
         ModelError: a reason of `start`.
     """
+    check(settings)
+    if not settings.ray_address:  # the proxies of a cluster that there is have it already
+        check_free(settings.host, settings.port)
+    if settings.admin_port:
+        check_free(settings.admin_host, settings.admin_port, "admin")
     launch = start(settings)
     if settings.admin_port:
         registry = CollectorRegistry()

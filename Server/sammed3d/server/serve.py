@@ -16,6 +16,7 @@ from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import ModelError
 from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
+from sammed3d.server.addresses import check_free, check_tls
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive.axes import directions_of
 from sammed3d.server.compute.admission import Shared
@@ -223,6 +224,7 @@ def run(settings: ServerSettings) -> None:
     """
     logs.set_up(settings.log)
     allow_files()
+    _check_addresses(settings)
     app = build(settings, worker_settings(settings, find_models(settings)))
     if settings.admin_port:
         app.metrics.serve(settings.admin_host, settings.admin_port)
@@ -243,6 +245,19 @@ def run(settings: ServerSettings) -> None:
         timeout_graceful_shutdown=30,
         h11_max_incomplete_event_size=16 << 10,
     )
+
+
+def _check_addresses(settings: ServerSettings) -> None:
+    """Find out at once, and not after models were loaded, that the server could not listen.
+
+    Raises:
+        ModelError: says why.
+    """
+    check_tls(settings.tls_cert, settings.tls_key)
+    check_exposure(settings.host, settings.keys, settings.tls_cert is not None, settings.insecure_http)
+    check_free(settings.host, settings.port)
+    if settings.admin_port:
+        check_free(settings.admin_host, settings.admin_port, "admin")
 
 
 def allow_files() -> None:

@@ -16,6 +16,13 @@ import numpy as np
 import psutil
 import pytest
 import requests
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from helpers import small_volume
 from networks import TINY_PRESET
@@ -24,6 +31,7 @@ from sammed3d.errors import ModelError
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.server.addresses import check_tls
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.http.keys import add_key
 from sammed3d.server.metrics import Metrics
@@ -128,6 +136,9 @@ def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_ma
         (["--device", "cuda:9"], "cannot be used here"),
         (["--nninteractive-axes", "XYZ"], "three letters are needed"),
         (["--config", "absent.toml"], "no such configuration file"),
+        (["--tls-cert", "absent.pem"], "both a certificate and its key"),
+        (["--tls-cert", "absent.pem", "--tls-key", "absent.key"], "absent.pem .*: No such file or directory"),
+        (["--admin-port", "9443", "--admin-host", "192.0.2.1"], "192.0.2.1 cannot be had: .* with --admin-host"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence_and_nothing_is_started(arguments, message):
@@ -136,6 +147,39 @@ def test_what_is_wrong_is_said_in_a_sentence_and_nothing_is_started(arguments, m
     assert done.returncode == 1
     assert re.search(message, done.stdout + done.stderr)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--port", "--admin-port"])
+def test_a_port_that_another_program_has_is_named_before_models_are_loaded(option, free_port):
+    command = [sys.executable, "-m", "sammed3d", "serve", "--port", unused_port(), option, free_port]
+    with socket.create_server(("127.0.0.1", free_port)):
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"Port {free_port} of 127.0.0.1 cannot be had: another program has it" in " ".join(done.stderr.split())
+    assert option in done.stderr
+    assert "memory:" not in done.stderr
+
+
+def test_a_certificate_is_looked_at_before_models_are_loaded(tmp_path):
+    def files(name):
+        issued = trustme.CA().issue_cert("localhost")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        return tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+
+    certificate, key = files("one")
+    check_tls(certificate, key)
+    check_tls(None, None)
+    with pytest.raises(ModelError, match="key values mismatch"):
+        check_tls(certificate, files("other")[1])
+    private = load_pem_private_key(key.read_bytes(), None)
+    form = Encoding.PEM, PrivateFormat.PKCS8
+    key.write_bytes(private.private_bytes(*form, BestAvailableEncryption(b"secret")))
+    with pytest.raises(ModelError, match="the key has no password"):
+        check_tls(certificate, key)
+    key.write_text("no PEM")
+    with pytest.raises(ModelError, match=re.escape(f"{certificate} and {key}")):
+        check_tls(certificate, key)
 
 
 def test_a_port_for_metrics_that_another_program_has_is_named(free_port):

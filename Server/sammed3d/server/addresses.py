@@ -1,0 +1,69 @@
+"""Where the server may listen: asked before models are loaded, so that a mistake is known at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from pathlib import Path
+
+from sammed3d.errors import ModelError
+
+
+def check_free(host: str, port: int, prefix: str = "") -> None:
+    """Look whether this process could listen at an address now.
+
+    Args:
+        host: an address of this computer, or a name of one.
+        port: port of TCP.
+        prefix: what the options of the command line begin with that name them: --prefix-host and --prefix-port.
+
+    Raises:
+        ModelError: it could not; says why, and what to do about it.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in found:
+            socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        dashes = f"--{prefix}-" if prefix else "--"
+        if error.errno == errno.EADDRINUSE:
+            why, remedy = "another program has it", f"Choose another one with {dashes}port, or stop that program"
+        elif error.errno == errno.EACCES:
+            why, remedy = "the system gives this user none below 1024", f"Choose a larger one with {dashes}port"
+        else:
+            why, remedy = _reason(error), f"Name an address of this computer with {dashes}host"
+        raise ModelError(f"Port {port} of {host} cannot be had: {why}. {remedy}.") from error
+
+
+def check_tls(certificate: Path | None, key: Path | None) -> None:
+    """Look whether connections could be encrypted with a certificate and its key, where they are given.
+
+    Raises:
+        ModelError: one of two is missing, cannot be read, or they do not belong together.
+    """
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        raise ModelError("TLS needs both a certificate and its key: --tls-cert FILE --tls-key FILE.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, _no_password)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{certificate} and {key} are no certificate with its key: {_reason(error)}. Both are files of PEM that "
+            "this user may read; the key has no password."
+        ) from error
+
+
+def _no_password() -> str:
+    """Keep OpenSSL from asking for one at the terminal."""
+    return ""
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "cannot be read").replace("_", " ").lower()
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+        return os.strerror(error.errno)
+    return str(error)
