@@ -257,13 +257,36 @@ class _Residual(nn.Module):
             layers += [
                 nn.GroupNorm(max(1, width // 8), width),
                 nn.LeakyReLU(0.1),
-                nn.Conv3d(width, width, 3, padding=1),
+                _Convolution(width),
             ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = x + self.layers(x)
         return result
+
+
+class _Convolution(nn.Conv3d):
+    """A convolution of 3 x 3 x 3 voxels, by oneDNN also where torch's rule takes loops of its own, half as fast.
+
+    That is so for one patch of 8 x 8 x 8 voxels with 128 channels, but not for two of them.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (torch.is_inference_mode_enabled() and _suits_onednn(x)):
+            return super().forward(x)
+        each = (1, 1, 1)
+        result: Tensor = torch.mkldnn_convolution(x, self.weight, self.bias, each, each, each, 1)
+        return result
+
+
+def _suits_onednn(x: Tensor) -> bool:
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return False
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def _two_views(patch: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import click_maps
-from sammed3d.nets.promptable_unet import Pointwise, PromptableUNetConfig
+from sammed3d.nets.promptable_unet import Pointwise, PromptableUNetConfig, _Convolution
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
@@ -183,6 +183,18 @@ def test_a_convolution_of_one_voxel_is_the_convolution_it_stands_for():
     x = torch.randn(2, 5, 4, 6, 7)
     plain = torch.nn.functional.conv3d(x, layer.weight, layer.bias)
     assert torch.allclose(layer(x), plain, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
+def test_a_convolution_of_few_voxels_is_left_to_onednn_and_is_the_same():
+    convolution = _Convolution(128).eval()
+    x = torch.randn(1, 128, 8, 8, 8).contiguous(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        expected = convolution(x)  # as it is trained
+    with torch.inference_mode(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        found = convolution(x)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert "aten::slow_conv3d_forward" not in {event.key for event in profile.key_averages()}
 
 
 def test_unknown_sizes_are_refused():
