@@ -24,8 +24,11 @@ Array = npt.NDArray[np.generic]
 Indices = npt.NDArray[np.intp]
 Marked = npt.NDArray[np.bool_]
 Weights3 = tuple["AxisWeights", "AxisWeights", "AxisWeights"]
+Steps3 = tuple["AxisWeights | Chained", "AxisWeights | Chained", "AxisWeights | Chained"]
 SLAB = 32
 """Slices interpolated at a time."""
+FEW = 8
+"""Samples of a line that `contiguous` writes at a time: the lines of a cube then stay in the processor's cache."""
 EDGE_TOLERANCE = 1e-6
 """In samples; keeps the inside test independent of rounding in the geometry."""
 
@@ -77,6 +80,11 @@ class AxisWeights:
         return cls(begin, end, used - begin if sparse else None, low, high, of_low, of_high)
 
     @property
+    def targets(self) -> int:
+        """How many targets there are."""
+        return len(self.low)
+
+    @property
     def sources(self) -> tuple[Indices, Indices]:
         """For each target its two samples, as indices of the whole line."""
         low, high = (each if self.picked is None else self.picked[each] for each in (self.low, self.high))
@@ -93,6 +101,12 @@ class AxisWeights:
         return AxisWeights(
             first, last + 1, None, low - first, high - first, self.of_low[begin:end], self.of_high[begin:end]
         )
+
+    def then(self, second: AxisWeights) -> Chained:
+        """Return what interpolates the targets once more."""
+        used = np.arange(second.begin, second.end) if second.picked is None else second.begin + second.picked
+        lines = {name: getattr(self, name)[used] for name in ("low", "high", "of_low", "of_high")}
+        return Chained(replace(self, **lines), replace(second, begin=0, end=len(used), picked=None))
 
     def take(self, array: Array, axis: int) -> Array:
         """Return only the samples along `axis` that have a weight."""
@@ -114,17 +128,48 @@ class AxisWeights:
         return result
 
 
+@dataclass(frozen=True, eq=False)
+class Chained:
+    """One interpolation along an axis after another: the first one's targets are the samples that the second uses.
+
+    Nothing is made of what lies between but that, and along one axis at a time: where the second makes fewer samples,
+    the other axes have less work.
+    """
+
+    first: AxisWeights
+    second: AxisWeights
+
+    @property
+    def targets(self) -> int:
+        """How many targets there are."""
+        return self.second.targets
+
+    def part(self, begin: int, end: int) -> Chained:
+        """Return the weights of some targets; see `AxisWeights.part`."""
+        second = self.second.part(begin, end)
+        first = self.first.part(second.begin, second.end)
+        return Chained(first, second.after(second.begin))
+
+    def take(self, array: Array, axis: int) -> Array:
+        """Return only the samples along `axis` that have a weight."""
+        return self.first.take(array, axis)
+
+    def mix(self, used: Float32, axis: int) -> Float32:
+        """Interpolate the samples that `take` returns along `axis`, twice."""
+        return self.second.mix(self.first.mix(used, axis), axis)
+
+
 def as_float32(voxels: Array) -> Float32:
     """Convert to float32, the precision in which the published code interpolates."""
     return voxels.astype(np.float32)
 
 
-def interpolate(array: Array, weights: Weights3, convert: Callable[[Array], Float32] = as_float32) -> Float32:
+def interpolate(array: Array, weights: Steps3, convert: Callable[[Array], Float32] = as_float32) -> Float32:
     """Interpolate an (I, J, K) array to a new lattice; returns (targets I, J, K) float32.
 
     `convert` is applied to the samples that are used before they are interpolated (for example to clamp them).
     """
-    shape = tuple(len(w.low) for w in weights)
+    shape = tuple(w.targets for w in weights)
     result = np.empty(shape, np.float32, order="F")
     for begin, slab in interpolate_slabs(array, weights, convert):
         result[:, :, begin : begin + slab.shape[2]] = slab
@@ -132,13 +177,13 @@ def interpolate(array: Array, weights: Weights3, convert: Callable[[Array], Floa
 
 
 def interpolate_slabs(
-    array: Array, weights: Weights3, convert: Callable[[Array], Float32] = as_float32
+    array: Array, weights: Steps3, convert: Callable[[Array], Float32] = as_float32
 ) -> Iterator[tuple[int, Float32]]:
     """Interpolate slab by slab along the last axis: yields (first target k, slab (targets I, J, a few K))."""
     wi, wj, wk = weights
     used = wi.take(wj.take(wk.take(array.T, 0), 1), 2)  # (K, J, I), the memory order of files
-    shrinks = len(wi.low) * len(wj.low) <= used.shape[1] * used.shape[2]
-    for begin in range(0, len(wk.low), SLAB):
+    shrinks = wi.targets * wj.targets <= used.shape[1] * used.shape[2]
+    for begin in range(0, wk.targets, SLAB):
         some = wk.part(begin, begin + SLAB)
         planes = np.ascontiguousarray(convert(some.take(used, 0)))
         # In-plane first, then along K, where that is less work: when going down in resolution
@@ -153,11 +198,14 @@ def resize(array: Array, shape: Index3, part: tuple[slice, slice, slice] | None 
 
 def resizing(source: Sequence[int], shape: Index3, part: tuple[slice, slice, slice] | None = None) -> Weights3:
     """Return the weights with which `resize` makes `part` of an array of `shape` from one of the shape `source`."""
-    i, j, k = (
-        AxisWeights.at((np.arange(target, dtype=np.float64)[cut] + 0.5) * (size / target) - 0.5, size)
-        for size, target, cut in zip(source, shape, part or (slice(None),) * 3, strict=True)
-    )
+    cuts = part or (slice(None),) * 3
+    i, j, k = (resizing_line(n, target, cut) for n, target, cut in zip(source, shape, cuts, strict=True))
     return i, j, k
+
+
+def resizing_line(source: int, size: int, part: slice = slice(None)) -> AxisWeights:
+    """Return the weights with which `resize` makes `part` of a line of `size` samples from one of `source` samples."""
+    return AxisWeights.at((np.arange(size, dtype=np.float64)[part] + 0.5) * (source / size) - 0.5, source)
 
 
 def sources_of(targets: Marked, weights: Weights3, shape: Sequence[int]) -> Marked:
@@ -172,6 +220,20 @@ def sources_of(targets: Marked, weights: Weights3, shape: Sequence[int]) -> Mark
             to[high] |= given[n]
         found = samples
     return found
+
+
+def contiguous(field: Float32) -> Float32:
+    """Return a field in C order, as `np.ascontiguousarray`.
+
+    That takes five times as long where edges are powers of two: lines of the field, in another order, then displace
+    each other from the processor's cache.
+    """
+    if field.flags.c_contiguous:
+        return field
+    result = np.empty(field.shape, field.dtype)
+    for begin in range(0, field.shape[-1], FEW):
+        result[..., begin : begin + FEW] = field[..., begin : begin + FEW]
+    return result
 
 
 def mean_pool(field: Float32, shape: Index3) -> Float32:

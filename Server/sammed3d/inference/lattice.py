@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Float64, Grid, Index3, Point3, canonical_axes
-from sammed3d.core.interpolation import AxisWeights, Weights3
+from sammed3d.core.interpolation import AxisWeights, Chained, Steps3, Weights3, resizing_line
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -127,6 +127,15 @@ class Lattice:
         for axis, source_axis in enumerate(self._axes.source):
             positions = self._source_positions(axis, window.begin[axis], window.end[axis])
             weights[source_axis] = AxisWeights.at(positions, self.source.shape[source_axis], zero_outside=True)
+        return weights[0], weights[1], weights[2]
+
+    def resampling(self, window: Box, shape: Index3) -> Steps3:
+        """Return the weights that sample the volume in a window and resize that to (R, A, S); see `sampling`."""
+        sampling = self.sampling(window)
+        weights: dict[int, AxisWeights | Chained] = {}
+        for source_axis, size, wanted in zip(self._axes.source, window.shape, shape, strict=True):
+            line = sampling[source_axis]
+            weights[source_axis] = line if size == wanted else line.then(resizing_line(size, wanted))
         return weights[0], weights[1], weights[2]
 
     def painting(self, window: Box, target: Box) -> Weights3:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Grid, Index3
-from sammed3d.core.interpolation import Array, Float32, as_float32, interpolate, resize
+from sammed3d.core.interpolation import Array, Float32, as_float32, contiguous, interpolate, resize
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
@@ -50,19 +50,18 @@ def cut_patch(volume: Volume, lattice: Lattice, window: Box, preset: Preset) -> 
     Raises:
         VolumeError: the window holds nothing to normalise by (no voxel above 0, or all of them equal).
     """
-
-    def convert(voxels: Array) -> Float32:
-        return as_float32(voxels) if preset.clamp_after else adjust_intensities(voxels, preset)
-
-    sampled = interpolate(volume.array, lattice.sampling(window), convert)
-    voxels = lattice.to_canonical(sampled)
-    inside = window.intersection(Box((0, 0, 0), lattice.shape))
-    if preset.clamp_after and inside is not None:
-        part = inside.within(window)
-        voxels[part] = adjust_intensities(voxels[part], preset)
-    if window.shape != preset.patch_shape:
-        voxels = resize(voxels, preset.patch_shape)
-    voxels = normalised(np.ascontiguousarray(voxels), preset, volume.name)
+    if preset.clamp_after:
+        voxels = lattice.to_canonical(interpolate(volume.array, lattice.sampling(window)))
+        inside = window.intersection(Box((0, 0, 0), lattice.shape))
+        if inside is not None:
+            part = inside.within(window)
+            voxels[part] = adjust_intensities(voxels[part], preset)
+        if window.shape != preset.patch_shape:
+            voxels = resize(voxels, preset.patch_shape)
+    else:
+        weights = lattice.resampling(window, preset.patch_shape)
+        voxels = lattice.to_canonical(interpolate(volume.array, weights, lambda some: adjust_intensities(some, preset)))
+    voxels = normalised(contiguous(voxels), preset, volume.name)
     voxels.flags.writeable = False
     return Patch(voxels, window, _grid_of(lattice, window, preset.patch_shape))
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sammed3d.core.interpolation import AxisWeights, interpolate, resize
+from sammed3d.core.interpolation import AxisWeights, contiguous, interpolate, resize, resizing_line, sources_of
 
 
 @given(st.integers(0, 9))
@@ -48,3 +48,47 @@ def test_memory_order_of_the_source_does_not_matter():
     expected = interpolate(array, weights)
     assert np.array_equal(interpolate(np.asfortranarray(array), weights), expected)
     assert np.array_equal(interpolate(array[::-1, ::-1][::-1, ::-1], weights), expected)
+
+
+@given(st.integers(0, 30))
+def test_two_interpolations_at_once_are_one_after_the_other(seed):
+    rng = np.random.default_rng(seed)
+    array = rng.integers(-1000, 1000, rng.integers(2, 60, 3)).astype(np.int16)
+    lines = [
+        AxisWeights.at(np.sort(rng.uniform(-3, n + 3, rng.integers(2, 90))), n, zero_outside=True) for n in array.shape
+    ]
+    seconds = [resizing_line(line.targets, int(rng.integers(1, 70))) for line in lines]
+    expected = interpolate(interpolate(array, tuple(lines)), tuple(seconds))
+    found = interpolate(array, tuple(line.then(second) for line, second in zip(lines, seconds, strict=True)))
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-3  # of values up to 1000
+
+
+def test_what_lies_between_two_interpolations_is_no_more_than_the_second_uses():
+    every_tenth = AxisWeights.at(np.arange(5.0) * 10, 50)
+    chained = AxisWeights.at(np.arange(50.0), 50).then(every_tenth)
+    assert chained.first.targets == 10
+    assert chained.part(1, 3).take(np.zeros((chained.first.end, 1, 1)), 0).shape[0] <= 13
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (5, 7, 9), (1, 1, 1)])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_field_is_put_into_c_order(shape, axes):
+    field = np.random.default_rng(2).standard_normal(shape).astype(np.float32).transpose(axes)
+    found = contiguous(field)
+    assert found.flags.c_contiguous
+    assert np.array_equal(found, field)
+
+
+@given(st.integers(0, 20))
+def test_sources_are_those_whose_weight_counts_in_either_memory_order(seed):
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(1, 8, 3)
+    lines = tuple(AxisWeights.at(rng.uniform(0, n - 1, rng.integers(1, 12)), int(n)) for n in shape)
+    targets = rng.random(tuple(line.targets for line in lines)) < 0.2
+    found = sources_of(targets, lines, tuple(shape))
+    assert np.array_equal(sources_of(np.asfortranarray(targets), lines, tuple(shape)), found)
+    for place in np.ndindex(*shape):
+        source = np.zeros(shape, np.float32)
+        source[place] = 1
+        assert found[place] >= (interpolate(source, lines)[targets] > 0).any()
