@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -238,7 +239,9 @@ def contiguous(field: Float32) -> Float32:
 
 def mean_pool(field: Float32, shape: Index3) -> Float32:
     """Return the means of equal blocks of a 3-D field; `shape` is the number of blocks along each axis."""
-    a, b, c = (n // m for n, m in zip(field.shape, shape, strict=True))
-    blocks = np.ascontiguousarray(field).reshape(shape[0], a, shape[1], b, shape[2], c)
-    result: Float32 = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
-    return result
+    result = field
+    for axis, (size, blocks) in enumerate(zip(field.shape, shape, strict=True)):
+        lines, each = np.moveaxis(result, axis, 0), size // blocks
+        result = np.moveaxis(reduce(np.add, (lines[n::each] for n in range(each))), 0, axis)
+    means: Float32 = result / np.float32(field.size / result.size)
+    return means

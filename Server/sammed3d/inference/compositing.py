@@ -64,8 +64,9 @@ def prompt_of_layers(window: Box, low_res_shape: Index3, layers: Sequence[Layer]
 
 
 def _prompt(window: Box, low_res_shape: Index3, layers: Sequence[Layer], occupied: Float32 | float) -> Float32:
-    logits, cover = _composite(window, layers)
-    seen = logits + (1 - cover) * np.float32(MASK_LOGIT) * (2 * occupied - 1)
+    seen, cover = _composite(window, layers)
+    if cover.min() < 1:
+        seen += (1 - cover) * np.float32(MASK_LOGIT) * (2 * occupied - 1)
     return mean_pool(seen, low_res_shape)
 
 

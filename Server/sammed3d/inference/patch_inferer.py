@@ -70,6 +70,7 @@ class PatchInferer:
         self._believed: dict[Chain, bool] = {}
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._masks: LRUCache[BoxedMask] = LRUCache(64 * MIB, lambda mask: mask.voxels.nbytes)
+        self._mask_prompts: LRUCache[Float32] = LRUCache(16 * MIB, lambda seen: seen.nbytes)
 
     def mask_of(
         self, state: PromptState, cancellation: Cancellation | None = None
@@ -188,8 +189,7 @@ class PatchInferer:
             return answer
         if not seen.whole:
             seen = self._answers[chain] = self._asked(walk, first, nothing)
-        with timed(walk.seconds, "cut"):
-            shown = mask_prompt(self.lattice, visit.window, shape, [replace(layer, low_res=seen.low_res)], None)
+        shown = self._mask_prompt(walk, chain, visit.window, [replace(layer, low_res=seen.low_res)], None)
         return self._asked(walk, visit, shown, fading)
 
     def _answered_over_kept(
@@ -265,8 +265,19 @@ class PatchInferer:
         shape = self.predictor.preset.low_res_shape
         if not layers and walk.base is None:
             return None if walk.hint is None else hint_prompt(self.lattice, window, shape, walk.hint)
-        with timed(walk.seconds, "cut"):
-            return mask_prompt(self.lattice, window, shape, layers, walk.base)
+        made_by = walk.painted[len(layers) - 1] if layers else walk.chain[:1]
+        return self._mask_prompt(walk, made_by, window, layers, walk.base)
+
+    def _mask_prompt(
+        self, walk: Walk, made_by: Chain, window: Box, layers: Sequence[Layer], base: BoxedMask | None
+    ) -> Float32:
+        """Return what whole layers, which a chain made, show in a window; further clicks there ask for the same."""
+        known = self._mask_prompts.get((made_by, window))
+        if known is None:
+            with timed(walk.seconds, "cut"):
+                known = mask_prompt(self.lattice, window, self.predictor.preset.low_res_shape, layers, base)
+            self._mask_prompts.put((made_by, window), known)
+        return known
 
     def _wide_at(self, walk: Walk, sample: Index3) -> Box | None:
         """The wide window round the first click of an object of which nothing is known, where the model wants it."""

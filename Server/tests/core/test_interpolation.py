@@ -4,7 +4,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sammed3d.core.interpolation import AxisWeights, contiguous, interpolate, resize, resizing_line, sources_of
+from sammed3d.core.interpolation import (
+    AxisWeights,
+    contiguous,
+    interpolate,
+    mean_pool,
+    resize,
+    resizing_line,
+    sources_of,
+)
 
 
 @given(st.integers(0, 9))
@@ -78,6 +86,17 @@ def test_a_field_is_put_into_c_order(shape, axes):
     found = contiguous(field)
     assert found.flags.c_contiguous
     assert np.array_equal(found, field)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_blocks_are_replaced_by_their_means(order):
+    field = np.asarray(np.random.default_rng(3).standard_normal((4, 9, 5)), np.float32, order=order)
+    expected = field.reshape(2, 2, 3, 3, 5, 1).mean(axis=(1, 3, 5))
+    found = mean_pool(field, (2, 3, 5))
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-6
+    with pytest.raises(ValueError, match="broadcast"):
+        mean_pool(field, (2, 3, 2))
 
 
 @given(st.integers(0, 20))

@@ -16,6 +16,7 @@ from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import Click
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import Volume
+from sammed3d.inference import patch_inferer
 from sammed3d.inference.compositing import MARGIN, Layer, mask_prompt
 from sammed3d.inference.predictor import PatchPrompts
 from sammed3d.inference.preset import Preset
@@ -71,6 +72,22 @@ def test_a_click_in_the_inner_part_stays_and_one_near_the_face_opens_a_patch():
     session.click((90.0, 90.0, 250.0))
     assert predictor.calls[-1].window == window
     assert predictor.calls[-1].mask_prompt is not None
+
+
+def test_further_clicks_in_a_patch_ask_with_the_mask_prompt_that_was_made_for_the_first(monkeypatch):
+    made = []
+    monkeypatch.setattr(patch_inferer, "mask_prompt", lambda *args: made.append(1) or mask_prompt(*args))
+    predictor = ThresholdPredictor(preset=Preset())
+    session = Session(long_volume(), predictor)
+    session.click((90.0, 90.0, 300.0))
+    for z in (390.0, 396.0, 402.0):
+        session.click((90.0, 90.0, z))
+    assert len(made) == 1
+    first, *others = [call.mask_prompt for call in predictor.calls[-3:]]
+    assert all(np.array_equal(other, first) for other in others)
+    session.click((90.0, 90.0, 297.0))  # back in the first one, of which the object looks different now
+    assert len(made) == 2
+    assert not np.array_equal(predictor.calls[-1].mask_prompt, first)
 
 
 @pytest.mark.slow
