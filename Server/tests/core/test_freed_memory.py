@@ -10,22 +10,9 @@ from sammed3d.core import freed_memory
 
 CLICKS = """
 import resource
-from sammed3d.core.freed_memory import keep_freed, share_heap
+import threading
 
-print(int(%s))
-for n in range(8):
-    if n == 2:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [b"x" * (24 << 20) for _ in range(3)]
-    del blocks
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-IN_A_THREAD = """
-import resource, threading
 from sammed3d.core.freed_memory import keep_freed, share_heap
-
-keep_freed()
-print(int(%s))
 
 def click():
     for n in range(8):
@@ -35,19 +22,24 @@ def click():
         del blocks
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
+print(int({keep}))
 thread = threading.Thread(target=click)
-thread.start()
-thread.join()
+{run}
 """
+HERE, IN_A_THREAD = "click()", "thread.start()"
 needs_glibc = pytest.mark.skipif(freed_memory.c_function("mallopt") is None, reason="no glibc")
 
 
-def kept_and_faults(keep, code=CLICKS, **environment):
+def kept_and_faults(keep, run=HERE, **environment):
     """Whether `keep` says that memory is kept, and how many pages the system hands out, in a process of its own."""
     own = (*freed_memory.USERS_OWN, *freed_memory.USERS_HEAPS)
     plain = {k: v for k, v in os.environ.items() if k not in own}
     done = subprocess.run(
-        [sys.executable, "-c", code % keep], capture_output=True, text=True, env=plain | environment, check=True
+        [sys.executable, "-c", CLICKS.format(keep=keep, run=run)],
+        capture_output=True,
+        text=True,
+        env=plain | environment,
+        check=True,
     )
     return [int(word) for word in done.stdout.split()]
 
@@ -69,7 +61,7 @@ def test_what_the_user_has_set_stays():
 @needs_glibc
 def test_threads_that_share_the_heap_keep_what_they_free_too():
     _, given_back = kept_and_faults("False", IN_A_THREAD)
-    shared, faults = kept_and_faults("share_heap()", IN_A_THREAD)
+    shared, faults = kept_and_faults("keep_freed() and share_heap()", IN_A_THREAD)
     assert shared
     assert faults < 100
     assert given_back > 10_000
