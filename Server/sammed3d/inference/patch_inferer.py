@@ -182,6 +182,9 @@ class PatchInferer:
         chain = (None, first)
         seen = self._answers.get(chain)
         if seen is None:
+            if isinstance(self.predictor, OutlinePredictor):
+                with timed(walk.seconds, "cut"):
+                    self.predictor.send_next(self.patch(visit.window))
             seen = self._answers[chain] = self._asked(walk, first, nothing, Fading.nowhere())
         layer = Layer(wide, seen.low_res, None, seen.bounds, seen.kept)
         answer = self._answered_over_kept(walk, visit, [layer], fading)

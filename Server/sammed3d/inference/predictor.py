@@ -163,6 +163,13 @@ class OutlinePredictor(Protocol):
     It may keep what it answered (`Prediction.kept`), for a while.
     """
 
+    def send_next(self, patch: Patch) -> None:
+        """Send a patch while the next question, about another one, is answered: the one after it will be about this.
+
+        Returns at once. What goes wrong on the way is left to the question that needs the patch.
+        """
+        ...
+
     def predict_outline(
         self,
         patch: Patch,

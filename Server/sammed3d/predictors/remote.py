@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -13,7 +14,7 @@ import numpy as np
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32, Marked
-from sammed3d.errors import ModelError, PredictionCancelled
+from sammed3d.errors import ModelError, PredictionCancelled, SAMMed3DError
 from sammed3d.inference.answers import Fading, KeptAnswer, KeptLayer
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, digest_of
@@ -31,6 +32,10 @@ __all__ = ["RemotePredictor", "diagnose", "served_models"]
 PATIENCE = 60.0
 """Seconds during which a server that restarts or is busy is asked again."""
 FORGOTTEN = 3
+UPLOAD = "sammed3d-upload"
+"""Name of a thread that sends a patch ahead."""
+WAITING = 0.05
+"""Seconds between two looks whether the user has cancelled, while a patch is on its way."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class RemotePredictor:
         self._lost = Sent()
         self._keeps_masks = self._keeps_answers = False
         self._turns = threading.local()
+        self._next = threading.local()
+        self._under_way: dict[str, threading.Event] = {}
         info = self._info()
         described = next((m for m in info if m.name == model), None)
         if described is None:
@@ -98,6 +105,10 @@ class RemotePredictor:
             ModelError: the server cannot be reached within the patience, or refuses.
         """
         return self._ask(patch, prompts, cancellation)
+
+    def send_next(self, patch: Patch) -> None:
+        """Send a patch while the next question of this thread is answered; see `OutlinePredictor`."""
+        self._next.patch = patch
 
     def predict_outline(
         self,
@@ -164,6 +175,7 @@ class RemotePredictor:
         begin, forgotten = time.perf_counter(), 0
         while True:
             self._upload(patch, cancellation)
+            self._begin_to_send_next()
             cancellation.enter("decode")
             reply = self._post(patch, prompts, cancellation, wish)
             if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_PATCH:
@@ -229,13 +241,39 @@ class RemotePredictor:
         self._transport.session.close()
 
     def _upload(self, patch: Patch, cancellation: Cancellation) -> None:
+        """See to it that the server has a patch; waits for it where it is on its way."""
         if patch.digest in self._uploaded:
             return
         cancellation.enter("send")
+        while (under_way := self._under_way.get(patch.digest)) is not None and not under_way.wait(WAITING):
+            cancellation.check()
+        if patch.digest not in self._uploaded:
+            self._send(patch, cancellation, politely=True)
+
+    def _begin_to_send_next(self) -> None:
+        """Send the patch of the next question in a thread of its own, while the one that was asked is answered."""
+        patch: Patch | None = getattr(self._next, "patch", None)
+        self._next.patch = None
+        if patch is None or patch.digest in self._uploaded or patch.digest in self._under_way:
+            return
+        done = self._under_way[patch.digest] = threading.Event()
+
+        def send() -> None:
+            try:
+                with contextlib.suppress(SAMMed3DError):  # who needs the patch sends it again, and says what is wrong
+                    self._send(patch, Cancellation(), politely=False)
+            finally:
+                del self._under_way[patch.digest]
+                done.set()
+
+        threading.Thread(target=send, name=UPLOAD, daemon=True).start()
+
+    def _send(self, patch: Patch, cancellation: Cancellation, politely: bool) -> None:
+        """Send a patch that the server may have already; `politely` lets smaller requests go first."""
         path = messages.PATCH.format(digest=patch.digest)
         if self._transport.ask("HEAD", path, cancellation, digest=patch.digest).status != 200:
             body = arrays.pack(patch.voxels)
-            reply = self._transport.ask("PUT", path, cancellation, body, digest=patch.digest, upload=True)
+            reply = self._transport.ask("PUT", path, cancellation, body, digest=patch.digest, upload=politely)
             if reply.status != 201:
                 raise ModelError(f"{self.url}: {explain(reply)}")
         self._uploaded.add(patch.digest)
