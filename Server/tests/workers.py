@@ -11,6 +11,7 @@ import numpy as np
 
 from helpers import FakePredictor, ThresholdPredictor
 from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.freed_memory import keep_freed
 from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.scheduler import Job
@@ -103,6 +104,21 @@ def job(seed: int = 0, first: float = 1.0, clicks: int = 1, user: str = "", sess
     patch = patch_of(voxels, f"{seed:064x}")
     prompts = PatchPrompts([PatchClick((first, 2.0, 3.0 + n), True) for n in range(clicks)])
     return Job("default", patch, prompts, user=user, session=session)
+
+
+class Greedy(ThresholdPredictor):
+    """Says that it encodes each patch, for which it needs 100 MiB."""
+
+    def predict(self, patch, prompts, cancellation: Cancellation | None = None) -> Prediction:
+        blocks = [b"x" * (1 << 20) for _ in range(100)]
+        del blocks
+        return replace(super().predict(patch, prompts, cancellation), seconds={"encode": 0.1})
+
+
+def load_greedy(settings: WorkerSettings) -> Loaded:
+    """Let the C library keep what is freed."""
+    keep_freed(1024)
+    return Loaded("cpu", 1, {"default": Greedy(preset=SMALL)})
 
 
 def load_idle(settings: WorkerSettings) -> Loaded:

@@ -8,6 +8,7 @@ import pytest
 
 from helpers import small_volume
 from networks import TINY_PRESET
+from sammed3d.core import freed_memory
 from sammed3d.errors import ModelError, PredictionCancelled
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
@@ -16,8 +17,8 @@ from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute import worker as worker_module
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError, Worker, WorkerError, start_workers
-from sammed3d.server.compute.worker_process import Asked, ModelSpec, WorkerSettings, patch_of
-from workers import job, load_computing, load_idle, troubled
+from sammed3d.server.compute.worker_process import PATCHES, Asked, ModelSpec, WorkerSettings, patch_of
+from workers import job, load_computing, load_greedy, load_idle, troubled
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -63,6 +64,23 @@ def test_threads_that_helped_to_load_are_gone_when_it_works():
         finally:
             worker.close()
     assert threads[0] == threads[1]
+
+
+@pytest.mark.skipif(freed_memory.c_function("mallopt") is None, reason="no glibc")
+def test_memory_is_kept_from_one_new_patch_to_the_next_and_given_back_when_nobody_asks():
+    mib = 2**20
+    worker = Worker(WorkerSettings((), "cpu", load=load_greedy))
+    try:
+        least = psutil.Process(worker.pid).memory_info().rss
+        held = []
+        for seed in range(2 * PATCHES - 1):
+            worker.submit(job(seed)).result(30)
+            held.append(worker.held.resident > least + 80 * mib)
+        assert held.count(False) == 1, "given back after so many new patches"
+        assert held[-1]
+        wait_for(lambda: psutil.Process(worker.pid).memory_info().rss < least + 40 * mib)
+    finally:
+        worker.close()
 
 
 def test_it_loads_a_checkpoint_and_answers_as_this_process_does(tiny_checkpoint, tiny_network):

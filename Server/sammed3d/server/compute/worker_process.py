@@ -26,6 +26,10 @@ from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.scheduler import EncodingPredictor, Job, Scheduler
 from sammed3d.server.memory import resident_bytes
 
+IDLE, PATCHES = 1.0, 8
+"""Seconds without questions, or new patches, after which memory that was freed goes back to the system. It has to be
+cleared when it is asked for again: 0.1 s for a new patch, of which a first click needs two."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -223,14 +227,17 @@ class _Child:
         self._lock = threading.Lock()
         self._jobs: dict[int, Job] = {}
         self._predictors = list(loaded.predictors.values())
+        self._new_patches = 0
         self._scheduler = Scheduler(loaded.predictors, loaded.batch, self._say_started)
 
     def run(self) -> None:
         """Answer until the parent says that it is enough, or is gone."""
         while True:
             try:
+                while not self._connection.poll(IDLE):
+                    self._give_back(least=1)
                 kind, *rest = self._connection.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 os._exit(0)
             if kind == "close":
                 break
@@ -253,8 +260,9 @@ class _Child:
         self._jobs.pop(number, None)
         error = future.exception()
         if error is None:
-            if "encode" in future.result().seconds:  # which takes much memory, and so long that this does not show
-                give_back()
+            if "encode" in future.result().seconds:  # which takes much memory
+                self._new_patches += 1
+                self._give_back(least=PATCHES)
             self._say("done", number, future.result(), self._held())
         elif isinstance(error, PredictionCancelled):
             self._say("cancelled", number)
@@ -265,6 +273,12 @@ class _Child:
         else:
             self._say("failed", number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             os._exit(1)  # after an error of CUDA nothing in this process can be trusted any more
+
+    def _give_back(self, least: int) -> None:
+        """Give freed memory back to the system if so many new patches, at least, have come since."""
+        if self._new_patches >= least:
+            self._new_patches = 0
+            give_back()
 
     def _held(self) -> Held:
         caches: dict[str, tuple[int, int]] = {}
