@@ -263,7 +263,7 @@ class RemotePredictor:
                 with contextlib.suppress(SAMMed3DError):  # who needs the patch sends it again, and says what is wrong
                     self._send(patch, Cancellation(), politely=False)
             finally:
-                del self._under_way[patch.digest]
+                self._under_way.pop(patch.digest, None)
                 done.set()
 
         threading.Thread(target=send, name=UPLOAD, daemon=True).start()

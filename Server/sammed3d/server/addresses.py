@@ -22,19 +22,38 @@ def check_free(host: str, port: int, prefix: str = "") -> None:
     Raises:
         ModelError: it could not; says why, and what to do about it.
     """
+    error = _why_not(host, port)
+    if error is None:
+        return
+    dashes = f"--{prefix}-" if prefix else "--"
+    if error.errno == errno.EADDRINUSE:
+        why, remedy = "another program has it", f"Choose another one with {dashes}port, or stop that program"
+    elif error.errno == errno.EACCES:
+        why, remedy = "the system gives this user none below 1024", f"Choose a larger one with {dashes}port"
+    else:
+        why, remedy = _reason(error), f"Name an address of this computer with {dashes}host"
+    raise ModelError(f"Port {port} of {host} cannot be had: {why}. {remedy}.") from error
+
+
+def _why_not(host: str, port: int) -> OSError | None:
+    """Try to listen at all addresses of a host; returns what went wrong.
+
+    A name may stand for addresses of a kind that this computer does not have, such as ::1 for localhost without IPv6:
+    the others are enough then, as they are for the server.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in found:
-            socket.create_server(address[:2], family=family).close()
     except OSError as error:
-        dashes = f"--{prefix}-" if prefix else "--"
-        if error.errno == errno.EADDRINUSE:
-            why, remedy = "another program has it", f"Choose another one with {dashes}port, or stop that program"
-        elif error.errno == errno.EACCES:
-            why, remedy = "the system gives this user none below 1024", f"Choose a larger one with {dashes}port"
-        else:
-            why, remedy = _reason(error), f"Name an address of this computer with {dashes}host"
-        raise ModelError(f"Port {port} of {host} cannot be had: {why}. {remedy}.") from error
+        return error
+    absent = []
+    for family, _, _, _, address in found:
+        try:
+            socket.create_server(address[:2], family=family).close()
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                return error
+            absent.append(error)
+    return absent[0] if len(absent) == len(found) else None
 
 
 def check_tls(certificate: Path | None, key: Path | None) -> None:

@@ -31,7 +31,7 @@ from sammed3d.errors import ModelError
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
-from sammed3d.server.addresses import check_tls
+from sammed3d.server.addresses import check_free, check_tls
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.http.keys import add_key
 from sammed3d.server.metrics import Metrics
@@ -158,6 +158,17 @@ def test_a_port_that_another_program_has_is_named_before_models_are_loaded(optio
     assert f"Port {free_port} of 127.0.0.1 cannot be had: another program has it" in " ".join(done.stderr.split())
     assert option in done.stderr
     assert "memory:" not in done.stderr
+
+
+def test_a_name_for_several_addresses_needs_one_that_this_computer_has(free_port, monkeypatch):
+    absent, own = ((socket.AF_INET, 0, 0, "", (address, free_port)) for address in ("192.0.2.1", "127.0.0.1"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [absent, own])
+    check_free("a name", free_port)
+    with socket.create_server(own[-1]), pytest.raises(ModelError, match="another program has it"):
+        check_free("a name", free_port)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [absent])
+    with pytest.raises(ModelError, match="a name cannot be had: .* --host"):
+        check_free("a name", free_port)
 
 
 def test_a_certificate_is_looked_at_before_models_are_loaded(tmp_path):
