@@ -167,7 +167,7 @@ def test_a_name_for_several_addresses_needs_one_that_this_computer_has(free_port
     with socket.create_server(own[-1]), pytest.raises(ModelError, match="another program has it"):
         check_free("a name", free_port)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [absent])
-    with pytest.raises(ModelError, match="a name cannot be had: .* --host"):
+    with pytest.raises(ModelError, match=r"a name cannot be had: .* --host"):
         check_free("a name", free_port)
 
 
