@@ -1,5 +1,7 @@
 """Training of the default model, in small: data, crops, simulated clicks, learning, resuming."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,15 @@ from sammed3d.inference.compositing import MASK_LOGIT
 from sammed3d.nets.tempering import Tempering
 from sammed3d.simulation.training_clicks import clicks_on_neighbours, depth, first_clicks, next_clicks
 from sammed3d.training.default_model import trainer as trainer_module
-from sammed3d.training.default_model.cases import cached
-from sammed3d.training.default_model.crops import Crops, CropSettings, CropStream, shares_by_volume, some_objects
+from sammed3d.training.default_model.cases import CachedCase, cached
+from sammed3d.training.default_model.crops import (
+    AS_SHOWN,
+    Crops,
+    CropSettings,
+    CropStream,
+    shares_by_volume,
+    some_objects,
+)
 from sammed3d.training.default_model.lessons import CLICKS, Conversation, Lesson, Turn, damaged, draw_lesson
 from sammed3d.training.default_model.synthetic import random_shapes, structure_at
 from sammed3d.training.default_model.train import case_weights, main, run
@@ -116,6 +125,27 @@ def test_wide_crops_show_more_and_prefer_large_structures(cases):
     label = np.zeros((20, 20, 20), np.uint8)
     label[:8], label[15] = 3, 7
     assert shares_by_volume(label, {3: label, 7: label}) == pytest.approx([0.7388, 0.2612], abs=1e-3)
+
+
+def test_crops_as_the_product_shows_them_stay_upright():
+    grey = np.linspace(100, 900, 120, dtype=np.float32)
+    image = (grey[:, None, None] + 3 * grey[None, :, None] + 9 * grey[None, None, :]).astype(np.float16)
+    label = np.zeros(image.shape, np.uint8)
+    label[50:70, 50:70, 50:70] = 1
+    case = CachedCase("ct_abdomen_1", image, label)
+
+    def directions(settings):
+        crops, rng = CropStream([case], [1], settings, 0), np.random.default_rng(0)
+        drawn = [crop[0] for crop in (crops.draw(32, rng) for _ in range(40)) if crop is not None]
+        steps = [[float(image.diff(dim=axis).mean()) for axis in range(3)] for image in drawn]
+        return [(np.argsort(np.abs(each)).tolist(), np.sign(each).tolist()) for each in steps]
+
+    plain = {"edges": {32: 1.0}, "synthetic": 0, "unlabelled": 0}
+    upright = directions(replace(AS_SHOWN, **plain, degraded=0.0))
+    assert all(order == [0, 1, 2] and signs[1:] == [1, 1] for order, signs in upright)
+    assert {signs[0] for _, signs in upright} == {-1, 1}, "left and right may be exchanged"
+    turned = directions(replace(CropSettings(), **plain, degraded=0.0))
+    assert any(order != [0, 1, 2] for order, _ in turned)
 
 
 def test_touching_labels_become_one_object_now_and_then():

@@ -35,6 +35,8 @@ class CropSettings:
         widest: largest factor by which such a crop shows more than its size.
         fused: share of the objects that are made one with some that they touch, so that one click has several right
             answers and the next ones decide.
+        turned: whether axes are flipped and permuted at random; else left and right alone.
+        degraded: how often, and how much, contrast, sharpness, evenness and noise are changed; 1 for widely.
     """
 
     edges: dict[int, float] = field(default_factory=lambda: {64: 0.5, 96: 0.35, 128: 0.15})
@@ -46,6 +48,22 @@ class CropSettings:
     wide: float = 0.4
     widest: float = 2.2
     fused: float = 0.15
+    turned: bool = True
+    degraded: float = 1.0
+
+
+AS_SHOWN = CropSettings(
+    edges={96: 0.4, 128: 0.6},
+    synthetic=0.05,
+    unlabelled=0.08,
+    zoom=1.12,
+    wide=0.35,
+    widest=1.65,
+    fused=0.05,
+    turned=False,
+    degraded=0.5,
+)
+"""Crops as the product shows patches: upright, of their size, hardly degraded. Anatomy can be learned from them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +135,8 @@ class CropStream(IterableDataset[Crops]):
             image, masks = self._real(number, edge, unlabelled, rng)
         if len(masks) == 0 or float(image.std()) < 1e-6:
             return None
-        image, stacked = _turn(image, torch.from_numpy(np.stack(masks)).float(), rng)
-        return degrade(image, rng).contiguous(), stacked.contiguous()
+        image, stacked = _turn(image, torch.from_numpy(np.stack(masks)).float(), rng, settings.turned)
+        return degrade(image, rng, settings.degraded).contiguous(), stacked.contiguous()
 
     def _real(
         self, number: int, edge: int, unlabelled: bool, rng: np.random.Generator
@@ -145,31 +163,31 @@ class CropStream(IterableDataset[Crops]):
         return resized, some_objects(nearest, settings.objects, rng, label, settings.fused)
 
 
-def degrade(image: Tensor, rng: np.random.Generator) -> Tensor:
+def degrade(image: Tensor, rng: np.random.Generator, strength: float = 1.0) -> Tensor:
     """Change contrast, sharpness, evenness and noise of an image, (E, E, E); each with some probability."""
     edge = len(image)
     low, high = float(image.min()), float(image.max())
     x = (image - low) / max(high - low, 1e-6)
-    if rng.random() < 0.3:  # slices thicker than voxels
+    if rng.random() < 0.3 * strength:  # slices thicker than voxels
         axis, factor = int(rng.integers(3)), float(rng.uniform(1.5, 5))
         size = [edge, edge, edge]
         size[axis] = max(4, round(edge / factor))
         thick = functional.interpolate(x[None, None], size=size, mode="area")
         x = functional.interpolate(thick, size=3 * (edge,), mode="trilinear")[0, 0]
-    elif rng.random() < 0.3:
+    elif rng.random() < 0.3 * strength:
         kernel = functional.avg_pool3d(x[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
         x = torch.lerp(x, kernel, float(rng.uniform(0.2, 1)))
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * strength:
         coarse = torch.from_numpy(rng.uniform(-1, 1, (1, 1, 3, 3, 3)).astype(np.float32))
         bias = functional.interpolate(coarse, size=3 * (edge,), mode="trilinear")[0, 0]
         x = x * torch.exp(float(rng.uniform(0.1, 0.5)) * bias)
-    if rng.random() < 0.4:
-        x = x.clamp(min=0) ** float(np.exp(rng.uniform(-0.7, 0.7)))
-    if rng.random() < 0.1:
+    if rng.random() < 0.4 * strength:
+        x = x.clamp(min=0) ** float(np.exp(strength * rng.uniform(-0.7, 0.7)))
+    if rng.random() < 0.1 * strength**2:
         x = 1 - x
     if rng.random() < 0.5:
         noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
-        x = x + noise * float(rng.uniform(0, 0.08)) * float(x.std() * 3)
+        x = x + noise * float(rng.uniform(0, 0.08 * strength)) * float(x.std() * 3)
     return x
 
 
@@ -242,8 +260,8 @@ def _structures(image: Tensor, count: int, rng: np.random.Generator) -> list[npt
     return masks
 
 
-def _turn(image: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Flip and permute axes at random, image and masks alike."""
-    flips = [axis for axis in (-3, -2, -1) if rng.random() < 0.5]
-    order = rng.permutation(3).tolist() if rng.random() < 0.5 else [0, 1, 2]
+def _turn(image: Tensor, masks: Tensor, rng: np.random.Generator, freely: bool) -> tuple[Tensor, Tensor]:
+    """Exchange left and right at random, or flip and permute all axes, image and masks alike."""
+    flips = [axis for axis in ((-3, -2, -1) if freely else (-3,)) if rng.random() < 0.5]
+    order = rng.permutation(3).tolist() if freely and rng.random() < 0.5 else [0, 1, 2]
     return image.flip(flips).permute(order), masks.flip(flips).permute(0, *(1 + o for o in order))

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from sammed3d.errors import ModelError
 from sammed3d.files.datasets import find_cases
 from sammed3d.training.default_model.cases import CachedCase, cached
-from sammed3d.training.default_model.crops import Crops, CropSettings, CropStream
+from sammed3d.training.default_model.crops import AS_SHOWN, Crops, CropSettings, CropStream
 from sammed3d.training.default_model.trainer import PRESET, STEPS_ALONE, Trainer
 from sammed3d.zoo.load import load_model
 
@@ -64,6 +64,9 @@ def main(
     seed: Annotated[int, typer.Option(help="Of crops and clicks.")] = 0,
     start: Annotated[Path | None, typer.Option(help="Weights to start from, where the run has no state yet.")] = None,
     aside: Annotated[list[str] | None, typer.Option(help="Case kept aside for validation; repeat for more.")] = None,
+    as_shown: Annotated[
+        bool, typer.Option("--as-shown", help="Crops as the product shows patches: for the last steps.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Start a new budget from the last weights.")] = False,
 ) -> None:
     """Train the default model."""
@@ -88,7 +91,7 @@ def main(
         distributed.barrier()
     own_seed = trainer.step + 1_000_003 * (seed + 101 * rank)
     trainer.generator.manual_seed(own_seed)
-    crops = CropStream(cases, case_weights(cases), CropSettings(), own_seed)
+    crops = CropStream(cases, case_weights(cases), AS_SHOWN if as_shown else CropSettings(), own_seed)
     loader = DataLoader(crops, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None)
     if not rank:
         typer.echo(f"{len(cases)} cases; {json.dumps(asdict(crops.settings))}; from step {trainer.step}")
