@@ -56,14 +56,15 @@ def wait_for(condition, seconds=20.0):
 
 
 def test_threads_that_helped_to_load_are_gone_when_it_works():
-    threads = []
-    for load in (load_idle, load_computing):
-        worker = Worker(WorkerSettings((), "cpu", load=load))
-        try:
-            threads.append(psutil.Process(worker.pid).num_threads())
-        finally:
+    workers = [Worker(WorkerSettings((), "cpu", load=load)) for load in (load_idle, load_computing)]
+    try:
+        for worker in workers:
+            worker.submit(job()).result(30)  # which takes the scheduler's thread
+        idle, computing = (psutil.Process(worker.pid) for worker in workers)
+        wait_for(lambda: computing.num_threads() == idle.num_threads())  # they end a moment after who called them
+    finally:
+        for worker in workers:
             worker.close()
-    assert threads[0] == threads[1]
 
 
 @pytest.mark.skipif(freed_memory.c_function("mallopt") is None, reason="no glibc")
