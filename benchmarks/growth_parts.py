@@ -181,7 +181,7 @@ def against_cores(model: str, repeats: int) -> list[dict[str, float]]:
     volume, predictor, first, further = ball_in_noise(128), predictor_of(model), [], []
     for n in range(repeats):
         array = volume.array.copy()
-        array[0, 0, 0] = 100 + n  # another patch, whose embedding nobody knows
+        array[0, 0] = 100 + n  # another patch, or slice, whose embedding nobody knows
         session = session_on(Volume(array, volume.grid, "cores"), predictor)
         for times, place in zip((first, further), around(volume, 3)[::2], strict=True):
             begin = time.perf_counter()
