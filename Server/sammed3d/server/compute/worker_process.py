@@ -26,7 +26,7 @@ from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.scheduler import EncodingPredictor, Job, Scheduler
 from sammed3d.server.memory import resident_bytes
 
-IDLE, PATCHES = 1.0, 8
+IDLE, PATCHES = 1.0, 4
 """Seconds without questions, or new patches, after which memory that was freed goes back to the system. It has to be
 cleared when it is asked for again: 0.1 s for a new patch, of which a first click needs two."""
 
