@@ -61,9 +61,13 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
         A name of this launch, for `shut_down`.
 
     Raises:
-        ModelError: a setting does not go together with Ray, or Ray is not installed.
+        ModelError: a setting does not go together with Ray, a port cannot be had, or Ray is not installed.
     """
     check(settings)
+    if not settings.ray_address:  # the proxies of a cluster that there is have it already
+        check_free(settings.host, settings.port)
+    if settings.admin_port:
+        check_free(settings.admin_host, settings.admin_port, "admin")
     workers = workers or worker_settings(settings, find_models(settings))
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -136,11 +140,6 @@ def run(settings: ServerSettings) -> None:
     Raises:
         ModelError: a reason of `start`.
     """
-    check(settings)
-    if not settings.ray_address:  # the proxies of a cluster that there is have it already
-        check_free(settings.host, settings.port)
-    if settings.admin_port:
-        check_free(settings.admin_host, settings.admin_port, "admin")
     launch = start(settings)
     if settings.admin_port:
         registry = CollectorRegistry()

@@ -1,21 +1,17 @@
 """Mask prompts go to a server once, and by their digest from then on; masks are those of this process."""
 
-import threading
-
 import numpy as np
 import pytest
 import requests
 
 from helpers import long_volume
 from rough import PLACES, PRESET, RoughPredictor, drawn_mask, pair
-from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box
-from sammed3d.errors import ModelError, PredictionCancelled
+from sammed3d.errors import ModelError
 from sammed3d.inference.answers import KeptAnswer, KeptLayer
 from sammed3d.inference.predictor import PatchClick, PatchPrompts, digest_of
 from sammed3d.inference.session import Session
-from sammed3d.predictors.remote import UPLOAD, RemotePredictor
-from sammed3d.predictors.transport import Transport
+from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.server.compute.engine import MASKS, Engine
 from sammed3d.server.http.keys import Keys, add_key
 from sammed3d.wire import messages
@@ -118,91 +114,6 @@ def test_the_answer_in_a_wide_patch_stays_where_it_was_given(sent):
     assert max(sent) < 1000
     assert len(sent) == 5
     assert set(sent.status) == {200}
-
-
-class WaitsForNext(RoughPredictor):
-    """Answers the question about a wide patch when the server has another patch too, or never."""
-
-    def __init__(self):
-        super().__init__(looks_wide=True)
-        self.arrived = threading.Event()
-
-    def answer(self, patch, prompts):
-        if not prompts.from_wide:
-            assert self.arrived.wait(20), "the patch of the next question does not come"
-        return super().answer(patch, prompts)
-
-
-def put_patches_of(server, predictor, monkeypatch):
-    """Let the predictor know of the second patch that comes; returns all that come."""
-    came, put = [], server.engine.put_patch
-
-    def noted(user, digest, voxels):
-        put(user, digest, voxels)
-        came.append(digest)
-        if len(came) == 2:
-            predictor.arrived.set()
-
-    monkeypatch.setattr(server.engine, "put_patch", noted)
-    return came
-
-
-def test_the_patch_of_the_next_question_is_sent_while_a_wide_one_is_answered(monkeypatch):
-    predictor = WaitsForNext()
-    with serving(predictor) as server:
-        came = put_patches_of(server, predictor, monkeypatch)
-        session = Session(long_volume(), RemotePredictor(server.url))
-        session.click(PLACES[0])
-        assert len(came) == 2, "each once"
-    expected = Session(long_volume(), RoughPredictor(looks_wide=True))
-    expected.click(PLACES[0])
-    assert np.array_equal(session.mask(), expected.mask())
-
-
-def ahead(monkeypatch, do):
-    """Do something in place of each request of a patch that is sent ahead."""
-    ask = Transport.ask
-
-    def asked(self, *args, **options):
-        if threading.current_thread().name == UPLOAD:
-            do()
-        return ask(self, *args, **options)
-
-    monkeypatch.setattr(Transport, "ask", asked)
-
-
-@pytest.mark.parametrize("error", [ModelError("no way"), RuntimeError("no memory")])
-def test_what_goes_wrong_with_a_patch_sent_ahead_is_left_to_who_needs_it(monkeypatch, error):
-    tried = []
-
-    def fail():
-        tried.append(1)
-        raise error
-
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    ahead(monkeypatch, fail)
-    with serving(RoughPredictor(looks_wide=True)) as server:
-        session = Session(long_volume(), RemotePredictor(server.url))
-        session.click(PLACES[0])
-    assert tried
-    assert session.mask().any()
-
-
-def test_who_waits_for_a_patch_that_is_on_its_way_can_leave(monkeypatch):
-    cancellation, left = Cancellation(), threading.Event()
-
-    def hang():
-        threading.Timer(0.3, cancellation.cancel).start()
-        assert left.wait(20), "the upload was waited for"
-
-    ahead(monkeypatch, hang)
-    with serving(RoughPredictor(looks_wide=True)) as server:
-        session = Session(long_volume(), RemotePredictor(server.url))
-        with pytest.raises(PredictionCancelled):
-            session.click(PLACES[0], cancellation=cancellation)
-        left.set()
-        session.click(PLACES[0])
-    assert session.mask().any()
 
 
 def test_the_answer_in_a_wide_patch_is_asked_for_where_it_is_not_kept(sent, monkeypatch):
