@@ -41,19 +41,21 @@ from sammed3d.inference.inferer import PromptState, in_effect, timed
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.patch_follower import PatchFollower
-from sammed3d.inference.patch_visits import Chain, Visit, Walk
+from sammed3d.inference.patch_visits import Chain, Visit, VisitAnswers, Walk
 from sammed3d.inference.predictor import OutlinePredictor, PatchBox, PatchClick, PatchPrompts, Prediction, Predictor
 from sammed3d.inference.settling import paint_within_bounds
 from sammed3d.inference.windows import ROUND_FIRST_CLICK, Windows
 
 MIB = 2**20
+ANSWERS = 128 * MIB
+"""Bytes of answers that are kept beside those of the newest prompts: 128 clicks with the default model, else 1,024."""
 
 
 class PatchInferer:
     """Evaluate prompts patch by patch; see `inferer.Inferer`.
 
-    Answers are kept for every state ever evaluated (128 KiB each, 1 MiB with the default model); patches and masks in
-    bounded caches, from which they are made again when needed.
+    Answers (128 KiB each, 1 MiB with the default model), patches and masks are kept in bounded caches; what was dropped
+    is made again when needed.
 
     Attributes:
         predictor: the network.
@@ -66,7 +68,7 @@ class PatchInferer:
         self.lattice = Lattice(volume.grid, predictor.preset.spacing)
         self._windows = Windows(self.lattice, predictor.preset.patch_shape)
         self._follower = PatchFollower(self._windows)
-        self._answers: dict[Chain, Prediction] = {}
+        self._answers = VisitAnswers(ANSWERS)
         self._believed: dict[Chain, bool] = {}
         self._patches: LRUCache[Patch] = LRUCache(64 * MIB, lambda patch: patch.voxels.nbytes)
         self._masks: LRUCache[BoxedMask] = LRUCache(64 * MIB, lambda mask: mask.voxels.nbytes)
@@ -96,6 +98,7 @@ class PatchInferer:
     def walked(self, state: PromptState, cancellation: Cancellation) -> Walk:
         """Answer all visits of some prompts, in order."""
         walk = Walk(state.base, cancellation, state.hint)
+        self._answers.begin()
         shape = self.predictor.preset.patch_shape
         visit: Visit | None = None
         if state.box is not None:
@@ -152,7 +155,7 @@ class PatchInferer:
             else:
                 outline = self._windows.scale(visit.window) == 1
                 answer = self._answered(walk, visit, walk.layers, (fading or Fading.nowhere()) if outline else None)
-            self._answers[chain] = answer
+            self._answers.put(chain, answer)
         counts = self._believed.get(chain, True)
         layer = Layer(visit.window, answer.low_res, fading, answer.bounds, answer.kept)
         walk.add(visit, layer if counts else None)
@@ -185,13 +188,15 @@ class PatchInferer:
             if isinstance(self.predictor, OutlinePredictor):
                 with timed(walk.seconds, "cut"):
                     self.predictor.send_next(self.patch(visit.window))
-            seen = self._answers[chain] = self._asked(walk, first, nothing, Fading.nowhere())
+            seen = self._asked(walk, first, nothing, Fading.nowhere())
+            self._answers.put(chain, seen)
         layer = Layer(wide, seen.low_res, None, seen.bounds, seen.kept)
         answer = self._answered_over_kept(walk, visit, [layer], fading)
         if answer is not None:
             return answer
         if not seen.whole:
-            seen = self._answers[chain] = self._asked(walk, first, nothing)
+            seen = self._asked(walk, first, nothing)
+            self._answers.put(chain, seen)
         shown = self._mask_prompt(walk, chain, visit.window, [replace(layer, low_res=seen.low_res)], None)
         return self._asked(walk, visit, shown, fading)
 
@@ -243,9 +248,10 @@ class PatchInferer:
             PredictionCancelled: the walk's cancellation was used.
         """
         for number, chain in enumerate(walk.painted[:count]):
-            visit, answer = chain[-1], self._answers[chain]
+            visit, answer = chain[-1], self._answers.of_walk(chain)
             if not answer.whole and isinstance(visit, Visit):
-                self._answers[chain] = answer = self._answered(walk, visit, walk.layers[:number], None)
+                answer = self._answered(walk, visit, walk.layers[:number], None)
+                self._answers.put(chain, answer)
             if answer.low_res is not walk.layers[number].low_res:
                 walk.layers[number] = replace(walk.layers[number], low_res=answer.low_res, bounds=None)
 
@@ -350,5 +356,5 @@ class PatchInferer:
         low_res = layer.low_res.copy()
         low_res[marked] = logits
         bounds = layer.bounds.with_exact(marked)
-        self._answers[chain] = replace(self._answers[chain], low_res=low_res, bounds=bounds)
+        self._answers.put(chain, replace(self._answers.of_walk(chain), low_res=low_res, bounds=bounds))
         walk.layers[number] = replace(layer, low_res=low_res, bounds=bounds)

@@ -1,16 +1,17 @@
-"""Visits: what is asked in one patch, and the way through the visits of an object's prompts."""
+"""Visits: what is asked in one patch, the way through the visits of an object's prompts, and what was answered."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sammed3d.core.cache import LRUCache
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt
 from sammed3d.inference.compositing import Layer
-from sammed3d.inference.predictor import PatchBox, PatchClick
+from sammed3d.inference.predictor import PatchBox, PatchClick, Prediction
 
 
 @dataclass(frozen=True)
@@ -96,3 +97,38 @@ class Walk:
         if layer is not None:
             self.layers.append(layer)
             self.painted.append(self.chain)
+
+
+class VisitAnswers:
+    """The answers to visits, by the chain that ends with each.
+
+    All that the walk under way and the one before it came by are kept; of others those used last, as many as fit.
+
+    Args:
+        max_bytes: bound of the others.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._others: LRUCache[Prediction] = LRUCache(max_bytes, lambda answer: answer.nbytes)
+        self._before: dict[Chain, Prediction] = {}
+        self._now: dict[Chain, Prediction] = {}
+
+    def begin(self) -> None:
+        """Another walk is under way from here on."""
+        self._before, self._now = self._now, {}
+
+    def get(self, chain: Chain) -> Prediction | None:
+        """Return an answer that is known; from here on the walk under way depends on it."""
+        known = self._others.get(chain) or self._now.get(chain) or self._before.get(chain)
+        if known is not None:
+            self._now[chain] = known
+        return known
+
+    def of_walk(self, chain: Chain) -> Prediction:
+        """Return an answer that the walk under way depends on."""
+        return self._now[chain]
+
+    def put(self, chain: Chain, answer: Prediction) -> None:
+        """Note an answer, or what more is known of it."""
+        self._now[chain] = answer
+        self._others.put(chain, answer)

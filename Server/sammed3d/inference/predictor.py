@@ -68,6 +68,11 @@ class Prediction:
     bounds: Bounds | None = None
     kept: KeptAnswer | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that its arrays take."""
+        return self.low_res.nbytes + (0 if self.bounds is None else self.bounds.exact.nbytes)
+
 
 def digest_of(logits: Float32) -> str:
     """Return the SHA-256 (hex) of logits: their name in caches and on the wire."""
