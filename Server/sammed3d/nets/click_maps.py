@@ -43,19 +43,21 @@ def likeness(features: Tensor, positions: Tensor, labels: Tensor, sharpness: Ten
     """(B, 2, n, n, n): likeness in 0..1 of every voxel to the most alike positive, and to the most alike negative."""
     batch, edge = len(positions), features.shape[-1]
     r, a, s = positions.round().long().clamp(0, edge - 1).unbind(-1)  # (B, N) each
-    features = features.expand(batch, *features.shape[1:])
-    clicked = features[torch.arange(batch, device=r.device)[:, None], :, r, a, s]  # (B, N, C)
+    image = torch.arange(batch, device=r.device).clamp(max=len(features) - 1)  # one image may stand for all
+    clicked = features[image[:, None], :, r, a, s]  # (B, N, C)
     flat = features.flatten(2)
     lengths, of_clicked = flat.square().sum(1, keepdim=True), clicked.square().sum(-1, keepdim=True)
 
     def without_lengths(some: Tensor | slice, more: Tensor) -> Tensor:  # |c - f|² = |c|² - 2 c f + |f|²
-        return torch.baddbmm(of_clicked[:, some] + more, clicked[:, some], flat, alpha=-2)
+        own = (of_clicked[:, some] + more).reshape(len(flat), -1, 1)
+        both = torch.baddbmm(own, -2 * clicked[:, some].reshape(len(flat), -1, clicked.shape[-1]), flat)
+        return both.view(batch, -1, both.shape[-1])
 
     maps = []
     for sign in SIGNS:
         nearest = _least(without_lengths, labels, sign)
         if nearest is None:
-            maps.append(torch.zeros_like(lengths))
+            maps.append(lengths.new_zeros(batch, *lengths.shape[1:]))
             continue
         squared = (nearest + lengths).clamp(min=0)
         there = (labels == sign).any(dim=1)[:, None, None]

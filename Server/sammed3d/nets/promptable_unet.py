@@ -200,10 +200,11 @@ class _MaskDecoder(nn.Module):
         for level, (features, entry) in enumerate(zip(levels, self.entries, strict=True)):
             given = [features]
             if level == 0:
+                bounded, ranks, learned = features.split([1, 1, features.shape[1] - 2], dim=1)
                 alike = [
-                    likeness(features[:, :1], positions, labels, self.sharpness[0, 0]),
-                    likeness(features[:, 1:2], positions, labels, 4 * self.sharpness[0, 0]),
-                    likeness(features[:, 2:], positions, labels, self.sharpness[0, 1]),
+                    likeness(bounded, positions, labels, self.sharpness[0, 0]),
+                    likeness(ranks, positions, labels, 4 * self.sharpness[0, 0]),
+                    likeness(learned, positions, labels, self.sharpness[0, 1]),
                 ]
                 fed_back = [(previous / 4).tanh(), previous.sigmoid()]
                 given.append(torch.cat([*nearness(positions, labels, edge), *fed_back, *alike], dim=1))

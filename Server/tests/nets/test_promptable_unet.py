@@ -56,6 +56,25 @@ def test_one_embedding_serves_several_objects(network):
         assert torch.allclose(network.decode(embedding, alone, torch.ones(1, 1), None)[0][0], together[n], atol=1e-5)
 
 
+def test_one_embedding_of_several_objects_is_taught_as_if_each_had_its_own(network):
+    embedding = network.encode(torch.randn(1, 1, 32, 32, 32)).detach()
+    coords, labels = (
+        torch.randint(0, 32, (3, 4, 3)).float(),
+        torch.tensor([[1, 0, 1, 0], [1, 1, -1, 1], [1, -1, -1, -1]]),
+    )
+
+    def gradient(copies):
+        shared = embedding.clone().requires_grad_()
+        answer, _ = network.decode(shared.expand(copies, -1), coords, labels, None)
+        answer.square().mean().backward()
+        return answer.detach(), shared.grad
+
+    (alone, of_one), (each, of_copies) = gradient(1), gradient(3)
+    assert torch.allclose(alone, each, atol=1e-5)
+    assert of_one.abs().max() > 0
+    assert torch.allclose(of_one, of_copies, atol=1e-3 * float(of_copies.abs().max()))
+
+
 @torch.inference_mode()
 def test_points_that_are_none_change_nothing(network):
     embedding = network.encode(torch.randn(1, 1, 32, 32, 32))

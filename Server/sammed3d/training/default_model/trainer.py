@@ -121,7 +121,8 @@ class Trainer:
             for n, turn in enumerate(lesson.turns):
                 talk.prepare(turn)
                 with torch.set_grad_enabled(turn.learns):
-                    answer = self.network.decode(shared[owners], talk.coords, talk.labels, talk.logits)[0].float()
+                    seen = shared if len(images) == 1 else shared[owners]
+                    answer = self.network.decode(seen, talk.coords, talk.labels, talk.logits)[0].float()
                 talk.take(answer.detach(), turn, self.network.tempering)
                 if turn.learns:
                     loss = mask_loss(answer, targets)
