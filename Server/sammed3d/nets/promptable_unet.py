@@ -200,7 +200,7 @@ class _MaskDecoder(nn.Module):
         for level, (features, entry) in enumerate(zip(levels, self.entries, strict=True)):
             given = [features]
             if level == 0:
-                bounded, ranks, learned = features.split([1, 1, features.shape[1] - 2], dim=1)
+                bounded, ranks, learned = torch.split(features, [1, 1, features.shape[1] - 2], dim=1)
                 alike = [
                     likeness(bounded, positions, labels, self.sharpness[0, 0]),
                     likeness(ranks, positions, labels, 4 * self.sharpness[0, 0]),
