@@ -16,7 +16,6 @@ from rich.table import Table
 from sammed3d.cli.choice import Choice
 from sammed3d.cli.terminal import screen, stage
 from sammed3d.core.mask import BoxedMask
-from sammed3d.errors import ModelError
 from sammed3d.files.outputs import check_output
 from sammed3d.files.picture import (
     Picture,
@@ -107,8 +106,6 @@ def segment_picture(
     with stage("Reading the picture", "read", seconds):
         picture = Picture.read(path)
         check_upright(path)
-    if picture.is_coloured and choice.server is not None:
-        raise ModelError("A server takes grey pictures only: leave --server out, or save the picture in grey.")
     with stage("Loading the model", "load", seconds):
         predictor = choice.load()
     session = PictureSession(picture, predictor)

@@ -65,6 +65,11 @@ class Preset:
         """Whether patches are slices of the volume."""
         return self.fit != "lattice"
 
+    @property
+    def patch_shapes(self) -> tuple[Index3, ...]:
+        """The shapes that a patch may have: its own, and of a picture in colour three values for each pixel."""
+        return (self.patch_shape, (*self.patch_shape[:2], 3)) if self.by_slice else (self.patch_shape,)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         return asdict(self)

@@ -84,7 +84,7 @@ class RemotePredictor:
         self._uploaded = Sent()
         self._masks = Sent()
         self._lost = Sent()
-        self._keeps_masks = self._keeps_answers = False
+        self._keeps_masks = self._keeps_answers = self._takes_colours = False
         self._turns = threading.local()
         self._next = threading.local()
         self._under_way: dict[str, threading.Event] = {}
@@ -169,8 +169,10 @@ class RemotePredictor:
     ) -> Prediction:
         wish = wish or _Wish()
         prompts.check(self.preset)
-        if self.preset.by_slice and patch.voxels.shape != self.preset.patch_shape:  # colours
-            raise ModelError(f"{self.url}: takes grey pictures only. Predict on this computer, or open it in grey.")
+        if patch.voxels.shape != self.preset.patch_shape and not self._takes_colours:
+            raise ModelError(
+                f"{self.url}: takes grey pictures only. Update it, predict on this computer, or open the file in grey."
+            )
         cancellation = cancellation or Cancellation()
         begin, forgotten = time.perf_counter(), 0
         while True:
@@ -329,7 +331,8 @@ class RemotePredictor:
         except ModelError as error:
             raise ModelError(f"{self.url}: {error}") from error
         told = decode_object(reply.content)
-        self._keeps_masks, self._keeps_answers = (told.get(word) is True for word in ("keeps_masks", "keeps_answers"))
+        words = "keeps_masks", "keeps_answers", "takes_colours"
+        self._keeps_masks, self._keeps_answers, self._takes_colours = (told.get(word) is True for word in words)
         return models
 
 

@@ -157,6 +157,8 @@ class TorchPredictor:
     def encode(self, patches: Sequence[Patch], cancellation: Cancellation | None = None) -> float:
         """Encode several patches in one pass of the network and keep their embeddings; returns the seconds it took.
 
+        Grey and coloured slices, which differ in shape, take a pass each.
+
         Raises:
             PredictionCancelled: `cancellation` was used.
         """
@@ -164,11 +166,13 @@ class TorchPredictor:
         begin = time.perf_counter()
         with self._lock, torch.inference_mode(), self._autocast():
             cancellation.enter("encode")
-            voxels = torch.stack([torch.tensor(patch.voxels, device=self.device) for patch in patches])
-            embeddings = self._network.encode(voxels[:, None], cancellation.check)
-            self._synchronise()
-            for n, patch in enumerate(patches):
-                self._embeddings.put(patch.digest, embeddings[n : n + 1])
+            for shape in dict.fromkeys(patch.voxels.shape for patch in patches):
+                alike = [patch for patch in patches if patch.voxels.shape == shape]
+                voxels = torch.stack([torch.tensor(patch.voxels, device=self.device) for patch in alike])
+                embeddings = self._network.encode(voxels[:, None], cancellation.check)
+                self._synchronise()
+                for n, patch in enumerate(alike):
+                    self._embeddings.put(patch.digest, embeddings[n : n + 1])
         return time.perf_counter() - begin
 
     def predict(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None) -> Prediction:

@@ -74,6 +74,12 @@ def find_models(settings: ServerSettings, store: ModelStore | None = None) -> tu
     Raises:
         ModelError: one is not installed.
     """
+    for name in settings.model:
+        if Path(name).is_file():
+            raise ModelError(
+                f"{name} is a file, and a server serves installed models: "
+                f"sammed3d models import {name} --name NAME, then serve --model NAME."
+            )
     store = store or ModelStore()
     found = [store.model(name) for name in settings.model]
     return tuple(ModelSpec(m.name, m.title, m.sha256, m.licence, m.path, m.family) for m in found)

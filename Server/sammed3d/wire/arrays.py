@@ -38,6 +38,8 @@ _WORTH = 0.98
 FAST, CLOSE = 1, 6
 """Levels of deflate: of what follows from images, where searching longer gains little; of palettes."""
 MOST_COLOURS = 1 << 13
+LARGEST = 1e30
+"""No number of an array is larger, in either direction: differences of such are still numbers."""
 
 
 class WireError(SAMMed3DError):
@@ -67,7 +69,7 @@ def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray
     """Unpack an array of a known shape, as float32; read-only.
 
     Raises:
-        WireError: anything else than such an array, or one that holds NaN or infinity.
+        WireError: anything else than such an array, or one that holds NaN, infinity, or numbers beyond `LARGEST`.
     """
     view = memoryview(data)
     if len(view) < _HEAD.size:
@@ -84,8 +86,8 @@ def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray
         raise WireError("Bytes follow the array.")
     bits = numbers.reshape(shape)
     array = (_values(bits) if how == _DIFFERENCES else bits).view(dtype).astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
-        raise WireError("The array holds NaN or infinity.")
+    if not np.abs(array).max(initial=0) <= LARGEST:  # NaN is not, either
+        raise WireError(f"The array holds NaN, infinity, or numbers beyond {LARGEST:g}.")
     array.flags.writeable = False
     return array
 

@@ -199,7 +199,8 @@ def info_to_json(models: list[ModelInfo], max_body: int) -> dict[str, Any]:
     """Write what a server says of itself."""
     limits = {"body": max_body, "clicks": MAX_CLICKS}
     described = [model.to_json() for model in models]
-    return {"protocol": PROTOCOL, "models": described, "limits": limits, "keeps_masks": True, "keeps_answers": True}
+    does = dict.fromkeys(("keeps_masks", "keeps_answers", "takes_colours"), True)
+    return {"protocol": PROTOCOL, "models": described, "limits": limits, **does}
 
 
 class RefusalError(SAMMed3DError):

@@ -72,7 +72,7 @@ def test_wrong_use_is_explained_in_one_line(picture, tiny_checkpoint, tiny_check
         ((picture, "--click-xy", "1,2", "--model", tiny_checkpoint), "works in 3-D"),
         ((picture, "--click-xy", "80,2", "--model", tiny_checkpoint_2d), "80 x 60 pixels"),
         ((turned, "--click-xy", "1,2", "--model", tiny_checkpoint_2d), "Save it upright first"),
-        ((picture, "--click-xy", "1,2", "--server", "http://127.0.0.1:9"), "grey pictures only"),
+        ((picture, "--click-xy", "1,2", "--server", "http://127.0.0.1:9"), "cannot be reached"),
         ((tmp_path / "ct.nii.gz", "--click", "1,2,3", "--candidates"), "for pictures"),
     ):
         result = run(*arguments, "-o", out)

@@ -10,13 +10,16 @@ from sammed3d import samples
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import ModelError, PromptError, VolumeError
 from sammed3d.evaluation.metrics import dice
-from sammed3d.files.picture import Picture
+from sammed3d.files.picture import Picture, PictureVolume
 from sammed3d.files.volume import Volume
 from sammed3d.inference.picture_session import PictureSession
+from sammed3d.inference.picture_slices import PictureSlices
+from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.nets import Slicewise, build
 from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.wire import messages
 from sammed3d.zoo import load_predictor
 from servers import serving
 
@@ -142,17 +145,45 @@ def test_two_hues_of_the_same_strength_are_a_picture():
     assert session.mask().shape == (64, 96)
 
 
-def test_a_server_takes_grey_pictures_and_says_so_of_coloured_ones():
+def coloured() -> Picture:
+    return picture_of(np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8))
+
+
+@pytest.mark.parametrize("picture", [squares(), coloured()], ids=["grey", "coloured"])
+def test_a_server_answers_about_pictures_as_the_model_here_does(picture):
     _, predictor = tiny()
-    grey, coloured = squares(), np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8)
     with serving(predictor) as server:
-        remote = RemotePredictor(server.url, "default")
-        there, here = PictureSession(grey, remote), PictureSession(grey, predictor)
+        there, here = (
+            PictureSession(picture, RemotePredictor(server.url, "default")),
+            PictureSession(picture, predictor),
+        )
         for session in (there, here):
             session.click(15, 35)
+            session.click(70, 10, positive=False)
         assert np.array_equal(there.mask(), here.mask())
-        with pytest.raises(ModelError, match=r"takes grey pictures only\. Predict on this computer"):
-            PictureSession(picture_of(coloured), remote).click(15, 35)
+
+
+def test_an_older_server_takes_grey_pictures_only_and_that_is_said(monkeypatch):
+    with serving(tiny()[1]) as server:
+        told = messages.info_to_json
+        monkeypatch.setattr(messages, "info_to_json", lambda *a: told(*a) | {"takes_colours": False})
+        remote = RemotePredictor(server.url, "default")
+        PictureSession(squares(), remote).click(15, 35)
+        with pytest.raises(ModelError, match=r"takes grey pictures only\. Update it, predict on this computer"):
+            PictureSession(coloured(), remote).click(15, 35)
+
+
+def test_grey_and_coloured_slices_that_come_together_are_encoded_apart():
+    predictor, alone = tiny()[1], tiny()[1]
+    volumes = [PictureVolume.of(picture) for picture in (squares(), coloured())]
+    grey, colours = (PictureSlices(volume, TINY_PRESET_2D).cut(volume, 0) for volume in volumes)
+    assert (grey.voxels.shape[2], colours.voxels.shape[2]) == (1, 3)
+    predictor.encode([grey, colours, grey])
+    prompts = PatchPrompts([PatchClick((3.0, 5.0, 0.0), True)])
+    for patch in (grey, colours):
+        assert predictor.is_encoded(patch.digest)
+        together, by_itself = (p.predict(patch, prompts).low_res for p in (predictor, alone))
+        np.testing.assert_allclose(together, by_itself, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from helpers import ThresholdPredictor
-from sammed3d.errors import PredictionCancelled
+from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.inference.predictor import Cancellation, PatchClick, PatchPrompts, Prediction
+from sammed3d.inference.preset import Preset
 from sammed3d.server.compute.admission import Admission, BusyError
 from sammed3d.server.compute.engine import Engine, EnginePredictor
 from sammed3d.server.compute.scheduler import Scheduler
@@ -139,6 +140,23 @@ def test_a_users_patches_push_out_nobody_elses(device):
         engine.put_patch("anna", digest(seed), voxels(1))
     assert engine.has_patch("ben", digest(9999))
     assert [engine.has_patch("anna", digest(seed)) for seed in (0, 4, 5, count + 4)] == [False, False, True, True]
+
+
+def test_a_patch_of_another_model_is_refused_before_any_device_sees_it(device):
+    slices = Preset(patch_shape=(16, 16, 1), low_res_shape=(4, 4, 1), fit="resize")
+    engine = Engine([MODEL, ModelInfo("flat", "Test", "0" * 64, "", slices)], [device])
+    shapes = (16, 16, 16), (16, 16, 1), (16, 16, 3)
+    taken = {"default": shapes[:1], "flat": shapes[1:]}
+    for n, shape in enumerate(shapes):
+        engine.put_patch("anna", digest(n), np.zeros(shape, np.float32))
+        for model in engine.models:
+            question = Question(model, "r", PROMPTS)
+            if shape in taken[model]:
+                assert engine.predict("anna", digest(n), question) is not None
+                continue
+            with pytest.raises(PromptError, match=rf"The patch has \(16, 16, \d+\) voxels\. {model} takes \(16, 16, "):
+                engine.predict("anna", digest(n), question)
+    assert len(device.jobs) == len(shapes)
 
 
 def test_a_patch_always_goes_to_the_same_device_while_that_works():

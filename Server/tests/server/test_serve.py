@@ -130,6 +130,7 @@ def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_ma
     ("arguments", "message"),
     [
         (["--model", "absent"], "absent"),
+        (["--model", __file__], "is a file, .* sammed3d models import .*--name NAME"),
         (["--host", "0.0.0.0"], "a file of keys is needed"),  # noqa: S104 - that is the point
         (["--port", "99999"], "'port' is wrong"),
         (["--log", "xml"], "'log.*' is wrong"),

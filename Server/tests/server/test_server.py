@@ -22,6 +22,9 @@ PRESET = Preset(patch_shape=(16, 16, 16), low_res_shape=(8, 8, 8))
 PATCH = np.random.default_rng(0).standard_normal((16, 16, 16)).astype(np.float32)
 
 
+ENORMOUS = np.full((16, 16, 16), 3e38, np.float32)
+
+
 def digest_of(array):
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
@@ -131,6 +134,7 @@ def malformed_patches():
     yield "no digest", "../../etc/passwd".replace("/", "%2F"), good
     yield "other shape", DIGEST, arrays.pack(np.zeros((16, 16, 15), np.float32))
     yield "NaN", DIGEST, arrays.pack(np.full((16, 16, 16), np.nan, np.float32))
+    yield "beyond what can be subtracted", digest_of(-ENORMOUS), arrays.pack(-ENORMOUS)
     yield "pickle", DIGEST, b"\x80\x04\x95\x1c\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32
-from sammed3d.errors import PredictionCancelled
+from sammed3d.errors import PredictionCancelled, PromptError
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchPrompts, Prediction
 from sammed3d.server.compute.admission import Admission, BusyError, Shared
@@ -156,6 +156,7 @@ class Engine:
 
         Raises:
             BusyError: too many wait, or the user's quota is used up.
+            PromptError: it is a patch of another model.
             UnavailableError: no device works at the moment.
         """
         with self._lock:
@@ -163,6 +164,11 @@ class Engine:
         self.metrics.looked_up("patch", patch is not None)
         if patch is None:
             return None
+        takes = self.models[question.model].preset.patch_shapes
+        if patch.voxels.shape not in takes:
+            raise PromptError(
+                f"The patch has {patch.voxels.shape} voxels. {question.model} takes {' or '.join(map(str, takes))}."
+            )
         session = question.turn.session if question.turn else ""
         job = Job(question.model, patch, question.prompts, user=user, session=session)
         return self.start(job, user, question.request, question.turn)

@@ -87,7 +87,7 @@ def router(engine: Engine, max_body: int) -> APIRouter:
 
 def _put_patch(engine: Engine, request: Request, digest: str, body: bytes) -> Response:
     voxels, reason = None, ""
-    for shape in {model.preset.patch_shape for model in engine.models.values()}:
+    for shape in {shape for model in engine.models.values() for shape in model.preset.patch_shapes}:
         try:
             voxels = arrays.unpack(body, shape)
             break
