@@ -65,20 +65,30 @@ def pack(array: npt.NDArray[np.float32] | npt.NDArray[np.float16], palettes: boo
     return head + pack_planes(_differences(bits) if differs else bits)
 
 
+def shape_of(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Return the shape that a packed array says it has.
+
+    Raises:
+        WireError: there is not even its head.
+    """
+    if len(data) < _HEAD.size:
+        raise WireError("The array is cut off in its head.")
+    *_, a, b, c = _HEAD.unpack_from(data)
+    return a, b, c
+
+
 def unpack(data: bytes | memoryview, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
     """Unpack an array of a known shape, as float32; read-only.
 
     Raises:
         WireError: anything else than such an array, or one that holds NaN, infinity, or numbers beyond `LARGEST`.
     """
-    view = memoryview(data)
-    if len(view) < _HEAD.size:
-        raise WireError("The array is cut off in its head.")
-    magic, version, code, how, *found = _HEAD.unpack_from(view)
+    view, found = memoryview(data), shape_of(data)
+    magic, version, code, how, *_ = _HEAD.unpack_from(view)
     if magic != _MAGIC or version != FORMAT or code not in _TYPES or how not in (_PLAIN, _DIFFERENCES, _PALETTE):
         raise WireError("This is no packed array of this format.")
-    if tuple(found) != tuple(shape):
-        raise WireError(f"The array is {tuple(found)}, not {tuple(shape)}.")
+    if found != tuple(shape):
+        raise WireError(f"The array is {found}, not {tuple(shape)}.")
     dtype = _TYPES[code]
     read = _unpack_palette if how == _PALETTE else unpack_planes
     numbers, offset = read(view, _HEAD.size, int(np.prod(shape)), dtype.itemsize)

@@ -26,7 +26,6 @@ from sammed3d.server.compute.worker import UnavailableError, WorkerError
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.routes import explaining
 from sammed3d.wire import arrays, kept, messages
-from sammed3d.wire.arrays import WireError
 from sammed3d.wire.messages import BINARY, Question
 
 _BODY = {"requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}}
@@ -86,15 +85,9 @@ def router(engine: Engine, max_body: int) -> APIRouter:
 
 
 def _put_patch(engine: Engine, request: Request, digest: str, body: bytes) -> Response:
-    voxels, reason = None, ""
-    for shape in {shape for model in engine.models.values() for shape in model.preset.patch_shapes}:
-        try:
-            voxels = arrays.unpack(body, shape)
-            break
-        except WireError as error:
-            reason = str(error)
-    if voxels is None:
-        return problem(request.scope, 422, reason)
+    shapes = {shape for model in engine.models.values() for shape in model.preset.patch_shapes}
+    shape = arrays.shape_of(body)
+    voxels = arrays.unpack(body, shape if shape in shapes else min(shapes))
     if hashlib.sha256(voxels.data).hexdigest() != digest:
         return problem(request.scope, 422, "The patch has not got the SHA-256 of its address.")
     engine.put_patch(request.scope["user"], digest, voxels)
