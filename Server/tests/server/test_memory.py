@@ -138,6 +138,7 @@ def test_the_default_model_stays_below_two_of_four_gigabytes():
         status = Path(f"/proc/{worker.pid}/status").read_text().splitlines()
         peak = int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024
         assert peak + rest < 2048
-        assert worker.held.resident < peak * MIB
+        process = psutil.Process(worker.pid)
+        wait_until(lambda: process.memory_info().rss < (peak - 100) * MIB)  # when nobody has asked for a second
     finally:
         worker.close()

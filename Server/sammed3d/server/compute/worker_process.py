@@ -227,7 +227,7 @@ class _Child:
         self._lock = threading.Lock()
         self._jobs: dict[int, Job] = {}
         self._predictors = list(loaded.predictors.values())
-        self._new_patches = 0
+        self._new_patches, self._has_encoded = 0, False
         self._scheduler = Scheduler(loaded.predictors, loaded.batch, self._say_started)
 
     def run(self) -> None:
@@ -235,7 +235,7 @@ class _Child:
         while True:
             try:
                 while not self._connection.poll(IDLE):
-                    self._give_back(least=1)
+                    self._when_idle()
                 kind, *rest = self._connection.recv()
             except (EOFError, OSError):
                 os._exit(0)
@@ -261,8 +261,7 @@ class _Child:
         error = future.exception()
         if error is None:
             if "encode" in future.result().seconds:  # which takes much memory
-                self._new_patches += 1
-                self._give_back(least=PATCHES)
+                self._when_encoded()
             self._say("done", number, future.result(), self._held())
         elif isinstance(error, PredictionCancelled):
             self._say("cancelled", number)
@@ -274,10 +273,18 @@ class _Child:
             self._say("failed", number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             os._exit(1)  # after an error of CUDA nothing in this process can be trusted any more
 
-    def _give_back(self, least: int) -> None:
-        """Give freed memory back to the system if so many new patches, at least, have come since."""
-        if self._new_patches >= least:
+    def _when_encoded(self) -> None:
+        """Give freed memory back to the system after some new patches; what the last one took may be in use still."""
+        self._new_patches += 1
+        self._has_encoded = True
+        if self._new_patches >= PATCHES:
             self._new_patches = 0
+            give_back()
+
+    def _when_idle(self) -> None:
+        """Give back what is left of new patches."""
+        if self._has_encoded:
+            self._new_patches, self._has_encoded = 0, False
             give_back()
 
     def _held(self) -> Held:
