@@ -48,7 +48,7 @@ def candidates_of(
     """Return the masks that the model weighed after the last prompt on a picture, the best (the answer) first.
 
     Raises:
-        ModelError: it weighs none, or runs elsewhere.
+        ModelError: it weighs none, or runs on a server that does not tell.
         PromptError: there is no prompt yet.
     """
     inner = slices_asked(inferer)
@@ -71,11 +71,11 @@ def weighed(
     """Return what a model weighs for the prompts of a patch.
 
     Raises:
-        ModelError: it runs elsewhere, or weighs nothing.
+        ModelError: it weighs nothing, or what asks it does not know how.
     """
     weigh = getattr(predictor, "candidates", None)
     if weigh is None:
-        raise ModelError("Only a model in this process shows what it weighed: leave the server out.")
+        raise ModelError(f"{predictor.name} shows nothing of what it weighed.")
     answers: tuple[Prediction, ...] = weigh(patch, prompts, cancellation)
     return answers
 

@@ -84,7 +84,7 @@ class PictureSession:
         """Return the masks that the model weighed after the last prompt, the best (which `mask` is) first.
 
         Raises:
-            ModelError: it weighs none, or runs elsewhere.
+            ModelError: it weighs none, or runs on a server that does not tell.
             PromptError: there is no prompt yet.
         """
         return candidates_of(self.session.inferer, state_of(self.session.current), cancellation)
@@ -105,7 +105,7 @@ class PictureSession:
             keep: whether a search that was stopped returns what it found so far.
 
         Raises:
-            ModelError: the model weighs no masks, or runs elsewhere.
+            ModelError: the model weighs no masks, or runs on a server that does not tell.
             PredictionCancelled: `cancellation` was used, and `keep` not.
         """
         slices, patch = self._inner.slices, self._inner.slices.cut(self.session.volume, 0)

@@ -45,6 +45,7 @@ class _Wish:
     outline: bool = False
     fading: Fading | None = None
     layers: tuple[KeptLayer, ...] | None = None
+    weigh: bool = False
 
 
 class _ForgottenError(Exception):
@@ -84,7 +85,7 @@ class RemotePredictor:
         self._uploaded = Sent()
         self._masks = Sent()
         self._lost = Sent()
-        self._keeps_masks = self._keeps_answers = self._takes_colours = False
+        self._keeps_masks = self._keeps_answers = self._takes_colours = self._weighs = False
         self._turns = threading.local()
         self._next = threading.local()
         self._under_way: dict[str, threading.Event] = {}
@@ -238,6 +239,19 @@ class RemotePredictor:
             answers.append(low_res)
         return np.stack([answer for answer in answers if answer is not None])
 
+    def candidates(
+        self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None
+    ) -> tuple[Prediction, ...]:
+        """Return all masks that the model weighs after the last prompt; see `TorchPredictor.candidates`.
+
+        Raises:
+            ModelError: the server is older and does not tell, or a reason of `predict`.
+        """
+        found = self._ask(patch, prompts, cancellation, _Wish(weigh=True)).weighed if self._weighs else ()
+        if not found:
+            raise ModelError(f"{self.url}: shows nothing of what models weigh. Update it, or leave the server out.")
+        return found
+
     def close(self) -> None:
         """Close the connections to the server; a later request opens new ones."""
         self._transport.session.close()
@@ -286,7 +300,7 @@ class RemotePredictor:
         if prompts.mask_prompt is not None and self._keeps_masks and (patch.digest, prompts.mask_digest) in self._masks:
             mask, prompts = prompts.mask_digest, replace(prompts, mask_prompt=None)
         question = Question(
-            self._model, request, prompts, self._turn(), True, wish.outline, wish.fading, mask, wish.layers
+            self._model, request, prompts, self._turn(), True, wish.outline, wish.fading, mask, wish.layers, wish.weigh
         )
         body = question.to_bytes(palettes=self._keeps_masks)
         path, stop = (
@@ -331,8 +345,9 @@ class RemotePredictor:
         except ModelError as error:
             raise ModelError(f"{self.url}: {error}") from error
         told = decode_object(reply.content)
-        words = "keeps_masks", "keeps_answers", "takes_colours"
-        self._keeps_masks, self._keeps_answers, self._takes_colours = (told.get(word) is True for word in words)
+        words = "keeps_masks", "keeps_answers", "takes_colours", "weighs"
+        does = [told.get(word) is True for word in words]
+        self._keeps_masks, self._keeps_answers, self._takes_colours, self._weighs = does
         return models
 
 

@@ -60,6 +60,8 @@ SIGN = bytes(4)
 SIGN_SECONDS = 5.0
 _LENGTH = struct.Struct("<I")
 _ANYWHERE = (4096, 4096, 4096)
+MOST_WEIGHED = 16
+"""Masks that a model weighs, at most; SAM-Med2D weighs three."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Question:
         mask: digest of a mask prompt that the server keeps, in place of that of `prompts`; "" for none.
         layers: what the mask prompt is made of, in place of that of `prompts`; None where it is not. The answers that
             they name are the server's own, which it keeps.
+        weigh: whether all masks that the model weighs are wanted, whole.
     """
 
     model: str
@@ -101,6 +104,7 @@ class Question:
     fading: Fading | None = None
     mask: str = ""
     layers: tuple[KeptLayer, ...] | None = None
+    weigh: bool = False
 
     def to_bytes(self, palettes: bool = False) -> bytes:
         """Write the message; a mask prompt of few values as `arrays.pack` does where the reader knows palettes."""
@@ -110,6 +114,7 @@ class Question:
             "prompts": prompts_to_json(self.prompts, self.mask, self.layers),
             **({"signs": True} if self.signs else {}),
             **({"outline": True if self.fading is None else asdict(self.fading)} if self.outline else {}),
+            **({"weigh": True} if self.weigh else {}),
             **({} if self.turn is None else {"session": self.turn.session, "turn": self.turn.number}),
         }
         mask_prompt = self.prompts.mask_prompt
@@ -148,7 +153,9 @@ class Question:
         prompts.check(preset or Preset(boxes=True))
         outline = head.get("outline")
         fading = fading_from_json(outline) if isinstance(outline, dict) else None
-        wishes = {"signs": head.get("signs") is True, "outline": outline is True or fading is not None}
+        weigh = head.get("weigh") is True
+        outlined = not weigh and (outline is True or fading is not None)
+        wishes = {"signs": head.get("signs") is True, "outline": outlined, "weigh": weigh}
         return cls(model, request, prompts, _turn_of(head), fading=fading, mask=mask, layers=layers, **wishes)
 
 
@@ -199,7 +206,7 @@ def info_to_json(models: list[ModelInfo], max_body: int) -> dict[str, Any]:
     """Write what a server says of itself."""
     limits = {"body": max_body, "clicks": MAX_CLICKS}
     described = [model.to_json() for model in models]
-    does = dict.fromkeys(("keeps_masks", "keeps_answers", "takes_colours"), True)
+    does = dict.fromkeys(("keeps_masks", "keeps_answers", "takes_colours", "weighs"), True)
     return {"protocol": PROTOCOL, "models": described, "limits": limits, **does}
 
 
@@ -230,7 +237,7 @@ def answer_to_bytes(
     """Write a prediction.
 
     Args:
-        prediction: the prediction.
+        prediction: the prediction; with all masks that were weighed, those are written instead, whole.
         outline_on: voxels of the patch, where the outline of finite logits is enough.
         seen: the question's mask prompt, where the outline is laid over what that shows.
         fading: how it is.
@@ -239,6 +246,9 @@ def answer_to_bytes(
     head: dict[str, Any] = {"score": prediction.score, "seconds": dict(prediction.seconds)}
     if kept:
         head["logits"] = kept
+    if prediction.weighed:
+        head["weighed"] = [each.score for each in prediction.weighed]
+        return join(head, pack(np.concatenate([each.low_res for each in prediction.weighed], axis=2)))
     if outline_on is None or not np.isfinite(prediction.low_res).all():
         return join(head, pack(prediction.low_res))
     return join({**head, "outline": True}, outlines.pack(prediction.low_res, outline_on, seen, fading))
@@ -263,14 +273,31 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int], patch: str = 
     if isinstance(refused := head.get("refused"), dict):
         raise RefusalError(int(refused.get("status", 500)), str(refused.get("detail", "")))
     whole = head.get("outline") is not True
-    low_res, bounds = (unpack(body, shape).copy(), None) if whole else outlines.unpack(body, shape)
+    weighed = _weighed(head["weighed"], body, shape) if "weighed" in head else ()
+    if weighed:
+        low_res, bounds = weighed[0].low_res, None
+    else:
+        low_res, bounds = (unpack(body, shape).copy(), None) if whole else outlines.unpack(body, shape)
     try:
         seconds = {str(name): float(value) for name, value in head["seconds"].items()}
         score = None if head.get("score") is None else float(head["score"])
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise WireError("The answer's head is not that of a prediction.") from error
     kept = KeptAnswer(patch, head["logits"]) if is_digest(head.get("logits")) else None
-    return Prediction(low_res, score, seconds, whole, bounds, kept)
+    return Prediction(low_res, score, seconds, whole, bounds, kept, weighed)
+
+
+def _weighed(scores: Any, body: memoryview, shape: tuple[int, int, int]) -> tuple[Prediction, ...]:
+    """Read all masks that were weighed, which lie one behind the other."""
+    if not isinstance(scores, list) or not 0 < len(scores) <= MOST_WEIGHED or not all(map(_is_score, scores)):
+        raise WireError("The scores of what was weighed are not numbers, or none, or too many.")
+    together = unpack(body, (*shape[:2], shape[2] * len(scores))).copy()
+    parts = np.split(together, len(scores), axis=2)
+    return tuple(Prediction(part, score) for part, score in zip(parts, scores, strict=True))
+
+
+def _is_score(score: Any) -> bool:
+    return score is None or (isinstance(score, int | float) and not isinstance(score, bool))
 
 
 def join(head: dict[str, Any], body: bytes = b"") -> bytes:

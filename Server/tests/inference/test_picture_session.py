@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(PromptError, match="before the first"):
         session.candidates()
     session.click(15, 35)
-    with pytest.raises(ModelError, match="in this process"):
+    with pytest.raises(ModelError, match="shows nothing of what it weighed"):
         session.candidates()
 
 
@@ -161,14 +161,21 @@ def test_a_server_answers_about_pictures_as_the_model_here_does(picture):
             session.click(15, 35)
             session.click(70, 10, positive=False)
         assert np.array_equal(there.mask(), here.mask())
+        for one, other in zip(there.candidates(), here.candidates(), strict=True):
+            assert one.score == other.score
+            assert np.array_equal(one.mask, other.mask)
+        assert [np.count_nonzero(f.mask) for f in there.find()] == [np.count_nonzero(f.mask) for f in here.find()]
 
 
 def test_an_older_server_takes_grey_pictures_only_and_that_is_said(monkeypatch):
     with serving(tiny()[1]) as server:
         told = messages.info_to_json
-        monkeypatch.setattr(messages, "info_to_json", lambda *a: told(*a) | {"takes_colours": False})
+        monkeypatch.setattr(messages, "info_to_json", lambda *a: told(*a) | {"takes_colours": False, "weighs": False})
         remote = RemotePredictor(server.url, "default")
-        PictureSession(squares(), remote).click(15, 35)
+        session = PictureSession(squares(), remote)
+        session.click(15, 35)
+        with pytest.raises(ModelError, match="shows nothing of what models weigh. Update it"):
+            session.candidates()
         with pytest.raises(ModelError, match=r"takes grey pictures only\. Update it, predict on this computer"):
             PictureSession(coloured(), remote).click(15, 35)
 

@@ -170,7 +170,7 @@ class Engine:
                 f"The patch has {patch.voxels.shape} voxels. {question.model} takes {' or '.join(map(str, takes))}."
             )
         session = question.turn.session if question.turn else ""
-        job = Job(question.model, patch, question.prompts, user=user, session=session)
+        job = Job(question.model, patch, question.prompts, user=user, session=session, weigh=question.weigh)
         return self.start(job, user, question.request, question.turn)
 
     def start(self, job: Job, user: str, request: str, turn: Turn | None = None) -> Running:

@@ -13,6 +13,7 @@ from typing import Protocol
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import PredictionCancelled
 from sammed3d.inference.patch import Patch
+from sammed3d.inference.picture_candidates import weighed
 from sammed3d.inference.predictor import PatchPrompts, Prediction, Predictor
 from sammed3d.server.compute.turns import Turns
 
@@ -37,6 +38,7 @@ class Job:
         number: tells jobs of this process apart.
         alone: never encode its patch together with others, for it failed before.
         user, session: the user and the session that wait, for taking turns.
+        weigh: whether all masks that the model weighs are wanted.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Job:
     alone: bool = False
     user: str = ""
     session: str = ""
+    weigh: bool = False
 
 
 @dataclass(eq=False)
@@ -203,7 +206,11 @@ class Scheduler:
         begin = time.perf_counter()
         try:
             predictor = self._predictors[job.model]
-            done = predictor.predict(job.patch, job.prompts, entry.cancellation)
+            if job.weigh:
+                found = weighed(predictor, job.patch, job.prompts, entry.cancellation)
+                done = replace(found[0], weighed=found)
+            else:
+                done = predictor.predict(job.patch, job.prompts, entry.cancellation)
         except BaseException as error:  # whoever waits has to know
             entry.future.set_exception(error)
             return

@@ -125,7 +125,7 @@ class Asked:
     """A job on its way through the pipe.
 
     Attributes:
-        number, model, prompts, alone, user, session: those of `Job`.
+        number, model, prompts, alone, user, session, weigh: those of `Job`.
         digest: digest of its patch.
         voxels: its patch's voxels; None where the process has had them, or may ask for them when their turn comes.
         again: whether it did ask.
@@ -139,6 +139,7 @@ class Asked:
     alone: bool
     user: str
     session: str
+    weigh: bool
     again: bool
 
 
@@ -248,7 +249,9 @@ class _Child:
             asked: Asked = rest[0]
             voxels = asked.voxels
             patch: Any = _SentBefore(asked.digest) if voxels is None else patch_of(voxels, asked.digest)
-            job = Job(asked.model, patch, asked.prompts, asked.number, asked.alone, asked.user, asked.session)
+            job = Job(
+                asked.model, patch, asked.prompts, asked.number, asked.alone, asked.user, asked.session, asked.weigh
+            )
             self._jobs[job.number] = job
             self._scheduler.submit(job, asked.again).add_done_callback(partial(self._answer, job.number))
         self._scheduler.close()
