@@ -174,7 +174,7 @@ def test_an_older_server_takes_grey_pictures_only_and_that_is_said(monkeypatch):
         remote = RemotePredictor(server.url, "default")
         session = PictureSession(squares(), remote)
         session.click(15, 35)
-        with pytest.raises(ModelError, match="shows nothing of what models weigh. Update it"):
+        with pytest.raises(ModelError, match=r"shows nothing of what models weigh\. Update it"):
             session.candidates()
         with pytest.raises(ModelError, match=r"takes grey pictures only\. Update it, predict on this computer"):
             PictureSession(coloured(), remote).click(15, 35)
