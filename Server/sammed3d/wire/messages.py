@@ -26,6 +26,7 @@ from sammed3d.errors import SAMMed3DError
 from sammed3d.inference.answers import Fading, KeptAnswer, KeptLayer
 from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
+from sammed3d.inference.windows import WIDE
 from sammed3d.wire import outlines
 from sammed3d.wire.arrays import WireError, pack, unpack
 from sammed3d.wire.kept import fading_from_json, is_digest
@@ -149,6 +150,8 @@ class Question:
         prompts, mask, layers = prompts_from_json(told, limits), mask_named(told), layers_named(told)
         if sum((bool(mask), layers is not None, len(rest) > 0)) > 1:
             raise WireError("A mask prompt comes along, is named, or is made of layers; one of these.")
+        if any(n > WIDE * m for layer in layers or () for n, m in zip(layer.window.shape, limits, strict=True)):
+            raise WireError(f"The window of a layer is at most {WIDE} times as wide as the patch.")
         prompts = replace(prompts, mask_prompt=mask_prompt)
         prompts.check(preset or Preset(boxes=True))
         outline = head.get("outline")

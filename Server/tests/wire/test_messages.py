@@ -75,7 +75,7 @@ def test_layers_that_a_mask_prompt_is_made_of_survive():
     )
     for some in ((), layers[:1], layers):
         message = Question("default", "a1", PatchPrompts(PROMPTS.clicks), layers=some).to_bytes()
-        assert Question.from_bytes(message, {"default": PRESET}).layers == some
+        assert Question.from_bytes(message, {"default": Preset()}).layers == some
     assert len(message) < 700
     good = {"logits": "0a" * 32, "begin": [0, 0, 0], "end": [9, 9, 9]}
     assert messages.layers_named({"layers": [good]})
@@ -92,6 +92,17 @@ def test_layers_that_a_mask_prompt_is_made_of_survive():
     ):
         with pytest.raises(WireError):
             messages.layers_named({"layers": lie})
+
+
+def test_a_layer_that_is_wider_than_any_patch_is_refused_before_memory_is_taken_for_it():
+    for edge, taken in ((2 * PRESET.patch_shape[1], True), (2 * PRESET.patch_shape[1] + 1, False)):
+        layer = KeptLayer("0a" * 32, Box((0, -5, 0), (1, edge - 5, 1)), None)
+        message = Question("default", "a1", PatchPrompts(PROMPTS.clicks), layers=(layer,)).to_bytes()
+        if taken:
+            assert Question.from_bytes(message, {"default": PRESET}).layers == (layer,)
+            continue
+        with pytest.raises(WireError, match="at most 2 times as wide"):
+            Question.from_bytes(message, {"default": PRESET})
 
 
 def test_how_an_answer_will_be_laid_over_others_survives_and_an_older_server_sees_no_wish_for_an_outline():
