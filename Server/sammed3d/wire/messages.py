@@ -274,7 +274,8 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int], patch: str = 
         begin += len(SIGN)
     head, body = split(message[begin:] if begin else message)
     if isinstance(refused := head.get("refused"), dict):
-        raise RefusalError(int(refused.get("status", 500)), str(refused.get("detail", "")))
+        status = refused.get("status")
+        raise RefusalError(status if isinstance(status, int) else 500, str(refused.get("detail", "")))
     whole = head.get("outline") is not True
     weighed = _weighed(head["weighed"], body, shape) if "weighed" in head else ()
     if weighed:

@@ -149,6 +149,15 @@ def test_an_answer_survives(score):
     assert (found.score, found.seconds) == (score, {"decode": 0.5})
 
 
+@pytest.mark.parametrize(("status", "read"), [(503, 503), ("x", 500), (None, 500), ([], 500), (..., 500)])
+def test_a_refusal_says_a_status_or_is_an_error_of_the_server(status, read):
+    refused = {"status": status, "detail": "Come back later."}
+    message = messages.join({"refused": {k: v for k, v in refused.items() if v is not ...}})
+    with pytest.raises(messages.RefusalError, match="Come back later") as refusal:
+        messages.answer_from_bytes(message, (4, 4, 4))
+    assert refusal.value.status == read
+
+
 def test_what_was_weighed_survives_and_is_no_more_than_it_may_be():
     weighed = tuple(Prediction(MASK[..., :1] + n, 0.5 - n) for n in range(3))
     sent = Prediction(weighed[0].low_res, 0.5, {"decode": 0.5}, weighed=weighed)
