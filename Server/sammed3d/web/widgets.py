@@ -95,6 +95,9 @@ def build(page: Any, server: Any, layouts: Any) -> None:
             html.Div(
                 "{{ receiving ? 'Receiving files...' : status }}{{ share === null ? '' : ' ' + share + ' %' }}",
                 id="status",
+                classes="mr-4",
+                style="line-height: 1.15",  # two lines fit
+                title=("status",),
                 raw_attrs=["role='status'"],
             )
             html.Div("Research software: not for clinical decisions.", classes="ml-auto text-no-wrap")
