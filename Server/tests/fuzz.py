@@ -32,6 +32,7 @@ import numpy as np
 from helpers import ThresholdPredictor, phantom
 from sammed3d.core.geometry import Grid
 from sammed3d.inference.predictor import PatchBox, PatchClick, PatchPrompts
+from sammed3d.inference.preset import Preset
 from sammed3d.server.app import Facades, create_app
 from sammed3d.server.compat import image_files
 from sammed3d.server.compat.nninteractive.arrays import pack
@@ -41,6 +42,7 @@ from sammed3d.wire import arrays, messages
 from sammed3d.wire.messages import ModelInfo, Question, Turn
 from workers import SMALL
 
+FLAT = Preset(patch_shape=(16, 16, 1), low_res_shape=(4, 4, 1), normalisation="grey", fit="resize")
 BOUNDARY = "fuzzfuzzfuzz"
 HOSTILE_JSON = [
     "9" * 5000, "-" + "9" * 400, "1e999", "-1e999", "NaN", "Infinity", "1e308", "-0.0", "1e-320", "null", "true", '""',
@@ -153,14 +155,19 @@ class Fuzzer:
         nrrd = image_files.write((array > 300).astype(np.uint8), Grid((12, 10, 8), affine), ".nrrd")
         self._nrrd = re.sub(rb"#[^\n]*\n", b"", nrrd)  # its comments say when it was written
         self._array = pack((array > 300).astype(np.uint8)[None])
-        voxels = np.random.default_rng(0).standard_normal(SMALL.patch_shape).astype(np.float32)
-        self.digest = hashlib.sha256(voxels.data).hexdigest()
-        self.patch = arrays.pack(voxels)
+        cubes = [
+            np.random.default_rng(0).standard_normal(p).astype("f4") for m in (SMALL, FLAT) for p in m.patch_shapes
+        ]
+        self.patches = {hashlib.sha256(voxels.data).hexdigest(): arrays.pack(voxels) for voxels in cubes}
         prompts = PatchPrompts(
             [PatchClick((1.0, 2.0, 3.0), True)], PatchBox((0, 0, 0), (5, 5, 5)), np.ones((4, 4, 4), "f4")
         )
         self._question = Question("default", "r1", replace(prompts, box=None), Turn("s", 1)).to_bytes()
-        self._head, self._mask = messages.split(self._question)
+        head, mask = messages.split(self._question)
+        layer = {"logits": "0a" * 32, "begin": [-8, 0, 3], "end": [8, 16, 19], "fading": None}
+        layers = head | {"prompts": {"clicks": [[1, 2, 3, True]], "layers": [layer]}}
+        flat = head | {"model": "flat", "weigh": True, "prompts": {"clicks": [[1, 2, 0, True]]}}
+        self._questions = [(head, bytes(mask)), (layers, b""), (flat, b"")]
         self._params = {
             "foreground": [[3, 4, 5]],
             "background": [[1, 1, 1]],
@@ -184,15 +191,17 @@ class Fuzzer:
         return replace(sent, parts=self.random.choice([1, 1, 1, 2, 7]))
 
     def _native_patch(self) -> Sent:
-        digest = self.random.choice([self.digest, "0" * 64, "A" * 64, "x", "é" * 32])
+        digest, patch = self.random.choice(list(self.patches.items()))
+        digest = self.random.choice([digest, "0" * 64, "A" * 64, "x", "é" * 32])
         method = self.random.choice(["PUT", "PUT", "PUT", "HEAD", "PATCH"])
-        return Sent(method, f"/v1/patches/{digest}", (), self._bytes(self.patch))
+        return Sent(method, f"/v1/patches/{digest}", (), self._bytes(patch))
 
     def _native_question(self) -> Sent:
-        head = self._json(self._head)
+        asked, mask = self.random.choice(self._questions)
+        head = self._json(asked)
         length = len(head) if self.random.random() < 0.9 else self.random.choice([0, 2**32 - 1, len(head) + 100])
-        body = length.to_bytes(4, "little") + head + self._bytes(bytes(self._mask))
-        return Sent("POST", f"/v1/patches/{self.digest}/predictions", (), body)
+        body = length.to_bytes(4, "little") + head + self._bytes(mask)
+        return Sent("POST", f"/v1/patches/{self.random.choice(list(self.patches))}/predictions", (), body)
 
     def _monai_session(self) -> Sent:
         kind, body = form({}, {"files": self._image()}, self._charset())
@@ -235,7 +244,7 @@ class Fuzzer:
         path = self.random.choice(
             ["/", "/v1/info", "/info/", "/session/x", "/v1/predictions/r1", "/capabilities", "/claim", "/lease_status",
              "/heartbeat", "/livez", "/readyz", "/auth/", "//", "/é\x00", "/v1/" + "a" * 5000, "/datastore/", "/logs/",
-             "/release", f"/v1/patches/{self.digest}?%ff=%fe", "/session/x?update_ts=\x00"]
+             "/release", f"/v1/patches/{next(iter(self.patches))}?%ff=%fe", "/session/x?update_ts=\x00"]
         )  # fmt: skip
         return Sent(
             method, path, (self._lease,) if self.random.random() < 0.3 else (), self.random.choice(HOSTILE_TEXT)
@@ -322,9 +331,9 @@ class Fuzzer:
 
 async def fuzz(seed: int, count: int, seconds: float = 1e9) -> Found:
     """Send so many requests, for at most so many seconds, and say what came of them."""
-    predictor = ThresholdPredictor(preset=SMALL)
-    model = ModelInfo("default", "Test", "0" * 64, "", SMALL, predictor.capabilities, "cpu")
-    engine = Engine([model], [Scheduler({"default": predictor})])
+    predictors = {name: ThresholdPredictor(preset=preset) for name, preset in (("default", SMALL), ("flat", FLAT))}
+    models = [ModelInfo(n, "Test", "0" * 64, "", p.preset, p.capabilities, "cpu") for n, p in predictors.items()]
+    engine = Engine(models, [Scheduler(predictors)])
     app = create_app(engine, facades=Facades(nninteractive=True, monailabel=True, sessions=64, volume_mib=4))
     found = Found()
     until = time.monotonic() + seconds
@@ -336,7 +345,8 @@ async def fuzz(seed: int, count: int, seconds: float = 1e9) -> Found:
     kind, data = form({}, {"files": nibabel.Nifti1Image(phantom((12, 10, 8)), np.eye(4)).to_bytes()})
     _, body, _ = await send(app, Sent("PUT", "/session/", ((b"content-type", kind),), data))
     fuzzer = Fuzzer(seed, lease, json.loads(body)["session_id"])
-    await send(app, Sent("PUT", f"/v1/patches/{start.digest}", (), start.patch))
+    for digest, patch in start.patches.items():
+        await send(app, Sent("PUT", f"/v1/patches/{digest}", (), patch))
     try:
         for _ in range(count):
             sent = fuzzer.draw()
