@@ -262,20 +262,20 @@ def test_candidates_are_refused_where_there_are_none(opened, predictor, scene):
     assert asked(opened).rows() == []
 
 
-def test_a_server_weighs_nothing_and_says_so(scene, toy, grey):
+def test_what_does_not_tell_what_it_weighed_says_so(scene, toy, grey):
     work = Work(lambda _: WithoutCandidates(toy))
     try:
         work.open(PictureVolume.of(Picture(tinted(grey, 1, 1, 1), Grid((122, 101, 1), PLANE), "lesion.png")))
         place(work, *KIDNEY)
         assert asked(work).rows() == []
-        assert "Only a model in this process" in work.status
+        assert "shows nothing of what it weighed" in work.status
         assert made(work).any()
     finally:
         work.close()
 
 
 class WithoutCandidates:
-    """A predictor that answers as another one and shows nothing else, as one on a server."""
+    """A predictor that answers as another one and shows nothing else, as one on an older server."""
 
     def __init__(self, predictor):
         self.name, self.preset, self.capabilities = predictor.name, predictor.preset, predictor.capabilities

@@ -10,7 +10,7 @@ from mrmlNodes import addSegment, addVolume, drawByHand, voxels
 from sammed3d import Box, Session
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-from segmenters import SPOTS, clickAt, clicksOf, expectedMask, newPredictor, sessionMask, settle, worldOf
+from segmenters import SPOTS, clickAt, clicksOf, expectedMask, newPredictor, sessionMask, settle, until, worldOf
 
 
 @pytest.mark.slow
@@ -99,10 +99,20 @@ def test_results_are_shown_as_they_come(segmenter, segmentationNode, volumeNode,
     predictor, shown = models["default"], set()
     segmenter.onChanged = lambda: shown.add(int(voxels(segmentationNode, liver).sum()))
     predictor.gate.clear()
+    answer = predictor.answer
+
+    def answerOne(patch, prompts):
+        predictor.gate.clear()
+        return answer(patch, prompts)
+
+    predictor.answer = answerOne
     segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
     assert predictor.asked.wait(20), "it is under way"
     for n in range(1, 6):
         segmenter.click(liver, worldOf(segmenter, np.add(SPOTS[0], (n, -n, 0))))
+    predictor.gate.set()
+    until(lambda: len(shown) > 1, segmenter.poll)
+    predictor.answer = answer
     predictor.gate.set()
     settle(segmenter)
     first, last = (sessionMask(volumeNode, predictor, clicksOf(segmenter, liver)[:count]) for count in (1, 6))
