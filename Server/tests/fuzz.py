@@ -155,10 +155,8 @@ class Fuzzer:
         nrrd = image_files.write((array > 300).astype(np.uint8), Grid((12, 10, 8), affine), ".nrrd")
         self._nrrd = re.sub(rb"#[^\n]*\n", b"", nrrd)  # its comments say when it was written
         self._array = pack((array > 300).astype(np.uint8)[None])
-        cubes = [
-            np.random.default_rng(0).standard_normal(p).astype("f4") for m in (SMALL, FLAT) for p in m.patch_shapes
-        ]
-        self.patches = {hashlib.sha256(voxels.data).hexdigest(): arrays.pack(voxels) for voxels in cubes}
+        made = [np.random.default_rng(0).standard_normal(p).astype("f4") for m in (SMALL, FLAT) for p in m.patch_shapes]
+        self.patches = {hashlib.sha256(voxels.data).hexdigest(): arrays.pack(voxels) for voxels in made}
         prompts = PatchPrompts(
             [PatchClick((1.0, 2.0, 3.0), True)], PatchBox((0, 0, 0), (5, 5, 5)), np.ones((4, 4, 4), "f4")
         )
@@ -166,7 +164,7 @@ class Fuzzer:
         head, mask = messages.split(self._question)
         layer = {"logits": "0a" * 32, "begin": [-8, 0, 3], "end": [8, 16, 19], "fading": None}
         layers = head | {"prompts": {"clicks": [[1, 2, 3, True]], "layers": [layer]}}
-        flat = head | {"model": "flat", "weigh": True, "prompts": {"clicks": [[1, 2, 0, True]]}}
+        flat = head | {"model": "flat", "candidates": True, "prompts": {"clicks": [[1, 2, 0, True]]}}
         self._questions = [(head, bytes(mask)), (layers, b""), (flat, b"")]
         self._params = {
             "foreground": [[3, 4, 5]],

@@ -262,13 +262,13 @@ def test_candidates_are_refused_where_there_are_none(opened, predictor, scene):
     assert asked(opened).rows() == []
 
 
-def test_what_does_not_tell_what_it_weighed_says_so(scene, toy, grey):
+def test_a_predictor_without_candidates_says_so(scene, toy, grey):
     work = Work(lambda _: WithoutCandidates(toy))
     try:
         work.open(PictureVolume.of(Picture(tinted(grey, 1, 1, 1), Grid((122, 101, 1), PLANE), "lesion.png")))
         place(work, *KIDNEY)
         assert asked(work).rows() == []
-        assert "shows nothing of what it weighed" in work.status
+        assert "shows no candidates" in work.status
         assert made(work).any()
     finally:
         work.close()

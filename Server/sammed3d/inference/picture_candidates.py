@@ -75,7 +75,7 @@ def weighed(
     """
     weigh = getattr(predictor, "candidates", None)
     if weigh is None:
-        raise ModelError(f"{predictor.name} shows nothing of what it weighed.")
+        raise ModelError(f"{predictor.name} shows no candidates. Choose SAM-Med2D or FT-SAM.")
     answers: tuple[Prediction, ...] = weigh(patch, prompts, cancellation)
     return answers
 

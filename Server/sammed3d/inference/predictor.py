@@ -59,7 +59,7 @@ class Prediction:
         whole: whether these are all logits, or their outline (`OutlinePredictor`).
         bounds: what is known of those that an outline leaves out, where how it fades was said.
         kept: names the answer, where who gave it keeps it.
-        weighed: all masks that were weighed, this one first, where those were asked for.
+        candidates: all masks that were weighed, this one first, where those were asked for.
     """
 
     low_res: Float32
@@ -68,7 +68,7 @@ class Prediction:
     whole: bool = True
     bounds: Bounds | None = None
     kept: KeptAnswer | None = None
-    weighed: tuple[Prediction, ...] = ()
+    candidates: tuple[Prediction, ...] = ()
 
     @property
     def nbytes(self) -> int:

@@ -45,7 +45,7 @@ class _Wish:
     outline: bool = False
     fading: Fading | None = None
     layers: tuple[KeptLayer, ...] | None = None
-    weigh: bool = False
+    candidates: bool = False
 
 
 class _ForgottenError(Exception):
@@ -85,7 +85,7 @@ class RemotePredictor:
         self._uploaded = Sent()
         self._masks = Sent()
         self._lost = Sent()
-        self._keeps_masks = self._keeps_answers = self._takes_colours = self._weighs = False
+        self._keeps_masks = self._keeps_answers = self._takes_colours = self._shows_candidates = False
         self._turns = threading.local()
         self._next = threading.local()
         self._under_way: dict[str, threading.Event] = {}
@@ -247,9 +247,11 @@ class RemotePredictor:
         Raises:
             ModelError: the server is older and does not tell, or a reason of `predict`.
         """
-        found = self._ask(patch, prompts, cancellation, _Wish(weigh=True)).weighed if self._weighs else ()
+        found = (
+            self._ask(patch, prompts, cancellation, _Wish(candidates=True)).candidates if self._shows_candidates else ()
+        )
         if not found:
-            raise ModelError(f"{self.url}: shows nothing of what models weigh. Update it, or leave the server out.")
+            raise ModelError(f"{self.url}: shows no candidates. Update it, or predict on this computer.")
         return found
 
     def close(self) -> None:
@@ -300,7 +302,16 @@ class RemotePredictor:
         if prompts.mask_prompt is not None and self._keeps_masks and (patch.digest, prompts.mask_digest) in self._masks:
             mask, prompts = prompts.mask_digest, replace(prompts, mask_prompt=None)
         question = Question(
-            self._model, request, prompts, self._turn(), True, wish.outline, wish.fading, mask, wish.layers, wish.weigh
+            self._model,
+            request,
+            prompts,
+            self._turn(),
+            True,
+            wish.outline,
+            wish.fading,
+            mask,
+            wish.layers,
+            wish.candidates,
         )
         body = question.to_bytes(palettes=self._keeps_masks)
         path, stop = (
@@ -345,9 +356,9 @@ class RemotePredictor:
         except ModelError as error:
             raise ModelError(f"{self.url}: {error}") from error
         told = decode_object(reply.content)
-        words = "keeps_masks", "keeps_answers", "takes_colours", "weighs"
+        words = "keeps_masks", "keeps_answers", "takes_colours", "shows_candidates"
         does = [told.get(word) is True for word in words]
-        self._keeps_masks, self._keeps_answers, self._takes_colours, self._weighs = does
+        self._keeps_masks, self._keeps_answers, self._takes_colours, self._shows_candidates = does
         return models
 
 

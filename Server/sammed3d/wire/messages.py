@@ -61,8 +61,8 @@ SIGN = bytes(4)
 SIGN_SECONDS = 5.0
 _LENGTH = struct.Struct("<I")
 _ANYWHERE = (4096, 4096, 4096)
-MOST_WEIGHED = 16
-"""Masks that a model weighs, at most; SAM-Med2D weighs three."""
+MOST_CANDIDATES = 16
+"""Masks that a model weighs, at most: SAM-Med2D makes three."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Question:
         mask: digest of a mask prompt that the server keeps, in place of that of `prompts`; "" for none.
         layers: what the mask prompt is made of, in place of that of `prompts`; None where it is not. The answers that
             they name are the server's own, which it keeps.
-        weigh: whether all masks that the model weighs are wanted, whole.
+        candidates: whether all masks that the model weighs are wanted, whole.
     """
 
     model: str
@@ -105,7 +105,7 @@ class Question:
     fading: Fading | None = None
     mask: str = ""
     layers: tuple[KeptLayer, ...] | None = None
-    weigh: bool = False
+    candidates: bool = False
 
     def to_bytes(self, palettes: bool = False) -> bytes:
         """Write the message; a mask prompt of few values as `arrays.pack` does where the reader knows palettes."""
@@ -115,7 +115,7 @@ class Question:
             "prompts": prompts_to_json(self.prompts, self.mask, self.layers),
             **({"signs": True} if self.signs else {}),
             **({"outline": True if self.fading is None else asdict(self.fading)} if self.outline else {}),
-            **({"weigh": True} if self.weigh else {}),
+            **({"candidates": True} if self.candidates else {}),
             **({} if self.turn is None else {"session": self.turn.session, "turn": self.turn.number}),
         }
         mask_prompt = self.prompts.mask_prompt
@@ -156,9 +156,9 @@ class Question:
         prompts.check(preset or Preset(boxes=True))
         outline = head.get("outline")
         fading = fading_from_json(outline) if isinstance(outline, dict) else None
-        weigh = head.get("weigh") is True
-        outlined = not weigh and (outline is True or fading is not None)
-        wishes = {"signs": head.get("signs") is True, "outline": outlined, "weigh": weigh}
+        candidates = head.get("candidates") is True
+        outlined = not candidates and (outline is True or fading is not None)
+        wishes = {"signs": head.get("signs") is True, "outline": outlined, "candidates": candidates}
         return cls(model, request, prompts, _turn_of(head), fading=fading, mask=mask, layers=layers, **wishes)
 
 
@@ -209,7 +209,7 @@ def info_to_json(models: list[ModelInfo], max_body: int) -> dict[str, Any]:
     """Write what a server says of itself."""
     limits = {"body": max_body, "clicks": MAX_CLICKS}
     described = [model.to_json() for model in models]
-    does = dict.fromkeys(("keeps_masks", "keeps_answers", "takes_colours", "weighs"), True)
+    does = dict.fromkeys(("keeps_masks", "keeps_answers", "takes_colours", "shows_candidates"), True)
     return {"protocol": PROTOCOL, "models": described, "limits": limits, **does}
 
 
@@ -240,7 +240,7 @@ def answer_to_bytes(
     """Write a prediction.
 
     Args:
-        prediction: the prediction; with all masks that were weighed, those are written instead, whole.
+        prediction: the prediction; candidates, where it has some, are written whole in its place.
         outline_on: voxels of the patch, where the outline of finite logits is enough.
         seen: the question's mask prompt, where the outline is laid over what that shows.
         fading: how it is.
@@ -249,9 +249,9 @@ def answer_to_bytes(
     head: dict[str, Any] = {"score": prediction.score, "seconds": dict(prediction.seconds)}
     if kept:
         head["logits"] = kept
-    if prediction.weighed:
-        head["weighed"] = [each.score for each in prediction.weighed]
-        return join(head, pack(np.concatenate([each.low_res for each in prediction.weighed], axis=2)))
+    if prediction.candidates:
+        head["candidates"] = [each.score for each in prediction.candidates]
+        return join(head, pack(np.concatenate([each.low_res for each in prediction.candidates], axis=2)))
     if outline_on is None or not np.isfinite(prediction.low_res).all():
         return join(head, pack(prediction.low_res))
     return join({**head, "outline": True}, outlines.pack(prediction.low_res, outline_on, seen, fading))
@@ -277,9 +277,9 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int], patch: str = 
         status = refused.get("status")
         raise RefusalError(status if isinstance(status, int) else 500, str(refused.get("detail", "")))
     whole = head.get("outline") is not True
-    weighed = _weighed(head["weighed"], body, shape) if "weighed" in head else ()
-    if weighed:
-        low_res, bounds = weighed[0].low_res, None
+    candidates = _candidates(head["candidates"], body, shape) if "candidates" in head else ()
+    if candidates:
+        low_res, bounds = candidates[0].low_res, None
     else:
         low_res, bounds = (unpack(body, shape).copy(), None) if whole else outlines.unpack(body, shape)
     try:
@@ -288,13 +288,13 @@ def answer_from_bytes(message: bytes, shape: tuple[int, int, int], patch: str = 
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise WireError("The answer's head is not that of a prediction.") from error
     kept = KeptAnswer(patch, head["logits"]) if is_digest(head.get("logits")) else None
-    return Prediction(low_res, score, seconds, whole, bounds, kept, weighed)
+    return Prediction(low_res, score, seconds, whole, bounds, kept, candidates)
 
 
-def _weighed(scores: Any, body: memoryview, shape: tuple[int, int, int]) -> tuple[Prediction, ...]:
-    """Read all masks that were weighed, which lie one behind the other."""
-    if not isinstance(scores, list) or not 0 < len(scores) <= MOST_WEIGHED or not all(map(_is_score, scores)):
-        raise WireError("The scores of what was weighed are not numbers, or none, or too many.")
+def _candidates(scores: Any, body: memoryview, shape: tuple[int, int, int]) -> tuple[Prediction, ...]:
+    """Read candidates, which lie one behind the other."""
+    if not isinstance(scores, list) or not 0 < len(scores) <= MOST_CANDIDATES or not all(map(_is_score, scores)):
+        raise WireError("The scores of candidates are not numbers, or none, or too many.")
     together = unpack(body, (*shape[:2], shape[2] * len(scores))).copy()
     parts = np.split(together, len(scores), axis=2)
     return tuple(Prediction(part, score) for part, score in zip(parts, scores, strict=True))

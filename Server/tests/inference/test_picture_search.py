@@ -88,7 +88,7 @@ def test_it_can_be_stopped_and_says_what_it_needs(session):
     with pytest.raises(PromptError, match="above 0"):
         PictureSearch(points=0)
     plain = PictureSession(session.picture, RegionPredictor())
-    with pytest.raises(ModelError, match="shows nothing of what it weighed"):
+    with pytest.raises(ModelError, match="shows no candidates"):
         plain.find()
     with pytest.raises(ModelError, match="3-D"):
         PictureSession(session.picture, FakePredictor())

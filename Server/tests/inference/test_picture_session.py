@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(PromptError, match="before the first"):
         session.candidates()
     session.click(15, 35)
-    with pytest.raises(ModelError, match="shows nothing of what it weighed"):
+    with pytest.raises(ModelError, match="shows no candidates"):
         session.candidates()
 
 
@@ -170,11 +170,13 @@ def test_a_server_answers_about_pictures_as_the_model_here_does(picture):
 def test_an_older_server_takes_grey_pictures_only_and_that_is_said(monkeypatch):
     with serving(tiny()[1]) as server:
         told = messages.info_to_json
-        monkeypatch.setattr(messages, "info_to_json", lambda *a: told(*a) | {"takes_colours": False, "weighs": False})
+        monkeypatch.setattr(
+            messages, "info_to_json", lambda *a: told(*a) | {"takes_colours": False, "shows_candidates": False}
+        )
         remote = RemotePredictor(server.url, "default")
         session = PictureSession(squares(), remote)
         session.click(15, 35)
-        with pytest.raises(ModelError, match=r"shows nothing of what models weigh\. Update it"):
+        with pytest.raises(ModelError, match=r"shows no candidates\. Update it"):
             session.candidates()
         with pytest.raises(ModelError, match=r"takes grey pictures only\. Update it, predict on this computer"):
             PictureSession(coloured(), remote).click(15, 35)

@@ -158,18 +158,18 @@ def test_a_refusal_says_a_status_or_is_an_error_of_the_server(status, read):
     assert refusal.value.status == read
 
 
-def test_what_was_weighed_survives_and_is_no_more_than_it_may_be():
-    weighed = tuple(Prediction(MASK[..., :1] + n, 0.5 - n) for n in range(3))
-    sent = Prediction(weighed[0].low_res, 0.5, {"decode": 0.5}, weighed=weighed)
+def test_candidates_survive_and_are_no_more_than_may_be():
+    several = tuple(Prediction(MASK[..., :1] + n, 0.5 - n) for n in range(3))
+    sent = Prediction(several[0].low_res, 0.5, {"decode": 0.5}, candidates=several)
     message = messages.answer_to_bytes(sent)
     found = messages.answer_from_bytes(message, (4, 4, 1))
     assert np.array_equal(found.low_res, sent.low_res)
-    assert [each.score for each in found.weighed] == [0.5, -0.5, -1.5]
-    assert all(np.array_equal(a.low_res, b.low_res) for a, b in zip(found.weighed, weighed, strict=True))
+    assert [each.score for each in found.candidates] == [0.5, -0.5, -1.5]
+    assert all(np.array_equal(a.low_res, b.low_res) for a, b in zip(found.candidates, several, strict=True))
     head, body = messages.split(message)
     for scores in ([], "abc", [0.5, "b", 0.5], [True] * 3, [0.5] * 2, [0.5] * 17, {"a": 1}):
         with pytest.raises(WireError):
-            messages.answer_from_bytes(messages.join(head | {"weighed": scores}, bytes(body)), (4, 4, 1))
+            messages.answer_from_bytes(messages.join(head | {"candidates": scores}, bytes(body)), (4, 4, 1))
 
 
 def test_what_a_server_says_of_a_model_survives_and_may_grow():

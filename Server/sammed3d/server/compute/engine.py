@@ -167,10 +167,11 @@ class Engine:
         takes = self.models[question.model].preset.patch_shapes
         if patch.voxels.shape not in takes:
             raise PromptError(
-                f"The patch has {patch.voxels.shape} voxels. {question.model} takes {' or '.join(map(str, takes))}."
+                f"The patch has {patch.voxels.shape} voxels. {question.model} takes {' or '.join(map(str, takes))}. "
+                "Ask the model that the patch was cut for."
             )
         session = question.turn.session if question.turn else ""
-        job = Job(question.model, patch, question.prompts, user=user, session=session, weigh=question.weigh)
+        job = Job(question.model, patch, question.prompts, user=user, session=session, candidates=question.candidates)
         return self.start(job, user, question.request, question.turn)
 
     def start(self, job: Job, user: str, request: str, turn: Turn | None = None) -> Running:

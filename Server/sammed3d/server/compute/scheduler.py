@@ -38,7 +38,7 @@ class Job:
         number: tells jobs of this process apart.
         alone: never encode its patch together with others, for it failed before.
         user, session: the user and the session that wait, for taking turns.
-        weigh: whether all masks that the model weighs are wanted.
+        candidates: whether all masks that the model weighs are wanted.
     """
 
     model: str
@@ -48,7 +48,7 @@ class Job:
     alone: bool = False
     user: str = ""
     session: str = ""
-    weigh: bool = False
+    candidates: bool = False
 
 
 @dataclass(eq=False)
@@ -206,9 +206,9 @@ class Scheduler:
         begin = time.perf_counter()
         try:
             predictor = self._predictors[job.model]
-            if job.weigh:
+            if job.candidates:
                 found = weighed(predictor, job.patch, job.prompts, entry.cancellation)
-                done = replace(found[0], weighed=found)
+                done = replace(found[0], candidates=found)
             else:
                 done = predictor.predict(job.patch, job.prompts, entry.cancellation)
         except BaseException as error:  # whoever waits has to know

@@ -186,7 +186,7 @@ class Worker:
         entry.carries = whole or (not known and sum(e.carries for e in self._sent.values()) < CARRIED)
         voxels = job.patch.voxels if entry.carries else None
         asked = Asked(
-            job.number, job.model, digest, voxels, job.prompts, job.alone, job.user, job.session, job.weigh, whole
+            job.number, job.model, digest, voxels, job.prompts, job.alone, job.user, job.session, job.candidates, whole
         )
         self._send("predict", asked)
         if voxels is None:

@@ -125,7 +125,7 @@ class Asked:
     """A job on its way through the pipe.
 
     Attributes:
-        number, model, prompts, alone, user, session, weigh: those of `Job`.
+        number, model, prompts, alone, user, session, candidates: those of `Job`.
         digest: digest of its patch.
         voxels: its patch's voxels; None where the process has had them, or may ask for them when their turn comes.
         again: whether it did ask.
@@ -139,7 +139,7 @@ class Asked:
     alone: bool
     user: str
     session: str
-    weigh: bool
+    candidates: bool
     again: bool
 
 
@@ -250,7 +250,14 @@ class _Child:
             voxels = asked.voxels
             patch: Any = _SentBefore(asked.digest) if voxels is None else patch_of(voxels, asked.digest)
             job = Job(
-                asked.model, patch, asked.prompts, asked.number, asked.alone, asked.user, asked.session, asked.weigh
+                asked.model,
+                patch,
+                asked.prompts,
+                asked.number,
+                asked.alone,
+                asked.user,
+                asked.session,
+                asked.candidates,
             )
             self._jobs[job.number] = job
             self._scheduler.submit(job, asked.again).add_done_callback(partial(self._answer, job.number))
