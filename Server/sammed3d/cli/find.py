@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-import sammed3d
+from sammed3d.cli.choice import CaOption, Choice, KeyOption, NoProxyOption, ServerOption
 from sammed3d.cli.find_in_picture import DEFAULTS as IN_PICTURES
 from sammed3d.cli.find_in_picture import PointsOption, ScoreOption, check_found_place, find_in_picture
 from sammed3d.cli.found import STOPPED, named, searching
@@ -31,7 +31,7 @@ from sammed3d.files.outputs import check_output
 from sammed3d.files.picture import is_picture
 from sammed3d.files.segmentation import check_place, read_mask, write_segments
 from sammed3d.files.volume import Volume, check_writable
-from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings, Instance
+from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings, EachPredictor, Instance
 from sammed3d.inference.picture_search import PictureSearch
 
 DEFAULTS = AutomaticSettings()
@@ -81,6 +81,10 @@ def find(
     ] = None,
     most: Annotated[int, typer.Option(help="Keep that many, the most stable ones.")] = 100,
     base: BaseOption = None,
+    server: ServerOption = None,
+    key: KeyOption = "",
+    ca: CaOption = None,
+    no_proxy: NoProxyOption = False,
     series: SeriesOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -90,20 +94,17 @@ def find(
 
     Ctrl-C stops the search and writes what was found so far. A DICOM image is a picture where --points is given.
     """
+    chosen = Choice(model, device, "auto", family, base, "torch", server, key, ca, not no_proxy)
     cancellation = Cancellation()
     both = {"smallest": smallest, "largest": largest, "stability": stability, "offset": offset}
     in_picture = points is not None or score is not None or is_picture(volume)
     if in_picture and not (region is None and distance is None and contrast is None and series is None):
         raise typer.BadParameter("A picture takes no --region, --distance, --contrast and --series, but --points.")
     with explained(debug):
-
-        def load() -> Any:
-            return sammed3d.load_predictor(model, device, family=family, base=base)
-
         if in_picture:
             check_found_place(volume, output, force)
             settings = PictureSearch(**_given(points=points, score=score, **both))
-            find_in_picture(volume, output, load, settings, most, as_json, cancellation)
+            find_in_picture(volume, output, chosen.load, settings, most, as_json, cancellation)
         else:
             check_place(output)
             check_output(output, (volume, region), force)
@@ -111,7 +112,7 @@ def find(
             image = Volume.read(volume, series)
             check_writable(image.grid)
             where = None if region is None else read_mask(region, image.grid)
-            generator = AutomaticMaskGenerator(load(), in_volumes)
+            generator = AutomaticMaskGenerator(cast(EachPredictor, chosen.load()), in_volumes)
             with searching(cancellation) as progress:
                 found = generator.generate(image, where, progress, cancellation, keep=True)
             write_segments(output, named((each.mask for each in found[:most]), output), image.grid)
