@@ -169,6 +169,7 @@ class RemotePredictor:
         self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None, wish: _Wish | None = None
     ) -> Prediction:
         wish = wish or _Wish()
+        ahead, self._next.patch = getattr(self._next, "patch", None), None
         prompts.check(self.preset)
         if patch.voxels.shape != self.preset.patch_shape and not self._takes_colours:
             raise ModelError(
@@ -178,7 +179,8 @@ class RemotePredictor:
         begin, forgotten = time.perf_counter(), 0
         while True:
             self._upload(patch, cancellation)
-            self._begin_to_send_next()
+            self._begin_to_send(ahead)
+            ahead = None
             cancellation.enter("decode")
             reply = self._post(patch, prompts, cancellation, wish)
             if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_PATCH:
@@ -268,10 +270,8 @@ class RemotePredictor:
         if patch.digest not in self._uploaded:
             self._send(patch, cancellation, politely=True)
 
-    def _begin_to_send_next(self) -> None:
+    def _begin_to_send(self, patch: Patch | None) -> None:
         """Send the patch of the next question in a thread of its own, while the one that was asked is answered."""
-        patch: Patch | None = getattr(self._next, "patch", None)
-        self._next.patch = None
         if patch is None or patch.digest in self._uploaded or patch.digest in self._under_way:
             return
         done = self._under_way[patch.digest] = threading.Event()

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from helpers import long_volume
-from rough import PLACES, RoughPredictor
+from rough import PLACES, PRESET, RoughPredictor
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError, PredictionCancelled
+from sammed3d.inference.lattice import Lattice
+from sammed3d.inference.patch import cut_patch
+from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import UPLOAD, RemotePredictor
 from sammed3d.predictors.transport import Transport
@@ -28,15 +31,15 @@ class WaitsForNext(RoughPredictor):
         return super().answer(patch, prompts)
 
 
-def put_patches_of(server, predictor, monkeypatch):
-    """Let the predictor know of the second patch that comes; returns all that come."""
+def put_patches_of(server, monkeypatch, arrived=None):
+    """Set `arrived` when a second patch comes; returns all that come."""
     came, put = [], server.engine.put_patch
 
     def noted(user, digest, voxels):
         put(user, digest, voxels)
         came.append(digest)
-        if len(came) == 2:
-            predictor.arrived.set()
+        if len(came) == 2 and arrived is not None:
+            arrived.set()
 
     monkeypatch.setattr(server.engine, "put_patch", noted)
     return came
@@ -45,7 +48,7 @@ def put_patches_of(server, predictor, monkeypatch):
 def test_the_patch_of_the_next_question_is_sent_while_a_wide_one_is_answered(monkeypatch):
     predictor = WaitsForNext()
     with serving(predictor) as server:
-        came = put_patches_of(server, predictor, monkeypatch)
+        came = put_patches_of(server, monkeypatch, predictor.arrived)
         session = Session(long_volume(), RemotePredictor(server.url))
         session.click(PLACES[0])
         assert len(came) == 2, "each once"
@@ -98,3 +101,25 @@ def test_who_waits_for_a_patch_that_is_on_its_way_can_leave(monkeypatch):
         left.set()
         session.click(PLACES[0])
     assert session.mask().any()
+
+
+def test_a_patch_is_not_sent_ahead_for_a_question_that_was_never_asked(monkeypatch):
+    predictor = RoughPredictor()
+    volume = long_volume()
+    lattice = Lattice(volume.grid, PRESET.spacing)
+    windows = (lattice.window_at(place, PRESET.patch_shape) for place in (PLACES[0], PLACES[-1]))
+    first, other = (cut_patch(volume, lattice, window, PRESET) for window in windows)
+    prompts = PatchPrompts([PatchClick((10.0, 10.0, 10.0), True)])
+    cancelled = Cancellation()
+    cancelled.cancel()
+    with serving(predictor) as server:
+        came = put_patches_of(server, monkeypatch)
+        remote = RemotePredictor(server.url)
+        remote.send_next(other)
+        with pytest.raises(PredictionCancelled):
+            remote.predict(first, prompts, cancelled)
+        remote.predict(first, prompts)
+        for thread in threading.enumerate():
+            if thread.name == UPLOAD:
+                thread.join(20)
+    assert came == [first.digest]
