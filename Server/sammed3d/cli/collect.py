@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from sammed3d.cli.terminal import DebugOption, ForceOption, SeriesOption, explai
 from sammed3d.core import prompt_files
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import SAMMed3DError, VolumeError
-from sammed3d.files import collection, datasets, scenes
+from sammed3d.files import collection, datasets, kept_cases, scenes
 from sammed3d.files.collection import Collected, Wanted
 from sammed3d.files.segment_reader import on_grid, read_segments
 from sammed3d.files.segmentation import Segment
@@ -48,8 +48,8 @@ def collect(
         ),
     ],
     to: Annotated[Path, typer.Option(help="The dataset: a folder of cases, as `sammed3d data prepare` takes it.")],
-    volume: Annotated[Path | None, typer.Option(help="Volume of the one segmentation that is given.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Prompt file of the one segmentation that is given.")] = None,
+    volume: Annotated[Path | None, typer.Option(help="Volume of the segmentations that are given.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompt file of their segments, by name.")] = None,
     series: SeriesOption = None,
     only: Annotated[list[str] | None, typer.Option(help="Name or terminology code of a segment to take.")] = None,
     rename: Annotated[list[str] | None, typer.Option(help="SEGMENT=STRUCTURE, by name or terminology code.")] = None,
@@ -60,7 +60,9 @@ def collect(
     """Collect volumes and their segments as cases to train on, without anything that names a patient."""
     with explained(debug):
         wanted = Wanted(tuple(only or ()), dict(_renamed(text) for text in rename or ()), by_terminology)
-        taken = problems = 0
+        _check_usage(sources, volume, prompts, series)
+        problems = 0
+        written: set[str] = set()
         for source in sources:
             if to.resolve() == source.resolve() or to.resolve() in source.resolve().parents:
                 raise VolumeError(f"{source}: lies in the dataset that is written ({to}). Choose another folder.")
@@ -69,13 +71,32 @@ def collect(
                     print(f"{source.name}: {sentence}")
                 problems += len(left_out)
                 for each in found:
-                    case, problem = _collect(each, to, wanted, force)
-                    taken += case
-                    problems += problem
+                    case = _collect(each, to, wanted, force, written)
+                    if case:
+                        written.add(case)
+                    else:
+                        problems += 1
         print(collection.STRIPPED)
-        print(f"{to}: {taken} cases written, {problems} sources that could not be used.")
-    if problems or not taken:
+        print(f"{to}: {len(written)} cases written, {problems} sources that could not be used.")
+    if problems or not written:
         raise typer.Exit(1)
+
+
+def _check_usage(sources: Sequence[Path], volume: Path | None, prompts: Path | None, series: int | None) -> None:
+    """Refuse options that would say nothing about a source.
+
+    Raises:
+        typer.BadParameter: names the option.
+    """
+    alone = [path for path in sources if _is_scene(path) or path.is_dir()]
+    if alone and not (volume is None and prompts is None and series is None):
+        raise typer.BadParameter(
+            f"--volume, --prompts and --series are about segmentations. Collect {alone[0]} without them."
+        )
+
+
+def _is_scene(path: Path) -> bool:
+    return path.suffix.lower() in (".mrb", ".mrml")
 
 
 def _renamed(text: str) -> tuple[str, str]:
@@ -90,7 +111,7 @@ def _opened(
     path: Path, volume: Path | None, prompts: Path | None, series: int | None
 ) -> Iterator[tuple[list[_Source], tuple[str, ...]]]:
     """Give the segmentations of a source, and a sentence for each that cannot be used."""
-    if path.suffix.lower() in (".mrb", ".mrml"):
+    if _is_scene(path):
         with tempfile.TemporaryDirectory() as folder:
             scene = scenes.read_scene(path, Path(folder))
             by_volume: dict[Path, list[tuple[Path, Mapping[str, ObjectPrompts]]]] = {}
@@ -128,8 +149,19 @@ def _prompts(file: Path | None) -> dict[str, ObjectPrompts]:
     return {} if file is None else {each.name: each for each in prompt_files.read(file)}
 
 
-def _collect(source: _Source, dataset: Path, wanted: Wanted, force: bool) -> tuple[int, int]:
-    """Write the case of a volume, and say what became of it: (cases written, sources that cannot be used)."""
+def _collect(source: _Source, dataset: Path, wanted: Wanted, force: bool, written: Collection[str]) -> str:
+    """Write the case of a volume, and say what became of it.
+
+    Args:
+        source: the volume and its segmentations.
+        dataset: folder of cases.
+        wanted: which segments.
+        force: whether a case that was there before is replaced.
+        written: cases of this call; further segments of their images are added to them.
+
+    Returns:
+        The case's name; "" where nothing was taken.
+    """
     placed: dict[str, Segment] = {}
     prompts: dict[str, ObjectPrompts] = {}
     resampled = False
@@ -143,12 +175,15 @@ def _collect(source: _Source, dataset: Path, wanted: Wanted, force: bool) -> tup
                 placed[f"{number}/{key}"] = replace(segment, mask=mask)
                 if (known := clicked.get(key) or clicked.get(segment.name)) is not None:
                     prompts[f"{number}/{key}"] = known
-        report = collection.collect(image, placed, prompts, dataset, wanted, force)
+        if collection.case_name(image) in written:
+            report = kept_cases.join(image, placed, prompts, dataset, wanted)
+        else:
+            report = collection.collect(image, placed, prompts, dataset, wanted, force)
     except SAMMed3DError as error:
         print(f"{source.title}: {error}")
-        return 0, 1
+        return ""
     _print(source.title, report, len(prompts), resampled)
-    return int(bool(report.case)), 0
+    return report.case
 
 
 def _print(title: str, report: Collected, clicked: int, resampled: bool) -> None:

@@ -75,6 +75,7 @@ def collect(
     dataset: Path,
     wanted: Wanted | None = None,
     force: bool = False,
+    earlier: Mapping[str, Segment] | None = None,
 ) -> Collected:
     """Write a case.
 
@@ -85,12 +86,17 @@ def collect(
         dataset: folder of cases; made where it is not there.
         wanted: which segments; None for all.
         force: whether a case of the same image is replaced.
+        earlier: segments that the case holds besides, by IDs of their own, named as their structures.
+
+    Returns:
+        What was taken of `segments`. Where that is nothing, nothing is written.
 
     Raises:
         VolumeError: the case cannot be written.
     """
     wanted = wanted or Wanted()
-    chosen: dict[str, tuple[str, Segment]] = {}
+    earlier = earlier or {}
+    chosen = {key: (segment.name, segment) for key, segment in earlier.items()}
     left_out: list[str] = []
     for key, segment in segments.items():
         structure = wanted.structure(segment)
@@ -102,18 +108,20 @@ def collect(
             left_out.append(f"{segment.name}: there is another segment of {structure!r}. Merge or rename one of them.")
         else:
             chosen[key] = (structure, segment)
-    if not chosen:
+    taken = tuple(structure for key, (structure, _) in chosen.items() if key not in earlier)
+    if not taken:
         return Collected("", left_out=tuple(left_out))
     name = case_name(volume)
     if (dataset / name).exists() and not force:
-        return Collected("", left_out=(*left_out, f"{name}: is there already. Replace it with --force."))
+        sentence = f"{name}: is there already. Replace it with --force; sources of one image in one call become one case."
+        return Collected("", left_out=(*left_out, sentence))
     kept = [
         replace(prompts[key], name=structure, initial_mask=prompts[key].initial_mask and "mask")
         for key, (structure, _) in chosen.items()
         if key in prompts
     ]
     _write(volume, list(chosen.values()), kept, dataset / name)
-    return Collected(name, tuple(structure for structure, _ in chosen.values()), tuple(left_out))
+    return Collected(name, taken, tuple(left_out))
 
 
 def case_name(volume: Volume) -> str:

@@ -1,4 +1,4 @@
-"""Segments added one by one to the cases of a dataset, as users decide to keep them."""
+"""Segments added to the cases of a dataset: one by one as users decide to keep them, or by further files of an image."""
 
 from __future__ import annotations
 
@@ -44,10 +44,48 @@ def keep(
     new = {each.name for each in segments.values() if each.mask is not None and each.mask.voxels.any()}
     if not new:
         return Collected("", left_out=tuple(f"{each.name}: is empty." for each in segments.values()))
-    staying = {EARLIER + name: each for name, each in known.items() if name not in new}
+    return _add(volume, segments, prompts, dataset, Wanted(), {n: s for n, s in known.items() if n not in new}, clicked)
+
+
+def join(
+    volume: Volume,
+    segments: Mapping[str, Segment],
+    prompts: Mapping[str, ObjectPrompts],
+    dataset: Path,
+    wanted: Wanted | None = None,
+) -> Collected:
+    """Add segments to the case of an image, which is there.
+
+    Args:
+        volume: the image.
+        segments: masks on the volume's grid, by segment ID.
+        prompts: those of segments, by segment ID.
+        dataset: folder of cases, as `collect` writes them.
+        wanted: which segments; None for all.
+
+    Returns:
+        What was added. What the case holds stays: another segment of the same structure is left out, and told.
+
+    Raises:
+        VolumeError: the case cannot be written, or what it holds cannot be read.
+    """
+    known, clicked = _held(dataset / case_name(volume), volume.grid)
+    return _add(volume, segments, prompts, dataset, wanted, known, clicked)
+
+
+def _add(
+    volume: Volume,
+    segments: Mapping[str, Segment],
+    prompts: Mapping[str, ObjectPrompts],
+    dataset: Path,
+    wanted: Wanted | None,
+    known: Mapping[str, Segment],
+    clicked: Mapping[str, ObjectPrompts],
+) -> Collected:
+    """Write a case with what it held, `known` and `clicked` by structure, and further segments."""
+    earlier = {EARLIER + name: each for name, each in known.items()}
     all_prompts = {EARLIER + name: each for name, each in clicked.items()} | dict(prompts)
-    done = collect(volume, staying | dict(segments), all_prompts, dataset, Wanted(), force=True)
-    return replace(done, taken=tuple(name for name in done.taken if name in new))
+    return collect(volume, segments, all_prompts, dataset, wanted, force=True, earlier=earlier)
 
 
 def _held(folder: Path, grid: Grid) -> tuple[dict[str, Segment], dict[str, ObjectPrompts]]:

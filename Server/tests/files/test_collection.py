@@ -101,6 +101,36 @@ def test_the_same_image_is_one_case_and_is_replaced_only_when_asked_for(pair, tm
     assert len(list((tmp_path / "data").iterdir())) == 1, "nothing is left of the old case or of work under way"
 
 
+def test_segmentations_of_one_image_in_one_call_become_one_case(pair, tmp_path):
+    volume, to = pair / "DOE_JANE.nii.gz", tmp_path / "data"
+    files = [tmp_path / "a.seg.nrrd", tmp_path / "b.seg.nrrd", tmp_path / "c.seg.nrrd"]
+    for file, segments in zip(files, (SEGMENTS[:1], SEGMENTS[1:3], SEGMENTS[:1]), strict=True):
+        write_segments(file, segments, GRID)
+    prompts = tmp_path / "all.json"
+    clicks = [ObjectPrompts(name, (Click((1.0, 2.0, n)),)) for n, name in enumerate(("LK", "tumour"))]
+    prompt_files.write(prompts, clicks)
+    given = (*files[:2], "--volume", volume, "--prompts", prompts, "--rename", "LK=left kidney", "--to", to)
+    for force in ((), ("--force",)):
+        result = run(*given, *force)
+        assert result.exit_code == 0, result.output
+        assert "1 cases written, 0 sources" in result.output.replace("\n", " ")
+        assert [case.names for case in find_cases(to)] == [{1: "left kidney"}, {1: "tumour"}]
+        [folder] = to.iterdir()
+        assert prompt_files.read(folder / "prompts.json") == (replace(clicks[0], name="left kidney"), clicks[1])
+    assert run(*given).exit_code == 1, "a case of an earlier call stays, and nothing was taken"
+    result = run(files[0], files[2], "--volume", volume, "--to", to, "--force")
+    assert result.exit_code == 1
+    assert "LK: there is another segment of 'LK'" in result.output
+    assert "1 cases written, 1 sources" in result.output.replace("\n", " ")
+
+
+def test_options_of_segmentations_are_refused_where_they_would_say_nothing(pair, tmp_path):
+    for option in ("--volume", "--prompts", "--series"):
+        result = run(pair, option, "1", "--to", tmp_path / "data")
+        assert result.exit_code == 2
+        assert "are about segmentations" in " ".join(result.output.split())
+
+
 def test_segments_are_chosen_and_named_by_terminology(pair, tmp_path):
     assert terminology_of(SEGMENTS[0]) == ("left kidney", "64033007")
     assert terminology_of(Segment("any", None, terminology=TISSUE)) == ("", "")
