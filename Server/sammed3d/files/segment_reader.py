@@ -5,6 +5,7 @@ Source of the `.seg.nrrd` keys: 3D Slicer's `vtkMRMLSegmentationStorageNode`, do
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,13 +57,14 @@ def on_grid(mask: BoxedMask, source: Grid, target: Grid) -> tuple[BoxedMask | No
         whole = BoxedMask(mask.box.shifted(offset), mask.voxels)
         inside = whole.full(target.shape) if _fits(whole, target) else _clipped(whole, target)
         return BoxedMask.of(inside), False
-    corners = target.to_index(source.window(mask.box.begin, mask.voxels.shape).corners())
-    low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
-    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2, target.shape)
+    edges = zip(mask.box.begin, mask.box.end, strict=True)
+    corners = target.to_index(source.to_world(list(itertools.product(*((b - 0.5, e - 0.5) for b, e in edges)))))
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, target.shape)
     found = np.zeros(target.shape, np.uint8)
     if (low < high).all():
         places = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), -1)
-        index = np.rint(source.to_index(target.to_world(places))).astype(int) - np.array(mask.box.begin)
+        index = np.floor(source.to_index(target.to_world(places)) + 0.5).astype(int) - np.array(mask.box.begin)
         valid = ((index >= 0) & (index < mask.voxels.shape)).all(axis=-1)
         i, j, k = np.where(valid[..., None], index, 0).reshape(-1, 3).T
         values = mask.voxels[i, j, k].reshape(valid.shape) * valid

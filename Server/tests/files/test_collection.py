@@ -22,7 +22,7 @@ from sammed3d.files.datasets import check, find_cases, read_labels
 from sammed3d.files.scenes import read_scene
 from sammed3d.files.segment_reader import on_grid, read_segments
 from sammed3d.files.segmentation import TISSUE, Segment, write_segments
-from sammed3d.files.volume import Volume
+from sammed3d.files.volume import Volume, image_on
 
 SHAPE = (20, 22, 18)
 GRID = Grid(SHAPE, make_affine((2.0, 2.0, 3.0), (0.1, 0.0, 0.2), (5.0, 6.0, 7.0)))
@@ -170,6 +170,20 @@ def test_masks_on_another_grid_are_resampled_and_what_lies_outside_is_cut_off():
     assert not resampled
     assert outside.box == Box((0, 0, 0), (2, 2, 2))
     assert on_grid(box((0, 0, 0), (2, 2, 2)), GRID, GRID.window((5, 5, 5), (4, 4, 4))) == (None, False)
+
+
+@pytest.mark.parametrize("angles", [(0.0, 0.0, 0.0), (0.3, -0.2, 0.5)])
+def test_a_mask_of_much_coarser_voxels_is_resampled_to_their_edges(angles):
+    coarse = Grid((9, 9, 6), make_affine((4.0, 4.0, 10.0), angles, (0.1, -0.2, 0.3)))
+    fine = Grid((80, 80, 70), make_affine((0.5, 0.5, 1.0), origin=(-1.0, -2.0, -3.0)))
+    mask = box((3, 4, 2), (6, 6, 3))
+    image = sitk.GetImageFromArray(mask.full(coarse.shape).T.copy())
+    image.CopyInformation(image_on(coarse, sitk.sitkUInt8))
+    expected = sitk.Resample(image, image_on(fine, sitk.sitkUInt8), sitk.Transform(), sitk.sitkNearestNeighbor)
+    found, resampled = on_grid(mask, coarse, fine)
+    assert resampled
+    assert (found.full(fine.shape) == sitk.GetArrayFromImage(expected).T).all()
+    assert found.voxels.sum() == pytest.approx(3 * 2 * 640, rel=0.03)
 
 
 def test_drawings_and_boxes_are_kept_and_the_name_of_a_starting_mask_is_not(pair, tmp_path):
