@@ -113,7 +113,7 @@ def collect(
         return Collected("", left_out=tuple(left_out))
     name = case_name(volume)
     if (dataset / name).exists() and not force:
-        sentence = f"{name}: is there already. Replace it with --force; sources of one image in one call become one case."
+        sentence = f"{name}: is there already. Replace it with --force, with all of its sources in that call."
         return Collected("", left_out=(*left_out, sentence))
     kept = [
         replace(prompts[key], name=structure, initial_mask=prompts[key].initial_mask and "mask")

@@ -1,4 +1,4 @@
-"""Reading a folder of DICOM slices as one volume, refusing what would give a distorted one."""
+"""Reading DICOM slices as one volume, from a folder or from one file of many frames, and refusing distorted ones."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ PIXEL_DATA, SEQUENCE_END = bytes.fromhex("e07f1000"), bytes.fromhex("feffdde0")
 """Tags (7FE0,0010) and (FFFE,E0DD) as they stand in a little-endian file."""
 IMPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2\0"
 """The transfer syntax whose elements do not say their type."""
+GROUPS = bytes.fromhex("00522992"), bytes.fromhex("00523092")
+"""Tags (5200,9229) and (5200,9230), after which a file says where its frames lie: what they share, and each its own."""
+OTHER_ORDERS = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2\0"
+"""The transfer syntaxes whose tags do not stand in a file as these do: deflated, and big-endian."""
+FRAME_TAGS = tuple(bytes.fromhex(tag) for tag in ("20003200", "20003700", "28003000"))
+"""Tags of position, orientation and pixel spacing: (0020,0032), (0020,0037) and (0028,0030)."""
 UNDEFINED_LENGTH = 0xFFFFFFFF
 GAP_TOLERANCE_MM = 0.05
 """How far a slice may lie from its even position before the series counts as irregular."""
@@ -58,7 +64,69 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
     return image
 
 
+def check_frames(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Refuse a DICOM file whose frames are no even stack: ITK would take them for cubes of 1 mm in the file's order.
+
+    Files whose frames have no places of their own, such as doses and older multi-frame images, are left to ITK.
+
+    Args:
+        path: the file; of another format, nothing is done.
+        reader: has read its header.
+
+    Raises:
+        VolumeError: frames that do not lie where ITK puts them, or do not say where they lie.
+    """
+    frames = reader.GetSize()[2]
+    with path.open("rb") as file:
+        if frames == 1 or file.read(132)[128:] != b"DICM":
+            return
+    data = path.read_bytes()
+    if not any(syntax in data[:2048] for syntax in OTHER_ORDERS):
+        begin = min((at for tag in GROUPS if (at := data.find(tag)) >= 0), default=-1)
+        if begin < 0:
+            return
+        end = data.find(PIXEL_DATA, begin)
+        if _is_stack(data[begin : end if end >= 0 else len(data)], IMPLICIT_LITTLE_ENDIAN in data[:2048], reader):
+            return
+    raise VolumeError(
+        f"{path.name}: its {frames} frames are not evenly spaced or not in the order of their places, or the file does "
+        "not say where they lie. Convert it to NIfTI (dcm2niix does) and use that."
+    )
+
+
+def _is_stack(header: bytes, implicit: bool, reader: sitk.ImageFileReader) -> bool:
+    """Tell whether the frames lie where ITK puts them, and their pixels are as large as it says."""
+    try:
+        positions, orientations, spacings = (_values(header, tag, implicit) for tag in FRAME_TAGS)
+        axes = np.reshape(reader.GetDirection(), (3, 3)).T  # one a row
+        step = axes[2] * reader.GetSpacing()[2]
+        places = np.array(reader.GetOrigin()) + step * np.arange(reader.GetSize()[2])[:, None]
+        return (
+            np.shape(positions) == places.shape
+            and bool(np.abs(np.subtract(positions, places)).max() <= GAP_TOLERANCE_MM)
+            and bool(np.abs(np.subtract(orientations, axes[:2].ravel())).max() <= 1e-3)
+            and np.allclose(spacings, reader.GetSpacing()[1::-1], rtol=1e-3)
+        )
+    except ValueError:  # not there, no numbers, or too few of them
+        return False
+
+
+def _values(header: bytes, tag: bytes, implicit: bool) -> list[list[float]]:
+    """Return the numbers of all elements of a tag, in their order."""
+    found: list[list[float]] = []
+    start = header.find(tag)
+    while start >= 0:
+        length = int.from_bytes(header[start + (4 if implicit else 6) : start + 8], "little")
+        found.append(_numbers(header[start + 8 : start + 8 + length].decode("ascii").strip("\0 ")))
+        start = header.find(tag, start + 8 + length)
+    return found
+
+
 def _check_image(image: sitk.Image, name: str) -> None:
+    if image.GetDimension() > 3:
+        raise VolumeError(
+            f"{name}: each file of this series holds several slices. Give the file instead of the folder."
+        )
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise VolumeError(f"{name}: this series is not a stack of grey-value slices, so it is not a volume.")
 

@@ -1,4 +1,4 @@
-"""Segments added to the cases of a dataset: one by one as users decide to keep them, or by further files of an image."""
+"""Segments added to the cases of a dataset: one by one as users keep them, or by further files of an image."""
 
 from __future__ import annotations
 

@@ -174,6 +174,8 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
         is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
         if is_nifti:
             nifti.check_positions(path, reader)
+        else:
+            dicom.check_frames(path, reader)
         grid = grid_of(reader)
         if is_nifti:
             return grid, nifti.read_voxels(path, reader), None
