@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,10 @@ HonourOption = Annotated[bool, typer.Option(help="Whether the mask is made to ag
 PointsOption = Annotated[
     Path | None, typer.Option(help="All prompts from a prompt file or Slicer markups (.mrk.json) instead.")
 ]
+NameOption = Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")]
+NAME = "Object 1"
+NUMBERED = re.compile(r"Object \d+")
+"""Names that are none: markups that have no name are numbered."""
 MARKUPS = {"scribble": "a curve", "lasso": "a closed curve"}
 
 
@@ -55,13 +60,30 @@ def given_prompts(
     return ObjectPrompts(name, parsed, None, None if box is None else parse_box(box), placed, honour)
 
 
-def read_one(path: Path) -> ObjectPrompts:
-    """Read a prompt file or Slicer markups that hold the prompts of one object.
+def read_prompts(path: Path, name: str, honour: bool) -> tuple[ObjectPrompts, ...]:
+    """Read a prompt file or Slicer markups.
+
+    Args:
+        path: the file.
+        name: of its object, where there is one and the file gives it no name, or a numbered one ("Object 2").
+        honour: False: drawings are not honoured, whatever the file says.
+
+    Raises:
+        PromptError: it cannot be read; names the file.
+    """
+    objects = prompt_files.read(path)
+    if len(objects) == 1 and name != NAME and NUMBERED.fullmatch(objects[0].name):
+        objects = (replace(objects[0], name=name),)
+    return objects if honour else tuple(replace(each, honour=False) for each in objects)
+
+
+def read_one(path: Path, name: str, honour: bool) -> ObjectPrompts:
+    """Read the prompts of one object, as `read_prompts` does.
 
     Raises:
         PromptError: unreadable, of several objects or none, or of one that started from a mask; names the file.
     """
-    objects = prompt_files.read(path)
+    objects = read_prompts(path, name, honour)
     if len(objects) != 1:
         raise PromptError(f"{path}: this takes the prompts of one object, but the file holds {len(objects)}.")
     if objects[0].initial_mask is not None:
@@ -108,7 +130,7 @@ def parse_box(text: str) -> BoxPrompt:
         typer.BadParameter: it is neither.
         PromptError: the file holds no box.
     """
-    if text.endswith(".json"):
+    if _is_file(text):
         boxes = [o.box for o in prompt_files.read(text) if o.box is not None]
         if len(boxes) != 1:
             raise PromptError(f"{Path(text).name}: this file holds {len(boxes)} boxes (ROIs in Slicer); give one.")
@@ -122,15 +144,31 @@ def parse_box(text: str) -> BoxPrompt:
         ) from error
 
 
-def from_voxels(given: ObjectPrompts, grid: Grid) -> ObjectPrompts:
-    """Turn clicks and box that were given as voxel indices into mm."""
+def from_voxels(given: ObjectPrompts, grid: Grid, box: str | None) -> ObjectPrompts:
+    """Turn clicks and box that were given as voxel indices into mm.
+
+    Args:
+        given: the prompts, with indices in place of mm.
+        grid: the volume's.
+        box: the box as it was written; one of a file is in mm already, and stays.
+
+    Returns:
+        The prompts in mm. Where the grid is oblique, its box is the one round all eight corners of the given one.
+    """
 
     def world(index: Point3) -> Point3:
         r, a, s = grid.to_world(index).tolist()
         return r, a, s
 
-    clicks = tuple(Click(world(c.world), c.positive) for c in given.clicks)
-    return replace(given, clicks=clicks, box=given.box and BoxPrompt(world(given.box.begin), world(given.box.end)))
+    placed = replace(given, clicks=tuple(Click(world(c.world), c.positive) for c in given.clicks))
+    if given.box is None or box is None or _is_file(box):
+        return placed
+    corners = grid.to_world(given.box.corners)
+    return replace(placed, box=BoxPrompt(tuple(corners.min(axis=0)), tuple(corners.max(axis=0))))
+
+
+def _is_file(box: str) -> bool:
+    return box.endswith(".json")
 
 
 def check_given(prompts: ObjectPrompts) -> None:

@@ -26,10 +26,12 @@ from sammed3d.cli.choice import (
     ServerOption,
 )
 from sammed3d.cli.drawn import (
+    NAME,
     BoxOption,
     ClickOption,
     HonourOption,
     LassoOption,
+    NameOption,
     PointsOption,
     ScribbleOption,
     check_given,
@@ -82,7 +84,7 @@ def propagate(
     frames: Annotated[str, typer.Option(metavar="A-B", help="Which frames, counted from 1; all if not given.")] = "",
     table: Annotated[Path | None, typer.Option(help="Write volumes and checks of each frame: .csv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the volume over the frames: .svg.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")] = "Object 1",
+    name: NameOption = NAME,
     model: Annotated[str, typer.Option(help="An installed model, a checkpoint file, or ONNX files.")] = "default",
     device: DeviceOption = "auto",
     family: FamilyOption = None,
@@ -108,9 +110,9 @@ def propagate(
         raise typer.BadParameter("Give --click, --box, --scribble or --lasso, or a file of prompts with --points.")
     with explained(debug):
         given = given_prompts(name, click or (), box, scribble or (), lasso or (), honour)
-        given = given if points is None else read_one(points)
+        given = given if points is None else read_one(points, name, honour)
         check_given(given)
-        prompts = _corrected(given, at - 1, correct or ())
+        prompts = _corrected(given, at - 1, correct or (), honour)
         check_frames_place(output)
         for path in (table, plot):
             if path is not None and not path.parent.is_dir():
@@ -133,8 +135,10 @@ def propagate(
         raise typer.Exit(STOPPED)
 
 
-def _corrected(given: ObjectPrompts, first: int, corrections: Iterable[str]) -> dict[int, ObjectPrompts]:
+def _corrected(given: ObjectPrompts, first: int, corrections: Iterable[str], honour: bool) -> dict[int, ObjectPrompts]:
     """Return the prompts by frame: those given for the first, and `N=R,A,S` or `N=FILE` for others, in their order.
+
+    Where `honour` is False, drawings are not honoured in any frame.
 
     Raises:
         typer.BadParameter: a correction is none.
@@ -145,8 +149,11 @@ def _corrected(given: ObjectPrompts, first: int, corrections: Iterable[str]) -> 
         number, _, what = text.partition("=")
         if not number.isdigit() or int(number) < 1:
             raise typer.BadParameter(f"--correct takes N=R,A,S or N=FILE, the frame counted from 1; not {text!r}.")
-        more = read_one(Path(what)) if what.endswith(".json") else ObjectPrompts(given.name, (parse_click(what),))
         before = prompts.get(int(number) - 1)
+        if what.endswith(".json"):
+            more = read_one(Path(what), given.name, honour)
+        else:
+            more = ObjectPrompts(given.name, (parse_click(what),), honour=(before or given).honour)
         prompts[int(number) - 1] = more if before is None else before.joined(more)
     return prompts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,15 +20,18 @@ from sammed3d.cli.choice import (
 )
 from sammed3d.cli.doubt import SuggestOption, UncertaintyOption, tell_doubt
 from sammed3d.cli.drawn import (
+    NAME,
     BoxOption,
     ClickOption,
     HonourOption,
     LassoOption,
+    NameOption,
     PointsOption,
     ScribbleOption,
     check_given,
     from_voxels,
     given_prompts,
+    read_prompts,
 )
 from sammed3d.cli.follow import FollowOption, PatchesOption, follow_object
 from sammed3d.cli.picture import BoxXyOption, CandidatesOption, ClickXyOption, PicturePrompts, segment_picture
@@ -46,7 +49,6 @@ from sammed3d.cli.terminal import (
     explained,
     stage,
 )
-from sammed3d.core import prompt_files
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import PromptError
@@ -74,7 +76,7 @@ def segment(
     points: PointsOption = None,
     ijk: Annotated[bool, typer.Option("--ijk", help="--click and --box are voxel indices I,J,K.")] = False,
     initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the segment, where no file of prompts names it.")] = "Object 1",
+    name: NameOption = NAME,
     follow: FollowOption = False,
     patches: PatchesOption = 8,
     uncertainty: UncertaintyOption = None,
@@ -110,8 +112,11 @@ def segment(
         raise typer.BadParameter("--candidates is for pictures: the masks that a 2-D model weighs.")
     if bool(click or box or scribble or lasso) == bool(points):
         raise typer.BadParameter("Give --click, --box, --scribble or --lasso, or a file of prompts with --points.")
+    if ijk and points:
+        raise typer.BadParameter("--ijk is about --click and --box; files of prompts are in mm. Leave it out.")
     with explained(debug):
         given = given_prompts(name, click or (), box, scribble or (), lasso or (), honour)
+        objects = (given,) if points is None else read_prompts(points, name, honour)
         check_place(output)
         check_store(volume, store)
         check_output(output, (as_path(volume), points, initial), force)
@@ -124,6 +129,8 @@ def segment(
         with stage("Reading the volume", "read", seconds):
             image, fetched = read_source(volume, series, ca, not no_proxy)
             check_writable(image.grid)
+        if ijk:
+            objects = (from_voxels(given, image.grid, box),)
         with stage("Loading the model", "load", seconds):
             predictor = chosen.load()
         session = Session(image, predictor)
@@ -131,7 +138,7 @@ def segment(
         spent: dict[str, float] = {}
         followed: dict[str, Followed] = {}
         with stage("Segmenting", "segment", seconds, cancellation, following):
-            for prompt in _apply(session, given, points, initial, ijk, seconds, spent, cancellation):
+            for prompt in _apply(session, objects, points, initial, seconds, spent, cancellation):
                 if follow and (found := follow_object(session, prompt, patches, following)) is not None:
                     followed[prompt.name] = found
             next_click = tell_doubt(session, uncertainty, suggest, cancellation)
@@ -145,18 +152,14 @@ def segment(
 
 def _apply(
     session: Session,
-    given: ObjectPrompts,
+    objects: Sequence[ObjectPrompts],
     points: Path | None,
     initial: Path | None,
-    ijk: bool,
     seconds: dict[str, float],
     spent: dict[str, float],
     cancellation: Cancellation,
 ) -> Iterator[ObjectPrompts]:
     """Apply all prompts, object by object; adds up the seconds by stage, and those that each object took."""
-    if ijk:
-        given = from_voxels(given, session.volume.grid)
-    objects = list(prompt_files.read(points)) if points else [given]
     if initial is not None and len(objects) != 1:
         raise PromptError(f"{points}: --initial refines one object, but this file holds {len(objects)}.")
     for prompt in objects:
