@@ -48,7 +48,8 @@ def replay(
 ) -> None:
     """Apply saved prompts with another model, and report how its masks differ from those that were accepted.
 
-    Stop it at any time: the same command goes on with the cases that are not done.
+    Stop it at any time: the same command goes on with the cases that are not done. Cases that have changed since, and
+    all cases where the model's file has, are done again; with --force all are.
     """
     with explained(debug):
         try:
@@ -56,13 +57,14 @@ def replay(
             from sammed3d.evaluation.apart import Workers  # noqa: PLC0415
         except ImportError as error:
             raise ModelError(MISSING) from error
-        from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
+        from sammed3d.zoo.load import load_predictor, locate  # noqa: PLC0415 - needs torch
 
         goes_on = (output / "cases").is_dir()
         check_output(output / TABLE, (dataset,), force or goes_on)
         cases, without = replaying.cases_to_replay(datasets.find_cases(dataset))
         load = functools.partial(load_predictor, model, device, family=family, base=base)
         places = Workers(workers, ray, device != "cpu")
+        files = [locate(each).path for each in (model, base) if each is not None]
         count = 0
 
         def show(case: ReplayCase, found: Sequence[Difference]) -> None:
@@ -72,7 +74,8 @@ def replay(
             words = f"Dice {sum(scores) / len(scores):.2f}" if scores else "nothing to compare with"
             screen.print(f"{count} {case.name}: {words}", highlight=False, markup=False)
 
-        found = replaying.replay(cases, load, output, f"{model} {family or ''} {base or ''}".strip(), places, show)
+        mark = f"{model} {family or ''} {base or ''}".strip()
+        found = replaying.replay(cases, load, output, mark, places, show, files, force)
         replaying.write_table(found, output / TABLE)
         table = Table("Structure", "Mean Dice with what was accepted")
         for structure, mean in replaying.means(found).items():

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,13 +92,15 @@ def cases_to_replay(cases: Sequence[Case]) -> tuple[list[ReplayCase], int]:
 
 
 def replay_case(case: ReplayCase, predictor: Predictor, output: Path) -> list[Difference]:
-    """Apply a case's prompts and write its masks (`NAME.seg.nrrd`).
+    """Apply a case's prompts and write its masks (`NAME.seg.nrrd`), where earlier ones are removed.
 
     Args:
         case: the image and its saved prompts.
         predictor: the model.
         output: folder of the masks.
     """
+    file = output / f"{case.name}.seg.nrrd"
+    file.unlink(missing_ok=True)
     try:
         volume = Volume.read(case.image)
         session = Session(volume, predictor)
@@ -106,7 +110,7 @@ def replay_case(case: ReplayCase, predictor: Predictor, output: Path) -> list[Di
     accepted = dict(_accepted(case, volume))
     found = [_difference(case.name, prompts, session, accepted.get(prompts.name)) for prompts in objects]
     if any(not each.problem for each in found):
-        session.save(output / f"{case.name}.seg.nrrd")
+        session.save(file)
     return found
 
 
@@ -117,8 +121,10 @@ def replay(
     model: str,
     workers: Workers | None = None,
     on_case: Callable[[ReplayCase, Sequence[Difference]], None] = lambda _case, _found: None,
+    files: Sequence[Path] = (),
+    force: bool = False,
 ) -> list[Difference]:
-    """Apply the prompts of all cases that are not done yet.
+    """Apply the prompts of all cases that are not done yet, or that have changed since.
 
     Args:
         cases: images with their saved prompts.
@@ -127,6 +133,8 @@ def replay(
         model: by which the results of another model are told apart.
         workers: where cases are worked on; None for this process.
         on_case: called after each case.
+        files: the model's files or folders; where what they hold has changed, cases are done again.
+        force: whether all cases are done again.
 
     Raises:
         ModelError: the folder holds results of another model.
@@ -137,19 +145,48 @@ def replay(
     if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) != model:
         raise ModelError(f"{output}: holds results of another model. Choose another folder.")
     mark.write_text(json.dumps(model), encoding="utf-8")
-    waiting = [case for case in cases if not (done / f"{case.name}.json").is_file()]
+    model_digest = _digest(files)
+    digests = {case.name: _digest(_files_of(case), model_digest + _names_of(case)) for case in cases}
+    waiting = [case for case in cases if force or _done(done / f"{case.name}.json", digests[case.name]) is None]
     work = functools.partial(replay_case, output=output)
     for index, found in apart.each(waiting, work, load, workers or Workers(), _lost):
         case = waiting[index]
         partial = done / f".{case.name}.json"
-        partial.write_text(json.dumps([asdict(each) for each in found]), encoding="utf-8")
+        entry = {"digest": digests[case.name], "found": [asdict(each) for each in found]}
+        partial.write_text(json.dumps(entry), encoding="utf-8")
         partial.replace(done / f"{case.name}.json")
         on_case(case, found)
     return [
-        Difference(**values)
-        for case in cases
-        for values in json.loads((done / f"{case.name}.json").read_text(encoding="utf-8"))
+        Difference(**values) for case in cases for values in _done(done / f"{case.name}.json", digests[case.name]) or ()
     ]
+
+
+def _done(file: Path, digest: str) -> list[dict[str, Any]] | None:
+    """Return what a case's file holds; None where there is none, or one of a case or model that has changed since."""
+    entry = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not isinstance(entry, dict) or entry.get("digest") != digest:
+        return None
+    found: list[dict[str, Any]] = entry["found"]
+    return found
+
+
+def _files_of(case: ReplayCase) -> list[Path]:
+    return [case.image, case.prompts, *(each.label for each in case.labels if each.label is not None)]
+
+
+def _names_of(case: ReplayCase) -> str:
+    return repr([sorted(each.names.items()) for each in case.labels])
+
+
+def _digest(paths: Iterable[Path], besides: str = "") -> str:
+    """Return the SHA-256 (hex) of what files and folders hold, and of a text; what is not there counts as nothing."""
+    digest = hashlib.sha256(besides.encode())
+    for path in paths:
+        for part in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if part.is_file():
+                with part.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _lost(case: ReplayCase) -> list[Difference]:

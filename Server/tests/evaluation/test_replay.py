@@ -94,6 +94,58 @@ def test_the_same_model_makes_the_same_masks_and_another_does_not(dataset, tmp_p
         replay(cases, ThresholdPredictor, tmp_path / "out", "two")
 
 
+def test_cases_that_have_changed_are_done_again_and_all_are_where_the_model_has(dataset, tmp_path):
+    cases, _ = cases_to_replay(find_cases(dataset))
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "model.onnx").write_bytes(b"one")
+
+    def done_again(**options):
+        seen = []
+        found = replay(
+            cases_to_replay(find_cases(dataset))[0], ThresholdPredictor, tmp_path / "out", "m",
+            on_case=lambda case, _: seen.append(case.name), files=[weights], **options,
+        )  # fmt: skip
+        return seen, found
+
+    both = ["case0", "case1"]
+    assert done_again()[0] == both
+    assert done_again()[0] == []
+    [prompts] = prompt_files.read(cases[0].prompts)
+    prompt_files.write(cases[0].prompts, [prompts, ObjectPrompts("spleen", prompts.clicks)])
+    seen, found = done_again()
+    assert seen == ["case0"]
+    assert [each.structure for each in found] == ["liver", "spleen", "liver"]
+    (cases[1].image.parent / "labels.json").write_text('{"1": "kidney"}')
+    seen, found = done_again()
+    assert seen == ["case1"]
+    assert np.isnan(found[-1].dice), "its structure is another one now"
+    write_image(cases[0].image.parent / "label.nii.gz", np.zeros(SHAPE, np.uint8), AFFINE)
+    assert done_again()[0] == ["case0"]
+    write_image(cases[1].image, phantom(SHAPE, 7), AFFINE)
+    assert done_again()[0] == ["case1"]
+    (weights / "model.onnx").write_bytes(b"two")
+    assert done_again()[0] == both
+    assert done_again(force=True)[0] == both
+    prompt_files.write(cases[0].prompts, [ObjectPrompts("liver", (Click((9e3, 0.0, 0.0)),))])
+    assert done_again()[1][0].problem
+    assert not (tmp_path / "out" / "case0.seg.nrrd").exists(), "a mask that has no prompts any more is not left"
+
+
+def test_the_command_does_again_what_its_model_file_or_force_asks_for(dataset, tmp_path):
+    model = checkpoint(tmp_path / "m.safetensors")
+    command = ["replay", str(dataset), "--model", str(model), "--device", "cpu", "-o", str(tmp_path / "out")]
+    for options, again in (((), True), ((), False), (("--force",), True)):
+        result = CliRunner().invoke(app, [*command, *options])
+        assert result.exit_code == 0, result.output
+        assert ("1 case0: Dice" in result.stderr) == again
+    network = filled(build("promptable_unet", SIZES))
+    write_checkpoint(
+        model, network.state_dict(), network="promptable_unet", sizes=SIZES, preset=PRESET.to_json(), name="other"
+    )
+    assert "1 case0: Dice" in CliRunner().invoke(app, command).stderr
+
+
 def test_what_cannot_be_done_is_named_and_the_rest_is_done(dataset, tmp_path):
     far = ObjectPrompts("spleen", (Click((9e3, 0.0, 0.0)),))
     mask = ObjectPrompts("kidney", (), initial_mask="patient.nii.gz")
