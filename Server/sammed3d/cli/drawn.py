@@ -91,13 +91,19 @@ def read_one(path: Path, name: str, honour: bool) -> ObjectPrompts:
     return objects[0]
 
 
+def files_of(box: str | None, drawings: Iterable[str]) -> list[Path]:
+    """Return the files that a box and drawings are read from, as they were written."""
+    boxes = [Path(box)] if box is not None and _is_file(box) else []
+    return boxes + [_drawing_file(text) for text in drawings]
+
+
 def read_drawings(text: str, kind: type[Scribble] | type[Lasso]) -> tuple[Drawing, ...]:
     """Read `FILE` or `FILE:-` (negative): Slicer curves (`.mrk.json`), a prompt file, or lines of R,A,S in mm.
 
     Raises:
         PromptError: unreadable, or it holds no drawing of that kind; names the file.
     """
-    path = Path(text.removesuffix(":-"))
+    path = _drawing_file(text)
     if path.suffix == ".json":
         found = tuple(d for o in prompt_files.read(path) for d in o.drawings if isinstance(d, kind))
         if not found:
@@ -165,6 +171,10 @@ def from_voxels(given: ObjectPrompts, grid: Grid, box: str | None) -> ObjectProm
         return placed
     corners = grid.to_world(given.box.corners)
     return replace(placed, box=BoxPrompt(tuple(corners.min(axis=0)), tuple(corners.max(axis=0))))
+
+
+def _drawing_file(text: str) -> Path:
+    return Path(text.removesuffix(":-"))
 
 
 def _is_file(box: str) -> bool:

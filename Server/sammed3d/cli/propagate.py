@@ -35,6 +35,7 @@ from sammed3d.cli.drawn import (
     PointsOption,
     ScribbleOption,
     check_given,
+    files_of,
     given_prompts,
     parse_click,
     read_one,
@@ -54,12 +55,14 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import PredictionCancelled, SAMMed3DError, VolumeError
 from sammed3d.files.frames import Frames, check_frames_place, frame_files, write_frames
-from sammed3d.files.outputs import check_output, written_whole
+from sammed3d.files.outputs import check_apart, check_output, written_whole
 from sammed3d.files.volume import check_writable
 from sammed3d.inference import series
 
 STOPPED = 130
 """Exit code where it was stopped, as shells have it."""
+PROMPT_FILE = ".json"
+"""How prompt files end, and markups of Slicer: corrections that end otherwise are clicks."""
 
 
 def propagate(
@@ -119,8 +122,11 @@ def propagate(
                 raise VolumeError(f"{path}: the folder does not exist. Create it, or choose another place.")
         read = Frames(images)
         chosen = _chosen(frames, read.count)
-        for file in (*frame_files(output, chosen), *(path for path in (table, plot) if path is not None)):
-            check_output(file, (*images, points), force)
+        written = [*frame_files(output, chosen), *(path for path in (table, plot) if path is not None)]
+        check_apart(written)
+        read_files = (*images, points, *files_of(box, (*(scribble or ()), *(lasso or ()))), *_files_in(correct or ()))
+        for file in written:
+            check_output(file, read_files, force)
         check_writable(read.volume(at - 1 if at <= read.count else 0).grid)
         done, trouble = _run(read, model_choice, prompts, at - 1, chosen)
         if done:
@@ -150,12 +156,17 @@ def _corrected(given: ObjectPrompts, first: int, corrections: Iterable[str], hon
         if not number.isdigit() or int(number) < 1:
             raise typer.BadParameter(f"--correct takes N=R,A,S or N=FILE, the frame counted from 1; not {text!r}.")
         before = prompts.get(int(number) - 1)
-        if what.endswith(".json"):
+        if what.endswith(PROMPT_FILE):
             more = read_one(Path(what), given.name, honour)
         else:
             more = ObjectPrompts(given.name, (parse_click(what),), honour=(before or given).honour)
         prompts[int(number) - 1] = more if before is None else before.joined(more)
     return prompts
+
+
+def _files_in(corrections: Iterable[str]) -> list[Path]:
+    """Return the files of `N=FILE`."""
+    return [Path(text.partition("=")[2]) for text in corrections if text.endswith(PROMPT_FILE)]
 
 
 def _run(

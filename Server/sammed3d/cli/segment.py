@@ -29,6 +29,7 @@ from sammed3d.cli.drawn import (
     PointsOption,
     ScribbleOption,
     check_given,
+    files_of,
     from_voxels,
     given_prompts,
     read_prompts,
@@ -52,7 +53,7 @@ from sammed3d.cli.terminal import (
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import PromptError
-from sammed3d.files.outputs import check_output
+from sammed3d.files.outputs import check_apart, check_output
 from sammed3d.files.picture import is_picture
 from sammed3d.files.segmentation import check_field_place, check_place, read_mask
 from sammed3d.files.volume import check_writable
@@ -119,10 +120,12 @@ def segment(
         objects = (given,) if points is None else read_prompts(points, name, honour)
         check_place(output)
         check_store(volume, store)
-        check_output(output, (as_path(volume), points, initial), force)
+        read = (as_path(volume), points, initial, *files_of(box, (*(scribble or ()), *(lasso or ()))))
+        check_apart((output, uncertainty))
+        check_output(output, read, force)
         if uncertainty is not None:
             check_field_place(uncertainty)
-            check_output(uncertainty, (as_path(volume), points, initial, output), force)
+            check_output(uncertainty, read, force)
         seconds: dict[str, float] = {}
         if (path := as_path(volume)) is None or path.exists():
             chosen.prepare()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,25 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
                 )
     if written and not force:
         raise VolumeError(f"{output}: exists already. Choose another name, or replace it with --force.")
+
+
+def check_apart(outputs: Iterable[Path | None]) -> None:
+    """Refuse results that would be written over each other, before any work is done for them.
+
+    Args:
+        outputs: the files to be written; None stands for one that was not asked for.
+
+    Raises:
+        VolumeError: two are one file, also by another spelling or through a link.
+    """
+    known: set[str] = set()
+    for output in outputs:
+        files = set() if output is None else {os.path.normcase(path.resolve()) for path in _with_data(output)}
+        if known & files:
+            raise VolumeError(
+                f"{output}: two results would be written to this file. Choose another name for one of them."
+            )
+        known |= files
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Prompts of files together with options: voxel indices, a name, and whether drawings are honoured."""
+"""Prompts of files: together with voxel indices, a name and --no-honour; and that they are never written over."""
 
 import json
 from dataclasses import replace
@@ -108,3 +108,51 @@ def test_corrections_of_a_series_honour_what_is_drawn_as_the_first_frame_does(tm
     prompts = _corrected(given, 0, ["1=1,2,3", "2=1,2,3", f"3={file}"], honour=False)
     assert {frame: each.honour for frame, each in prompts.items()} == {0: False, 1: False, 2: False}
     assert _corrected(given, 0, [f"3={file}"], honour=True)[2].honour
+
+
+LOOP = {
+    "type": "ClosedCurve",
+    "coordinateSystem": "RAS",
+    "controlPoints": [{"position": place} for place in ([60, 80, 75], [110, 80, 75], [110, 130, 75])],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "result"),
+    [
+        ("segment", "--box", "--output"),
+        ("segment", "--scribble", "--output"),
+        ("segment", "--lasso", "--uncertainty"),
+        ("propagate", "--box", "--plot"),
+        ("propagate", "--scribble", "--table"),
+        ("propagate", "--lasso", "--table"),
+        ("propagate", "--correct", "--table"),
+    ],
+)
+def test_files_of_prompts_are_never_written_over(ct, tmp_path, command, option, result):
+    file = markups(
+        tmp_path / "drawn.mrk.json", {"--box": ROI, "--scribble": STROKE, "--lasso": LOOP}.get(option, POINT)
+    )
+    before = file.read_bytes()
+    outputs = {"--output": tmp_path / "m.nii.gz", result: tmp_path / "result.nii.gz"}
+    outputs[result].symlink_to(file)
+    text = {"--box": file, "--correct": f"2={file}"}.get(option, f"{file}:-")
+    images = [ct] if command == "segment" else [ct, ct]
+    arguments = [command, *images, "--click", "90,105,75", option, text, "--force"]
+    arguments += [word for pair in outputs.items() for word in pair]
+    refused = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert refused.exit_code == 1
+    assert "drawn.mrk.json), and would be lost" in " ".join(refused.stderr.split())
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("command", "option"), [("segment", "--uncertainty"), ("propagate", "--table")])
+def test_two_results_in_one_file_are_refused(ct, tmp_path, command, option):
+    images = [ct] if command == "segment" else [ct, ct]
+    place = tmp_path / "new.nii.gz"
+    result = CliRunner().invoke(
+        app, [str(a) for a in (command, *images, "--click", "90,105,75", "-o", place, option, place)]
+    )
+    assert result.exit_code == 1
+    assert "new.nii.gz: two results would be written to this file" in " ".join(result.stderr.split())
+    assert not place.exists()

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from sammed3d.errors import VolumeError
-from sammed3d.files.outputs import check_output
+from sammed3d.files.outputs import check_apart, check_output
 
 
 @pytest.fixture
@@ -44,3 +44,15 @@ def test_slices_of_an_input_folder_and_voxels_beside_a_header_are_inputs(tmp_pat
         (tmp_path / f"scan{suffix}").write_bytes(b"")
     with pytest.raises(VolumeError, match="would be lost"):
         check_output(tmp_path / "scan.nhdr", (tmp_path / "scan.mhd",), force=True)
+
+
+def test_two_results_in_one_file_are_refused_by_every_name_it_has(image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.nii.gz").symlink_to(image)
+    new = tmp_path / "new.csv"
+    for one, other in ((new, new), (new, type(new)("./new.csv")), (image, tmp_path / "link.nii.gz")):
+        with pytest.raises(VolumeError, match="two results would be written to this file"):
+            check_apart((one, None, other))
+    with pytest.raises(VolumeError, match=r"mask\.nhdr: two results"):
+        check_apart((tmp_path / "mask.mhd", tmp_path / "mask.nhdr"))
+    check_apart((image, None, new, None))
