@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.terminal import (
@@ -20,6 +19,7 @@ from sammed3d.cli.terminal import (
     ForceOption,
     JsonOption,
     explained,
+    print_table,
     screen,
 )
 from sammed3d.errors import ModelError, VolumeError
@@ -95,7 +95,7 @@ def _on_volumes(
 
     def show(score: Score) -> None:
         if score.click == chosen.points:
-            screen.print(f"{score.case}, {score.structure}: Dice {score.dice:.2f}", highlight=False, markup=False)
+            screen.print(f"{score.case}, {score.structure}: Dice {score.dice:.2f}", highlight=False)
 
     done = evaluate(predictor, cases, protocol, clicks=chosen.points, seed=seed, on_score=show)
     measured: Measured = [
@@ -134,7 +134,7 @@ def _print(chosen: Benchmark, rows: list[Row], left_out: list[str], output: Path
         pairs = [(row.ours.get(column), row.published.get(column)) for column in chosen.columns]
         cells = ["" if value is None else f"{value:.2f}" for pair in pairs for value in pair]
         table.add_row(row.name, str(row.count or ""), *cells)
-    Console().print(table)
+    print_table(table)
     for reason in left_out:
-        screen.print(f"Not measured: {reason}", style="red", highlight=False, markup=False)
+        screen.print(f"Not measured: {reason}", style="red", highlight=False)
     print(f"Published: {chosen.source} Wrote {' and '.join(FILES)} into {output}.")

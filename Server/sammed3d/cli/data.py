@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import DebugOption, FamilyOption, ForceOption, JsonOption, explained, screen
+from sammed3d.cli.terminal import DebugOption, FamilyOption, ForceOption, JsonOption, explained, print_table, screen
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files import datasets, image_lists
 from sammed3d.files.datasets import CaseReport
@@ -61,7 +60,7 @@ def _print_structures(reports: list[CaseReport]) -> None:
         volumes = sorted(report.volumes_ml[name] for report in reports if name in report.volumes_ml)
         shown = [volumes[len(volumes) // 2], volumes[0], volumes[-1]]
         table.add_row(name, str(len(volumes)), *(f"{v:.2f}" for v in shown))
-    Console().print(table)
+    print_table(table)
 
 
 @data_app.command("prepare")
@@ -166,7 +165,7 @@ def lists(
         sides = [[each for name in names for each in groups[name]] for names in (train, kept)]
         image_lists.write_lists(place, *sides)
         for problem in problems:
-            screen.print(f"✗ {problem}", highlight=False, markup=False)
+            screen.print(f"✗ {problem}", highlight=False)
         counted = [f"{len(side)} images with {sum(len(each.masks) for each in side)} masks" for side in sides]
         print(f"{place}: {counted[0]} to train on ({image_lists.TRAIN}), {counted[1]} to test ({image_lists.TEST}).")
     if problems:
@@ -179,7 +178,7 @@ def _slices(
     from sammed3d.training.sam_med2d.slices import write_slices  # noqa: PLC0415 - most commands need no inference
 
     def report(case: str, count: int, problem: str | None) -> None:
-        screen.print(f"{case}: {f'{count} slices' if problem is None else problem}", highlight=False, markup=False)
+        screen.print(f"{case}: {f'{count} slices' if problem is None else problem}", highlight=False)
         problems.extend([] if problem is None else [f"{case}: {problem}"])
 
     cases = [case for case in datasets.find_cases(dataset) if case.label is not None]

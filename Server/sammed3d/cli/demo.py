@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import sammed3d
 from sammed3d import samples
 from sammed3d.cli.choice import ModelOption
-from sammed3d.cli.terminal import DebugOption, DeviceOption, ForceOption, explained
+from sammed3d.cli.terminal import DebugOption, DeviceOption, ForceOption, explained, print_table
 from sammed3d.files.outputs import check_output
 
 
@@ -34,7 +33,7 @@ def demo(
         for result in demonstration.run(predictor, output):
             scores = "  ".join(f"{score:.2f}" for score in result.dice)
             table.add_row(result.name, scores, f"{result.volume_ml:.0f}", f"{result.seconds:.1f}")
-        Console().print(table)
+        print_table(table)
         print(f"Wrote {output / 'demo.seg.nrrd'} (open it in 3D Slicer with the CT), demo.png and demo.html beside it.")
         print(f"The CT: {samples.CT_ABDOMEN}")
         print("Your own image: sammed3d info IMAGE; sammed3d segment IMAGE --click R,A,S --output mask.seg.nrrd")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.evaluate_images import evaluate_lists
@@ -23,6 +22,7 @@ from sammed3d.cli.terminal import (
     RayOption,
     WorkersOption,
     explained,
+    print_table,
     screen,
 )
 from sammed3d.errors import ModelError
@@ -150,9 +150,9 @@ def _print(done: Evaluation, at: Sequence[int], output: Path) -> None:
     table = Table("Method", *(f"Dice at {n}" for n in at))
     for method, values in done.summary()["methods"].items():
         table.add_row(method, *(f"{values['dice'][str(n)]:.3f}" for n in at if str(n) in values["dice"]))
-    Console().print(table)
+    print_table(table)
     for failure in done.failures:
-        screen.print(f"Not measured: {failure}", style="red", highlight=False, markup=False)
+        screen.print(f"Not measured: {failure}", style="red", highlight=False)
     for why, names in done.left_out.items():
         print(f"Left out, {why}: {len(names)}.")
     print(f"{len(done.structures)} structures. Wrote scores.csv, summary.json and report.html into {output}.")

@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import screen
+from sammed3d.cli.terminal import print_table, screen
 from sammed3d.errors import ModelError
 from sammed3d.files.image_lists import read_list
 from sammed3d.files.outputs import check_output
@@ -56,7 +55,7 @@ def evaluate_lists(
 
     def show(score: ImageScore) -> None:
         if score.prompt == last:
-            screen.print(f"{score.mask}: Dice {score.dice:.2f} after {last}", highlight=False, markup=False)
+            screen.print(f"{score.mask}: Dice {score.dice:.2f} after {last}", highlight=False)
 
     measure = functools.partial(
         images.evaluate_images,
@@ -85,7 +84,7 @@ def _print(done: ImageEvaluation, output: Path) -> None:
     table = Table("Dice (IoU)", *prompts)
     for structure, means in (*summary["structures"].items(), ("all masks", summary["all"])):
         table.add_row(structure, *(f"{means[p]['dice']:.4f} ({means[p]['iou']:.4f})" for p in prompts))
-    Console().print(table)
+    print_table(table)
     for failure in done.failures:
-        screen.print(f"Not measured: {failure}", style="red", highlight=False, markup=False)
+        screen.print(f"Not measured: {failure}", style="red", highlight=False)
     print(f"{summary['masks']} masks. Wrote {', '.join(FILES)} into {output}.")

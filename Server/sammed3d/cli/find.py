@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.choice import CaOption, Choice, KeyOption, NoProxyOption, ServerOption
@@ -24,6 +23,7 @@ from sammed3d.cli.terminal import (
     SeriesOption,
     VolumeArgument,
     explained,
+    print_table,
     screen,
 )
 from sammed3d.core.cancellation import Cancellation
@@ -140,6 +140,6 @@ def _print(kept: list[Instance], found: int, as_json: bool) -> None:
     for n, each in enumerate(kept, start=1):
         place = ", ".join(f"{v:.1f}" for v in each.click.world)
         table.add_row(str(n), place, f"{each.volume_ml:.2f}", f"{each.stability:.2f}")
-    Console().print(table)
+    print_table(table)
     if found > len(kept):
         print(f"{found} were found; the {len(kept)} most stable ones were kept (--most).")

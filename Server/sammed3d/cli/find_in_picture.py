@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.found import named, searching
+from sammed3d.cli.terminal import print_table
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
@@ -86,6 +86,6 @@ def _tell(kept: list[FoundObject], found: int, as_json: bool) -> None:
     for n, row in enumerate(rows, start=1):
         place = ",".join(str(value) for value in row["pixel"])
         table.add_row(str(n), place, str(row["pixels"]), f"{row['score']:.2f}", f"{row['stability']:.2f}")
-    Console().print(table)
+    print_table(table)
     if found > len(kept):
         print(f"{found} were found; the {len(kept)} best ones were kept (--most).")

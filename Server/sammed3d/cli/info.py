@@ -6,7 +6,6 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.machine import show_machine
@@ -17,6 +16,7 @@ from sammed3d.cli.terminal import (
     OptionalVolumeArgument,
     SeriesOption,
     explained,
+    print_table,
 )
 from sammed3d.core.geometry import canonical_axes
 from sammed3d.files.volume import Volume
@@ -46,7 +46,7 @@ def info(
         table = Table(show_header=False, box=None)
         for key, value in report.items():
             table.add_row(key.replace("_", " "), _words(value))
-        Console().print(table)
+        print_table(table)
 
 
 def _describe(volume: Volume) -> dict[str, Any]:

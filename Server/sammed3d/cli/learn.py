@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.signals import interrupted_by_signals
-from sammed3d.cli.terminal import DebugOption, DeviceOption, explained, screen
+from sammed3d.cli.terminal import DebugOption, DeviceOption, explained, print_table, screen
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
 from sammed3d.zoo.store import ModelStore
@@ -51,7 +50,7 @@ def learn(
         folder = run or Path("learned") / name
 
         def say(line: str) -> None:
-            screen.print(line, highlight=False, markup=False)
+            screen.print(line, highlight=False)
 
         try:
             with interrupted_by_signals():
@@ -76,7 +75,7 @@ def _print(learned: Learned) -> None:
     ):
         curve = scores.curve(scores.methods[0])
         table.add_row(title, *(f"{curve[n - 1]:.3f}" for n in AT), f"{clicks_needed(scores):.1f}", f"{sample:.3f}")
-    Console().print(table)
+    print_table(table)
     sides = learned.split
     print(
         f"Label maps: {len(sides.learn)} to learn from, {len(sides.stop)} to watch, {len(sides.test)} to measure with."

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import screen
+from sammed3d.cli.terminal import print_table, screen
 from sammed3d.errors import SAMMed3DError
 from sammed3d.zoo.store import ModelStore
 
@@ -25,7 +24,7 @@ def show_machine(device: str, as_json: bool) -> None:
             predictor = load_predictor(stored.name, device)
             first, further = click_seconds(predictor)
         except SAMMed3DError as error:
-            screen.print(f"{stored.name}: {error}", style="yellow", highlight=False, markup=False)
+            screen.print(f"{stored.name}: {error}", style="yellow", highlight=False)
             continue
         run = {"device": str(predictor.device), "precision": predictor.precision}
         models.append({"model": stored.name, **run, "first_click_s": first, "further_click_s": further})
@@ -35,9 +34,9 @@ def show_machine(device: str, as_json: bool) -> None:
     table = Table(show_header=False, box=None)
     for name, words in about.items():
         table.add_row(name, words)
-    Console().print(table)
+    print_table(table)
     clicks = Table("Model", "Device", "Precision", "First click", "Further click")
     for each in models:
         times = (f"{each[name]:.2f} s" for name in ("first_click_s", "further_click_s"))
         clicks.add_row(each["model"], each["device"], each["precision"], *times)
-    Console().print(clicks)
+    print_table(clicks)

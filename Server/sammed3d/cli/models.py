@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from sammed3d.cli.terminal import BaseOption, DebugOption, FamilyOption, ForceOption, explained, screen, stage
+from sammed3d.cli.terminal import (
+    BaseOption,
+    DebugOption,
+    FamilyOption,
+    ForceOption,
+    explained,
+    print_table,
+    screen,
+    stage,
+)
 from sammed3d.errors import ModelError
 from sammed3d.files.outputs import check_output
 from sammed3d.zoo import registry
@@ -32,7 +40,7 @@ def list_models() -> None:
     for entry in registry.entries():
         if all(model.name != entry.name for model in installed):
             table.add_row(entry.name, "download" if entry.url else "import", entry.purpose, entry.licence)
-    Console().print(table)
+    print_table(table)
 
 
 @models_app.command()
@@ -57,7 +65,7 @@ def download(
 ) -> None:
     """Download a published model, and load it once; goes on where an interrupted download ended."""
     with explained(debug):
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
             task = progress.add_task(name, total=None)
             model = ModelStore().fetch(

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.choice import Choice
-from sammed3d.cli.terminal import screen, stage
+from sammed3d.cli.terminal import print_table, screen, stage
 from sammed3d.core.mask import BoxedMask
 from sammed3d.files.outputs import check_output
 from sammed3d.files.picture import (
@@ -159,7 +158,7 @@ def _tell(report: dict[str, Any], as_json: bool) -> None:
         table.add_row(s["name"], str(s["clicks"]), str(s["pixels"]), f"{s['seconds']:.1f}")
         for n, candidate in enumerate(s["candidates"], start=1):
             table.add_row(f"  candidate {n}, score {candidate['score']:.2f}", "", str(candidate["pixels"]), "")
-    Console().print(table)
+    print_table(table)
     timing = ", ".join(f"{name} {value:.2f} s" for name, value in report["seconds"].items())
     screen.print(f"{report['model']} on {report['device']}: {timing}", style="dim")
 

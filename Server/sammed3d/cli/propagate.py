@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -49,6 +48,7 @@ from sammed3d.cli.terminal import (
     ForceOption,
     JsonOption,
     explained,
+    print_table,
     screen,
 )
 from sammed3d.core.cancellation import Cancellation
@@ -241,4 +241,4 @@ def _report(rows: list[dict[str, Any]], table: Path | None, plot: Path | None, a
         shown.add_row(
             str(row["frame"]), f"{row['volume_ml']:.2f}", overlap, change, f"{row['seconds']:.1f}", row["look_at"]
         )
-    Console().print(shown)
+    print_table(shown)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sammed3d.cli.terminal import (
@@ -21,6 +20,7 @@ from sammed3d.cli.terminal import (
     RayOption,
     WorkersOption,
     explained,
+    print_table,
     screen,
 )
 from sammed3d.errors import ModelError
@@ -72,7 +72,7 @@ def replay(
             count += 1
             scores = [each.dice for each in found if not math.isnan(each.dice)]
             words = f"Dice {sum(scores) / len(scores):.2f}" if scores else "nothing to compare with"
-            screen.print(f"{count} {case.name}: {words}", highlight=False, markup=False)
+            screen.print(f"{count} {case.name}: {words}", highlight=False)
 
         mark = f"{model} {family or ''} {base or ''}".strip()
         found = replaying.replay(cases, load, output, mark, places, show, files, force)
@@ -80,7 +80,7 @@ def replay(
         table = Table("Structure", "Mean Dice with what was accepted")
         for structure, mean in replaying.means(found).items():
             table.add_row(structure, f"{mean:.3f}")
-        Console().print(table)
+        print_table(table)
         problems = [each for each in found if each.problem]
         for each in problems:
             print(f"{each.case}, {each.structure or 'the case'}: {each.problem}")

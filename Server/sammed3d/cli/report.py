@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from sammed3d.cli.terminal import screen
+from sammed3d.cli.terminal import print_table, screen
 from sammed3d.inference.follow_limits import Followed
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
@@ -61,7 +60,7 @@ def print_report(report: dict[str, Any], as_json: bool) -> None:
     table = Table("Segment", "Clicks", "Voxels", "Volume (ml)", "Seconds")
     for s in report["segments"]:
         table.add_row(s["name"], str(s["clicks"]), str(s["voxels"]), f"{s['volume_ml']:.2f}", f"{s['seconds']:.1f}")
-    Console().print(table)
+    print_table(table)
     for note in report["notes"]:
         screen.print(f"{report['model']}: {note}", style="dim", highlight=False)
     timing = ", ".join(f"{stage} {value:.2f} s" for stage, value in report["seconds"].items())

@@ -13,12 +13,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import SAMMed3DError
 
-screen = Console(stderr=True)
+screen = Console(stderr=True, markup=False, emoji=False)
 _FILES = "NIfTI, NRRD or MHA file, or a folder of DICOM slices"
 VolumeArgument = Annotated[Path, typer.Argument(help=f"{_FILES}.")]
 OptionalVolumeArgument = Annotated[Path | None, typer.Argument(help=f"{_FILES}.")]
@@ -42,6 +43,11 @@ RayOption = Annotated[
     typer.Option(help="Address of a Ray cluster to work on instead; its hosts need all files under the same paths."),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")]
+
+
+def print_table(table: Table) -> None:
+    """Print a table, whose words are shown as they are: names that users give may hold square brackets."""
+    Console(markup=False, emoji=False).print(table)
 
 
 class SignsColumn(ProgressColumn):
@@ -108,8 +114,8 @@ def explained(debug: bool) -> Iterator[None]:
         if debug:
             traceback.print_exc()
         elif isinstance(error, SAMMed3DError):
-            screen.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+            screen.print(f"Error: {error}", style="red", highlight=False, soft_wrap=True)
         else:
             text = f"Error: {type(error).__name__}: {error} (unexpected; --debug shows where)".replace("\n", " ")
-            screen.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+            screen.print(text, style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

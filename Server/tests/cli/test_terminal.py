@@ -1,0 +1,35 @@
+"""What commands print: words of users are shown as they are."""
+
+import warnings
+
+import pytest
+from rich.table import Table
+from typer.testing import CliRunner
+
+from helpers import make_affine, phantom, write_image
+from sammed3d.cli.app import app
+from sammed3d.cli.terminal import explained, print_table, screen
+
+NAME = "kidney [/left] [red]:a:"
+
+
+def test_square_brackets_and_colons_in_names_are_shown_as_they_are(capsys):
+    table = Table("Segment")
+    table.add_row(NAME)
+    print_table(table)
+    screen.print(NAME, highlight=False)
+    with explained(debug=False):
+        warnings.warn(NAME, stacklevel=1)
+    shown = capsys.readouterr()
+    assert NAME in shown.out
+    assert shown.err.splitlines() == [NAME, f"Warning: {NAME}"]
+
+
+@pytest.mark.parametrize("name", ["kidney [/left]", "[bold]kidney"])
+def test_a_segment_with_square_brackets_in_its_name_ends_well(tiny_checkpoint, tmp_path, name):
+    ct = write_image(tmp_path / "ct.nii.gz", phantom((60, 70, 50)), make_affine((3, 3, 3)))
+    arguments = ["segment", ct, "--click", "90,105,75", "--name", name, "--model", tiny_checkpoint, "--device", "cpu"]
+    result = CliRunner().invoke(app, [str(a) for a in (*arguments, "--follow", "-o", tmp_path / "mask.seg.nrrd")])
+    assert result.exit_code == 0, result.output
+    assert name in result.stdout
+    assert f"{name}: " in result.stderr, "how far it was followed"
