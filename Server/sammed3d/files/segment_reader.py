@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,28 +104,45 @@ def _read_layers(path: Path) -> tuple[Grid, dict[str, Segment]]:
     if not numbers:
         return grid_of(image), dict(_values(layers[..., 0].T, path.name))
     try:
-        return grid_of(image), dict(_described(keys, n, layers) for n in numbers)
+        places = _layers_of(keys, numbers, layers.shape[3])
+        return grid_of(image), dict(_described(keys, n, layers[..., place]) for n, place in places.items())
     except (KeyError, ValueError, IndexError) as error:
         raise VolumeError(f"{path.name}: what it says of its segments is damaged ({error}). Save it again.") from error
 
 
-def _described(keys: Mapping[str, str], number: int, layers: Array) -> tuple[str, Segment]:
+def _layers_of(keys: Mapping[str, str], numbers: Sequence[int], count: int) -> dict[int, int]:
+    """Return the layer of each segment: where none is said, the only one, or as older files have it, one for each.
+
+    Raises:
+        ValueError: of several layers, it is not said which.
+    """
+    said = {n: int(keys[f"Segment{n}_Layer"]) for n in numbers if f"Segment{n}_Layer" in keys}
+    if len(said) == len(numbers):
+        return said
+    if count == 1:
+        return dict.fromkeys(numbers, 0) | said
+    if said or list(numbers) != list(range(count)):
+        raise ValueError(f"it does not say which of {count} layers they lie in")
+    return {n: n for n in numbers}
+
+
+def _described(keys: Mapping[str, str], number: int, layer: Array) -> tuple[str, Segment]:
     """Return the ID of a segment of a `.seg.nrrd`, and the segment.
 
     Args:
         keys: the header's keys.
         number: the segment's number.
-        layers: voxels (K, J, I, layer).
+        layer: its layer's voxels (K, J, I).
     """
 
     def key(name: str, default: str) -> str:
         return keys.get(f"Segment{number}_{name}", default)
 
-    layer, value = int(key("Layer", "0")), int(key("LabelValue", "1"))
+    value = int(key("LabelValue", "1"))
     red, green, blue = (float(c) for c in key("Color", " ".join(map(str, PALETTE[0]))).split())
     color: RGB = (red, green, blue)
     tags = dict(entry.split(":", 1) for entry in key("Tags", "").split("|") if ":" in entry)
-    mask = BoxedMask.of(np.equal(layers[..., layer].T, value))
+    mask = BoxedMask.of(np.equal(layer.T, value))
     terminology = tags.get("TerminologyEntry") or tags.get("Segmentation.TerminologyEntry") or TISSUE
     return keys[f"Segment{number}_ID"], Segment(key("Name", f"segment {number + 1}"), mask, color, terminology)
 

@@ -270,3 +270,23 @@ def test_a_damaged_description_is_refused(tmp_path):
     assert json.dumps([None if s.mask is None else s.mask.box.begin for s in segments.values()]) == json.dumps(
         [None if s.mask is None else s.mask.box.begin for s in SEGMENTS]
     )
+
+
+def test_older_files_with_a_layer_for_each_segment_are_read(tmp_path):
+    parts = [box((2, 3, 4), (8, 9, 10)), box((6, 7, 8), (9, 10, 11)), box((12, 3, 4), (18, 9, 10))]
+    image = sitk.Compose([sitk.GetImageFromArray(each.full(SHAPE).T.copy()) for each in parts])
+    for n in range(3):
+        image.SetMetaData(f"Segment{n}_ID", f"Segment_{n}")
+    file = tmp_path / "old.seg.nrrd"
+    sitk.WriteImage(image, str(file))
+    _, segments = read_segments(file)
+    assert [(s.mask.box, s.mask.voxels.sum()) for s in segments.values()] == [(p.box, p.voxels.sum()) for p in parts]
+    image.EraseMetaData("Segment1_ID")
+    sitk.WriteImage(image, str(file))
+    with pytest.raises(VolumeError, match=r"does not say which of 3 layers they lie in\). Save it again"):
+        read_segments(file)
+    image.SetMetaData("Segment1_ID", "Segment_1")
+    image.SetMetaData("Segment1_Layer", "1")
+    sitk.WriteImage(image, str(file))
+    with pytest.raises(VolumeError, match="does not say which of 3 layers"):
+        read_segments(file)
