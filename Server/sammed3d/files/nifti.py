@@ -20,6 +20,8 @@ import SimpleITK as sitk
 from sammed3d.errors import VolumeError, VolumeWarning
 
 CHUNK = 2**24
+GZIP = b"\x1f\x8b"
+"""The first bytes of compressed files."""
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 """NIfTI datatype code -> NumPy type; the others are no grey values."""
 
@@ -135,7 +137,10 @@ def read_voxels(path: Path, reader: sitk.ImageFileReader, axes: int = 3) -> npt.
 
 
 def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")
+    """Open a file by what it holds: some are called `.nii.gz` and are not compressed, which ITK reads too."""
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def _fill(buffer: memoryview, file: BinaryIO) -> None:

@@ -113,6 +113,14 @@ def test_damaged_gzip_data_are_noticed(tmp_path):
         Volume.read(path)
 
 
+def test_a_file_that_is_not_compressed_though_its_name_says_so_is_read(tmp_path):
+    affine = make_affine((1, 2, 3), (0.1, 0.2, 0.3), (4, 5, 6))
+    file = nifti_with(tmp_path / "plain.nii", affine, affine).rename(tmp_path / "plain.nii.gz")
+    volume = Volume.read(file)
+    assert np.array_equal(volume.array, phantom((7, 8, 9)))
+    assert np.abs(volume.grid.index_to_world - affine).max() < 1e-4
+
+
 def test_the_array_lives_as_long_as_the_volume(tmp_path):
     volume = Volume.read(write_image(tmp_path / "image.nii", phantom((30, 30, 30)), make_affine((1, 1, 1))))
     [np.full(50_000, n) for n in range(50)]
