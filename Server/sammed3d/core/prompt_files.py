@@ -19,6 +19,9 @@ FORMAT = "sammed3d-prompts"
 VERSIONS = (1, 2, 3)
 """Version 2 has boxes; version 3 drawings, whether they are honoured, and how far objects were followed."""
 
+FRAME = {"coordinate_system": "RAS", "units": "mm"}
+"""What files say of their coordinates; one that says nothing means this."""
+
 
 def dumps(objects: Iterable[ObjectPrompts]) -> str:
     """Return the versioned JSON text of several objects' prompts."""
@@ -27,8 +30,7 @@ def dumps(objects: Iterable[ObjectPrompts]) -> str:
         {
             "format": FORMAT,
             "version": max((_version(o) for o in objects), default=1),
-            "coordinate_system": "RAS",
-            "units": "mm",
+            **FRAME,
             "objects": [_object_to_json(o) for o in objects],
         },
         indent=2,
@@ -39,7 +41,7 @@ def loads(text: str, name: str = "the prompt file") -> tuple[ObjectPrompts, ...]
     """Read what `dumps` wrote, or a Slicer markups file.
 
     Raises:
-        PromptError: not JSON, not a known format or version, or a malformed entry; names the entry.
+        PromptError: not JSON, not a known format or version, not in RAS and mm, or a malformed entry; names the entry.
     """
     try:
         data = json.loads(text)
@@ -53,6 +55,11 @@ def loads(text: str, name: str = "the prompt file") -> tuple[ObjectPrompts, ...]
         raise PromptError(f"{name}: neither {FORMAT} JSON nor a Slicer markups file (.mrk.json).")
     if data.get("version") not in VERSIONS:
         raise PromptError(f"{name}: version {data.get('version')!r} is not known; update this package to read it.")
+    for key, known in FRAME.items():
+        if (said := data.get(key, known)) != known:
+            raise PromptError(
+                f"{name}: its {key!r} is {said!r}. Convert its coordinates to RAS in mm, and say {known!r}."
+            )
     try:
         return tuple(_object_from_json(entry) for entry in data["objects"])
     except (KeyError, TypeError, AttributeError) as error:

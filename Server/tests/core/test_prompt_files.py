@@ -175,6 +175,17 @@ def test_malformed_files_are_named(text, message):
         prompt_files.loads(text, "clicks.json")
 
 
+@pytest.mark.parametrize(("key", "said"), [("coordinate_system", "LPS"), ("units", "cm"), ("units", None)])
+def test_files_in_other_coordinates_are_refused(key, said):
+    data = json.loads(prompt_files.dumps([ObjectPrompts("a", (Click((1, 2, 3)),))]))
+    with pytest.raises(
+        PromptError, match=rf"clicks\.json: its '{key}' is {said!r}. Convert its coordinates to RAS in mm"
+    ):
+        prompt_files.loads(json.dumps({**data, key: said}), "clicks.json")
+    del data["coordinate_system"], data["units"]
+    assert prompt_files.loads(json.dumps(data)) == (ObjectPrompts("a", (Click((1, 2, 3)),)),)
+
+
 def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(PromptError, match=r"nothing\.json"):
         prompt_files.read(tmp_path / "nothing.json")
