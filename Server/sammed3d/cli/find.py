@@ -79,7 +79,7 @@ def find(
             help=f"How much it has to stand out from its surroundings, in deviations of both ({DEFAULTS.contrast:g})."
         ),
     ] = None,
-    most: Annotated[int, typer.Option(help="Keep that many, the most stable ones.")] = 100,
+    most: Annotated[int, typer.Option(min=1, help="Keep that many, the most stable ones.")] = 100,
     base: BaseOption = None,
     server: ServerOption = None,
     key: KeyOption = "",

@@ -198,7 +198,8 @@ def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
         raise VolumeError(f"{name}: this is a 2-D image. Give a 3-D volume, or the folder of all its slices.")
     if any(n != 1 for n in size[3:]):
         raise VolumeError(
-            f"{name}: this image has {len(size)} dimensions (size {size}). Extract one 3-D frame and use that."
+            f"{name}: this image has {len(size)} dimensions (size {size}). Extract one 3-D frame and use that, or "
+            "segment all frames of a series in time with `sammed3d propagate`."
         )
     if reader.GetNumberOfComponents() != 1:
         raise VolumeError(

@@ -154,7 +154,9 @@ def test_a_file_that_is_no_image_is_named_with_a_remedy(tmp_path):
 
 def test_other_dimensions_and_colours_are_refused(tmp_path):
     sitk.WriteImage(sitk.Image([4, 5, 6, 3], sitk.sitkInt16), str(tmp_path / "series.nii"))
-    with pytest.raises(VolumeError, match=r"series\.nii: this image has 4 dimensions.*Extract one 3-D frame"):
+    with pytest.raises(
+        VolumeError, match=r"series\.nii: this image has 4 dimensions.*Extract one 3-D frame.*`sammed3d propagate`"
+    ):
         Volume.read(tmp_path / "series.nii")
     sitk.WriteImage(sitk.Image([4, 5], sitk.sitkInt16), str(tmp_path / "slice.mha"))
     with pytest.raises(VolumeError, match=r"slice\.mha: this is a 2-D image"):
