@@ -7,6 +7,7 @@ pairs, and a folder of cases.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import SAMMed3DError, VolumeError
+from sammed3d.files.outputs import with_data
 from sammed3d.files.volume import Volume, read_image
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -120,6 +122,26 @@ def read_labels(case: Case, grid: Grid) -> np.ndarray[Any, Any]:
     return np.array(labels)
 
 
+def image_digest(case: Case) -> str:
+    """Return the SHA-256 (hex) of a case's image file; of a header, with the file of voxels beside it.
+
+    Raises:
+        VolumeError: it cannot be read.
+    """
+    return _digest(case.image)
+
+
+def content_digest(case: Case) -> str:
+    """Return a digest (hex) of a case's image, label map and names, which tells whether one of them was changed.
+
+    Raises:
+        VolumeError: a file cannot be read.
+    """
+    label = None if case.label is None else _digest(case.label)
+    content = [_digest(case.image), label, sorted(case.names.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
 def check(case: Case) -> CaseReport:
     """Look at everything that could go wrong with a case later."""
     try:
@@ -171,6 +193,18 @@ def split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], lis
 def stem(path: Path) -> str:
     """Return a file's name without the suffix of its format."""
     return next((path.name[: -len(s)] for s in SUFFIXES if path.name.lower().endswith(s)), path.stem)
+
+
+def _digest(file: Path) -> str:
+    sha256 = hashlib.sha256()
+    try:
+        for part in with_data(file):
+            if part == file or part.is_file():
+                with part.open("rb") as content:
+                    sha256.update(hashlib.file_digest(content, "sha256").digest())
+    except OSError as error:
+        raise VolumeError(f"{file}: cannot be read. Check that it is there, and its permissions.") from error
+    return sha256.hexdigest()
 
 
 def _nnunet(folder: Path) -> list[Case]:

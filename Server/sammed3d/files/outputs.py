@@ -25,13 +25,13 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
         VolumeError: it is an input, also by another spelling or through a link, or lies in an input folder; or it
             exists and `force` was not said.
     """
-    written = [path for path in _with_data(output) if path.exists()]
+    written = [path for path in with_data(output) if path.exists()]
     for source in inputs:
         if source is None or not source.exists():
             continue
         for path in written:
             in_folder = source.is_dir() and any(_same(parent, source) for parent in path.resolve().parents)
-            if in_folder or any(_same(path, part) for part in _with_data(source)):
+            if in_folder or any(_same(path, part) for part in with_data(source)):
                 raise VolumeError(
                     f"{output}: is what is read ({source}), and would be lost. Choose another name for the result."
                 )
@@ -75,7 +75,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def _with_data(path: Path) -> Iterator[Path]:
+def with_data(path: Path) -> Iterator[Path]:
     """Yield a file, and the files of voxels that belong to it as a header."""
     yield path
     for suffix in DATA_SUFFIXES.get(path.suffix.lower(), ()):

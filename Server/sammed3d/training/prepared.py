@@ -1,6 +1,7 @@
 """The published data set-up: a folder for each structure with images and binary masks at the model's spacing.
 
-`preparation.json` says how they were prepared and how many voxels each mask has, `split.json` which cases validate.
+`preparation.json` says how they were prepared and how many voxels each mask has, `split.json` which cases validate;
+`.prepared/DATASET/CASE` holds the digest of what a case was made of, so that one that was corrected is made anew.
 
 Source: SAM-Med3D `prepare_data_from_nnUNet.py`. Resampling is torchio's.
 """
@@ -8,6 +9,7 @@ Source: SAM-Med3D `prepare_data_from_nnUNet.py`. Resampling is torchio's.
 from __future__ import annotations
 
 import functools
+import glob
 import json
 import multiprocessing
 import os
@@ -26,12 +28,12 @@ import torchio
 from torch import Tensor
 
 from sammed3d.errors import SAMMed3DError, VolumeError
-from sammed3d.files.datasets import TINY_MM3, Case, read_labels, split
+from sammed3d.files.datasets import TINY_MM3, Case, content_digest, read_labels, split
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.volume import Volume
 from sammed3d.training.images import LabelMap, ScalarImage
 
-SPLIT, PREPARATION = "split.json", "preparation.json"
+SPLIT, PREPARATION, MADE_OF = "split.json", "preparation.json", ".prepared"
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def prepare(
     workers: int = 1,
     on_case: Callable[[str, PreparedCase], None] = lambda _name, _done: None,
 ) -> None:
-    """Resample cases and take their structures apart; goes on where it was stopped.
+    """Resample cases and take their structures apart; goes on where it was stopped, and redoes what was corrected.
 
     Args:
         cases: cases with labels.
@@ -134,7 +136,7 @@ def prepare(
         workers: processes.
         on_case: called after each case.
 
-    Structures of less than 10 mm³ are left out. Images are resampled linearly, masks to the nearest voxel, in the
+    Structures of less than 10 mm³ are left out, and labels of one name are one structure. Images are resampled linearly, masks to the nearest voxel, in the
     orientation of their files, as published.
 
     Raises:
@@ -150,7 +152,8 @@ def prepare(
                 f"{spacing:g} mm, range {clamp}. Choose another folder, or delete it."
             )
     known.write()
-    voxels = dict(known.voxels)
+    voxels: dict[str, int] = {}
+    redone = {f"{dataset}/{case.name}" for case in cases}
     groups: list[tuple[str, str]] = []
     work = functools.partial(_prepare_case, folder=folder, dataset=dataset, spacing=spacing, clamp=clamp)
     for case, done in _each(work, cases, workers):
@@ -158,7 +161,8 @@ def prepare(
         if done.problem is None:
             groups.append((case.group or case.name, case.name))
         on_case(case.name, done)
-    Preparation(folder, spacing, clamp, voxels).write()
+    others = {name: count for name, count in known.voxels.items() if name.partition("/")[2] not in redone}
+    Preparation(folder, spacing, clamp, others | voxels).write()
     _write_split(folder, dataset, groups, validation, seed)
 
 
@@ -194,21 +198,23 @@ def _prepare_case(
     """Prepare one case."""
     voxels: dict[str, int] = {}
     left_out: dict[str, float] = {}
+    made_of = folder / MADE_OF / dataset / case.name
     try:
+        content = content_digest(case)
+        if not made_of.is_file() or made_of.read_text(encoding="utf-8") != content:
+            _forget(case, folder, dataset)
         volume = Volume.read(case.image)
         labels = read_labels(case, volume.grid)
         array = volume.array if clamp is None else np.clip(volume.array.astype(np.float32), *clamp)
         image = ScalarImage(tensor=_tensor(array), affine=volume.grid.index_to_world)
         resampled: Path | None = None
-        for value in np.unique(labels):
-            if value <= 0:
-                continue
-            name = case.name_of(int(value))
-            mm3 = int((labels == value).sum()) * volume.grid.voxel_volume
+        for folder_name, (name, values) in _structures(case, labels).items():
+            inside = np.isin(labels, values)
+            mm3 = int(inside.sum()) * volume.grid.voxel_volume
             if mm3 < TINY_MM3:
                 left_out[name] = mm3
                 continue
-            place = folder / _folder_name(name) / dataset
+            place = folder / folder_name / dataset
             image_file, label_file = (place / part / f"{case.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
             if not label_file.is_file():
                 image_file.parent.mkdir(parents=True, exist_ok=True)
@@ -217,13 +223,41 @@ def _prepare_case(
                     _save(torchio.Resample(spacing)(image), image_file)
                 else:
                     _link(resampled, image_file)
-                mask = LabelMap(tensor=_tensor(labels == value), affine=volume.grid.index_to_world)
+                mask = LabelMap(tensor=_tensor(inside), affine=volume.grid.index_to_world)
                 _save(torchio.Resample(spacing)(mask), label_file)
-            voxels[f"{place.parent.name}/{dataset}/{case.name}"] = _count(label_file)
+            voxels[f"{folder_name}/{dataset}/{case.name}"] = _count(label_file)
             resampled = image_file
+        made_of.parent.mkdir(parents=True, exist_ok=True)
+        made_of.write_text(content, encoding="utf-8")
     except SAMMed3DError as error:
         return PreparedCase(str(error))
     return PreparedCase(None, voxels, left_out)
+
+
+def _forget(case: Case, folder: Path, dataset: str) -> None:
+    """Delete what was made of a case before it was changed."""
+    for part in ("labelsTr", "imagesTr"):  # an image without a mask is made anew, a mask without an image is not
+        for file in folder.glob(f"*/{glob.escape(dataset)}/{part}/{glob.escape(case.name)}.nii.gz"):
+            file.unlink()
+
+
+def _structures(case: Case, labels: npt.NDArray[Any]) -> dict[str, tuple[str, list[int]]]:
+    """Return name and label values of each structure, by its folder.
+
+    Raises:
+        VolumeError: structures of different names would share a folder.
+    """
+    found: dict[str, tuple[str, list[int]]] = {}
+    for value in (int(each) for each in np.unique(labels) if each > 0):
+        name = case.name_of(value)
+        known, values = found.setdefault(_folder_name(name), (name, []))
+        if known != name:
+            raise VolumeError(
+                f"{case.name}: {known!r} and {name!r} would share the folder {_folder_name(name)}. Rename one of them "
+                "in the dataset."
+            )
+        values.append(value)
+    return found
 
 
 def _count(label: Path) -> int:

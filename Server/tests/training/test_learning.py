@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -241,6 +242,27 @@ def test_a_run_goes_on_and_does_not_mix_with_another(dataset, files, tmp_path, m
     assert clicks_needed(learned.before) == 11
     with pytest.raises(ModelError, match="another model, dataset or seed"):
         run(16.0, seed=2)
+
+
+def test_a_run_is_not_gone_on_with_once_labels_were_corrected(dataset, tmp_path):
+    cases = find_cases(shutil.copytree(dataset, tmp_path / "own"))
+    run = LearningRun(cases, "default", tmp_path / "run", 8.0, "cpu")
+    run._save()
+    LearningRun(cases, "default", tmp_path / "run", 8.0, "cpu")
+    write_image(cases[0].label, np.ones(SHAPE, np.uint8), make_affine((3.0, 3.0, 3.0)))
+    with pytest.raises(ModelError, match=r"labels as they were before they were corrected\. Choose another folder"):
+        LearningRun(cases, "default", tmp_path / "run", 8.0, "cpu")
+
+
+def test_structures_are_counted_without_the_background_that_may_be_missing(tmp_path):
+    affine = make_affine((3.0, 3.0, 3.0))
+    write_image(tmp_path / "image.nii.gz", phantom((8, 8, 8)), affine)
+    write_image(
+        tmp_path / "label.nii.gz",
+        np.repeat([3, 5], 4).astype(np.uint8)[:, None, None] * np.ones((8, 8, 8), np.uint8),
+        affine,
+    )
+    assert learning._structures(Case("c", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")) == 2
 
 
 def test_names_and_models_that_cannot_be_are_refused_before_anything_is_measured(dataset, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 import torchio
 from typer.testing import CliRunner
 
-from helpers import phantom
+from helpers import make_affine, phantom, write_image
 from networks import TINY_PRESET
 from sammed3d.cli.app import app
 from sammed3d.errors import VolumeError
@@ -61,6 +61,51 @@ def test_preparing_goes_on_where_it_stopped_and_keeps_cases_together(data, tmp_p
         assert not set(drawn["train"]) & set(drawn["validation"]), "another seed never leaves a case on both sides"
     with pytest.raises(VolumeError, match="was not prepared"):
         prepared.find_samples(tmp_path, "train")
+
+
+def labelled(folder, *boxes, names="{}"):
+    """Write a case with a cube at each of the places, labelled from 1 on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = np.zeros((24, 24, 24), np.uint8)
+    for value, begin in enumerate(boxes, 1):
+        labels[tuple(slice(b, b + 4) for b in begin)] = value
+    write_image(folder / "image.nii.gz", phantom(labels.shape).astype(np.int16), make_affine((3.0, 3.0, 3.0)))
+    write_image(folder / "label.nii.gz", labels, make_affine((3.0, 3.0, 3.0)))
+    (folder / "labels.json").write_text(names)
+
+
+def test_a_case_that_was_corrected_is_prepared_anew_and_the_others_are_kept(tmp_path):
+    raw, ready = tmp_path / "raw", tmp_path / "ready"
+    labelled(raw / "a", (2, 2, 2), (10, 10, 10))
+    labelled(raw / "b", (2, 2, 2))
+
+    def prepare():
+        prepared.prepare(find_cases(raw), ready, "ct_x", spacing=3.0, validation=0.0)
+        return {f"{s.structure}/{s.case}": s for s in prepared.find_samples(ready, "train")}
+
+    first = prepare()
+    kept = first["label_1/b"].label.stat().st_mtime_ns
+    before = LabelMap(first["label_1/a"].label).data
+    labelled(raw / "a", (14, 2, 2))
+    second = prepare()
+    assert second.keys() == {"label_1/a", "label_1/b"}, "and label 2 is gone"
+    assert prepared.Preparation.read(ready).voxels.keys() == {"label_1/ct_x/a", "label_1/ct_x/b"}
+    after = LabelMap(second["label_1/a"].label).data
+    assert not (before * after).any(), "where it is now"
+    assert second["label_1/b"].label.stat().st_mtime_ns == kept
+
+
+def test_labels_of_one_name_are_one_structure_and_names_that_share_a_folder_are_told(tmp_path):
+    labelled(tmp_path / "raw" / "a", (2, 2, 2), (10, 10, 10), names='{"1": "lesion", "2": "lesion"}')
+    labelled(tmp_path / "raw" / "b", (2, 2, 2), (10, 10, 10), names='{"1": "Lesion (1)", "2": "Lesion 1"}')
+    said = {}
+    ready = tmp_path / "ready"
+    prepared.prepare(find_cases(tmp_path / "raw"), ready, "ct_x", spacing=3.0, validation=0.0, on_case=said.__setitem__)
+    [sample] = prepared.find_samples(ready, "train")
+    assert (sample.structure, sample.case, sample.voxels) == ("lesion", "a", 2 * 4**3)
+    assert said["b"].problem == (
+        "b: 'Lesion (1)' and 'Lesion 1' would share the folder Lesion_1. Rename one of them in the dataset."
+    )
 
 
 @pytest.mark.slow

@@ -73,6 +73,37 @@ def test_cases_are_found_and_cached_on_the_lattice(folder, cases, tmp_path):
     assert (tmp_path / "ct_abdomen_1" / "image.npy").stat().st_mtime_ns == stamp, "made once"
 
 
+def test_a_corrected_label_map_is_taken_over_into_the_cache(tmp_path):
+    image, label = tmp_path / "c" / "image.nii.gz", tmp_path / "c" / "label.nii.gz"
+    image.parent.mkdir()
+    write_image(image, phantom((16, 16, 16)), make_affine(SPACING))
+    labels = np.zeros((16, 16, 16), np.uint8)
+    shown = []
+    for begin in (2, 8):
+        labels[:], labels[begin : begin + 4, 4:8, 4:8] = 0, 1
+        write_image(label, labels, make_affine(SPACING))
+        shown.append(np.array(cached(find_cases(tmp_path)[0], tmp_path / "cache", SPACING).label))
+    assert shown[0].sum() == shown[1].sum() == 64
+    assert not (shown[0] * shown[1]).any()
+
+
+def test_large_label_values_are_numbered_and_too_many_are_refused(tmp_path):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    write_image(folder / "image.nii.gz", phantom((16, 16, 16)), make_affine(SPACING))
+    labels = np.full((16, 16, 16), 1024, np.uint16)  # no background
+    labels[8:] = 2048
+    write_image(folder / "label.nii.gz", labels, make_affine(SPACING))
+    case = cached(find_cases(tmp_path)[0], tmp_path / "cache", SPACING)
+    assert set(np.unique(case.label)) == {1, 2}, "multiples of 256 too"
+    assert set(CropStream([case], [1.0], SETTINGS, 0)._voxels[0]) == {1, 2}
+    write_image(
+        folder / "label.nii.gz", (np.arange(16**3) % 300).reshape(labels.shape).astype(np.uint16), make_affine(SPACING)
+    )
+    with pytest.raises(VolumeError, match=r"c: the label map holds 299 structures, and 255"):
+        cached(find_cases(tmp_path)[0], tmp_path / "cache", SPACING)
+
+
 def test_a_folder_without_cases_is_named(tmp_path):
     with pytest.raises(VolumeError, match="holds no cases"):
         find_cases(tmp_path)

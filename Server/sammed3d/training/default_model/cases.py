@@ -11,11 +11,14 @@ import numpy.typing as npt
 
 from sammed3d.core.geometry import Box, Point3
 from sammed3d.core.interpolation import interpolate
-from sammed3d.files.datasets import Case, read_labels
+from sammed3d.errors import VolumeError
+from sammed3d.files.datasets import Case, content_digest, read_labels
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
 
 HALF_MAX = 60000.0  # float16 ends at 65504
+MOST_STRUCTURES = 255
+"""That a label map on the lattice can hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,8 @@ class CachedCase:
     Attributes:
         name: the case's name.
         image: (R, A, S) float16, raw intensities; large ranges were scaled down to fit.
-        label: (R, A, S) uint8, 0 outside; all zeros where there are no labels.
+        label: (R, A, S) uint8, 0 outside; its structures are numbered from 1 on, in the order of their label values.
+            All zeros where there are no labels.
     """
 
     name: str
@@ -34,15 +38,21 @@ class CachedCase:
 
 
 def cached(case: Case, cache: Path, spacing: Point3) -> CachedCase:
-    """Open a case from the cache; resamples it into the cache first where it is missing."""
+    """Open a case from the cache; resamples it into the cache first where it is missing, or was changed since.
+
+    Raises:
+        VolumeError: image or label map cannot be used, or it holds more than `MOST_STRUCTURES` structures.
+    """
     folder = cache / case.name
     done = folder / "done.json"
-    if not done.is_file() or json.loads(done.read_text()) != {"spacing": list(spacing)}:
+    wanted = {"spacing": list(spacing), "content": content_digest(case)}
+    if not done.is_file() or json.loads(done.read_text()) != wanted:
         folder.mkdir(parents=True, exist_ok=True)
+        done.unlink(missing_ok=True)  # what follows may be stopped
         image, label = _resampled(case, spacing)
         np.save(folder / "image.npy", image)
         np.save(folder / "label.npy", label)
-        done.write_text(json.dumps({"spacing": spacing}))
+        done.write_text(json.dumps(wanted))
     return CachedCase(
         case.name, np.load(folder / "image.npy", mmap_mode="r"), np.load(folder / "label.npy", mmap_mode="r")
     )
@@ -58,5 +68,15 @@ def _resampled(case: Case, spacing: Point3) -> tuple[npt.NDArray[np.float16], np
         image *= HALF_MAX / largest
     if case.label is None:
         return image.astype(np.float16), np.zeros(image.shape, np.uint8)
-    labels = read_labels(case, volume.grid)
-    return image.astype(np.float16), lattice.sample_nearest(labels).astype(np.uint8)
+    return image.astype(np.float16), lattice.sample_nearest(_numbered(case, read_labels(case, volume.grid)))
+
+
+def _numbered(case: Case, labels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Return a label map whose structures are numbered from 1 on."""
+    values = np.unique(labels[labels > 0])
+    if len(values) > MOST_STRUCTURES:
+        raise VolumeError(
+            f"{case.name}: the label map holds {len(values)} structures, and {MOST_STRUCTURES} can be learnt from. "
+            "Leave some out, or take them apart into several cases."
+        )
+    return np.where(labels > 0, np.searchsorted(values, labels) + 1, 0).astype(np.uint8)

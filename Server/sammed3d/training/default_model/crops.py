@@ -195,7 +195,7 @@ def _sample_voxels(label: npt.NDArray[np.uint8], rng: np.random.Generator) -> di
     """For each label some of its voxels, (at most 1000, 3)."""
     flat = np.asarray(label).ravel()
     voxels = {}
-    for value in np.unique(flat)[1:]:
+    for value in np.unique(flat[flat > 0]):
         inside = np.flatnonzero(flat == value)
         chosen = rng.choice(inside, min(1000, len(inside)), replace=False)
         voxels[int(value)] = np.stack(np.unravel_index(chosen, label.shape), axis=1)

@@ -15,7 +15,7 @@ from sammed3d.errors import ModelError
 from sammed3d.evaluation.protocols import PROTOCOLS
 from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.evaluation.run import evaluate
-from sammed3d.files.datasets import Case, read_labels
+from sammed3d.files.datasets import Case, content_digest, read_labels
 from sammed3d.files.volume import Volume
 from sammed3d.training.learning.learners import Learner, learner_for
 from sammed3d.training.learning.split import Split, sample_case, split_cases, written
@@ -112,7 +112,8 @@ class LearningRun:
 
     Raises:
         VolumeError: too few cases.
-        ModelError: the model cannot be trained, or the folder holds a run with another model, data or seed.
+        ModelError: the model cannot be trained, or the folder holds a run with another model, seed or data, or labels that were
+            corrected since.
     """
 
     def __init__(
@@ -127,13 +128,18 @@ class LearningRun:
     ) -> None:
         self._model, self._folder, self._device, self._seed, self._say = model, folder, device, seed, say
         self.split = split_cases(cases, seed)
-        self._about = {"model": model, "split": json.loads(written(self.split)), "seed": seed}
+        used = (*self.split.learn, *self.split.stop, *self.split.test)
+        contents = {case.name: content_digest(case) for case in used}
+        self._about = {"model": model, "split": json.loads(written(self.split)), "seed": seed, "contents": contents}
         folder.mkdir(parents=True, exist_ok=True)
         self._state = _State()
         if (folder / STATE).is_file():
             known = json.loads((folder / STATE).read_text(encoding="utf-8"))
             if known["about"] != self._about:
-                raise ModelError(f"{folder}: holds a run with another model, dataset or seed. Choose another folder.")
+                raise ModelError(
+                    f"{folder}: holds a run with another model, dataset or seed, or with labels as they were before "
+                    "they were corrected. Choose another folder (--run), or delete it."
+                )
             self._state = _State(**known["state"])
         if seconds > self._state.budget:
             self._state.budget, self._state.without_gain = seconds, 0
@@ -288,5 +294,5 @@ def _only(scores: Evaluation, case: str, structure: str) -> list[float]:
 
 
 def _structures(case: Case) -> int:
-    volume = Volume.read(case.image)
-    return len(np.unique(read_labels(case, volume.grid))) - 1
+    labels = read_labels(case, Volume.read(case.image).grid)
+    return len(np.unique(labels[labels > 0]))
