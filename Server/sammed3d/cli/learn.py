@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from sammed3d.cli.signals import interrupted_by_signals
-from sammed3d.cli.terminal import DebugOption, DeviceOption, explained, print_table, screen
+from sammed3d.cli.terminal import DebugOption, DeviceOption, FamilyOption, explained, print_table, screen
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
 from sammed3d.zoo.store import ModelStore
@@ -25,6 +25,7 @@ def learn(
     dataset: Annotated[Path, typer.Argument(help="Cases with labels, as `sammed3d collect` writes them.")],
     name: Annotated[str, typer.Option(help="Of the new model: lower-case letters, digits, underscores.")],
     model: Annotated[str, typer.Option(help="Installed model, or checkpoint, to begin with.")] = "default",
+    family: FamilyOption = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="To train; measuring comes on top.")] = 20.0,
     run: Annotated[Path | None, typer.Option(help="Folder of the run; learned/NAME if not given.")] = None,
     device: DeviceOption = "auto",
@@ -54,7 +55,8 @@ def learn(
 
         try:
             with interrupted_by_signals():
-                learning = LearningRun(datasets.find_cases(dataset), model, folder, minutes * 60, device, seed, say)
+                cases = datasets.find_cases(dataset)
+                learning = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family)
                 learned = learning.learn()
         except KeyboardInterrupt:
             raise ModelError(f"Stopped. The same command goes on from {folder}.") from None

@@ -58,9 +58,20 @@ def preparation_for(model: str, family: str | None = None) -> tuple[float, tuple
     Raises:
         ModelError: its spacing is not the same along all axes, or a reason of `trainable`.
     """
-    preset = trainable(model, family).preset
+    return preparation_of(trainable(model, family))
+
+
+def preparation_of(model: LoadedModel) -> tuple[float, tuple[float, float] | None]:
+    """Return what `preparation_for` does, for a loaded model.
+
+    Raises:
+        ModelError: its spacing is not the same along all axes.
+    """
+    preset = model.preset
     if len(set(preset.spacing)) > 1:
-        raise ModelError(f"{model}: has the spacing {preset.spacing}; data are prepared at one spacing for all axes.")
+        raise ModelError(
+            f"{model.name}: has the spacing {preset.spacing}; data are prepared at one spacing for all axes."
+        )
     return preset.spacing[0], None if preset.clamp_after else preset.clamp
 
 

@@ -98,7 +98,9 @@ def large_enough(samples: Sequence[Sample], smallest: int) -> tuple[list[Sample]
     named = ", ".join(f"{name} ({count})" for name, count in sorted(small.items()))
     line = f"{small.total()} of {len(samples)} structures have at most {smallest} voxels (smallest_voxels): {named}."
     if not kept:
-        raise VolumeError(f"Nothing is left to train on. {line} Choose a smaller smallest_voxels in the recipe.")
+        raise VolumeError(
+            f"Nothing is left to train on. {line} Train on larger ones, or choose a smaller smallest_voxels in the recipe."
+        )
     return kept, [f"Left out of training: {line}"]
 
 

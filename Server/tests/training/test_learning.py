@@ -10,13 +10,14 @@ import torch
 from typer.testing import CliRunner
 
 from helpers import make_affine, phantom, write_image
-from networks import TINY_PRESET, TINY_SIZES, filled
+from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
 from sammed3d import load_model
 from sammed3d.cli.app import app
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files.datasets import Case, find_cases
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import build
+from sammed3d.training.learning import learners
 from sammed3d.training.learning import run as learning
 from sammed3d.training.learning.learners import FROZEN, LoraLearner, UNetLearner
 from sammed3d.training.learning.run import LearningRun, clicks_needed, mean_dice
@@ -52,6 +53,13 @@ def unet(path, shift=0.0):
     weights = network.state_dict()
     weights["mask_decoder.logits.bias"] = weights["mask_decoder.logits.bias"] + shift
     write_checkpoint(path, weights, network="promptable_unet", sizes=SIZES, preset=PRESET.to_json(), name="start")
+    return path
+
+
+def sam_med3d(path):
+    """Write a small network of SAM-Med3D's kind."""
+    about = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json(), "name": "Tiny"}
+    write_checkpoint(path, filled(build("sam_med3d", TINY_SIZES)).state_dict(), **about)
     return path
 
 
@@ -111,11 +119,9 @@ def test_the_default_models_network_keeps_its_finest_level_and_goes_on(dataset, 
 
 @pytest.mark.slow
 def test_networks_of_sam_med3ds_kind_learn_low_rank_updates(dataset, tmp_path):
-    file = tmp_path / "tiny.safetensors"
-    network = filled(build("sam_med3d", TINY_SIZES))
-    about = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json(), "name": "Tiny"}
-    write_checkpoint(file, network.state_dict(), **about)
-    learner = LoraLearner(load_model(file), find_cases(dataset)[:2], tmp_path / "run", "cpu", seed=1)
+    file = sam_med3d(tmp_path / "tiny.safetensors")
+    network = load_model(file).plain_network
+    learner = LoraLearner(load_model(file), find_cases(dataset)[:2], [], tmp_path / "run", "cpu", seed=1)
     while learner.steps < 2:
         learner.learn(0.001, 0.0)
     learner.save()
@@ -126,8 +132,56 @@ def test_networks_of_sam_med3ds_kind_learn_low_rank_updates(dataset, tmp_path):
     assert changed
     assert all(name.endswith("qkv.weight") for name in changed)
     assert model.preset == TINY_PRESET
-    again = LoraLearner(load_model(file), find_cases(dataset)[:2], tmp_path / "run", "cpu", seed=1)
+    again = LoraLearner(load_model(file), find_cases(dataset)[:2], [], tmp_path / "run", "cpu", seed=1)
     assert again.steps == 2
+
+
+def with_cubes(folder, *edges):
+    """Write a case with cubes of some edge lengths; returns it."""
+    folder.mkdir()
+    labels = np.zeros((40, 40, 40), np.uint8)
+    for value, edge in enumerate(edges, 1):
+        labels[5 * value : 5 * value + edge, 4 : 4 + edge, 4 : 4 + edge] = value
+    write_image(folder / "image.nii.gz", phantom(labels.shape).astype(np.int16), make_affine((3.0, 3.0, 3.0)))
+    write_image(folder / "label.nii.gz", labels, make_affine((3.0, 3.0, 3.0)))
+    return Case(folder.name, folder / "image.nii.gz", folder / "label.nii.gz")
+
+
+def test_a_quarter_of_the_steps_rehearses_and_what_is_left_out_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    file = tmp_path / "tiny.safetensors"  # says nothing of its family, which the store knows
+    network = filled(build("sam_med3d", TINY_SIZES))
+    write_checkpoint(file, network.state_dict(), sizes=TINY_SIZES, preset=TINY_PRESET.to_json())
+    ModelStore().add(file, "mine", family="sam_med3d")
+    own, known = with_cubes(tmp_path / "own", 5, 2), with_cubes(tmp_path / "known", *[5] * 6)
+    said = []
+    learner = LoraLearner(load_model("mine"), [own], [known], tmp_path / "run", "cpu", 1, said.append)
+    run = learner._run
+    shares = {name: 0.0 for name in ("own_cases", "sample_data")}
+    for sample, often in zip(run.patches.samples, run._often, strict=True):
+        shares[sample.dataset] += often
+    assert shares == pytest.approx({"own_cases": 0.75, "sample_data": 0.25})
+    assert len(run.patches.samples) == 7
+    assert said == ["Left out of training: 1 of 2 structures have at most 100 voxels (smallest_voxels): label_2 (1)."]
+
+
+def test_it_learns_on_the_gpu_that_was_named(tmp_path, monkeypatch):
+    asked = []
+
+    def fabric(**options):
+        asked.append(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(learners, "Fabric", fabric)
+    start = load_model(sam_med3d(tmp_path / "tiny.safetensors"))
+    for device in ("cuda:1", "cuda", "cpu"):
+        with pytest.raises(InterruptedError):
+            LoraLearner(start, [with_cubes(tmp_path / device, 5)], [], tmp_path / "run", device, 1)
+    assert asked == [
+        {"accelerator": "cuda", "devices": [1]},
+        {"accelerator": "cuda", "devices": 1},
+        {"accelerator": "cpu", "devices": 1},
+    ]
 
 
 # The run
@@ -242,6 +296,15 @@ def test_a_run_goes_on_and_does_not_mix_with_another(dataset, files, tmp_path, m
     assert clicks_needed(learned.before) == 11
     with pytest.raises(ModelError, match="another model, dataset or seed"):
         run(16.0, seed=2)
+
+
+def test_what_cannot_learn_is_refused_before_anything_is_measured(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "load_predictor", None)  # would fail otherwise
+    network = filled(build("ft_sam2d", TINY_2D))
+    file = tmp_path / "flat.safetensors"
+    write_checkpoint(file, network.state_dict(), network="ft_sam2d", sizes=TINY_2D, preset=TINY_PRESET_2D.to_json())
+    with pytest.raises(ModelError, match="learning is for 3-D models"):
+        LearningRun(find_cases(dataset), str(file), tmp_path / "run", 8.0, "cpu").learn()
 
 
 def test_a_run_is_not_gone_on_with_once_labels_were_corrected(dataset, tmp_path):

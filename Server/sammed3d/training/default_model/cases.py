@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,10 +69,11 @@ def _resampled(case: Case, spacing: Point3) -> tuple[npt.NDArray[np.float16], np
         image *= HALF_MAX / largest
     if case.label is None:
         return image.astype(np.float16), np.zeros(image.shape, np.uint8)
-    return image.astype(np.float16), lattice.sample_nearest(_numbered(case, read_labels(case, volume.grid)))
+    labels = _numbered(case, read_labels(case, volume.grid))
+    return image.astype(np.float16), lattice.sample_nearest(labels).astype(np.uint8)
 
 
-def _numbered(case: Case, labels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+def _numbered(case: Case, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return a label map whose structures are numbered from 1 on."""
     values = np.unique(labels[labels > 0])
     if len(values) > MOST_STRUCTURES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -15,23 +15,24 @@ from sammed3d.errors import ModelError
 from sammed3d.files.datasets import Case
 from sammed3d.nets import PromptableUNet, SamMed3d
 from sammed3d.training import prepared
-from sammed3d.training.contract import model_to_train
+from sammed3d.training.contract import preparation_of
 from sammed3d.training.default_model.cases import CachedCase, cached
 from sammed3d.training.default_model.crops import CropSettings, CropStream
 from sammed3d.training.default_model.trainer import STEPS_ALONE, Trainer
 from sammed3d.training.launch import large_enough
 from sammed3d.training.lora import plain_weights
-from sammed3d.training.prepared import Preparation
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.run import Run
 from sammed3d.zoo.model import LoadedModel
 
 REHEARSED = 0.25
-"""Share of the crops that come from the sample data."""
+"""Share of the crops and patches that come from the sample data."""
 FROZEN = ("image_encoder.stem.", "image_encoder.blocks.0.")
 """What of the default model's network keeps its weights: the finest level, which sees edges and textures."""
 PEAK_LR = 3e-4
-DATASET = "own_cases"
+DATASET, SAMPLE = "own_cases", "sample_data"
+SMALLEST = 100
+"""Voxels that a structure has to exceed for `LoraLearner`."""
 LORA = {
     "lora_rank": 4,
     "epochs": 1_000_000,  # time decides
@@ -40,7 +41,7 @@ LORA = {
     "lr": 8e-4,
     "schedule": "constant",
     "clicks": 5,
-    "smallest_voxels": 100,
+    "smallest_voxels": SMALLEST,
     "workers": 0,
     "validate_every": 1_000_000,  # done here, as users click
     "save_every": 1_000_000,
@@ -69,7 +70,13 @@ class Learner(Protocol):
 
 
 def learner_for(
-    start: LoadedModel, cases: Sequence[Case], rehearsed: Sequence[Case], folder: Path, device: str, seed: int
+    start: LoadedModel,
+    cases: Sequence[Case],
+    rehearsed: Sequence[Case],
+    folder: Path,
+    device: str,
+    seed: int,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Learner:
     """Return what can learn from cases.
 
@@ -80,14 +87,16 @@ def learner_for(
         folder: folder of the run, which goes on if the folder holds one.
         device: torch device.
         seed: seed of crops and clicks.
+        say: told what of the cases is left out.
 
     Raises:
-        ModelError: the model has no weights that can be trained.
+        ModelError: the model has no weights that can be trained, or a case cannot be learnt from.
+        VolumeError: a case cannot be read, or no structure is large enough.
     """
     if isinstance(start.plain_network, PromptableUNet):
         return UNetLearner(start, cases, rehearsed, folder, torch.device(device), seed)
     if isinstance(start.plain_network, SamMed3d):
-        return LoraLearner(start, [*cases, *rehearsed], folder, device, seed)
+        return LoraLearner(start, cases, rehearsed, folder, device, seed, say)
     raise ModelError(f"{start.name}: learning is for 3-D models with torch weights. Choose one of them.")
 
 
@@ -144,30 +153,52 @@ class UNetLearner:
 
 
 class LoraLearner:
-    """Networks of SAM-Med3D's kind: low-rank updates of the encoder's attention; arguments as `learner_for`."""
+    """Networks of SAM-Med3D's kind: low-rank updates of the encoder's attention; arguments as `learner_for`.
 
-    def __init__(self, start: LoadedModel, cases: Sequence[Case], folder: Path, device: str, seed: int) -> None:
-        spacing, preset = start.preset.spacing[0], start.preset
-        clamp = None if preset.clamp_after else preset.clamp
+    The network of `start` is what learns.
+    """
+
+    def __init__(
+        self,
+        start: LoadedModel,
+        cases: Sequence[Case],
+        rehearsed: Sequence[Case],
+        folder: Path,
+        device: str,
+        seed: int,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        spacing, clamp = preparation_of(start)
         data = folder / "data"
         problems: list[str] = []
-        prepared.prepare(
-            cases,
-            data,
-            DATASET,
-            spacing=spacing,
-            clamp=clamp,
-            validation=0.0,
-            on_case=lambda _name, case: problems.extend([case.problem] if case.problem else []),
-        )
+        for name, part in ((DATASET, cases), (SAMPLE, rehearsed)):
+            prepared.prepare(
+                part,
+                data,
+                name,
+                spacing=spacing,
+                clamp=clamp,
+                validation=0.0,
+                on_case=lambda _name, case: problems.extend([case.problem] if case.problem else []),
+            )
         if problems:
             raise ModelError(f"A case cannot be learnt from: {problems[0]}")
-        recipe = Recipe.read(None, start=None if start.file is None else str(start.file), seed=seed, **LORA)
-        samples, _ = large_enough(prepared.find_samples(data, "train"), recipe.smallest_voxels)
-        fabric = Fabric(accelerator="cuda" if device.startswith("cuda") else "cpu", devices=1)
+        found = prepared.find_samples(data, "train")
+        own, lines = large_enough([sample for sample in found if sample.dataset == DATASET], SMALLEST)
+        known = [sample for sample in found if sample.dataset == SAMPLE and sample.voxels > SMALLEST]
+        for line in lines:
+            say(line)
+        # shares of all steps, however many structures either has
+        weights = {DATASET: (1 - REHEARSED) / len(own), SAMPLE: REHEARSED / len(known)} if known else {}
+        recipe = Recipe.read(
+            None, start=None if start.file is None else str(start.file), seed=seed, dataset_weights=weights, **LORA
+        )
+        index = device.partition(":")[2]
+        fabric = Fabric(
+            accelerator="cuda" if device.startswith("cuda") else "cpu", devices=[int(index)] if index else 1
+        )
         fabric.launch()
-        model = model_to_train(recipe, Preparation.read(data), {DATASET})
-        self._run = Run(recipe, model, samples, [], folder, fabric)
+        self._run = Run(recipe, start, [*own, *known], [], folder, fabric)
 
     @property
     def steps(self) -> int:

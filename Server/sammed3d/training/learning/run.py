@@ -109,6 +109,7 @@ class LearningRun:
         device: torch device, or "auto".
         seed: seed of the split, crops and clicks.
         say: told what happens.
+        family: family of the model to begin with, where its file does not tell.
 
     Raises:
         VolumeError: too few cases.
@@ -125,7 +126,9 @@ class LearningRun:
         device: str = "auto",
         seed: int = 2023,
         say: Callable[[str], None] = lambda _line: None,
+        family: str | None = None,
     ) -> None:
+        self._family = family
         self._model, self._folder, self._device, self._seed, self._say = model, folder, device, seed, say
         self.split = split_cases(cases, seed)
         used = (*self.split.learn, *self.split.stop, *self.split.test)
@@ -146,10 +149,12 @@ class LearningRun:
 
     def learn(self) -> Learned:
         """Measure, train, and measure again."""
-        before = self._measured("before", self._model, self.split.test)
         rehearsed = [sample_case()]
+        learner = self._learner(rehearsed) if self._state.goes_on else None  # what cannot learn is said first
+        before = self._measured("before", self._model, self.split.test)
         sample_before = self._measured("sample-before", self._model, rehearsed)
-        self._train(rehearsed)
+        if learner is not None:
+            self._train(learner)
         best = self._folder / RUN_WEIGHTS
         if not best.is_file():
             raise ModelError(
@@ -163,7 +168,15 @@ class LearningRun:
         (self._folder / RUN_CARD).write_text(card(learned, self._model), encoding="utf-8")
         return learned
 
-    def _train(self, rehearsed: Sequence[Case]) -> None:
+    def _learner(self, rehearsed: Sequence[Case]) -> Learner:
+        device = "cpu" if self._device == "auto" and not torch.cuda.is_available() else self._device
+        device = device.replace("auto", "cuda")  # what trains does not run on every device that predicts
+        folder = self._folder / "training"
+        folder.mkdir(exist_ok=True)
+        start = load_model(self._model, self._family)
+        return learner_for(start, self.split.learn, rehearsed, folder, device, self._seed, self._say)
+
+    def _train(self, learner: Learner) -> None:
         """Train to the end of the budget, or until checks bring no gain; the best weights are kept."""
         state = self._state
         if state.best is None:
@@ -171,13 +184,6 @@ class LearningRun:
             self._say(
                 f"before: mean Dice {state.best:.3f} on {len(self.split.stop)} label maps that watch the training"
             )
-        if not state.goes_on:
-            return
-        device = "cpu" if self._device == "auto" and not torch.cuda.is_available() else self._device
-        device = device.replace("auto", "cuda")  # what trains does not run on every device that predicts
-        folder = self._folder / "training"
-        folder.mkdir(exist_ok=True)
-        learner = learner_for(load_model(self._model), self.split.learn, rehearsed, folder, device, self._seed)
         while state.goes_on:
             span = min(state.budget / CHECKS, state.budget - state.seconds)
             state.seconds += learner.learn(span, state.seconds / state.budget)
@@ -229,7 +235,8 @@ class LearningRun:
         return done
 
     def _evaluated(self, model: str, cases: Sequence[Case]) -> Evaluation:
-        predictor = load_predictor(model, self._device)
+        family = self._family if model == self._model else None
+        predictor = load_predictor(model, self._device, family=family)
         every = max(1, math.ceil(sum(map(_structures, cases)) / MOST_STRUCTURES))
         done = evaluate(predictor, cases, PROTOCOL, every=every, seed=self._seed)
         done.scores = [replace(score, method=METHOD) for score in done.scores]
