@@ -76,9 +76,7 @@ class DistillationRun(Run):
             )
         if not all(isinstance(m.plain_network, SamMed3d) for m in (teacher, model)):
             raise ModelError("Distillation is for networks of SAM-Med3D's kind, which have layers to match.")
-        recipe = replace(
-            recipe, lora_rank=0, accumulation=min(recipe.accumulation, 10), normalisation="sample", smallest_voxels=0
-        )
+        recipe = replace(recipe, accumulation=min(recipe.accumulation, 10), normalisation="sample", smallest_voxels=0)
         super().__init__(recipe, model, samples, (), folder, fabric)
         self._teacher = EncoderWithLayers(teacher.plain_network.eval().requires_grad_(False)).to(fabric.device)
         # without flips, so that the teacher's outputs of a sample can be kept

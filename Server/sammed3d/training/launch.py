@@ -99,7 +99,8 @@ def large_enough(samples: Sequence[Sample], smallest: int) -> tuple[list[Sample]
     line = f"{small.total()} of {len(samples)} structures have at most {smallest} voxels (smallest_voxels): {named}."
     if not kept:
         raise VolumeError(
-            f"Nothing is left to train on. {line} Train on larger ones, or choose a smaller smallest_voxels in the recipe."
+            f"Nothing is left to train on. {line} Train on larger ones, or choose a smaller smallest_voxels in the "
+            "recipe."
         )
     return kept, [f"Left out of training: {line}"]
 

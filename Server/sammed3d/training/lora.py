@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sammed3d.errors import ModelError
 from sammed3d.zoo.adapters.lora import PARTS, merged_weights
 
 
@@ -62,13 +63,22 @@ def add_lora(network: nn.Module, rank: int, targets: Sequence[str]) -> list[nn.P
 
     Returns:
         The parameters that are left to train.
+
+    Raises:
+        ModelError: it has none of these layers.
     """
     network.requires_grad_(False)
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if name == "qkv" and isinstance(child, nn.Linear):
                 setattr(module, name, LoraLinear(child, rank, targets))
-    return [p for p in network.parameters() if p.requires_grad]
+    left = [p for p in network.parameters() if p.requires_grad]
+    if not left:
+        raise ModelError(
+            f"Low-rank updates (lora_rank) are of attention layers (qkv), and {type(network).__name__} has none. "
+            "Choose another network, or train without them."
+        )
+    return left
 
 
 def lora_weights(network: nn.Module) -> dict[str, Tensor]:

@@ -136,8 +136,8 @@ def prepare(
         workers: processes.
         on_case: called after each case.
 
-    Structures of less than 10 mm³ are left out, and labels of one name are one structure. Images are resampled linearly, masks to the nearest voxel, in the
-    orientation of their files, as published.
+    Structures of less than 10 mm³ are left out, and labels of one name are one structure. Images are resampled
+    linearly, masks to the nearest voxel, in the orientation of their files, as published.
 
     Raises:
         VolumeError: the folder holds data with another spacing or range.

@@ -50,8 +50,13 @@ def checked_words(recipe: Any, values: Mapping[str, Any], defaults: Path) -> dic
     return {name: _checked(name, value, known[name]) for name, value in values.items()}
 
 
-def check_words(values: Mapping[str, Any], choices: Mapping[str, Sequence[str]], positive: Sequence[str]) -> None:
-    """Refuse values that are none of their choices, or not above 0.
+def check_words(
+    values: Mapping[str, Any],
+    choices: Mapping[str, Sequence[str]],
+    positive: Sequence[str],
+    not_negative: Sequence[str] = (),
+) -> None:
+    """Refuse values that are none of their choices, not above 0, or below 0.
 
     Raises:
         ModelError: one is; says which.
@@ -62,6 +67,9 @@ def check_words(values: Mapping[str, Any], choices: Mapping[str, Sequence[str]],
     for name in positive:
         if not values[name] > 0:
             raise ModelError(f"The recipe's {name} is {values[name]!r}; a number above 0 is needed.")
+    for name in not_negative:
+        if values[name] < 0:
+            raise ModelError(f"The recipe's {name} is {values[name]!r}; 0 or a number above is needed.")
 
 
 def _checked(name: str, value: Any, kind: str) -> Any:

@@ -54,7 +54,7 @@ class Run:
         fabric: processes and devices.
 
     Raises:
-        ModelError: the folder holds a run with another recipe or preprocessing.
+        ModelError: the folder holds a run with another recipe or preprocessing, or nothing of the network would learn.
     """
 
     def __init__(

@@ -36,7 +36,11 @@ def lr_factor(recipe: Recipe, epoch: int) -> float:
 
 
 def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the optimizer's groups: the encoder, and prompt encoder and decoder at shares of its rate."""
+    """Return the optimizer's groups: the encoder, and prompt encoder and decoder at shares of its rate.
+
+    Raises:
+        ModelError: nothing is left that learns.
+    """
     shares = {
         "image_encoder": recipe.image_encoder_lr,
         "prompt_encoder": recipe.prompt_encoder_lr,
@@ -48,6 +52,10 @@ def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         parameter.requires_grad_(parameter.requires_grad and share > 0)
         if parameter.requires_grad:
             by_share.setdefault(share, []).append(parameter)
+    if not by_share:
+        raise ModelError(
+            "Nothing is left to learn: give one of the recipe's shares of the learning rate a number above 0."
+        )
     return [
         {"params": parameters, "lr": recipe.lr * share, "peak": recipe.lr * share, "weight_decay": recipe.weight_decay}
         for share, parameters in by_share.items()

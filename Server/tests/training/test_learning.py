@@ -2,7 +2,8 @@
 
 import json
 import re
-import shutil
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from sammed3d.training.learning import run as learning
 from sammed3d.training.learning.learners import FROZEN, LoraLearner, UNetLearner
 from sammed3d.training.learning.run import LearningRun, clicks_needed, mean_dice
 from sammed3d.training.learning.split import sample_case, split_cases
+from sammed3d.training.schedule import how_often
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.store import ModelStore
 
@@ -154,14 +156,16 @@ def test_a_quarter_of_the_steps_rehearses_and_what_is_left_out_is_said(tmp_path,
     write_checkpoint(file, network.state_dict(), sizes=TINY_SIZES, preset=TINY_PRESET.to_json())
     ModelStore().add(file, "mine", family="sam_med3d")
     own, known = with_cubes(tmp_path / "own", 5, 2), with_cubes(tmp_path / "known", *[5] * 6)
-    said = []
-    learner = LoraLearner(load_model("mine"), [own], [known], tmp_path / "run", "cpu", 1, said.append)
-    run = learner._run
-    shares = {name: 0.0 for name in ("own_cases", "sample_data")}
-    for sample, often in zip(run.patches.samples, run._often, strict=True):
+    said, made = [], []
+    monkeypatch.setattr(learners, "Run", lambda *arguments: made.append(arguments))
+    LoraLearner(load_model("mine"), [own], [known], tmp_path / "run", "cpu", 1, said.append)
+    [(recipe, model, samples, *_)] = made
+    shares = Counter()
+    for sample, often in zip(samples, how_often(samples, recipe.dataset_weights), strict=True):
         shares[sample.dataset] += often
     assert shares == pytest.approx({"own_cases": 0.75, "sample_data": 0.25})
-    assert len(run.patches.samples) == 7
+    assert len(samples) == 7
+    assert model.network_name == "sam_med3d"
     assert said == ["Left out of training: 1 of 2 structures have at most 100 voxels (smallest_voxels): label_2 (1)."]
 
 
@@ -296,6 +300,10 @@ def test_a_run_goes_on_and_does_not_mix_with_another(dataset, files, tmp_path, m
     assert clicks_needed(learned.before) == 11
     with pytest.raises(ModelError, match="another model, dataset or seed"):
         run(16.0, seed=2)
+    write_image(tmp_path / "label.nii.gz", np.ones(SHAPE, np.uint8), make_affine((3.0, 3.0, 3.0)))
+    cases[0] = replace(cases[0], label=tmp_path / "label.nii.gz")
+    with pytest.raises(ModelError, match=r"before they were corrected\. Choose another folder"):
+        run(16.0)
 
 
 def test_what_cannot_learn_is_refused_before_anything_is_measured(dataset, tmp_path, monkeypatch):
@@ -307,16 +315,6 @@ def test_what_cannot_learn_is_refused_before_anything_is_measured(dataset, tmp_p
         LearningRun(find_cases(dataset), str(file), tmp_path / "run", 8.0, "cpu").learn()
 
 
-def test_a_run_is_not_gone_on_with_once_labels_were_corrected(dataset, tmp_path):
-    cases = find_cases(shutil.copytree(dataset, tmp_path / "own"))
-    run = LearningRun(cases, "default", tmp_path / "run", 8.0, "cpu")
-    run._save()
-    LearningRun(cases, "default", tmp_path / "run", 8.0, "cpu")
-    write_image(cases[0].label, np.ones(SHAPE, np.uint8), make_affine((3.0, 3.0, 3.0)))
-    with pytest.raises(ModelError, match=r"labels as they were before they were corrected\. Choose another folder"):
-        LearningRun(cases, "default", tmp_path / "run", 8.0, "cpu")
-
-
 def test_structures_are_counted_without_the_background_that_may_be_missing(tmp_path):
     affine = make_affine((3.0, 3.0, 3.0))
     write_image(tmp_path / "image.nii.gz", phantom((8, 8, 8)), affine)
@@ -325,7 +323,7 @@ def test_structures_are_counted_without_the_background_that_may_be_missing(tmp_p
         np.repeat([3, 5], 4).astype(np.uint8)[:, None, None] * np.ones((8, 8, 8), np.uint8),
         affine,
     )
-    assert learning._structures(Case("c", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")) == 2
+    assert learning.structures_of(Case("c", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")) == 2
 
 
 def test_names_and_models_that_cannot_be_are_refused_before_anything_is_measured(dataset, tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ class CropStream(IterableDataset[Crops]):
         self.weights = np.asarray(weights, float) / np.sum(weights)
         self.settings = settings
         self.seed = seed
-        self._voxels = [_sample_voxels(case.label, np.random.default_rng(0)) for case in self.cases]
+        self._voxels = [sample_voxels(case.label, np.random.default_rng(0)) for case in self.cases]
         self._shares = [shares_by_volume(case.label, voxels) for case, voxels in zip(cases, self._voxels, strict=True)]
 
     def __iter__(self) -> Iterator[Crops]:
@@ -191,7 +191,7 @@ def degrade(image: Tensor, rng: np.random.Generator, strength: float = 1.0) -> T
     return x
 
 
-def _sample_voxels(label: npt.NDArray[np.uint8], rng: np.random.Generator) -> dict[int, npt.NDArray[np.int_]]:
+def sample_voxels(label: npt.NDArray[np.uint8], rng: np.random.Generator) -> dict[int, npt.NDArray[np.int_]]:
     """For each label some of its voxels, (at most 1000, 3)."""
     flat = np.asarray(label).ravel()
     voxels = {}

@@ -113,8 +113,8 @@ class LearningRun:
 
     Raises:
         VolumeError: too few cases.
-        ModelError: the model cannot be trained, or the folder holds a run with another model, seed or data, or labels that were
-            corrected since.
+        ModelError: the model cannot be trained, or the folder holds a run with another model, seed or data, or with
+            labels that were corrected since.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class LearningRun:
     def _evaluated(self, model: str, cases: Sequence[Case]) -> Evaluation:
         family = self._family if model == self._model else None
         predictor = load_predictor(model, self._device, family=family)
-        every = max(1, math.ceil(sum(map(_structures, cases)) / MOST_STRUCTURES))
+        every = max(1, math.ceil(sum(map(structures_of, cases)) / MOST_STRUCTURES))
         done = evaluate(predictor, cases, PROTOCOL, every=every, seed=self._seed)
         done.scores = [replace(score, method=METHOD) for score in done.scores]
         return done
@@ -300,6 +300,7 @@ def _only(scores: Evaluation, case: str, structure: str) -> list[float]:
     return [curve[n - 1] for n in AT if n <= len(curve)]
 
 
-def _structures(case: Case) -> int:
+def structures_of(case: Case) -> int:
+    """Return the number of structures in a case's label map."""
     labels = read_labels(case, Volume.read(case.image).grid)
     return len(np.unique(labels[labels > 0]))

@@ -21,6 +21,7 @@ CHOICES = {
     "precision": ("32-true", "bf16-mixed"),
 }
 POSITIVE = ("epochs", "batch_size", "masks", "lr", "gamma", "save_every")
+NOT_NEGATIVE = ("seed", "workers")
 FEWEST_ITERATIONS = 3
 """The pass with the mask alone lies between the first and the last one."""
 
@@ -59,7 +60,7 @@ class Recipe2d:
                 f"images. Choose one of {', '.join(CONFIGS_2D)}."
             )
         values = checked_words(cls, values, DEFAULTS)
-        check_words(values, CHOICES, POSITIVE)
+        check_words(values, CHOICES, POSITIVE, NOT_NEGATIVE)
         if values["iterations"] != 0 and values["iterations"] < FEWEST_ITERATIONS:
             raise ModelError(f"The recipe's iterations is {values['iterations']}; 0 or at least {FEWEST_ITERATIONS}.")
         if not values["points"] or min(values["points"]) < 1:
