@@ -90,7 +90,7 @@ def _on_volumes(
     from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
 
     protocol = PROTOCOLS["classic"]
-    cases = [case for folder in data for case in datasets.find_cases(folder)]
+    cases = datasets.cases_of(data)
     predictor = load_predictor(model, device, family=family, base=base, all_clicks=protocol.all_clicks)
 
     def show(score: Score) -> None:

@@ -103,7 +103,7 @@ def evaluate(
         _check("baseline", baseline or [], BASELINES)
         for file in report.FILES:
             check_output(output / file, data, force)
-        cases = [case for folder in data for case in datasets.find_cases(folder)]
+        cases = datasets.cases_of(data)
         chosen = PROTOCOLS[protocol]
         load = functools.partial(load_predictor, model, device, family=family, base=base, all_clicks=chosen.all_clicks)
         last = clicks or chosen.clicks

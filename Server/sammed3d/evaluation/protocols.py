@@ -157,6 +157,11 @@ class _Crop:
             raise VolumeError(f"{volume.name}: this structure vanishes at {preset.spacing[0]} mm.")
         self.window = self.lattice.window_around(box, preset.patch_shape)
         self.truth = _window_of(self.lattice.sample_nearest(truth.astype(np.uint8)), self.window)
+        if not self.truth.any():
+            raise VolumeError(
+                f"{volume.name}: this structure is in parts, and none lies in the patch round the middle of them. "
+                "Take them apart into several structures, or choose 'honest'."
+            )
         self._patch = cut_patch(volume, self.lattice, self.window, preset)
 
     def click(self, voxel: Index3, positive: bool) -> Float32:

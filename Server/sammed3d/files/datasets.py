@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,6 +100,29 @@ def find_cases(folder: Path) -> list[Case]:
     if not cases:
         raise VolumeError(f"{folder}: holds no cases. It may be {LAYOUTS}.")
     return sorted(cases, key=lambda case: case.name)
+
+
+def cases_of(folders: Sequence[Path]) -> list[Case]:
+    """Return the cases of several datasets, each under a name of its own.
+
+    A name that several datasets have is preceded by that of its dataset's folder; where these are the same too, by the
+    folder's path as it was given.
+
+    Raises:
+        VolumeError: a dataset is given twice, or a reason of `find_cases`.
+    """
+    twice = [folder for folder, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if twice:
+        raise VolumeError(f"{twice[0]}: is given twice. Give each dataset once.")
+    found = [(folder, case) for folder in folders for case in find_cases(folder)]
+    names = Counter(case.name for _, case in found)
+    ends = Counter(folder.resolve().name for folder in folders)
+    cases = []
+    for folder, case in found:
+        end = folder.resolve().name
+        before = end if ends[end] == 1 else folder.as_posix()
+        cases.append(case if names[case.name] == 1 else replace(case, name=f"{before}/{case.name}"))
+    return cases
 
 
 def read_labels(case: Case, grid: Grid) -> np.ndarray[Any, Any]:

@@ -159,3 +159,11 @@ def test_what_is_not_measured_is_listed(tiny_checkpoint, tmp_path):
     unknown = run("nnunet", data)
     assert "Choose one of sam_med3d, fastsam3d, bosam, sam_med2d" in " ".join(unknown.output.split())
     assert "holds no label2image_test.json" in " ".join(run("sam_med2d", data, "-o", tmp_path / "x").output.split())
+
+
+def test_cases_of_one_name_in_two_datasets_count_each(tiny_checkpoint, tmp_path):
+    data = [bosam(tmp_path / name) for name in ("one", "two")]
+    result = run("bosam", *data, "--model", tiny_checkpoint, "--device", "cpu", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "out" / "benchmark.json").read_text())["rows"]
+    assert [(row["name"], row["count"]) for row in rows[:2]] == [("label 1", 2), (ALL, 2)]

@@ -279,6 +279,22 @@ def test_the_classic_protocol_clamps_ct_as_its_loader_does(tmp_path):
     assert (seen[1] == seen[1].max()).sum() >= (clamped == 1000).sum() // 2
 
 
+@pytest.mark.parametrize("name", ["classic", "current"])
+def test_a_structure_with_no_part_in_the_patch_is_named_and_the_others_are_measured(name, tiny_network, tmp_path):
+    shape = (16, 16, 160)  # parts 456 mm apart, and patches of 192 mm
+    labels = np.zeros(shape, np.uint8)
+    labels[6:10, 6:10, 2:6] = labels[6:10, 6:10, 154:158] = 1
+    labels[6:10, 6:10, 70:90] = 2
+    write_image(tmp_path / "image.nii.gz", phantom(shape), make_affine((3.0, 3.0, 3.0)))
+    write_image(tmp_path / "label.nii.gz", labels, make_affine((3.0, 3.0, 3.0)))
+    case = Case("c", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")
+    predictor = TorchPredictor(tiny_network, TINY_PRESET, device="cpu", all_clicks=PROTOCOLS[name].all_clicks)
+    done = evaluate(predictor, [case], PROTOCOLS[name], clicks=2)
+    [failure] = done.failures
+    assert "is in parts, and none lies in the patch" in failure
+    assert done.structures == [("c", "label 2")]
+
+
 def test_a_structure_that_vanishes_on_the_lattice_is_named(tiny_network, tmp_path):
     truth = np.zeros(SHAPE, np.uint8)
     truth[20, 25, 15] = 1

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.errors import VolumeError
-from sammed3d.files.datasets import check, find_cases, split
+from sammed3d.files.datasets import cases_of, check, find_cases, split
 
 AFFINE = make_affine((2.0, 2.0, 3.0), (0.1, 0.0, 0.2), (5.0, 6.0, 7.0))
 SHAPE = (20, 22, 18)
@@ -165,6 +165,17 @@ def test_the_command_prints_a_table_or_json_and_fails_where_there_are_problems(n
     reports = json.loads(done.stdout)
     assert reports[1]["problems"] == ["the label map is empty."]
     assert reports[1]["remarks"] == ["liver: not in this case.", "spleen: not in this case."]
+
+
+def test_equal_names_in_several_datasets_are_told_apart(tmp_path):
+    one, two, three = (tmp_path / place for place in ("a/raw", "b/raw", "more"))
+    for folder, name in ((one, "same"), (one, "own"), (two, "same"), (three, "same")):
+        write_case(folder / name, "image.nii.gz", "label.nii.gz")
+    assert [case.name for case in cases_of([one, three])] == ["own", "raw/same", "more/same"]
+    assert [case.name for case in cases_of([one, two])] == ["own", f"{one}/same", f"{two}/same"]
+    assert [case.name for case in cases_of([two])] == ["same"]
+    with pytest.raises(VolumeError, match=r"raw: is given twice\."):
+        cases_of([one, three, one / ".." / "raw"])
 
 
 def test_splits_are_by_case_and_repeatable():
