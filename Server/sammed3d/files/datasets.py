@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ def check(case: Case) -> CaseReport:
 
 
 def split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Draw cases for validation; the same seed gives the same ones.
+    """Draw cases for validation; the same seed gives the same ones, and one more case moves at most one of the others.
 
     Args:
         names: the cases' names. All structures of a case go to the same side.
@@ -207,11 +207,13 @@ def split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], lis
     count = round(share * len(ordered))
     if share > 0 and len(ordered) > 1:
         count = min(max(count, 1), len(ordered) - 1)
-    drawn = set(np.random.default_rng(seed).choice(len(ordered), count, replace=False).tolist())
-    return (
-        [name for n, name in enumerate(ordered) if n not in drawn],
-        [name for n, name in enumerate(ordered) if n in drawn],
-    )
+    chosen = set(drawn(ordered, seed)[:count])
+    return [name for name in ordered if name not in chosen], [name for name in ordered if name in chosen]
+
+
+def drawn(names: Iterable[str], seed: int) -> list[str]:
+    """Return names in the order of a draw; that of any two of them depends on the seed and these two alone."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
 
 
 def stem(path: Path) -> str:

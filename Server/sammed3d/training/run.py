@@ -7,6 +7,7 @@ if nothing had happened, and two processes with half the batch make the steps of
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import time
@@ -54,7 +55,8 @@ class Run:
         fabric: processes and devices.
 
     Raises:
-        ModelError: the folder holds a run with another recipe or preprocessing, or nothing of the network would learn.
+        ModelError: the folder holds a run with another recipe, preprocessing or samples, or nothing of the network
+            would learn.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Run:
         self.patches = Patches(samples, self.preset, recipe, augment=True)
         # without a batch there is nothing to pool
         self._validation = Patches(validation, self.preset, replace(recipe, normalisation="sample"), augment=False)
+        self._samples = samples_digest(samples, validation)
         self._often = how_often(samples, recipe.dataset_weights)
         self.epoch = self.batch = self.steps = 0
         self.best = self.validated = -math.inf
@@ -116,6 +119,7 @@ class Run:
                 "recipe": self.recipe.to_yaml(),
                 "preset": self.preset.to_json(),
                 "unfreezing": self.unfreezing.state(),
+                "samples": self._samples,
                 **{name: getattr(self, name) for name in WHERE},
                 "sums": sums,
             }
@@ -135,6 +139,11 @@ class Run:
             raise ModelError(
                 f"{self.folder}: holds a run with another preprocessing (the data were prepared anew, or the model to "
                 "start from was replaced). Choose another folder, or delete it."
+            )
+        if state.get("samples", self._samples) != self._samples:  # states of earlier versions do not say
+            raise ModelError(
+                f"{self.folder}: holds a run on other samples (cases were added, left out or corrected since). Choose "
+                "another folder, or delete it; --start goes on from its weights."
             )
         self.network.load_state_dict(state["network"])
         self.unfreezing.restore(state["unfreezing"])
@@ -310,6 +319,12 @@ class _BatchesOfRank(Sampler[list[tuple[int, int]]]):
 
     def __len__(self) -> int:
         return len(self._batches)
+
+
+def samples_digest(*sides: Sequence[Sample]) -> str:
+    """Return a digest (hex) of which samples are on which side, and how large they are."""
+    listed = [[(each.dataset, each.structure, each.case, each.voxels) for each in side] for side in sides]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _seed(*parts: int) -> int:

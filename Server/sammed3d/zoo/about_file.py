@@ -11,6 +11,8 @@ from sammed3d.zoo import registry
 
 FAMILIES_2D = frozenset({"sam_med2d", "sam_med2d_padded", "sam_med2d_no_adapters", "ft_sam2d"})
 """Families of 2-D models; `families.py`, which knows their presets, needs torch."""
+LEARNT_FROM = "learnt_from"
+"""Entry of the metadata with the digests of the images that a model learnt from, or that chose its weights."""
 
 
 def words_of(file: Path) -> dict[str, str]:
@@ -18,6 +20,21 @@ def words_of(file: Path) -> dict[str, str]:
     about = _metadata(file)
     words = {"title": about.get("name"), "licence": about.get("licence"), "origin": about.get("origin")}
     return {key: value for key, value in words.items() if value}
+
+
+def learnt_from(file: Path) -> frozenset[str]:
+    """Return the digests of the images that `sammed3d learn` taught a model; see `files.datasets.image_digest`.
+
+    Raises:
+        ModelError: the file's entry is damaged.
+    """
+    try:
+        digests = json.loads(_metadata(file).get(LEARNT_FROM, "[]"))
+        return frozenset(str(each) for each in digests)
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"{file.name}: {LEARNT_FROM!r} in its metadata is no JSON list. Get the file again."
+        ) from error
 
 
 def works_by_slice(file: Path, family: str | None = None, name: str = "") -> bool | None:

@@ -185,6 +185,9 @@ def test_splits_are_by_case_and_repeatable():
     assert sorted([*train, *validation]) == sorted(names)
     assert split(names[::-1], 0.2, seed=5) == (train, validation), "whatever the order of the folder"
     assert split(names, 0.2, seed=6) != (train, validation)
+    for n in range(2, 20):
+        one, more = split(names[:n], 0.2, 5)[1], split(names[: n + 1], 0.2, 5)[1]
+        assert len(set(one) ^ set(more)) <= 2, "one more case takes the place of another, or joins"
     assert [len(part) for part in split(["a", "b"], 0.01, 0)] == [1, 1], "somebody validates"
     assert split(["a"], 0.5, 0) == (["a"], [])
     assert split(names, 0.0, 0)[1] == []

@@ -72,6 +72,10 @@ def case(name, group=""):
     return Case(name, sample_case().image, sample_case().label, {}, group)
 
 
+def names(cases):
+    return {case.name for case in cases}
+
+
 def test_cases_of_an_image_are_on_one_side_and_the_draw_is_repeatable():
     cases = [case(f"{n}_{part}", f"{n}") for n in range(8) for part in "ab"] + [Case("bare", sample_case().image, None)]
     one, again = split_cases(cases, 1), split_cases(list(reversed(cases)), 1)
@@ -82,6 +86,11 @@ def test_cases_of_an_image_are_on_one_side_and_the_draw_is_repeatable():
     assert len(one.learn) == 10
     assert one.remark == ""
     assert split_cases(cases, 2) != one
+    for n in range(3, 30):
+        small, large = (split_cases([case(f"{i}") for i in range(count)], 1) for count in (n, n + 1))
+        assert not names(small.learn) & names(large.test), "what taught does not measure, once a case was added"
+        assert len(names(small.stop) & names(large.test)) <= 1
+        assert len(names(small.learn) & names(large.stop)) <= 1
 
 
 def test_too_few_cases_are_refused_or_remarked():
@@ -300,6 +309,14 @@ def test_a_run_goes_on_and_does_not_mix_with_another(dataset, files, tmp_path, m
     assert clicks_needed(learned.before) == 11
     with pytest.raises(ModelError, match="another model, dataset or seed"):
         run(16.0, seed=2)
+    said = []
+    sides = LearningRun(cases, str(folder), tmp_path / "again", 8.0, "cpu", 1, said.append).split
+    assert said == [], "what it learnt from does not measure it"
+    taught, measured = sides.learn[0], sides.test[0]
+    mixed = [replace(taught, name=measured.name), replace(measured, name=taught.name), *sides.learn[1:], *sides.stop]
+    run_of_mixed = LearningRun(mixed, str(folder), tmp_path / "mixed", 8.0, "cpu", 1, said.append)
+    assert "has learnt from the images of 1 of the 1 label maps that measure it" in said[0]
+    assert said[0] in run_of_mixed.split.remark
     write_image(tmp_path / "label.nii.gz", np.ones(SHAPE, np.uint8), make_affine((3.0, 3.0, 3.0)))
     cases[0] = replace(cases[0], label=tmp_path / "label.nii.gz")
     with pytest.raises(ModelError, match=r"before they were corrected\. Choose another folder"):

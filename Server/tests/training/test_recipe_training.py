@@ -1,6 +1,7 @@
 """Training by the recipe, end to end on tiny networks: the loss falls, and nothing depends on how it was run."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -61,6 +62,15 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(data, tmp_path):
     assert means[0] == means[1], "of all batches of an epoch, also of those before a stop"
     with pytest.raises(ModelError, match="another recipe"):
         run_of(data, tmp_path / "parts", recipe(lr=5e-4))
+
+
+def test_a_run_does_not_go_on_with_other_samples(data, tmp_path):
+    ready = shutil.copytree(data / "ready", tmp_path / "ready")
+    run_of(tmp_path, tmp_path / "run", recipe()).train(stop_after=1)
+    assert run_of(tmp_path, tmp_path / "run", recipe()).steps == 1
+    prepared.find_samples(ready, "train")[0].label.unlink()
+    with pytest.raises(ModelError, match=r"on other samples .* Choose another folder"):
+        run_of(tmp_path, tmp_path / "run", recipe())
 
 
 def test_the_last_batch_of_an_epoch_may_be_smaller_and_nothing_is_dropped(data, tmp_path):

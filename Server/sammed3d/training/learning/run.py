@@ -15,12 +15,13 @@ from sammed3d.errors import ModelError
 from sammed3d.evaluation.protocols import PROTOCOLS
 from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.evaluation.run import evaluate
-from sammed3d.files.datasets import Case, content_digest, read_labels
+from sammed3d.files.datasets import Case, content_digest, image_digest, read_labels
 from sammed3d.files.volume import Volume
 from sammed3d.training.learning.learners import Learner, learner_for
 from sammed3d.training.learning.split import Split, sample_case, split_cases, written
 from sammed3d.zoo import load_predictor
-from sammed3d.zoo.load import load_model
+from sammed3d.zoo.about_file import LEARNT_FROM, learnt_from
+from sammed3d.zoo.load import load_model, locate
 from sammed3d.zoo.store import RUN_CARD, RUN_WEIGHTS
 
 AT = (1, 3, 5, 10)
@@ -134,6 +135,15 @@ class LearningRun:
         used = (*self.split.learn, *self.split.stop, *self.split.test)
         contents = {case.name: content_digest(case) for case in used}
         self._about = {"model": model, "split": json.loads(written(self.split)), "seed": seed, "contents": contents}
+        known = learnt_from(locate(model, family).path)
+        self._learnt_from = sorted(known | {image_digest(case) for case in (*self.split.learn, *self.split.stop)})
+        if seen := sum(image_digest(case) in known for case in self.split.test):
+            remark = (
+                f"{Path(model).name} has learnt from the images of {seen} of the {len(self.split.test)} label maps "
+                "that measure it, so it looks better than it is. Begin with a model that has not seen them."
+            )
+            self.split = replace(self.split, remark=f"{self.split.remark} {remark}".strip())
+            say(remark)
         folder.mkdir(parents=True, exist_ok=True)
         self._state = _State()
         if (folder / STATE).is_file():
@@ -198,7 +208,9 @@ class LearningRun:
         trained = f"{learner.steps} steps on {len(self.split.learn)} cases"
         origin = f"learnt from {model.origin or model.name}; {trained}"
         licence = f"that of {model.name} ({model.licence}) and of the cases" if model.licence else ""
-        replace(model, name=self._folder.resolve().name, origin=origin, licence=licence).write(candidate, weights)
+        replace(model, name=self._folder.resolve().name, origin=origin, licence=licence).write(
+            candidate, weights, **{LEARNT_FROM: self._learnt_from}
+        )
         score = mean_dice(self._evaluated(str(candidate), self.split.stop))
         state = self._state
         better = score > (state.best or 0.0)

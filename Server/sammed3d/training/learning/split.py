@@ -6,11 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from sammed3d import samples
 from sammed3d.errors import VolumeError
-from sammed3d.files.datasets import Case
+from sammed3d.files.datasets import Case, drawn
 
 STOP_SHARE, TEST_SHARE = 0.15, 0.25
 
@@ -35,6 +33,8 @@ class Split:
 def split_cases(cases: Sequence[Case], seed: int) -> Split:
     """Draw the sides; the same seed and cases give the same ones.
 
+    One more image moves at most one from those that teach to those that stop, and one from these to the test.
+
     Raises:
         VolumeError: there are fewer than two images with labels.
     """
@@ -47,21 +47,21 @@ def split_cases(cases: Sequence[Case], seed: int) -> Split:
             f"The dataset holds {len(groups)} images with labels. At least two are needed: one to learn from, and one "
             "to see whether it helped. Ten or more are better."
         )
-    drawn = [list(groups)[n] for n in np.random.default_rng(seed).permutation(len(groups))]
-    test = max(1, round(TEST_SHARE * len(drawn)))
-    stop = max(1, round(STOP_SHARE * len(drawn))) if len(drawn) > 2 else 0
+    order = drawn(groups, seed)
+    test = max(1, round(TEST_SHARE * len(order)))
+    stop = max(1, round(STOP_SHARE * len(order))) if len(order) > 2 else 0
 
     def of(names: Sequence[str]) -> tuple[Case, ...]:
         return tuple(case for name in names for case in groups[name])
 
-    measured = of(drawn[:test])
+    measured = of(order[:test])
     if not stop:
         remark = (
             "The image that chose the weights is the one that measures them, so the result looks better than it is."
         )
-        return Split(of(drawn[1:]), measured, measured, remark)
+        return Split(of(order[1:]), measured, measured, remark)
     remark = "One image alone measures the result, so it may be chance." if test == 1 else ""
-    return Split(of(drawn[test + stop :]), of(drawn[test : test + stop]), measured, remark)
+    return Split(of(order[test + stop :]), of(order[test : test + stop]), measured, remark)
 
 
 def sample_case() -> Case:
