@@ -9,6 +9,7 @@ Source: FastSAM3D `preparelabel.py`, `distillation.py`, `train.py`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from sammed3d.training.patches import Patches
 from sammed3d.training.prepared import Sample
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.run import BEST, Run
+from sammed3d.zoo.download import file_digest
 from sammed3d.zoo.model import LoadedModel
 
 
@@ -82,6 +84,7 @@ class DistillationRun(Run):
         # without flips, so that the teacher's outputs of a sample can be kept
         self.patches = Patches(samples, self.preset, recipe, augment=False)
         self._cache = folder / "teacher"
+        self._taught_by = "" if teacher.file is None else file_digest(teacher.file)
 
     @staticmethod
     def following(recipe: Recipe, folder: Path) -> Recipe:
@@ -94,7 +97,7 @@ class DistillationRun(Run):
 
     def _learn(self, batch: dict[str, Any], number: int, last_of_step: bool) -> tuple[float, float]:
         images = batch["image"].to(self.fabric.device)
-        wanted = [self._teaching(int(index), image) for index, image in zip(batch["index"], images, strict=True)]
+        wanted = [self._teaching(image) for image in batch["image"]]
         with self.fabric.no_backward_sync(self.loop, enabled=not last_of_step):
             found = self.loop(images)
             output, target = self._compared(found, [torch.cat(layer) for layer in zip(*wanted, strict=True)])
@@ -107,10 +110,9 @@ class DistillationRun(Run):
 
     def _compared(self, found: list[Tensor], wanted: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Choose what is compared in this epoch: a layer of each, or the embeddings."""
-        recipe = self.recipe
         layers = len(found) - 1
-        number = self.epoch // recipe.distill_layer_epochs
-        if not recipe.distill_layers or number >= layers:
+        number = self._stage(self.epoch)
+        if number == layers:
             pair = found[-1], wanted[-1]
         else:
             pair = found[number], wanted[round((number + 1) * (len(wanted) - 1) / layers) - 1]
@@ -121,17 +123,29 @@ class DistillationRun(Run):
             )
         return pair
 
-    def _teaching(self, index: int, image: Tensor) -> list[Tensor]:
-        """Return the teacher's outputs for a sample, from disk where they were computed before."""
-        file = self._cache / f"{index}.pt"
+    def _stage(self, epoch: int) -> int:
+        """Return which layer is compared in an epoch; the number of layers for the embedding."""
+        layers = len(list(self.network.get_submodule("image_encoder.blocks").children()))
+        return min(epoch // self.recipe.distill_layer_epochs, layers) if self.recipe.distill_layers else layers
+
+    def _finish_epoch(self, loss: float, dice: float) -> None:
+        if self._stage(self.epoch) != self._stage(self.epoch - 1):
+            self.best = -math.inf  # the losses of another layer are of another size
+        super()._finish_epoch(loss, dice)
+
+    def _teaching(self, image: Tensor) -> list[Tensor]:
+        """Return the teacher's outputs for a patch, from disk where they were computed before."""
+        content = hashlib.sha256(image.numpy().tobytes())
+        content.update(f"{self._taught_by} {self.recipe.distill_layers}".encode())
+        file = self._cache / f"{content.hexdigest()}.pt"
         if file.is_file():
             kept: list[Tensor] = torch.load(file, map_location=self.fabric.device, weights_only=True)
             return kept
         with torch.no_grad():
-            outputs = self._teacher(image[None])
+            outputs = self._teacher(image[None].to(self.fabric.device))
         kept = [t.half() for t in (outputs if self.recipe.distill_layers else outputs[-1:])]
         self._cache.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{index}.{self.fabric.global_rank}.part")
+        partial = file.with_name(f"{file.stem}.{self.fabric.global_rank}.part")
         torch.save(kept, partial)
         partial.replace(file)
         return kept
