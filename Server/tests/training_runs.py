@@ -37,8 +37,8 @@ def recipe(**changes):
     return Recipe.read(None, **(TINY | changes))
 
 
-def run_of(data, folder, settings, **options):
-    fabric = Fabric(accelerator="cpu", devices=1)
+def run_of(data, folder, settings, *plugins, **options):
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=list(plugins))
     fabric.launch()
     samples = prepared.find_samples(data / "ready", "train")
     model = model_to_train(settings, Preparation.read(data / "ready"), {"ct_test"})

@@ -18,6 +18,8 @@ from sammed3d.zoo.store import ModelStore
 if TYPE_CHECKING:
     from sammed3d.training.learning.run import Learned
 
+INSTALLED = "installed.txt"
+"""File of a run: SHA-256 of the model that it installed."""
 MISSING = 'Learning needs more packages: pip install "sammed3d[train,evaluate]"'
 
 
@@ -46,9 +48,8 @@ def learn(
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise ModelError(f"{name!r} cannot be a model's name: use lower-case letters, digits and underscores.")
         store = ModelStore()
-        if name == "default" or any(each.name == name for each in store.models()):
-            raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
         folder = run or Path("learned") / name
+        _check_name(name, store, folder)
 
         def say(line: str) -> None:
             screen.print(line, highlight=False)
@@ -63,8 +64,25 @@ def learn(
         _print(learned)
         if not learned.is_better and not force:
             raise ModelError(_refusal(learned, folder))
+        _check_name(name, store, folder)  # learning takes long
+        if any(each.name == name for each in store.models()):
+            store.remove(name)  # this run's, from before
         stored = store.add(folder, name, purpose="Learnt from corrected cases.", licence=licence)
+        (folder / INSTALLED).write_text(stored.sha256, encoding="utf-8")
         print(f"{stored.name}: {stored.path}")
+
+
+def _check_name(name: str, store: ModelStore, folder: Path) -> None:
+    """Refuse a name that another model has than the one that this run installed before, which is replaced."""
+    if name == "default":
+        raise ModelError("There is a model named 'default' already, which stays. Choose another name.")
+    file = folder / INSTALLED
+    ours = file.read_text(encoding="utf-8") if file.is_file() else None
+    if any(each.name == name and each.sha256 != ours for each in store.models()):
+        raise ModelError(
+            f"There is a model named {name!r} already, and {folder} is not the run that made it. Remove it first "
+            f"(sammed3d models remove {name}), or choose another name."
+        )
 
 
 def _print(learned: Learned) -> None:

@@ -83,7 +83,7 @@ def find_cases(folder: Path) -> list[Case]:
     """Return the cases of a dataset, sorted by name.
 
     Raises:
-        VolumeError: it is no dataset of a known layout, or its dataset.json is damaged.
+        VolumeError: it is no dataset of a known layout, or its dataset.json, or a labels.json, is damaged.
     """
     if not folder.is_dir():
         raise VolumeError(f"{folder}: there is no such folder.")
@@ -316,11 +316,22 @@ def _case_folders(folder: Path) -> list[Case]:
             cases.append(Case(name, image, None))
         for label in labels:  # several where structures overlap
             end = stem(label).removeprefix("label")
-            names_file = image.with_name(f"labels{end}.json")
-            entries = json.loads(names_file.read_text(encoding="utf-8")) if names_file.is_file() else {}
-            names = {int(v): entry["name"] if isinstance(entry, dict) else str(entry) for v, entry in entries.items()}
+            names = _names_in(image.with_name(f"labels{end}.json"))
             cases.append(Case(name + end, image, label, names, group=name if len(labels) > 1 else ""))
     return cases
+
+
+def _names_in(file: Path) -> dict[int, str]:
+    """Read the names of labels beside a label map; none where there is no such file."""
+    if not file.is_file():
+        return {}
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        return {int(v): entry["name"] if isinstance(entry, dict) else str(entry) for v, entry in entries.items()}
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise VolumeError(
+            f'{file}: is damaged. It names labels, as {{"1": "liver"}}; correct it, or delete it to go without names.'
+        ) from error
 
 
 def _images(folder: Path) -> list[Path]:

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from sammed3d.charts import line_chart
 from sammed3d.errors import ModelError
 from sammed3d.training.click_loop import ClickLoop
+from sammed3d.training.loading import loaded
 from sammed3d.training.lora import add_lora, lora_weights, plain_weights
 from sammed3d.training.patches import Patches, pooled
 from sammed3d.training.prepared import Sample
@@ -116,6 +117,7 @@ class Run:
             state = {
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),
                 "recipe": self.recipe.to_yaml(),
                 "preset": self.preset.to_json(),
                 "unfreezing": self.unfreezing.state(),
@@ -150,6 +152,8 @@ class Run:
         if self.unfreezing.learning:
             self._set_up()
         self.optimizer.load_state_dict(state["optimizer"])
+        if scale := state.get("precision"):  # of float16's losses; other precisions have none
+            self.fabric.strategy.precision.load_state_dict(scale)
         for name in WHERE:
             setattr(self, name, state[name])
 
@@ -201,10 +205,7 @@ class Run:
         return ClickLoop(network, self.recipe, self.preset.low_res_shape)
 
     def _batches(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        recipe = self.recipe
-        sampler = _BatchesOfRank(self)
-        loader: DataLoader[Any] = DataLoader(self.patches, batch_sampler=sampler, num_workers=recipe.workers)
-        yield from enumerate(loader, start=self.batch)
+        yield from enumerate(loaded(self.patches, _BatchesOfRank(self), self.recipe.workers), start=self.batch)
 
     def per_epoch(self) -> int:
         """Batches of an epoch; the last one may be smaller."""

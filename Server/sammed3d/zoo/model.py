@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -130,7 +131,7 @@ class LoadedModel:
         try:
             write_checkpoint(partial, found, **self.about(), **further)
             partial.replace(path)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
         finally:
             partial.unlink(missing_ok=True)

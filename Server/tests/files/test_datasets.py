@@ -167,6 +167,14 @@ def test_the_command_prints_a_table_or_json_and_fails_where_there_are_problems(n
     assert reports[1]["remarks"] == ["liver: not in this case.", "spleen: not in this case."]
 
 
+@pytest.mark.parametrize("content", ['{"1": "liver",}', '["liver"]', '{"one": "liver"}', '{"1": {"colour": 3}}'])
+def test_names_that_are_damaged_are_told_with_their_file(content, tmp_path):
+    write_case(tmp_path / "a", "image.nii.gz", "label.nii.gz")
+    (tmp_path / "a" / "labels.json").write_text(content)
+    with pytest.raises(VolumeError, match=r"a.labels\.json: is damaged"):
+        find_cases(tmp_path)
+
+
 def test_equal_names_in_several_datasets_are_told_apart(tmp_path):
     one, two, three = (tmp_path / place for place in ("a/raw", "b/raw", "more"))
     for folder, name in ((one, "same"), (one, "own"), (two, "same"), (three, "same")):

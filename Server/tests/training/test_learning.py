@@ -253,7 +253,15 @@ def test_a_better_model_is_installed_with_card_licence_and_scores(dataset, files
     assert learnt.preset == PRESET
     assert "2 steps" in learnt.origin
     assert made[0].saved == made[0].steps == 5, "the best one, and as many checks as are waited for"
-    assert "already" in CliRunner().invoke(app, command).output.replace("\n", " ")
+    further = CliRunner().invoke(app, [*command, "--minutes", "2"])
+    assert further.exit_code == 0, further.output
+    assert [model.name for model in ModelStore().models()].count("ours") == 1, "of the same run: it is replaced"
+    other = CliRunner().invoke(app, [*command[:-1], str(tmp_path / "other")])
+    assert "already, and" in other.output.replace("\n", " ")
+    assert other.exit_code == 1
+    ModelStore().remove("ours")
+    ModelStore().add(files["some"], "ours")
+    assert "already, and" in CliRunner().invoke(app, command).output.replace("\n", " "), "another one by now"
 
 
 @pytest.mark.slow

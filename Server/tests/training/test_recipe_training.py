@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 from typer.testing import CliRunner
 
 from networks import TINY_PRESET, TINY_SIZES, filled
@@ -62,6 +63,19 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(data, tmp_path):
     assert means[0] == means[1], "of all batches of an epoch, also of those before a stop"
     with pytest.raises(ModelError, match="another recipe"):
         run_of(data, tmp_path / "parts", recipe(lr=5e-4))
+
+
+@pytest.mark.slow
+def test_the_scale_of_losses_in_float16_goes_on(data, tmp_path):
+    def run(scale):
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1)
+        plugin = MixedPrecision("16-mixed", "cpu", scaler)
+        return run_of(data, tmp_path, recipe(precision="16-mixed"), plugin), scaler
+
+    first, scaler = run(4.0)
+    first.train(stop_after=1)
+    assert scaler.get_scale() == 8.0
+    assert run(4.0)[1].get_scale() == 8.0
 
 
 def test_a_run_does_not_go_on_with_other_samples(data, tmp_path):

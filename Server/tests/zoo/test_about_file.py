@@ -5,7 +5,8 @@ import json
 import pytest
 
 from sammed3d import samples
-from sammed3d.zoo.about_file import FAMILIES_2D, words_of, works_by_slice
+from sammed3d.errors import ModelError
+from sammed3d.zoo.about_file import FAMILIES_2D, learnt_from, words_of, works_by_slice
 from sammed3d.zoo.families import FAMILIES
 from sammed3d.zoo.store import BUNDLED
 
@@ -28,4 +29,18 @@ def test_damaged_words_say_nothing(tmp_path, about):
     (file := tmp_path / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     assert works_by_slice(file) is None
     assert words_of(file) == {}
+    assert learnt_from(file) == frozenset()
+
+
+def test_images_that_a_model_learnt_from_are_read_or_refused(tmp_path):
+    for value in ('["abc", "def"]', "[", "3"):
+        header = json.dumps({"__metadata__": {"learnt_from": value}}).encode()
+        (file := tmp_path / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+        if value.endswith("]"):
+            assert learnt_from(file) == {"abc", "def"}
+        else:
+            with pytest.raises(
+                ModelError, match=r"weights\.safetensors: 'learnt_from' in its metadata is no JSON list"
+            ):
+                learnt_from(file)
     assert words_of(tmp_path / "none.safetensors") == {}

@@ -214,6 +214,8 @@ def test_a_model_is_exported_with_its_preprocessing(store, tiny_checkpoint, tmp_
     assert predictor.preset == load_predictor(tiny_checkpoint, device="cpu").preset
     with pytest.raises(ModelError, match=r"written as \.safetensors"):
         load_model("default").write(tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=r"x\.safetensors: cannot be written\. Check the folder"):
+        load_model(tiny_checkpoint).write(tmp_path / "nowhere" / "x.safetensors")
     torch.save({"model_state_dict": {}}, old)
     with pytest.raises(CheckpointError):
         load_model(old)

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from sammed3d.charts import line_chart
 from sammed3d.errors import ModelError
 from sammed3d.files.image_lists import ListedImage
 from sammed3d.nets import SamMed2d, Slicewise, build
 from sammed3d.predictors.device import choose_device
+from sammed3d.training.loading import loaded
 from sammed3d.training.result import model_card, origin_of
 from sammed3d.training.sam_med2d.images import Images
 from sammed3d.training.sam_med2d.recipe import Recipe2d
@@ -94,8 +94,7 @@ class ImageRun:
         items = [(int(index), _seed(self.recipe.seed, self.epoch, int(index), 3)) for index in order]
         size = self.recipe.batch_size
         batches = [items[n * size : (n + 1) * size] for n in range(self.batch, self.per_epoch())]
-        loader: DataLoader[Any] = DataLoader(self.images, batch_sampler=batches, num_workers=self.recipe.workers)
-        yield from loader
+        yield from loaded(self.images, batches, self.recipe.workers)
 
     def _learn(self, batch: dict[str, Any]) -> None:
         on_device = {key: each.to(self.device) if isinstance(each, Tensor) else each for key, each in batch.items()}
