@@ -1,5 +1,6 @@
 """Training of the default model, in small: data, crops, simulated clicks, learning, resuming."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -331,6 +332,15 @@ def test_a_budget_ends_a_run_and_leaves_its_state_and_log(cases, tmp_path):
 def test_a_case_to_keep_aside_that_is_not_there_is_named(folder, tmp_path):
     with pytest.raises(ModelError, match="no case 'ct_abdomen_9' to keep aside"):
         main([folder], tmp_path, aside=["ct_abdomen_1", "ct_abdomen_9"])
+
+
+@pytest.mark.slow
+def test_cases_of_one_name_in_two_folders_are_two(folder, tmp_path):
+    for name, case in (("one", "ct_abdomen_1"), ("two", "ct_abdomen_2")):
+        shutil.copytree(folder / case, tmp_path / name / "ct_abdomen_1")
+    main([tmp_path / "one", tmp_path / "two"], tmp_path / "work", hours=0.0, workers=0)
+    kept = [np.load(tmp_path / "work" / "cache" / name / "ct_abdomen_1" / "image.npy") for name in ("one", "two")]
+    assert not np.array_equal(*kept)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from torch import distributed
 from torch.utils.data import DataLoader
 
 from sammed3d.errors import ModelError
-from sammed3d.files.datasets import find_cases
+from sammed3d.files.datasets import cases_of
 from sammed3d.training.default_model.cases import CachedCase, cached
 from sammed3d.training.default_model.crops import AS_SHOWN, Crops, CropSettings, CropStream
 from sammed3d.training.default_model.trainer import PRESET, STEPS_ALONE, Trainer
@@ -46,12 +46,17 @@ def case_weights(cases: list[CachedCase]) -> list[float]:
 
     A group is what shares the first two words of the name (modality and region: "ct_abdomen_...").
     """
-    groups = ["_".join(re.split(r"[_ -]", case.name)[:2]) for case in cases]
+    groups = ["_".join(re.split(r"[_ -]", _own_name(case.name))[:2]) for case in cases]
     labels = Counter[str]()
     for group, case in zip(groups, cases, strict=True):
         labels[group] += max(len(np.unique(case.label)) - 1, 4 if not case.label.any() else 1)
     sizes = Counter(groups)
     return [min(math.sqrt(labels[group]), MOST_OF_A_GROUP) / sizes[group] for group in groups]
+
+
+def _own_name(name: str) -> str:
+    """Return a case's name without that of its dataset."""
+    return name.rpartition("/")[2]
 
 
 def main(
@@ -71,8 +76,8 @@ def main(
 ) -> None:
     """Train the default model."""
     work.mkdir(parents=True, exist_ok=True)
-    found = [case for folder in data for case in find_cases(folder)]
-    unknown = sorted(set(aside or []) - {case.name for case in found})
+    found = cases_of(data)
+    unknown = sorted(set(aside or []) - {name for case in found for name in (case.name, _own_name(case.name))})
     if unknown:
         raise ModelError(f"There is no case {unknown[0]!r} to keep aside in {', '.join(map(str, data))}.")
     trainer = Trainer(work, torch.device(device), peak_lr)
@@ -86,7 +91,8 @@ def main(
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     if rank:
         distributed.barrier()  # the first process fills the cache
-    cases = [cached(case, work / "cache", PRESET.spacing) for case in found if case.name not in (aside or [])]
+    chosen = [case for case in found if not {case.name, _own_name(case.name)} & set(aside or [])]
+    cases = [cached(case, work / "cache", PRESET.spacing) for case in chosen]
     if distributed.is_initialized() and not rank:
         distributed.barrier()
     own_seed = trainer.step + 1_000_003 * (seed + 101 * rank)
