@@ -136,3 +136,22 @@ def load_computing(settings: WorkerSettings) -> Loaded:
     loaded = load_idle(settings)
     torch.rand(4_000_000).exp().sum()
     return loaded
+
+
+class Verbose(FakePredictor):
+    """Answers with 1 MiB, which no pipe takes while nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__(replace(SMALL, low_res_shape=(64, 64, 64)), Capabilities())
+
+    def predict(self, patch, prompts: PatchPrompts, cancellation: Cancellation | None = None) -> Prediction:
+        _ = patch.voxels  # which are asked for where they were not sent along
+        return super().predict(patch, prompts, cancellation)
+
+    def answer(self, patch, prompts: PatchPrompts) -> np.ndarray:
+        return np.full(self.preset.low_res_shape, len(prompts.clicks), np.float32)
+
+
+def load_verbose(settings: WorkerSettings) -> Loaded:
+    """Load `Verbose`."""
+    return Loaded("cpu", 1, {"default": Verbose()})

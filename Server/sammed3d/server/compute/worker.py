@@ -7,7 +7,6 @@ another one is started and the jobs are sent again; one that was being worked on
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import multiprocessing
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 from sammed3d.errors import ModelError, PredictionCancelled, SAMMed3DError
 from sammed3d.inference.predictor import Prediction
 from sammed3d.server.compute import worker_process
+from sammed3d.server.compute.outbox import Outbox
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker_process import NOTHING, Asked, Started, WorkerSettings
 
@@ -70,11 +70,13 @@ class Worker:
         self._sent: dict[int, _Sent] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
         self._closed = threading.Event()
-        self._ready = False
         self.held = NOTHING
         self.started = self._start()
+        self._outbox = Outbox(self._connection)
+        self._ready = True
         self._reader = threading.Thread(target=self._read, name="worker", daemon=True)
         self._reader.start()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
         atexit.register(self.close)  # the process does not listen to signals, so it must not be left to itself
 
     @property
@@ -88,7 +90,10 @@ class Worker:
         return self._process.pid
 
     def submit(self, job: Job) -> Future[Prediction]:
-        """Send a job; its future ends with WorkerError or UnavailableError where the device failed."""
+        """Send a job, without waiting for the process to take it.
+
+        Its future ends with WorkerError or UnavailableError where the device failed.
+        """
         entry = _Sent(job)
         with self._lock:
             self._sent[job.number] = entry
@@ -100,14 +105,14 @@ class Worker:
         with self._lock:
             if (entry := self._sent.get(job.number)) is not None:
                 entry.cancelled = True
-                self._send("cancel", job.number)
+                self._outbox.put("cancel", job.number)
 
     def close(self) -> None:
         """Let the process finish what runs, and end."""
         atexit.unregister(self.close)
         self._closed.set()
         with self._lock:
-            self._send("close")
+            self._outbox.put("close")
         self._process.join(30)
         if self._process.is_alive():
             self._process.kill()
@@ -133,14 +138,15 @@ class Worker:
         if isinstance(answer, str):
             raise ModelError(answer)
         started: Started = answer
-        self._ready = True
         return started
 
     def _restart(self) -> None:
         """Replace a dead process and send it what was not answered; tries until that works or the server ends."""
-        self._ready = False
+        with self._lock:  # from now on the process is nothing to watch over
+            self._ready = False
         self._process.kill()
         self._process.join()
+        self._outbox.close()
         self._connection.close()
         log.error("the worker on %s ended (code %s)", self.started.device, self._process.exitcode)
         pause = 0.5
@@ -154,20 +160,27 @@ class Worker:
                 self._fail_all("The server's device cannot be used at the moment.")
                 self._closed.wait(pause)
                 pause = min(2 * pause, MAX_PAUSE)
+        given_up: list[tuple[_Sent, Exception]] = []
         with self._lock:
+            self._outbox = Outbox(self._connection)
             self._known.clear()
             for entry in list(self._sent.values()):
                 entry.failures += entry.started is not None
                 entry.started = None
                 if entry.cancelled:
-                    self._sent.pop(entry.job.number)
-                    entry.future.set_exception(PredictionCancelled("The prediction was cancelled."))
-                elif entry.failures < ATTEMPTS:
+                    given_up.append((entry, PredictionCancelled("The prediction was cancelled.")))
+                elif entry.failures >= ATTEMPTS:
+                    given_up.append((entry, WorkerError("The prediction failed twice on the server's device.")))
+                else:
                     entry.job = replace(entry.job, alone=entry.failures > 0)
                     self._send_job(entry)
-                else:
-                    self._sent.pop(entry.job.number)
-                    entry.future.set_exception(WorkerError("The prediction failed twice on the server's device."))
+            for entry, _ in given_up:
+                self._sent.pop(entry.job.number)
+            self._ready = True
+            if self._closed.is_set():
+                self._outbox.put("close")
+        for entry, why in given_up:  # without the lock: whoever hears of it may ask for something else
+            entry.future.set_exception(why)
 
     def _fail_all(self, why: str) -> None:
         with self._lock:
@@ -188,34 +201,35 @@ class Worker:
         asked = Asked(
             job.number, job.model, digest, voxels, job.prompts, job.alone, job.user, job.session, job.candidates, whole
         )
-        self._send("predict", asked)
+        self._outbox.put("predict", asked)
         if voxels is None:
             return
         self._known[digest] = None
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)
 
-    def _send(self, *message: Any) -> None:
-        with contextlib.suppress(OSError, ValueError):  # it just died: the reader finds out, and sends again
-            self._connection.send(message)
-
     def _read(self) -> None:
         while True:
             try:
-                if self._connection.poll(1.0):
-                    self._take(*self._connection.recv())
-                    continue
+                message = self._connection.recv()
             except (EOFError, OSError):
                 if self._closed.is_set():
                     break
                 self._restart()
                 continue
+            self._take(*message)
+        self._fail_all("The server is shutting down.")
+
+    def _watch(self) -> None:
+        """End a process that hangs, or that nothing can be sent to; who reads from it finds out, and replaces it."""
+        while not self._closed.wait(1.0):
             now = time.monotonic()
             with self._lock:
-                if any(e.started is not None and now - e.started > DEADLINE for e in self._sent.values()):
+                hangs = any(e.started is not None and now - e.started > DEADLINE for e in self._sent.values())
+                if self._ready and hangs:
                     log.error("the worker on %s hangs", self.started.device)
+                if self._ready and (hangs or not self._outbox.is_working):
                     self._process.kill()
-        self._fail_all("The server is shutting down.")
 
     def _take(self, kind: str, number: int, *rest: Any) -> None:
         with self._lock:

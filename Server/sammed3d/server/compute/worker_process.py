@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from sammed3d.errors import PredictionCancelled, SAMMed3DError
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
+from sammed3d.server.compute.outbox import Outbox
 from sammed3d.server.compute.scheduler import EncodingPredictor, Job, Scheduler
 from sammed3d.server.memory import resident_bytes
 
@@ -225,14 +225,17 @@ class _Child:
 
     def __init__(self, connection: Connection, loaded: Loaded) -> None:
         self._connection = connection
-        self._lock = threading.Lock()
+        self._outbox = Outbox(connection)
         self._jobs: dict[int, Job] = {}
         self._predictors = list(loaded.predictors.values())
         self._new_patches, self._has_encoded = 0, False
         self._scheduler = Scheduler(loaded.predictors, loaded.batch, self._say_started)
 
     def run(self) -> None:
-        """Answer until the parent says that it is enough, or is gone."""
+        """Answer until the parent says that it is enough, or is gone.
+
+        This thread reads and never waits for the parent to read, who may be sending.
+        """
         while True:
             try:
                 while not self._connection.poll(IDLE):
@@ -262,9 +265,10 @@ class _Child:
             self._jobs[job.number] = job
             self._scheduler.submit(job, asked.again).add_done_callback(partial(self._answer, job.number))
         self._scheduler.close()
+        self._outbox.close()
 
     def _say_started(self, job: Job) -> None:
-        self._say("started", job.number)
+        self._outbox.put("started", job.number)
 
     def _answer(self, number: int, future: Future[Prediction]) -> None:
         self._jobs.pop(number, None)
@@ -272,15 +276,18 @@ class _Child:
         if error is None:
             if "encode" in future.result().seconds:  # which takes much memory
                 self._when_encoded()
-            self._say("done", number, future.result(), self._held())
+            self._outbox.put("done", number, future.result(), self._held())
         elif isinstance(error, PredictionCancelled):
-            self._say("cancelled", number)
+            self._outbox.put("cancelled", number)
         elif isinstance(error, _PatchNeededError):
-            self._say("patch", number)
+            self._outbox.put("patch", number)
         elif isinstance(error, SAMMed3DError):
-            self._say("refused", number, str(error))
+            self._outbox.put("refused", number, str(error))
         else:
-            self._say("failed", number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            self._outbox.put(
+                "failed", number, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
+            self._outbox.close()
             os._exit(1)  # after an error of CUDA nothing in this process can be trusted any more
 
     def _when_encoded(self) -> None:
@@ -292,7 +299,9 @@ class _Child:
             give_back()
 
     def _when_idle(self) -> None:
-        """Give back what is left of new patches."""
+        """Give back what is left of new patches; end where answers cannot be sent any more."""
+        if not self._outbox.is_working:
+            os._exit(1)
         if self._has_encoded:
             self._new_patches, self._has_encoded = 0, False
             give_back()
@@ -304,10 +313,6 @@ class _Child:
                 held, most = caches.get(name, (0, 0))
                 caches[name] = held + numbers[0], most + numbers[1]
         return Held(_device_bytes(), resident_bytes(), caches)
-
-    def _say(self, *message: Any) -> None:
-        with self._lock:
-            self._connection.send(message)
 
 
 def _device_bytes() -> int:
