@@ -52,8 +52,12 @@ class UserProcess:
         self.error = ""
 
     async def start(self) -> None:
-        """Start it, and wait until its page answers; what goes wrong is in `error`."""
-        self._folder.mkdir(mode=0o700)
+        """Start it, and wait until its page answers; what goes wrong there is in `error`.
+
+        Raises:
+            OSError: the system has no room for its files, or no process for it.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = {**os.environ, "TMPDIR": str(self._folder), "WSLINK_READY_MSG": ""}
         process = self._process = await asyncio.create_subprocess_exec(
             *self._command,

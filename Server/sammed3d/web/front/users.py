@@ -20,6 +20,9 @@ WARNING = 600.0
 REMEMBERED = 1000
 """Ended sessions of which it is known why."""
 GIB = 1 << 30
+NOT_STARTED = (
+    "The server cannot start a page at the moment. Try again later, or ask whoever runs it; its log says why."
+)
 log = logging.getLogger(__name__)
 
 
@@ -179,7 +182,13 @@ class Users:
         self._places.clear()
 
     async def _start(self, user: str, place: Place) -> None:
-        await place.process.start()
+        try:
+            await place.process.start()
+        except Exception as error:  # of the system, mostly; whatever it is, the place must not stay taken
+            log.error("user %d: the page cannot be started: %s", place.number, error)
+            await place.process.stop()
+            self._free(user, place, NOT_STARTED)
+            return
         place.left = place.touched = time.monotonic()
         if place.process.error:
             self._free(user, place, place.process.error)

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import sys
 
 import pytest
 
 pytest.importorskip("aiohttp", reason="comes with trame (the extra web) or Ray")
 
 from sammed3d.web.front import users as module
+from sammed3d.web.front.process import UserProcess
 from sammed3d.web.front.users import FullError, Limits, Users
 
 MEMORY = 1 << 30
@@ -142,6 +144,30 @@ def test_a_process_that_does_not_start_gives_its_place_back_and_says_why(monkeyp
             assert len(made) == number
 
     watched(story, monkeypatch, error="http://gpu: cannot be reached.", users=1)
+
+
+def test_a_page_that_the_system_cannot_start_gives_its_place_back_and_says_so(monkeypatch, caplog):
+    async def fails(process):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MadeUp, "start", fails)
+
+    async def story(users, made):
+        for number in (1, 2):
+            users.enter("secret-of-a")
+            await until(lambda: users.place("secret-of-a") is None)
+            assert "cannot start a page at the moment" in users.ending("secret-of-a")
+            assert made[number].ended
+
+    watched(story, monkeypatch, users=1)
+    assert "user 2: the page cannot be started: [Errno 28] No space left" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_process_makes_the_folder_above_its_own_again_if_that_was_cleared_away(tmp_path):
+    process = UserProcess({}, tmp_path / "cleared" / "1", command=(sys.executable, "-c", 'print(\'{"error": "no"}\')'))
+    asyncio.run(process.start())
+    assert process.error == "no"
 
 
 def test_of_long_gone_users_nothing_is_kept(monkeypatch):
