@@ -58,12 +58,36 @@ def segmentation(
     Raises:
         VolumeError: highdicom is not there, or nothing is segmented.
     """
+    pixels = np.stack([mask.transpose(2, 1, 0) for mask in masks], axis=-1) if masks else np.zeros(0, np.uint8)
+    return _segmentation(title, names, pixels, slices)
+
+
+def segmentation_of_labels(
+    title: str, names: Sequence[str], labels: npt.NDArray[np.uint8], slices: Sequence[pydicom.Dataset]
+) -> pydicom.Dataset:
+    """Make a DICOM Segmentation of segments that do not overlap, in the memory of one.
+
+    Args:
+        title: series description.
+        names: the segments' names.
+        labels: (I, J, K) uint8, n in the nth segment and 0 in none; axes as in `segmentation`.
+        slices: headers of the volume's slices, in the order of K.
+
+    Raises:
+        VolumeError: highdicom is not there, or nothing is segmented.
+    """
+    return _segmentation(title, names, labels.transpose(2, 1, 0), slices)
+
+
+def _segmentation(
+    title: str, names: Sequence[str], pixels: npt.NDArray[np.uint8], slices: Sequence[pydicom.Dataset]
+) -> pydicom.Dataset:
     try:
         import highdicom  # noqa: PLC0415 - the extra [dicomweb]; bundled with Slicer 5.12
         from pydicom.sr.codedict import codes  # noqa: PLC0415
     except ImportError as error:
         raise VolumeError(MISSING) from error
-    if not any(mask.any() for mask in masks):
+    if not pixels.any():
         raise VolumeError(f"{title}: nothing is segmented, and a DICOM SEG has to hold something.")
     descriptions = [
         highdicom.seg.SegmentDescription(
@@ -80,7 +104,7 @@ def segmentation(
     ]
     made: pydicom.Dataset = highdicom.seg.Segmentation(
         source_images=list(slices),
-        pixel_array=np.stack([mask.transpose(2, 1, 0) for mask in masks], axis=-1),
+        pixel_array=pixels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=descriptions,
         series_instance_uid=highdicom.UID(),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import by_name, make_affine
+from peaks import peak_memory
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
 from sammed3d.files.volume import Volume, read_image
@@ -41,6 +42,28 @@ def test_masks_are_written_where_their_image_lies(tmp_path, suffix):
     assert np.array_equal(voxels, mask)
     with pytest.raises(VolumeError, match=r"\.nrrd, \.nii or \.nii\.gz"):
         image_files.write(mask, grid, "/../../etc/cron.d/x")
+
+
+def test_scaled_voxels_are_read_as_the_command_line_reads_them_and_count_as_what_they_become(tmp_path):
+    data = bytearray(nifti((IMAGE % 200).astype(np.uint8)))
+    data[112:120] = struct.pack("<2f", 0.5, -3.0)  # slope and intercept
+    path = tmp_path / "scaled.nii"
+    path.write_bytes(data)
+    volume = image_files.read(bytes(data), 4 * IMAGE.size)
+    assert volume.array.dtype == np.float32
+    assert np.array_equal(volume.array, Volume.read(path).array)
+    with pytest.raises(VolumeError, match="larger than"):
+        image_files.read(bytes(data), 4 * IMAGE.size - 1)
+
+
+def test_scaling_voxels_takes_the_memory_of_what_they_become():
+    array = np.zeros((128, 128, 64), np.uint8)
+    array[0] = 1
+    data = bytearray(nifti(array))
+    data[112:120] = struct.pack("<2f", 0.5, -3.0)
+    with peak_memory() as peak:
+        image_files.read(bytes(data), 64 * MIB)
+    assert peak() < 7 * array.size, "4 for the voxels; the file, and what reading looks at"
 
 
 def malformed_files():

@@ -103,15 +103,19 @@ def _read_nifti(head: bytes, up_to: Any, most_bytes: int) -> Volume:
     shape, rest = shape[:3], shape[3:]
     if len(shape) != 3 or any(n != 1 for n in rest):
         raise VolumeError(f"The image has the shape {(*shape, *rest)}; one 3-D image is expected.")
-    dtype = _checked(header.get_data_dtype(), shape, most_bytes)
+    slope, intercept = header.get_slope_inter()
+    scaled = slope is not None and (slope, intercept) != (1, 0)
+    dtype = _checked(header.get_data_dtype(), shape, most_bytes, np.dtype(np.float32).itemsize if scaled else 1)
     offset = int(header.get_data_offset())
     if not 0 <= offset <= LONGEST_HEADER:
         raise VolumeError("The image file's header is damaged.")
     array = _array(up_to(offset + math.prod(shape) * dtype.itemsize)[offset:], dtype, shape)
-    slope, intercept = header.get_slope_inter()
-    if slope is not None and (slope, intercept) != (1, 0):
+    if scaled:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dealt with by Volume
-            array = (array.astype(np.float32) * np.float32(slope) + np.float32(intercept)).astype(np.float32)
+            values = array.astype(np.float32)
+            values *= np.float32(slope)
+            values += np.float32(intercept)
+        array = values
     return Volume(array, Grid(shape, np.asarray(header.get_best_affine(), np.float64)), "the image")
 
 
@@ -138,10 +142,12 @@ def _read_nrrd(data: bytes, most_bytes: int) -> Volume:
     return Volume(_array(body, dtype, shape), Grid(shape, _SPACES[header["space"].lower()] @ axes), "the image")
 
 
-def _checked(dtype: np.dtype[Any], shape: tuple[int, ...], most_bytes: int) -> np.dtype[Any]:
+def _checked(dtype: np.dtype[Any], shape: tuple[int, ...], most_bytes: int, least_itemsize: int = 1) -> np.dtype[Any]:
+    """Return the type of the voxels, of which each takes so many bytes in memory at least."""
     if dtype.str[1:] not in TYPES:
         raise VolumeError("The image's voxels are no grey values.")
-    if not all(1 <= n <= 1 << 14 for n in shape) or math.prod(shape) * dtype.itemsize > most_bytes:
+    itemsize = max(dtype.itemsize, least_itemsize)
+    if not all(1 <= n <= 1 << 14 for n in shape) or math.prod(shape) * itemsize > most_bytes:
         raise VolumeError(f"The image is empty or larger than {most_bytes >> 20} MiB.")
     return dtype
 

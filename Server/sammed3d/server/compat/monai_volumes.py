@@ -127,9 +127,11 @@ class Volumes:
         if not _same_grid(label.grid, series.volume.grid) or len(values) > MOST_LABELS:
             raise VolumeError("The label map does not lie on the voxels of the series. Export it in their geometry.")
         names = _names(params)
-        masks = [(label.array == value).astype(np.uint8) for value in values]
+        labels = np.zeros(label.array.shape, np.uint8)
+        for number, value in enumerate(values, 1):
+            labels[label.array == value] = number
         titles = [names.get(value, f"Segment {value}") for value in values]
-        made = dicom_seg.segmentation("SAMMed3DSegment", titles, masks, series.slices)
+        made = dicom_seg.segmentation_of_labels("SAMMed3DSegment", titles, labels, series.slices)
         web.store(series.study, made)
         return str(made.SOPInstanceUID)
 

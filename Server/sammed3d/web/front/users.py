@@ -20,9 +20,7 @@ WARNING = 600.0
 REMEMBERED = 1000
 """Ended sessions of which it is known why."""
 GIB = 1 << 30
-NOT_STARTED = (
-    "The server cannot start a page at the moment. Try again later, or ask whoever runs it; its log says why."
-)
+NOT_STARTED = "The server cannot start a page at the moment. Try again later, or ask whoever runs it; its log says why."
 log = logging.getLogger(__name__)
 
 

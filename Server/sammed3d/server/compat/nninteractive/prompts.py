@@ -108,12 +108,12 @@ def drawing_of(
     begin, shape = _place_of(painted.interaction_bbox, grid)
     if mask.shape != shape:
         raise BadRequestError(f"The {kind.kind}'s mask has the shape {mask.shape}; {shape} was expected.")
-    voxels = np.argwhere(mask != 0)
-    if len(voxels) == 0:
+    count = np.count_nonzero(mask)  # before their indices take 24 bytes each
+    if count == 0:
         raise BadRequestError(f"The {kind.kind} is empty. Draw it on the image.")
-    if len(voxels) > MOST_POINTS:
-        raise BadRequestError(f"The {kind.kind} has {len(voxels)} voxels; {MOST_POINTS} are taken. Draw a smaller one.")
-    points = grid.to_world(voxels + np.array(begin)).tolist()
+    if count > MOST_POINTS:
+        raise BadRequestError(f"The {kind.kind} has {count} voxels; {MOST_POINTS} are taken. Draw a smaller one.")
+    points = grid.to_world(np.argwhere(mask) + np.array(begin)).tolist()
     return kind(tuple(map(tuple, points)), painted.include_interaction, painted=True)
 
 

@@ -1,0 +1,80 @@
+"""Small uploads of other products' clients do not take much memory, whatever they declare or hold."""
+
+import numpy as np
+import pydicom
+import pytest
+
+import orthanc
+from helpers import phantom
+from peaks import peak_memory
+from sammed3d.core.drawings import Scribble
+from sammed3d.core.geometry import Grid
+from sammed3d.files import dicom_seg
+from sammed3d.inference.dicom_series import DicomSeries
+from sammed3d.server.compat import image_files
+from sammed3d.server.compat.leases import Leases
+from sammed3d.server.compat.monai_volumes import MOST_LABELS, Volumes
+from sammed3d.server.compat.nninteractive.prompts import BadRequestError, Painted, drawing_of
+
+
+def test_a_drawing_all_over_the_image_is_refused_before_its_voxels_are_listed():
+    shape = (128, 128, 128)
+    mask = np.ones(shape, np.uint8)
+    with peak_memory() as peak:
+        with pytest.raises(BadRequestError, match=f"has {mask.size} voxels; "):
+            drawing_of(Scribble, mask, Painted(include_interaction=True), Grid(shape, np.eye(4)))
+        assert peak() < 2 * mask.nbytes
+
+
+class Archive:
+    """A DICOMweb server of one series, which takes what is stored."""
+
+    def __init__(self, slices):
+        self._slices = slices
+
+    def study_of(self, uid):
+        return "1.2"
+
+    def slices(self, study, uid):
+        return self._slices
+
+    def store(self, study, made):
+        assert made.SOPInstanceUID == "1.2.3.4"
+
+
+def test_a_label_map_of_many_labels_takes_the_memory_of_a_few(monkeypatch):
+    array = phantom((64, 64, 40))
+    grid = DicomSeries.of(orthanc.slices_of(array)).volume.grid
+    drawn = np.zeros(array.shape, np.uint8)
+    drawn.reshape(-1)[:MOST_LABELS] = np.arange(MOST_LABELS, 0, -1)
+    volumes = Volumes(Leases(2, 1 << 30), lambda volume, user: None, 1 << 24, Archive(orthanc.slices_of(array)))
+    volumes.open_series("anna", "1.2.3")
+    made = []
+
+    def make(title, names, labels, slices):
+        made.append((names, labels))
+        return stored
+
+    stored = pydicom.Dataset()
+    stored.SOPInstanceUID = "1.2.3.4"
+    monkeypatch.setattr(dicom_seg, "segmentation_of_labels", make)
+    data = image_files.write(drawn, grid, ".nrrd")
+    with peak_memory() as peak:
+        volumes.store_label("anna", "1.2.3", data, {})
+        assert peak() < 20 * drawn.nbytes
+    [(names, labels)] = made
+    assert names[0] == "Segment 1"
+    assert len(names) == MOST_LABELS
+    assert np.array_equal(labels, drawn)
+
+
+def test_a_seg_of_labels_is_that_of_their_masks():
+    series = DicomSeries.of(orthanc.slices_of(phantom((20, 24, 5))))
+    labels = np.zeros((20, 24, 5), np.uint8)
+    labels[2:9, 3:8, 1:3], labels[10:15, 3:20, 2:5] = 1, 2
+    names = ["liver", "spleen"]
+    masks = [(labels == n).astype(np.uint8) for n in (1, 2)]
+    of_labels = dicom_seg.segmentation_of_labels("both", names, labels, series.slices)
+    of_masks = dicom_seg.segmentation("both", names, masks, series.slices)
+    assert [s.SegmentLabel for s in of_labels.SegmentSequence] == names
+    assert np.array_equal(of_labels.pixel_array, of_masks.pixel_array)
