@@ -286,6 +286,11 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return super().proxy_manager_for(proxy, **kwargs, socket_options=self._options)
 
 
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave the key: without an `auth`, `requests` replaces it by what ~/.netrc says of the machine."""
+    return request
+
+
 def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     """Make a session of `requests` for a server.
 
@@ -298,6 +303,7 @@ def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     for scheme in ("http://", "https://"):
         made.mount(scheme, _Adapter())
     made.trust_env = proxies
+    made.auth = _as_it_is
     made.verify = verify
     made.headers[messages.PROTOCOL_HEADER] = str(messages.PROTOCOL)
     if key:

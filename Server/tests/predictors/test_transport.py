@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import requests
 
 from helpers import ThresholdPredictor, small_volume
 from networks_that_fail import BadNetwork
@@ -186,3 +187,12 @@ def test_no_thread_is_made_for_a_request(network):
     for n in range(5):
         remote.predict(patch(), PatchPrompts([PatchClick((1.0, 2.0, float(n)), True)]))
     assert helpers() == before
+
+
+@pytest.mark.parametrize(("key", "sent"), [("of-anna", "Bearer of-anna"), ("", None)])
+def test_what_netrc_says_of_the_machine_does_not_replace_the_key(tmp_path, monkeypatch, key, sent):
+    (tmp_path / "netrc").write_text("default login anna password of-another-server")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    request = requests.Request("GET", "https://gpu.hospital.example:8443/v1/info")
+    prepared = transport.session(key, True, proxies=True).prepare_request(request)
+    assert prepared.headers.get("Authorization") == sent
