@@ -59,6 +59,23 @@ def test_leases_end_and_belong_to_somebody(monkeypatch):
         leases.get(other.token, "ben")
 
 
+def test_a_user_who_holds_all_leases_makes_room_for_others(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr("sammed3d.server.compat.leases.time.monotonic", lambda: float(next(now)))
+    leases = Leases(3, 100)
+    first, second, _ = [leases.claim("anna", idle=1000) for _ in range(3)]
+    with pytest.raises(NoRoomError):
+        leases.claim("anna", idle=1000)
+    leases.get(first.token, "anna")
+    other = leases.claim("ben", idle=1000)
+    with pytest.raises(LeaseEndedError):
+        leases.get(second.token, "anna")
+    assert leases.get(first.token, "anna") is first, "it was used since"
+    with pytest.raises(NoRoomError):
+        leases.claim("ben", idle=1000)
+    assert leases.get(other.token, "ben") is other
+
+
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory):
     from helpers import ThresholdPredictor
@@ -119,7 +136,7 @@ def test_keys_are_exchanged_only_for_what_they_are(keyed):
 
     key = keyed[1]["anna"]
     assert login("anna", key).json() == {"access_token": key, "token_type": "bearer"}
-    assert [login(*pair).status_code for pair in (("ben", key), ("anna", "x"), ("", ""))] == [401] * 3
+    assert [login(*pair).status_code for pair in (("ben", key), ("anna", "x"), ("", ""), (None, "x"))] == [401] * 4
 
 
 def nni_requests():

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,17 +79,28 @@ class Leases:
     def claim(self, user: str, idle: float, silence: float = 0.0, state: Any = None) -> Lease:
         """Make a lease.
 
+        Where all are taken, the one used longest ago of the user who holds most ends, if others hold fewer than that:
+        nobody keeps everybody else out.
+
         Raises:
-            NoRoomError: all are taken.
+            NoRoomError: all are taken, and nobody holds two more than this user.
         """
         self.sweep()
         with self._lock:
             if len(self._leases) >= self.most:
-                raise NoRoomError("All sessions of this server are taken. Try again later.")
+                self._make_room(user)
             now = time.monotonic()
             lease = Lease(secrets.token_urlsafe(32), user, idle, silence, state, acted=now, heard=now)
             self._leases[lease.token] = lease
         return lease
+
+    def _make_room(self, user: str) -> None:
+        held = Counter(lease.user for lease in self._leases.values())
+        heaviest = max(held, key=lambda name: held[name])
+        if held[heaviest] <= held[user] + 1:
+            raise NoRoomError("All sessions of this server are taken. Try again later.")
+        oldest = min((lease for lease in self._leases.values() if lease.user == heaviest), key=lambda one: one.acted)
+        del self._leases[oldest.token]
 
     def get(self, token: str, user: str, acts: bool = True) -> Lease:
         """Find a lease; `acts` says whether the user did something.

@@ -83,7 +83,12 @@ class Facade:
             """Take the name of a key and the key for user and password."""
             form = await read_form(request)
             user, key = form.get("username"), form.get("password")
-            if not isinstance(key, str) or self._keys is None or self._keys.user_of(key) != user:
+            if (
+                not isinstance(user, str)
+                or not isinstance(key, str)
+                or self._keys is None
+                or self._keys.user_of(key) != user
+            ):
                 raise BodyError("User and key do not belong together.", 401)
             return {"access_token": key, "token_type": "bearer"}
 
