@@ -63,7 +63,7 @@ def test_scaling_voxels_takes_the_memory_of_what_they_become():
     data[112:120] = struct.pack("<2f", 0.5, -3.0)
     with peak_memory() as peak:
         image_files.read(bytes(data), 64 * MIB)
-    assert peak() < 7 * array.size, "4 for the voxels; the file, and what reading looks at"
+        assert peak() < 7 * array.size, "4 for the voxels; the file, and what reading looks at"
 
 
 def malformed_files():
