@@ -68,6 +68,11 @@ def check_exposure(host: str, keys: Path | None, tls: bool, insecure_http: bool)
         )
 
 
+def in_url(host: str) -> str:
+    """Return a host as addresses and the header Host have it: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
 def find_models(settings: ServerSettings, store: ModelStore | None = None) -> tuple[ModelSpec, ...]:
     """Find the installed models that are to be served.
 
@@ -162,7 +167,7 @@ def application(settings: ServerSettings, engine: Engine, keys: Keys | None, bud
         _dicomweb_of(settings, largest),
         _trainings_of(settings, keys),
     )
-    hosts = LOOPBACK | {settings.host.lower()} | {name.lower() for name in settings.host_name}
+    hosts = LOOPBACK | {in_url(name).lower() for name in (settings.host, *settings.host_name)}
     return create_app(
         engine, keys, frozenset(hosts), settings.max_body, facades, frozenset(settings.origin), budget.uploads
     )
@@ -235,7 +240,7 @@ def run(settings: ServerSettings) -> None:
     if settings.admin_port:
         app.metrics.serve(settings.admin_host, settings.admin_port)
     scheme = "https" if settings.tls_cert else "http"
-    print(f"Serving {', '.join(settings.model)} on {scheme}://{settings.host}:{settings.port}", flush=True)
+    print(f"Serving {', '.join(settings.model)} on {scheme}://{in_url(settings.host)}:{settings.port}", flush=True)
     uvicorn.run(
         app,
         host=settings.host,

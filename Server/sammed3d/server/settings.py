@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from sammed3d.errors import ModelError
+
+
+def _listed(value: Any) -> Any:
+    """Make a list of a text: of names with commas between them, or of JSON."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [name for part in value.split(",") if (name := part.strip())]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
+"""A list, which the environment and the file may also give as one text with commas."""
 
 
 class ServerSettings(BaseSettings):
@@ -19,18 +39,18 @@ class ServerSettings(BaseSettings):
     file.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SAMMED3D_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="SAMMED3D_", extra="forbid", env_ignore_empty=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on; others than loopback need keys and TLS.")
     port: int = Field(8443, ge=0, lt=1 << 16, description="Port to listen on.")
-    model: list[str] = Field(["default"], description="Installed models to serve; the first is the default.")
-    device: list[str] = Field(["auto"], description="Devices, a process on each: auto, cpu, cuda:0, mps.")
+    model: Names = Field(["default"], description="Installed models to serve; the first is the default.")
+    device: Names = Field(["auto"], description="Devices, a process on each: auto, cpu, cuda:0, mps.")
     keys: Path | None = Field(None, description="File of keys; see serve-key.")
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM.")
     tls_key: Path | None = Field(None, description="Private key, PEM.")
     insecure_http: bool = Field(False, description="Do without TLS, where a reverse proxy in front encrypts.")
-    host_name: list[str] = Field([], description="Further host names to answer to.")
-    origin: list[str] = Field([], description="Web pages of other origins that may use the server (CORS).")
+    host_name: Names = Field([], description="Further host names to answer to.")
+    origin: Names = Field([], description="Web pages of other origins that may use the server (CORS).")
     max_body: int = Field(64 << 20, gt=0, description="Bytes of the largest request of our own clients.")
     memory_mib: int | None = Field(
         None, gt=0, description="All memory of the server; half of what there is if not said."
@@ -100,7 +120,7 @@ def read_settings(file: Path | None, **given: Any) -> ServerSettings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "a setting"
         raise ModelError(f"The server's setting {name!r} is wrong: {first['msg']}.") from error
-    except ValueError as error:  # TOML that is none, or a list in the environment that is no JSON
+    except ValueError as error:  # TOML that is none
         raise ModelError(f"The server's settings cannot be read: {error}.") from error
 
 

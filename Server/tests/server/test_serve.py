@@ -35,6 +35,7 @@ from sammed3d.server.addresses import check_free, check_tls
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.http.keys import add_key
 from sammed3d.server.metrics import Metrics
+from sammed3d.server.serve import in_url
 from sammed3d.server.settings import read_settings
 from sammed3d.wire import arrays, messages
 from sammed3d.zoo.store import ModelStore
@@ -216,6 +217,32 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
     file.write_text("port = \n")
     with pytest.raises(ModelError, match="cannot be read"):
         read_settings(file)
+
+
+@pytest.mark.parametrize("given", ["cuda:0,cuda:1", " cuda:0 , cuda:1,", '["cuda:0", "cuda:1"]'])
+def test_a_list_may_be_one_text_with_commas(tmp_path, monkeypatch, given):
+    monkeypatch.setenv("SAMMED3D_DEVICE", given)
+    monkeypatch.setenv("SAMMED3D_MODEL", "default")
+    monkeypatch.setenv("SAMMED3D_KEYS", "")
+    file = tmp_path / "serve.toml"
+    file.write_text('host_name = "gpu.example,gpu"\n')
+    settings = read_settings(file)
+    assert settings.device == ["cuda:0", "cuda:1"]
+    assert settings.model == ["default"]
+    assert settings.host_name == ["gpu.example", "gpu"]
+    assert settings.keys is None, "an empty variable says nothing"
+
+
+def test_a_list_that_is_no_json_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("SAMMED3D_DEVICE", "[cuda:0")
+    with pytest.raises(ModelError, match="'device' is wrong"):
+        read_settings(None)
+
+
+def test_an_ipv6_address_is_in_brackets_where_clients_write_it():
+    assert in_url("fd00::1") == in_url("[fd00::1]") == "[fd00::1]"
+    assert in_url("127.0.0.1") == "127.0.0.1"
+    assert in_url("gpu.example") == "gpu.example"
 
 
 @pytest.fixture
