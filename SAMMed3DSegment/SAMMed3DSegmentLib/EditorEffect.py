@@ -99,9 +99,10 @@ class EditorEffect:
         return bool(self._panel.ui.uncertaintyCheckBox.checked)
 
     def place(self, positive: bool | None) -> None:
-        """Switch placing on; None switches it off."""
+        """Switch placing on; None switches it off, and drawing too."""
         if positive is None:
             self._panel.clicks.stop()
+            self._panel.drawing.stop()
         else:
             self._panel.clicks.place(positive)
 
@@ -155,6 +156,7 @@ class EditorEffect:
         panel.segmenter.beforeWriting = lambda: None
         panel.shortcuts.setEnabled(False)
         panel.clicks.stop()
+        panel.drawing.stop()  # the left button is the next effect's
         panel.nextPlace.forget()  # its keys are off by now
         followEditor(None)
         self._onChanged()

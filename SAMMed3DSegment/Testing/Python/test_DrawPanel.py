@@ -28,7 +28,6 @@ def view(module, volumeNode):
     """A slice view through something, in which the panel draws."""
     view = SliceView("ViewDrawing")
     view.show(volumeNode, through=centreOf(volumeNode))
-    module.panel.drawing.mode.freeHand.views = lambda: [(view.interactor, view.node)]
     return view
 
 

@@ -14,7 +14,7 @@ from large_objects import FloodPredictor, bar, start_of
 from mrmlNodes import addVolume, drawByHand, voxels
 from panels import keptModules, settle
 from sammed3d import Box
-from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment, heldMask
 from SAMMed3DSegmentLib.SegmentWriter import overwriteMode
 from SAMMed3DSegmentLib.Settings import SERVER
@@ -298,6 +298,25 @@ def test_the_effect_leaves_nothing_behind(module, editor, effect, segmentationNo
     editor.setSegmentationNode(None)
     assert editor.activeEffect() is None
     assert module.panel.borrower is None
+
+
+def test_drawing_ends_with_the_effect(module, editor, effect, volumeNode, segmentationNode, segmentIds):
+    view, middle, seen = SliceView(), worldOf(module.panel.segmenter, SPOTS[0]), []
+    view.show(volumeNode, through=middle)
+    loop = np.add(view.pixelOf(middle), [(-20, -20), (20, -20), (20, 20), (-20, 20)])
+    key = next(k for k in module.panel.shortcuts.keys if k.key.toString() == "L")
+    key.activated.emit()
+    view.draw(loop)
+    settle(module)
+    [drawn] = DrawingNodes.drawingNodes(segmentationNode, segmentIds[0])
+    module.panel.borrower.place(None)
+    assert module.panel.drawing.mode.kind is None
+    key.activated.emit()
+    editor.setActiveEffect(None)
+    view.interactor.AddObserver("LeftButtonPressEvent", lambda *_: seen.append("by the next effect"))
+    view.draw(loop)
+    assert seen == ["by the next effect"]
+    assert list(DrawingNodes.drawingNodes()) == [drawn]
 
 
 @pytest.mark.slow

@@ -49,7 +49,6 @@ def test_placing_clicks_loads_the_model_once(module, ui, loading):
 def test_drawing_loads_it_too(module, ui, loading, chosenVolume):
     view = SliceView("ReadyModel")
     view.show(chosenVolume)
-    module.panel.drawing.mode.freeHand.views = lambda: [(view.interactor, view.node)]
     ui.scribbleButton.click()
     settle(module)
     assert len(loading.choices) == 1

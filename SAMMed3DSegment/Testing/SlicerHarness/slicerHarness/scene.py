@@ -131,6 +131,30 @@ class MainWindow(qt.QMainWindow):
         return self._selector
 
 
+class LayoutManager:
+    """Stands for qSlicerLayoutManager: the slice views that a test has opened.
+
+    Attributes:
+        sliceWidgets: them by name; see `views.SliceView`.
+    """
+
+    def __init__(self):
+        self.sliceWidgets = {}
+
+    def sliceViewNames(self):
+        return tuple(self.sliceWidgets)
+
+    def sliceWidget(self, name):
+        return self.sliceWidgets.get(name)
+
+    def mrmlSliceLogics(self):
+        return slicer.app.applicationLogic().GetSliceLogics()
+
+
+layout = LayoutManager()
+"""The views on the screen."""
+
+
 class Module:
     """An entry of slicer.modules."""
 
@@ -224,7 +248,7 @@ class Application:
         return self._modules
 
     def layoutManager(self):
-        return None  # without views on the screen, as Slicer with --no-main-window
+        return layout if layout.sliceWidgets else None  # without views, as Slicer with --no-main-window
 
     def settingsDialog(self):
         return self._settingsDialog

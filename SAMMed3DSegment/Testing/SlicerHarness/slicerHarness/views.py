@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import types
+
 import slicer
 import vtk
 from vtkmodules.vtkInteractionStyle import vtkInteractorStyleUser
 from vtkmodules.vtkRenderingCore import vtkInteractorStyle3D
+
+from slicerHarness.scene import layout
 
 SLICE_MANAGERS = ("Crosshair", "ModelSlice", "ScalarBar", "Segmentations:2D", "Markups")
 THREED_MANAGERS = ("Camera", "View", "Model", "Segmentations:3D", "Markups")
@@ -96,6 +100,15 @@ class SliceView(_View):
         self.node.SetOrientation(orientation)
         self.node.SetMappedInLayout(1)
         self.logic.ResizeSliceNode(*size)
+        layout.sliceWidgets[name] = self
+
+    def mrmlSliceNode(self):
+        """The slice node, as of the application's slice widgets."""
+        return self.node
+
+    def sliceView(self):
+        """What has the interactor, as of the application's slice widgets."""
+        return types.SimpleNamespace(interactor=lambda: self.interactor)
 
     def show(self, volumeNode, through=None):
         """Show a volume, the slice through a world point."""
@@ -127,6 +140,7 @@ class SliceView(_View):
 
 def closeSliceViews():
     """Forget all slice views, which the application keeps for as long as it runs."""
+    layout.sliceWidgets.clear()
     logics = slicer.app.applicationLogic().GetSliceLogics()
     if logics is not None:
         for index in range(logics.GetNumberOfItems()):
