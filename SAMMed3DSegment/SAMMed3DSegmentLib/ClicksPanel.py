@@ -23,7 +23,7 @@ class ClicksPanel:
         ui: the widgets.
         segmenter: does the work.
         selected: returns the id of the selected segment; "" for none.
-        ensureSegment: makes segmentation and segment where there is none.
+        ensureSegment: makes segmentation and segment where there is none; asks before it converts them.
         objection: returns why nothing can be predicted now; "" if all is well.
         say: shows a text.
         onChanged: called when there is something new to show.
@@ -120,6 +120,7 @@ class ClicksPanel:
             self._say(_("Draw a ROI round the object first (Markups toolbar), then press Box again."))
             return
         try:
+            self._ensureSegment()
             self._segmenter.setBox(self._selected(), roiNode)
         except SAMMed3DError as error:
             self._say(str(error))

@@ -22,7 +22,7 @@ class DrawPanel:
         segmenter: does the work.
         clicks: places points; only one of both is on.
         selected: returns the id of the selected segment; "" for none.
-        ensureSegment: makes segmentation and segment where there is none.
+        ensureSegment: makes segmentation and segment where there is none; asks before it converts them.
         objection: returns why nothing can be predicted now; "" if all is well.
         say: shows a text.
         onChanged: called when there is something new to show.

@@ -10,7 +10,7 @@ import slicer
 
 from sammed3d import SAMMed3DError, VolumeError
 from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings, EachPredictor, Instance
-from SAMMed3DSegmentLib import SegmentWriter
+from SAMMed3DSegmentLib import LabelmapSource, SegmentWriter
 from SAMMed3DSegmentLib.SearchRegion import Limit, indexToWorld, regionMask
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentWriter import Holdings
@@ -106,9 +106,10 @@ class Finder:
         """Make objects segments, which further clicks refine; returns their ids.
 
         Raises:
-            VolumeError: the volume was deleted, or holds another image by now.
+            VolumeError: the volume was deleted, or holds another image by now; or segments are not kept as voxels.
         """
         self._check()
+        LabelmapSource.check(segmentationNode)
         self.show(None)
         segmentation, ids = segmentationNode.GetSegmentation(), []
         for instance in instances:

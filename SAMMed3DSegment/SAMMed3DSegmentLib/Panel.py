@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from sammed3d.zoo.store import ModelStore
-from SAMMed3DSegmentLib import SampleVolumes
+from SAMMed3DSegmentLib import LabelmapSource, SampleVolumes
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
 from SAMMed3DSegmentLib.DrawPanel import DrawPanel
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
@@ -97,7 +97,7 @@ class Panel:
             segmenter,
             self.threadTime,
             self._objection,
-            self._ensureSegmentation,
+            self._ensureLabelmap,
             self.segments.select,
         )
         self.series = PropagatePanel(
@@ -306,7 +306,25 @@ class Panel:
             self._onInput()
         return node.segmentation
 
+    def _ensureLabelmap(self) -> slicer.vtkMRMLSegmentationNode:
+        """Return the segmentation, to write into: made if need be, and converted if the user agrees.
+
+        Raises:
+            VolumeError: it is not kept as voxels, and is not to be converted or cannot be.
+        """
+        node = self._ensureSegmentation()
+        if not LabelmapSource.isLabelmap(node):
+            kind = node.GetSegmentation().GetSourceRepresentationName().lower()
+            question = _(
+                "{name} is kept as {kind}, which clicks cannot change. Keep it as voxels from now on? Its segments "
+                "become as coarse as the volume. This cannot be undone."
+            ).format(name=node.GetName(), kind=kind)
+            if node.GetSegmentation().GetNumberOfSegments() and not slicer.util.confirmOkCancelDisplay(question):
+                LabelmapSource.check(node)
+            LabelmapSource.convert(node, self._parameterNode().volume)
+        return node
+
     def _ensureSegment(self) -> None:
-        self._ensureSegmentation()
+        self._ensureLabelmap()
         if not self.segmentId:
             self.segments.add()

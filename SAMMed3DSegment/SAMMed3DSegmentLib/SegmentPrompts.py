@@ -11,7 +11,7 @@ import slicer
 from sammed3d import Click
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
-from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord, SegmentWriter
+from SAMMed3DSegmentLib import DrawingNodes, LabelmapSource, PointList, SceneRecord, SegmentWriter
 from SAMMed3DSegmentLib.Job import Job
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
@@ -156,7 +156,12 @@ class SegmentPrompts:
         return True
 
     def evaluated(self, job: Job, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
-        """Take the mask of a job; tells whether the segment shows it now."""
+        """Take the mask of a job; tells whether the segment shows it now.
+
+        Raises:
+            VolumeError: nothing was written; the segmentation is not kept as voxels any more.
+        """
+        LabelmapSource.check(self.segmentationNode)
         followed = None if job.followed is None else job.followed.state
         if not self.timeline.evaluated(job.state, job.mask, followed):
             return False

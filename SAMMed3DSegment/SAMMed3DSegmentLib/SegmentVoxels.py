@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
+from sammed3d import VolumeError
 from sammed3d.core.mask import BoxedMask
-from SAMMed3DSegmentLib import MaskGrids, Surface
+from SAMMed3DSegmentLib import LabelmapSource, MaskGrids, Surface
 
 
 def setVoxels(
@@ -24,6 +25,9 @@ def setVoxels(
         matrix: index-to-RAS matrix (4, 4) of the voxels' grid, before the segmentation's parent transform.
         voxels: which; None for none.
         filled: whether they are the segment's afterwards.
+
+    Raises:
+        VolumeError: Slicer does not let them be changed.
     """
     if voxels is None:
         return
@@ -32,4 +36,10 @@ def setVoxels(
     values = voxels.voxels if filled else np.where(voxels.voxels, 0, 255).astype(np.uint8)
     image = MaskGrids.imageOf(voxels.box, values, matrix)
     with Surface.heldBack(segmentationNode, segmentId):
-        logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, image.GetExtent(), False, ())
+        done = logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, image.GetExtent(), False, ())
+    if not done:
+        LabelmapSource.check(segmentationNode)
+        raise VolumeError(
+            f"{segmentationNode.GetName()}: a segment could not be changed. See the application's error log, or choose "
+            "another segmentation."
+        )

@@ -18,7 +18,7 @@ from typing import Any
 
 import slicer
 
-from sammed3d import ObjectPrompts, SAMMed3DError
+from sammed3d import ObjectPrompts, SAMMed3DError, VolumeError
 from sammed3d.core.drawings import Drawing
 from sammed3d.inference.follow_limits import can_follow
 from sammed3d.inference.inferer import PromptState
@@ -58,7 +58,7 @@ class Segmenter(SegmentsInScene):
 
         Raises:
             PromptError: the ROI has no size, or its middle lies outside the volume.
-            VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
+            VolumeError: there is no volume or segmentation, or one that cannot be segmented; see `pointsFor`.
         """
         prompts = self._settled(segmentId)
         box, (volume, image) = boxOf(roiNode, self.volumeNode), self._images.of(self.volumeNode)
@@ -73,7 +73,7 @@ class Segmenter(SegmentsInScene):
 
         Raises:
             PromptError: all of it lies outside the volume.
-            VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
+            VolumeError: there is no volume or segmentation, or one that cannot be segmented; see `pointsFor`.
         """
         prompts = self._settled(segmentId)
         volume, image = self._images.of(self.volumeNode)
@@ -281,7 +281,12 @@ class Segmenter(SegmentsInScene):
             prompts.withdraw(job.state, volumeNode)
             return aboutFollowing(job)
         begin = time.perf_counter()
-        if prompts.evaluated(job, volumeNode):
+        try:
+            shown = prompts.evaluated(job, volumeNode)
+        except VolumeError as error:
+            job.error = str(error)
+            return takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
+        if shown:
             self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
             self._surfaces.add(prompts.key[0])
         elif job.error is None:

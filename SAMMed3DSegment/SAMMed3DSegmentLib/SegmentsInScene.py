@@ -8,7 +8,7 @@ import slicer
 
 from sammed3d import VolumeError
 from sammed3d.inference.inferer import PromptState
-from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord
+from SAMMed3DSegmentLib import DrawingNodes, LabelmapSource, PointList, SceneRecord
 from SAMMed3DSegmentLib.Background import Background
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.PointObserver import PointObserver
@@ -79,7 +79,8 @@ class SegmentsInScene(Background):
         """Return the point list of a segment of the current input, made if need be.
 
         Raises:
-            VolumeError: there is no volume or segmentation, or the volume cannot be segmented.
+            VolumeError: there is no volume or segmentation, the volume cannot be segmented, or the segmentation is not
+                kept as voxels.
         """
         return self._promptsFor(segmentId).points
 
@@ -164,6 +165,7 @@ class SegmentsInScene(Background):
         """Return what is known of a segment; the first time, from what the scene holds of it."""
         if self.volumeNode is None or self.segmentationNode is None:
             raise VolumeError("Choose a volume and a segmentation first.")
+        LabelmapSource.check(self.segmentationNode)
         image, key = self._images.of(self.volumeNode)[1], (self.segmentationNode.GetID(), segmentId)
         prompts = self._segments.get(key)
         if prompts is None or not prompts.isThere:  # the user may delete a point list; the segment stays
@@ -194,7 +196,7 @@ class SegmentsInScene(Background):
     def _known(self, segmentId: str) -> SegmentPrompts | None:
         """Return what is known of a segment that has points, here or in the scene; None for any other."""
         node = self.segmentationNode
-        if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
+        if node is None or node.GetSegmentation().GetSegment(segmentId) is None or not LabelmapSource.isLabelmap(node):
             return None
         if PointList.pointListOf(node, segmentId) is None or not self._images.digest(self.volumeNode):
             return None
