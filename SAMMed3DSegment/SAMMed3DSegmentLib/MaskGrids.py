@@ -7,6 +7,7 @@ A grid is known by its index-to-RAS matrix (4, 4), in the RAS frame of its node 
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import slicer
@@ -48,22 +49,47 @@ def transformBetween(fromNode, toNode) -> vtk.vtkGeneralTransform | None:
 
 
 def onGrid(
-    mask: BoxedMask | None, source: np.ndarray, target: np.ndarray, transform: vtk.vtkGeneralTransform | None = None
+    mask: BoxedMask | None,
+    source: np.ndarray,
+    target: np.ndarray,
+    transform: vtk.vtkGeneralTransform | None = None,
+    within: Box | None = None,
 ) -> BoxedMask | None:
-    """Return a mask of one grid on another: exact where both share their voxels, else each voxel takes the nearest."""
+    """Return a mask of one grid on another: exact where both share their voxels, else each voxel takes the nearest.
+
+    Args:
+        mask: voxels of the first grid.
+        source: index-to-RAS matrix (4, 4) of the first grid.
+        target: that of the other.
+        transform: from the frame of the first to that of the other; None where it is the same.
+        within: a box of the target grid, outside of which nothing is asked for: all of it might not fit into memory.
+    """
     if mask is None:
         return None
     offset = voxel_offset(source, target) if transform is None else None
     if offset is not None:
         return BoxedMask(mask.box.shifted(offset), mask.voxels)
+    box = _boxOnGrid(mask.box, source, target, transform)
+    asked = box if within is None else box.intersection(within)
+    if asked is None:
+        return None
     wider = mask.box.grown(1)  # else a border of half a voxel would count as inside
-    reference = imageOf(_boxOnGrid(mask.box, source, target, transform), None, target)
+    reference = imageOf(asked, None, target)
     resampled = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
         imageOf(wider, mask.cut(wider), source), reference, resampled, False, False, transform
     )
     box, voxels = arrayOfImage(resampled)
     return BoxedMask(box, np.asfortranarray(voxels, dtype=np.uint8)).cropped()
+
+
+def sizeOnGrid(
+    mask: BoxedMask | None, source: np.ndarray, target: np.ndarray, transform: vtk.vtkGeneralTransform | None = None
+) -> int:
+    """Return how many voxels `onGrid` would make of a mask, at most; 0 where both grids share their voxels."""
+    if mask is None or (transform is None and voxel_offset(source, target) is not None):
+        return 0
+    return math.prod(_boxOnGrid(mask.box, source, target, transform).shape)
 
 
 def imageOf(box: Box, voxels: np.ndarray | None, matrix: np.ndarray) -> slicer.vtkOrientedImageData:

@@ -41,6 +41,10 @@ class PlacedMask:
         """Return the voxels on another grid."""
         return MaskGrids.onGrid(self.voxels.mask(), self.matrix, matrix)
 
+    def near(self, matrix: np.ndarray, other: BoxedMask | None) -> BoxedMask | None:
+        """Return the voxels on another grid, those at least that a mask of that grid may have too."""
+        return _near(self.voxels.mask(), self.matrix, matrix, other)
+
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
@@ -107,10 +111,11 @@ class Neighbours:
         for other in self.concerned(overwritten | taken.keys()):
             matrix = self._gridOf(other, taken.get(other, added))
             ours = taken[other].on(matrix) if other in taken else None
-            lost = added.on(matrix) if other in overwritten else None
-            done = self._exchange(other, matrix, MaskGrids.common(ours, removed.on(matrix)), lost)
+            back = removed.near(matrix, ours)
+            lost = added.near(matrix, heldMask(self._node, other)[1]) if other in overwritten else None
+            done = self._exchange(other, matrix, MaskGrids.common(ours, back), lost)
             trace.exchanges[other] = done
-            ours = MaskGrids.together(MaskGrids.without(ours, removed.on(matrix)), done.lost.on(matrix))
+            ours = MaskGrids.together(MaskGrids.without(ours, back), done.lost.on(matrix))
             if ours is not None:
                 left[other] = PlacedMask.of(matrix, ours)
         return left, trace
@@ -139,7 +144,7 @@ class Neighbours:
     def _exchange(self, other: str, matrix: np.ndarray, gained: BoxedMask | None, lost: BoxedMask | None) -> Exchange:
         """Change a neighbour; returns what really changed."""
         held = heldMask(self._node, other)[1]
-        ours = MaskGrids.onGrid(self._held, self._matrix, matrix)
+        ours = _near(self._held, self._matrix, matrix, gained)
         gained = MaskGrids.without(MaskGrids.common(gained, ours), held)
         lost = MaskGrids.common(held, lost)
         setVoxels(self._node, other, matrix, gained, True)
@@ -163,6 +168,11 @@ def between(before: Trace, wanted: Trace) -> tuple[list[Trace], list[Trace]]:
     """Return the writes to undo, newest first, and then those to do again, oldest first, to get from one to another."""
     back, forward = _chain(before), _chain(wanted)
     return [t for t in back if t not in forward], [t for t in reversed(forward) if t not in back]
+
+
+def _near(mask: BoxedMask | None, source: np.ndarray, target: np.ndarray, other: BoxedMask | None) -> BoxedMask | None:
+    """Return a mask on another grid as far as a mask of that reaches: on a fine one, all might not fit into memory."""
+    return None if other is None else MaskGrids.onGrid(mask, source, target, within=other.box)
 
 
 def _chain(trace: Trace | None) -> list[Trace]:

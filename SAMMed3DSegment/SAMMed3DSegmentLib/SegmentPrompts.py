@@ -11,7 +11,7 @@ import slicer
 from sammed3d import Click
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
-from SAMMed3DSegmentLib import DrawingNodes, LabelmapSource, PointList, SceneRecord, SegmentWriter
+from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord, SegmentWriter
 from SAMMed3DSegmentLib.Job import Job
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
@@ -159,14 +159,15 @@ class SegmentPrompts:
         """Take the mask of a job; tells whether the segment shows it now.
 
         Raises:
-            VolumeError: nothing was written; the segmentation is not kept as voxels any more.
+            VolumeError: the mask cannot be written, see `SegmentWriter.write`; the timeline is as before.
         """
-        LabelmapSource.check(self.segmentationNode)
+        grid = job.volume.grid.index_to_world
+        SegmentWriter.check(self.segmentationNode, self.segmentId, volumeNode, job.mask, grid)
         followed = None if job.followed is None else job.followed.state
         if not self.timeline.evaluated(job.state, job.mask, followed):
             return False
         more, self._written = self._written is job.state, job.state
-        self._write(volumeNode, job.volume.grid.index_to_world, more)
+        self._write(volumeNode, grid, more)
         self._keep(volumeNode)
         return True
 

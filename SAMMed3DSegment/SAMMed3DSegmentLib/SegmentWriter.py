@@ -15,11 +15,11 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from sammed3d import Volume
+from sammed3d import Volume, VolumeError
 from sammed3d.core.geometry import voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.history import PackedMask
-from SAMMed3DSegmentLib import MaskGrids
+from SAMMed3DSegmentLib import LabelmapSource, MaskGrids
 from SAMMed3DSegmentLib.Neighbours import Neighbours, PlacedMask, Taken, Trace, between
 from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, labelmapOfSegment
 from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
@@ -31,6 +31,9 @@ OVERWRITE_ATTRIBUTE = "SAMMed3DSegment.Overwrite"
 """Attribute of this module's editor node: the overwrite mode that the user chose."""
 EDITOR_ROLE = "SAMMed3DSegment.Editor"
 """Reference of this module's editor node: the one of a Segment Editor in which this module's effect is on."""
+
+LARGEST = 2**28
+"""Voxels that a mask may have on a segment's own grid where that is another than the mask's: 256 MiB, several times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,13 @@ def write(
         before: what was written last; what somebody changed since then stays as they left it.
         grid: the mask's index-to-RAS matrix, where the volume may have got another one since.
         frame: where the segmentation is not in the scene but shown by another node, as a frame of a sequence is.
+
+    Raises:
+        VolumeError: the segment's voxels are too fine for the mask, or Slicer does not let them be changed.
     """
+    if frame is None:
+        LabelmapSource.setReference(segmentationNode, volumeNode)
+    check(segmentationNode, segmentId, volumeNode, mask, grid, frame)
     shown = segmentationNode if frame is None else frame.shownBy
     image = None if frame is None else frame.image
     matrix = _gridFor(segmentationNode, segmentId, volumeNode)
@@ -111,6 +120,33 @@ def write(
     taken, trace = neighbours.write(before.taken, *changes, overwritten, before.trace)
     setVoxels(segmentationNode, segmentId, matrix, added, True)
     return _holdings(segmentationNode, segmentId, matrix, added, removed, before, taken, trace)
+
+
+def check(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    mask: BoxedMask | None,
+    grid: np.ndarray | None = None,
+    frame: Frame | None = None,
+) -> None:
+    """Refuse a mask that `write` cannot write; arguments as there.
+
+    Raises:
+        VolumeError: see `write`.
+    """
+    LabelmapSource.check(segmentationNode)
+    matrix = _gridFor(segmentationNode, segmentId, volumeNode)
+    transform = MaskGrids.transformBetween(volumeNode, segmentationNode if frame is None else frame.shownBy)
+    source = MaskGrids.matrixOfVolume(volumeNode) if grid is None else grid
+    size = MaskGrids.sizeOnGrid(mask, source, matrix, transform)
+    if size > LARGEST:
+        name = segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
+        finest = np.linalg.norm(matrix[:3, :3], axis=0).min()
+        raise VolumeError(
+            f"{name}: its voxels of {finest:.2g} mm are too fine, {size / 1e9:.1f} billion would be needed. Click in a "
+            "new segment, or make this one as coarse as the volume: Segment Editor, Specify geometry."
+        )
 
 
 def restore(
