@@ -11,13 +11,18 @@ from sammed3d import BoxPrompt, PromptError
 from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix
 from SAMMed3DSegmentLib.VolumeBridge import worldToVolume
 
+CROPS = ("vtkMRMLVolumeRenderingDisplayNode", "vtkMRMLCropVolumeParametersNode")
+"""Classes of nodes that have a ROI to crop a volume."""
+
 
 def newestRoi() -> slicer.vtkMRMLMarkupsROINode | None:
-    """Return the ROI that was added to the scene last; None if there is none."""
-    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLMarkupsROINode")
-    nodes.UnRegister(None)
-    count = nodes.GetNumberOfItems()
-    return nodes.GetItemAsObject(count - 1) if count else None
+    """Return the ROI that was added to the scene last; None if there is none.
+
+    ROIs that are hidden, and those that crop volumes, were not drawn round an object: they are left out.
+    """
+    crops = {node.GetROINodeID() for className in CROPS for node in _nodes(className)}
+    rois = [node for node in _nodes("vtkMRMLMarkupsROINode") if node.GetID() not in crops and not _isHidden(node)]
+    return rois[-1] if rois else None
 
 
 def boxOf(roiNode: slicer.vtkMRMLMarkupsROINode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> BoxPrompt:
@@ -36,3 +41,13 @@ def boxOf(roiNode: slicer.vtkMRMLMarkupsROINode, volumeNode: slicer.vtkMRMLScala
         corners.append(worldToVolume(volumeNode, tuple(world[:3])))
     (a, b, c), (d, e, f) = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
     return BoxPrompt((a, b, c), (d, e, f))
+
+
+def _nodes(className: str) -> list[slicer.vtkMRMLNode]:
+    nodes = slicer.mrmlScene.GetNodesByClass(className)
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]
+
+
+def _isHidden(roiNode: slicer.vtkMRMLMarkupsROINode) -> bool:
+    return roiNode.GetDisplayNode() is not None and not roiNode.GetDisplayVisibility()

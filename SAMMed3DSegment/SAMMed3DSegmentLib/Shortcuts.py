@@ -1,4 +1,4 @@
-"""Keys, alive only while the module is shown. None of them is one of the Segment Editor's."""
+"""Keys, alive only while the module is shown. None of them is one of the Segment Editor's, two are the slice views'."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import slicer
 import qt
 
 SEGMENT_EDITOR_KEYS = {"Left", "Right", "Q", "W", "Z", "Y", "Esc", "Space", "I", *"1234567890"}
+
+SLICE_VIEW_KEYS_TAKEN = {"B", "T"}
+"""Keys of Slicer's slice views (a slice back, foreground on and off) that are this module's while it is shown: Box and
+the other kind of click have them in other extensions that segment by clicks, too."""
 
 
 class Shortcuts:

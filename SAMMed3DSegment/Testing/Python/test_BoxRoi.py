@@ -77,6 +77,22 @@ def test_a_turned_roi_under_a_moved_volume_gives_the_box_round_it(volumeNode):
     assert np.subtract(turned.end, turned.begin).max() > 30
 
 
+def test_rois_that_crop_or_are_hidden_are_not_taken_for_a_box(scene, volumeNode):
+    assert BoxRoi.newestRoi() is None
+    drawn = roiAt(volumeNode, (20, 25, 15), (30.0, 35.0, 20.0))
+    drawn.CreateDefaultDisplayNodes()
+    rendering = scene.AddNode(slicer.vtkMRMLGPURayCastVolumeRenderingDisplayNode())
+    rendering.SetAndObserveROINodeID(roiAt(volumeNode, (10, 10, 10), (9.0, 9.0, 9.0)).GetID())
+    cropping = scene.AddNode(slicer.vtkMRMLCropVolumeParametersNode())
+    cropping.SetROINodeID(roiAt(volumeNode, (10, 10, 10), (9.0, 9.0, 9.0)).GetID())
+    assert BoxRoi.newestRoi() is drawn
+    drawn.SetDisplayVisibility(False)
+    assert BoxRoi.newestRoi() is None
+    drawn.SetDisplayVisibility(True)
+    newer = roiAt(volumeNode, (20, 25, 15), (9.0, 9.0, 9.0))
+    assert BoxRoi.newestRoi() is newer
+
+
 def test_what_cannot_be_is_said_and_changes_nothing(makeSegmenter, volumeNode, segmentationNode):
     segmenter = makeSegmenter(loadPredictor=lambda name: newPredictor())
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("liver")

@@ -8,6 +8,7 @@ import vtk
 from mrmlNodes import voxels
 from SAMMed3DSegmentLib import PointList, Surface
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
+from SAMMed3DSegmentLib.Shortcuts import SLICE_VIEW_KEYS_TAKEN
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import settle
 from slicerHarness.views import SliceView, ThreeDView
@@ -113,3 +114,31 @@ def test_clicks_on_a_surface_in_3d(segmenter, segmentationNode, placing):
     segmentationNode.GetClosedSurfaceRepresentation(placing, surface)
     assert grid.contains(clicked.world)
     assert np.abs(np.subtract(clicked.world, centre)[[0, 2]]).max() < 3, "under the pixel in the middle"
+
+
+def test_of_the_slice_views_keys_two_are_taken_and_no_other(module, volumeNode):
+    view = SliceView()
+    view.show(volumeNode)
+    composite = view.logic.GetSliceCompositeNode()
+    composite.SetForegroundVolumeID(volumeNode.GetID())
+    for event in ("EnterEvent", "MouseMoveEvent"):
+        view.interactor.SetEventInformation(200, 200)
+        view.interactor.InvokeEvent(event)
+
+    def look():
+        node = view.node
+        return node.GetSliceOffset(), node.GetFieldOfView(), node.GetSliceVisible(), composite.GetForegroundOpacity()
+
+    def does(key):
+        """Tell whether a key changes what a slice view shows."""
+        composite.SetForegroundOpacity(0.5)
+        view.node.SetFieldOfView(111, 111, 1)
+        before = look()
+        view.interactor.SetKeyCode(key.lower())
+        view.interactor.SetKeySym(key.lower())
+        view.interactor.InvokeEvent("KeyPressEvent")
+        return look() != before
+
+    assert all(does(key) for key in "BFTVR"), "the view has the keys"
+    keys = {shortcut.key.toString() for shortcut in module.panel.shortcuts.keys}
+    assert {key for key in keys if len(key) == 1 and does(key)} == SLICE_VIEW_KEYS_TAKEN == {"B", "T"}
