@@ -117,7 +117,7 @@ class ClicksPanel:
         """Take the newest ROI of the scene as a box round the selected segment's object."""
         roiNode = newestRoi()
         if roiNode is None:
-            self._say(_("Draw a ROI round the object first (Markups toolbar) and let it be shown, then press Box again."))
+            self._say(_("Draw a ROI round the object first (Markups toolbar) and keep it shown, then press Box."))
             return
         try:
             self._ensureSegment()
