@@ -1,5 +1,7 @@
 """Segments in the panel: how large they are, where they are, what comes next, whose predictions are under way."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import slicer
@@ -10,7 +12,9 @@ from helpers import make_affine, phantom
 from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
 from panels import settle
 from sammed3d import Box
+from sammed3d.core.mask import BoxedMask
 from SAMMed3DSegmentLib.SegmentFacts import middleOf
+from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
 from SAMMed3DSegmentLib.Views import shownSliceNodes
 from segmenters import SPOTS, worldOf
 from slicerHarness.views import SliceView
@@ -137,6 +141,30 @@ def test_the_middle_is_inside(module, ui, volumeNode):
     assert voxels(node, segmentId)[i, j, k]
     ui.addSegmentButton.click()
     assert middleOf(node, module.panel.segmentId) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_middle_is_the_nearest_voxel_of_all(segmentationNode, liver, seed):
+    rng = np.random.default_rng(seed)
+    voxels = (rng.random(rng.integers(1, 12, 3)) < 0.2).astype(np.uint8)
+    voxels[tuple(rng.integers(0, voxels.shape))] = 1
+    setVoxels(segmentationNode, liver, np.eye(4), BoxedMask(Box((0, 0, 0), voxels.shape), voxels), True)
+    filled = np.argwhere(voxels)
+    distances = np.linalg.norm(filled - filled.mean(axis=0), axis=1)
+    place = middleOf(segmentationNode, liver)
+    assert voxels[tuple(np.rint(place).astype(int))]
+    assert np.linalg.norm(place - filled.mean(axis=0)) == pytest.approx(distances.min())
+
+
+def test_the_middle_of_a_large_segment_needs_little_memory(segmentationNode, liver):
+    shape = (200, 200, 200)
+    mask = BoxedMask(Box((0, 0, 0), shape), np.ones(shape, np.uint8))
+    setVoxels(segmentationNode, liver, np.eye(4), mask, True)
+    tracemalloc.start()
+    middleOf(segmentationNode, liver)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * mask.voxels.nbytes
 
 
 def test_choosing_a_click_goes_there(module, ui, volumeNode, view):
