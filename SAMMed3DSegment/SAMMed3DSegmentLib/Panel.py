@@ -165,6 +165,7 @@ class Panel:
         self.shortcuts.setEnabled(False)
         self.drawing.mode.stop()
         self.clicks.stop()
+        self.nextPlace.forget()
 
     def close(self) -> None:
         """The module goes away."""

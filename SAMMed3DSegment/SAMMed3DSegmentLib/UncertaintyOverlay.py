@@ -17,6 +17,8 @@ NAME = "Uncertainty"
 class UncertaintyOverlay:
     """Show a volume as the foreground of the slice views, and give the views back what they had there.
 
+    While the scene is saved the views have it back too: it is what the file shows.
+
     Attributes:
         visible: whether it is shown where there is one; off at first.
     """
@@ -27,6 +29,7 @@ class UncertaintyOverlay:
         self._node: slicer.vtkMRMLScalarVolumeNode | None = None
         self._colours: slicer.vtkMRMLColorTableNode | None = None
         self._before: dict[str, tuple[str | None, float]] = {}
+        self._observations: list[int] = []
 
     @property
     def node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -63,6 +66,11 @@ class UncertaintyOverlay:
         display.AutoThresholdOff()
         display.SetThreshold(SURE, 1.0)
         display.ApplyThresholdOn()
+        scene = slicer.mrmlScene
+        self._observations = [
+            scene.AddObserver(scene.StartSaveEvent, lambda *_: self._giveBack()),
+            scene.AddObserver(scene.EndSaveEvent, lambda *_: self._lay()),
+        ]
         self._lay()
 
     def setVisible(self, visible: bool) -> None:
@@ -81,6 +89,9 @@ class UncertaintyOverlay:
     def remove(self) -> None:
         """Take it out of the scene."""
         self._giveBack()
+        for tag in self._observations:
+            slicer.mrmlScene.RemoveObserver(tag)
+        self._observations = []
         for node in (self.node, self._colours):
             if node is not None and slicer.mrmlScene.IsNodePresent(node):
                 display = node.GetDisplayNode() if node is self._node else None

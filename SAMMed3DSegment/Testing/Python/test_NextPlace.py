@@ -197,6 +197,36 @@ def test_it_goes_away_with_what_it_is_about(module, ui, scene, volumeNode, compo
     press(module, "K")
 
 
+def test_a_saved_scene_shows_what_the_user_had_laid_over_the_image(module, ui, scene, volumeNode, composite, tmp_path):
+    other = addVolume(scene, phantom((8, 8, 8)), np.eye(4), "PET")
+    composite.SetForegroundVolumeID(other.GetID())
+    composite.SetForegroundOpacity(0.7)
+    click(module)
+    ui.uncertaintyCheckBox.click()
+    settle(module)
+    [node] = overlays()
+    assert slicer.util.saveScene(str(tmp_path / "saved.mrb"))
+    assert composite.GetForegroundVolumeID() == node.GetID(), "it is there again"
+    assert composite.GetForegroundOpacity() == pytest.approx(0.5)
+    scene.Clear(0)
+    assert scene.ReadFromMRB(str(tmp_path / "saved.mrb"))
+    [shown] = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert scene.GetNodeByID(shown.GetForegroundVolumeID()).GetName() == "PET"
+    assert shown.GetForegroundOpacity() == pytest.approx(0.7)
+
+
+def test_other_modules_see_nothing_of_it(module, ui, volumeNode, composite):
+    click(module)
+    ask(module, ui)
+    ui.uncertaintyCheckBox.setChecked(True)
+    settle(module)
+    assert len(markers()) == len(overlays()) == 1
+    module.parent.exit()
+    assert not markers()
+    assert not overlays()
+    assert not composite.GetForegroundVolumeID()
+
+
 def test_nothing_of_it_is_saved(module, ui, scene, volumeNode, tmp_path):
     click(module)
     ui.uncertaintyCheckBox.setChecked(True)

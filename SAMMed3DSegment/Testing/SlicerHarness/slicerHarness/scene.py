@@ -78,7 +78,11 @@ class CoreIOManager:
     def saveNodes(self, fileType, properties, messages=None):
         path = properties["fileName"]
         if fileType == "SceneFile":
-            return bool(self.scene.WriteToMRB(path))
+            self.scene.StartState(self.scene.SaveState)
+            try:
+                return bool(self.scene.WriteToMRB(path))
+            finally:
+                self.scene.EndState(self.scene.SaveState)
         node = self.scene.GetNodeByID(properties["nodeID"])
         if not node.GetStorageNode():
             node.AddDefaultStorageNode()
