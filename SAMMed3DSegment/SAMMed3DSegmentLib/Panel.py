@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from sammed3d.zoo.store import ModelStore
-from SAMMed3DSegmentLib import LabelmapSource, SampleVolumes
+from SAMMed3DSegmentLib import LabelmapSource, SampleVolumes, Views
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
 from SAMMed3DSegmentLib.DrawPanel import DrawPanel
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
@@ -256,8 +256,10 @@ class Panel:
     def _onInputChosen(self, *_arguments) -> None:
         if self._updating or self._rebuilding:
             return
-        node = self._parameterNode()
-        node.volume = self.ui.volumeSelector.currentNode()
+        node, volume = self._parameterNode(), self.ui.volumeSelector.currentNode()
+        if volume is not None and volume is not node.volume and self.borrower is None:  # a Segment Editor shows its own
+            Views.show(volume)
+        node.volume = volume
         node.segmentation = self.ui.segmentationSelector.currentNode()
         self._onInput()
 

@@ -14,6 +14,16 @@ def jumpTo(world: Sequence[float]) -> None:
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, r, a, s, mode)
 
 
+def show(volumeNode: slicer.vtkMRMLVolumeNode) -> None:
+    """Show a volume in the slice views, but for those in which it is shown already."""
+    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLSliceCompositeNode")
+    nodes.UnRegister(None)
+    for index in range(nodes.GetNumberOfItems()):
+        composite = nodes.GetItemAsObject(index)
+        if volumeNode.GetID() not in (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()):
+            composite.SetBackgroundVolumeID(volumeNode.GetID())
+
+
 def shownSliceNodes() -> Iterator[slicer.vtkMRMLSliceNode]:
     """Yield the slice views of the layout."""
     nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLSliceNode")

@@ -19,6 +19,7 @@ from SAMMed3DSegmentLib.MaskGrids import matrixOfImage, matrixOfVolume
 from SAMMed3DSegmentLib.Shortcuts import SEGMENT_EDITOR_KEYS
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import worldOf
+from slicerHarness.views import SliceView
 
 
 def test_an_empty_scene_says_where_to_begin(ui):
@@ -27,6 +28,20 @@ def test_an_empty_scene_says_where_to_begin(ui):
     for name in ("positiveButton", "negativeButton", "undoButton", "redoButton", "resetButton", "exportButton"):
         assert not getattr(ui, name).enabled, name
     assert ui.cancelButton.isHidden()
+
+
+def test_the_chosen_volume_is_shown_where_it_is_not(module, ui, scene, volumeNode):
+    one, two = SliceView("One"), SliceView("Two")
+    other = addVolume(scene, phantom((8, 8, 8)), np.eye(4), "T1")
+    for view in (one, two):
+        view.show(other)
+    two.logic.GetSliceCompositeNode().SetForegroundVolumeID(volumeNode.GetID())
+    ui.volumeSelector.setCurrentNode(volumeNode)
+    shown = [view.logic.GetSliceCompositeNode().GetBackgroundVolumeID() for view in (one, two)]
+    assert shown == [volumeNode.GetID(), other.GetID()], "in the second it lies over another one"
+    one.show(other)
+    module.panel.readScene()
+    assert one.logic.GetSliceCompositeNode().GetBackgroundVolumeID() == other.GetID(), "nobody chose anything"
 
 
 def test_a_first_segment_within_three_presses(module, ui, chosenVolume):
