@@ -102,6 +102,13 @@ def forget(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> 
             store.GetSegmentation().RemoveSegment(name)
 
 
+def forgetAll(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+    """Remove the masks that the segments of a segmentation started from; it may have left the scene."""
+    store = slicer.mrmlScene.GetNodeByID(segmentationNode.GetNodeReferenceID(ROLE) or "")
+    if store is not None:
+        slicer.mrmlScene.RemoveNode(store)
+
+
 def _written(state: PromptState, before: PromptState) -> list[object]:
     """A state as a list: how many clicks it shares with the one before, its further clicks, base, box and model.
 

@@ -146,6 +146,21 @@ class SegmentsInScene(Background):
                 self._points.forget(prompts.points)
                 self._thread.cancel(key)
                 del self._segments[key]
+        scene = slicer.mrmlScene
+        others = (scene.IsClosing, scene.IsImporting, scene.IsRestoring, scene.IsUndoing, scene.IsRedoing)
+        if node.IsA("vtkMRMLSegmentationNode") and not any(other() for other in others):
+            self._removePromptsOf(node)
+
+    def _removePromptsOf(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+        """Remove clicks, drawings and starting masks of a segmentation that left the scene."""
+        segmentationId = segmentationNode.GetID()
+        orphans = [*PointList.pointLists(), *DrawingNodes.drawingNodes()]
+        with self._points.quietly():
+            for orphan in orphans:
+                if orphan.GetNodeReferenceID(PointList.SEGMENTATION_ROLE) == segmentationId:
+                    self._points.forget(orphan)
+                    slicer.mrmlScene.RemoveNode(orphan)
+        SceneRecord.forgetAll(segmentationNode)
 
     def _onDrawingRemoved(self, node) -> None:
         """Take a drawing back that the user removed from the scene; that can be undone."""

@@ -5,11 +5,11 @@ import pytest
 import slicer
 import vtk
 
-from mrmlNodes import voxels
-from sammed3d import PromptError, Session
+from mrmlNodes import drawByHand, voxels
+from sammed3d import Box, PromptError, Session
 from sammed3d.core.drawings import Lasso, Scribble
 from sammed3d.core.rasterisation import voxels_of
-from SAMMed3DSegmentLib import DrawingNodes
+from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import SPOTS, clickAt, settle
 
@@ -172,3 +172,30 @@ def test_another_model_goes_on_from_the_mask_with_new_drawings_alone(segmenter, 
     segmenter.undo(segmentId)
     settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, segmentId), mask)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a prediction"])
+def test_removing_a_segmentation_removes_all_that_belongs_to_it(
+    segmenter, predictor, scene, volumeNode, segmentationNode, segmentId, meanwhile
+):
+    drawByHand(segmentationNode, segmentId, volumeNode, Box((5, 5, 5), (9, 9, 9)))  # what it starts from is kept aside
+    clickAt(segmenter, segmentId, SPOTS[0])
+    draw(segmenter, segmentId, stroke(segmenter))
+    other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Other")
+    segmenter.setInput(volumeNode, other)
+    spleen = other.GetSegmentation().AddEmptySegment("liver", "liver")
+    clickAt(segmenter, spleen, SPOTS[1])
+    segmenter.setInput(volumeNode, segmentationNode)
+    if meanwhile == "a prediction":
+        predictor.gate.clear()
+        segmenter.click(segmentId, tuple(frame(segmenter).grid.to_world(SPOTS[2])))
+    scene.RemoveNode(segmentationNode)
+    predictor.gate.set()
+    settle(segmenter)
+    assert not segmenter.message
+    left = {scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())}
+    markups = [node for node in left if node.IsA("vtkMRMLMarkupsNode")]
+    assert [PointList.segmentationOf(points) for points in markups] == [other]
+    assert {node.GetID() for node in left if node.IsA("vtkMRMLSegmentationNode")} == {other.GetID()}
+    segmenter.setInput(volumeNode, other)
+    assert len(segmenter.objectPrompts([spleen])[0].clicks) == 1
