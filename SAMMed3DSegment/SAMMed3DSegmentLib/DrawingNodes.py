@@ -91,11 +91,15 @@ def setDrawings(
         _create(segmentationNode, segmentId, drawing, volumeNode).SetDisplayVisibility(shown)
 
 
-def followVolume(node: CurveNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Put a drawing under the transform of its volume, where it moves with it."""
+def followVolume(node: CurveNode, volumeNode: slicer.vtkMRMLScalarVolumeNode, hardened: bool = False) -> None:
+    """Put a drawing under the transform of its volume, where it moves with it; it stays where one was hardened."""
     node.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
-    if node.GetParentTransformNode() is not volumeNode.GetParentTransformNode():
-        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    if node.GetParentTransformNode() is volumeNode.GetParentTransformNode():
+        return
+    places = [node.GetNthControlPointPositionWorld(n) for n in range(node.GetNumberOfControlPoints() * hardened)]
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    for index, place in enumerate(places):
+        node.SetNthControlPointPositionWorld(index, place)
 
 
 def _create(segmentationNode, segmentId: str, drawing: Drawing, volumeNode) -> CurveNode:

@@ -76,12 +76,16 @@ def segmentationOf(pointListNode: PointListNode) -> slicer.vtkMRMLSegmentationNo
 
 
 def followVolume(
-    pointListNode: PointListNode, volumeNode: slicer.vtkMRMLScalarVolumeNode, sameImage: bool = False
+    pointListNode: PointListNode,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    sameImage: bool = False,
+    hardened: bool = False,
 ) -> None:
     """Put a point list under the transform of its volume.
 
-    Where the volume was put under another transform, its points go with it. Where the list gets another volume, they
-    stay where they are in the world, or in the image, if that volume is of the same image.
+    Where the volume was put under another transform, its points go with it, unless that is because the one before was
+    hardened: then they stay where they are in the world. Where the list gets another volume, they stay there too, or in
+    the image, if that volume is of the same image.
     """
     if pointListNode.GetNodeReferenceID(VOLUME_ROLE) == volumeNode.GetID():
         sameImage = True
@@ -92,7 +96,7 @@ def followVolume(
     count = pointListNode.GetNumberOfControlPoints()
     places = [tuple(pointListNode.GetNthControlPointPositionWorld(index)) for index in range(count)]
     pointListNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    for index, place in enumerate(places if not sameImage else ()):
+    for index, place in enumerate(places if hardened or not sameImage else ()):
         if isPlaced(pointListNode, index):
             pointListNode.SetNthControlPointPositionWorld(index, place)
 

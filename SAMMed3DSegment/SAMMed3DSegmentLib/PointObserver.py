@@ -91,12 +91,12 @@ class PointObserver:
                 if status == points.PositionPreview or (status == points.PositionDefined and not kind):
                     PointList.setPolarity(points, index, self._positive)
 
-    def followVolume(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Put the point lists of a volume under its transform."""
+    def followVolume(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, hardened: bool = False) -> None:
+        """Put the point lists of a volume under its transform; see `PointList.followVolume`."""
         with self.quietly():
             for points in PointList.pointLists():
                 if points.GetNodeReference(PointList.VOLUME_ROLE) is volumeNode:
-                    PointList.followVolume(points, volumeNode)
+                    PointList.followVolume(points, volumeNode, hardened=hardened)
 
     def _onAdded(self, points: PointList.PointListNode, _event: str) -> None:
         if not self._quiet:

@@ -12,16 +12,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import slicer
+import vtk
 
 from sammed3d import BoxPrompt, Click, PromptError
 from sammed3d.core.drawings import from_json, to_json
 from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
-from SAMMed3DSegmentLib.MaskGrids import matrixOfVolume, onGrid
-from SAMMed3DSegmentLib.PointList import PointListNode
-from SAMMed3DSegmentLib.SegmentReader import clipped, heldMask
+from SAMMed3DSegmentLib.Hardening import movedRecord
+from SAMMed3DSegmentLib.MaskGrids import matrixOfImage, matrixOfVolume, onGrid
+from SAMMed3DSegmentLib.PointList import SEGMENT_ATTRIBUTE, PointListNode
+from SAMMed3DSegmentLib.SegmentReader import clipped, heldMask, labelmapOfSegment
 from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
 
 TIMELINE_ATTRIBUTE = "SAMMed3DSegment.Timeline"
@@ -100,6 +103,35 @@ def forget(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> 
     if store is not None:
         for name in _names(store, segmentId):
             store.GetSegmentation().RemoveSegment(name)
+
+
+def hardened(
+    points: PointListNode, segmentationNode: slicer.vtkMRMLSegmentationNode, images: tuple[str, str], matrix: np.ndarray
+) -> None:
+    """Bring what was kept of a segment's prompts to where a hardened transform brought their volume.
+
+    Args:
+        points: the segment's point list.
+        segmentationNode: its segmentation.
+        images: digests of the volume's image, before and after; what is about another image stays.
+        matrix: the transform (4, 4).
+    """
+    text, (before, after) = points.GetAttribute(TIMELINE_ATTRIBUTE), images
+    try:
+        content = json.loads(text or "{}")
+        if content.get("version") != VERSION or content["image"] != before:
+            return
+        content = movedRecord({**content, "image": after}, matrix)
+    except (KeyError, TypeError, ValueError, PromptError):  # not whole, see `kept`
+        return
+    points.SetAttribute(TIMELINE_ATTRIBUTE, json.dumps(content, separators=(",", ":")))
+    store = segmentationNode.GetNodeReference(ROLE)
+    for name in () if store is None else _names(store, points.GetAttribute(SEGMENT_ATTRIBUTE)):
+        labelmap = labelmapOfSegment(store, name)
+        if labelmap is not None:
+            toWorld = vtk.vtkMatrix4x4()
+            toWorld.DeepCopy((matrix @ matrixOfImage(labelmap)).ravel().tolist())
+            labelmap.SetGeometryFromImageToWorldMatrix(toWorld)
 
 
 def forgetAll(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:

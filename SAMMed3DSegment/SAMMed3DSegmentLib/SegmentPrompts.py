@@ -9,10 +9,13 @@ import numpy as np
 import slicer
 
 from sammed3d import Click
+from sammed3d.core.mask import changed_box
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
 from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord, SegmentWriter
+from SAMMed3DSegmentLib.Hardening import movedState
 from SAMMed3DSegmentLib.Job import Job
+from SAMMed3DSegmentLib.Neighbours import Trace
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
@@ -52,6 +55,7 @@ class SegmentPrompts:
         self.segmentationNode, self.segmentId = segmentationNode, segmentId
         self.job: Job | None = None
         self._written: PromptState | None = None
+        self._hardened = False
         self._observer, self._digests, self._beforeWriting = observer, digests, beforeWriting
         self._held = replace(
             Holdings.of(segmentationNode, segmentId), placement=placementOf(volumeNode, segmentationNode)
@@ -109,6 +113,7 @@ class SegmentPrompts:
 
     def takeOver(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, image: str) -> None:
         """Start from what the segment holds: somebody edited it, or it is of another image or another place."""
+        self._hardened = False
         mask = maskOfSegment(self.segmentationNode, self.segmentId, volumeNode)
         if image == self.timeline.image:
             self.timeline.take_over(mask)
@@ -117,6 +122,31 @@ class SegmentPrompts:
         placement = placementOf(volumeNode, self.segmentationNode)
         held = Holdings.of(self.segmentationNode, self.segmentId)
         self._hold(replace(held, taken=self._held.taken, trace=self._held.trace, placement=placement))
+
+    def hardened(self, matrix: np.ndarray, image: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Follow the volume, into which a transform (4, 4) was hardened; tells whether prompts were taken back for it.
+
+        Those are taken back that wait for a prediction. What neighbours lost is forgotten: they may be hardened or not.
+        """
+        self.job, self._hardened = None, True
+        self.timeline.image_moved(image, lambda state: movedState(state, matrix))
+        self._held = replace(self._held, taken={}, trace=Trace())
+        pending = self.timeline.pending
+        if pending:
+            self.failed(volumeNode)
+        else:
+            self._keep(volumeNode)
+        return pending
+
+    def rejoin(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """After a transform was hardened: a segment that lies on the volume as before is not edited and is in place."""
+        if not self._hardened or not (self.edited or not self.isInPlace(volumeNode)):
+            return
+        mask = maskOfSegment(self.segmentationNode, self.segmentId, volumeNode)
+        if changed_box(mask, self.timeline.mask) is None:
+            held = Holdings.of(self.segmentationNode, self.segmentId)
+            self._hold(replace(held, placement=placementOf(volumeNode, self.segmentationNode)))
+            self._keep(volumeNode)
 
     def newClicks(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[Click, ...] | None:
         """Return the clicks that the points make, or None where they are those in force."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
+import numpy as np
 import slicer
 
 from sammed3d import VolumeError
 from sammed3d.inference.inferer import PromptState
 from SAMMed3DSegmentLib import DrawingNodes, LabelmapSource, PointList, SceneRecord
 from SAMMed3DSegmentLib.Background import Background
+from SAMMed3DSegmentLib.Hardening import Place
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SceneObserver import SceneObserver
@@ -49,6 +51,7 @@ class SegmentsInScene(Background):
         self._digests = SegmentDigests()
         self.beforeWriting: Callable[[], None] = lambda: None
         self._images = VolumeImages()
+        self._places: dict[str, Place] = {}
 
     # Input
 
@@ -62,6 +65,7 @@ class SegmentsInScene(Background):
         self._scene.watchScene()
         if volumeNode is not None:
             self._scene.watchVolume(volumeNode)
+            self._notePlace(volumeNode)
         if segmentationNode is not None:
             self._scene.watchSegmentation(segmentationNode)
         self._points.observeAll()
@@ -108,6 +112,7 @@ class SegmentsInScene(Background):
         self._digests.forget()
         self._segments.clear()
         self._images.forget()
+        self._places.clear()
         self._surfaces.clear()
         self.volumeNode = self.segmentationNode = None
 
@@ -125,15 +130,47 @@ class SegmentsInScene(Background):
         SceneRecord.forget(segmentationNode, segmentId)
 
     def _onVolumeMoved(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-        self._points.followVolume(volumeNode)
+        before = self._places.get(volumeNode.GetID())
+        if before is not None and before.parent is volumeNode.GetParentTransformNode():
+            return  # the transform itself changed, and all under it moved
+        hardened = before is not None and before.hardenedInto(volumeNode)
+        self._points.followVolume(volumeNode, hardened)
         for drawn in DrawingNodes.drawingNodes():
             if drawn.GetNodeReference(PointList.VOLUME_ROLE) is volumeNode:
-                DrawingNodes.followVolume(drawn, volumeNode)
+                DrawingNodes.followVolume(drawn, volumeNode, hardened)
+        matrix = before.straight(volumeNode) if hardened else None
+        if matrix is not None:
+            self._followHardened(volumeNode, before.digest, matrix)
+        self._notePlace(volumeNode)
+
+    def _followHardened(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, before: str, matrix: np.ndarray) -> None:
+        """Bring prompts to where a transform brought their volume: its image is the same, and so are their masks."""
+        image = self._images.digest(volumeNode)
+        self._thread.forgetImage(before)
+        for points in PointList.pointLists():
+            segmentationNode = PointList.segmentationOf(points)
+            if points.GetNodeReference(PointList.VOLUME_ROLE) is not volumeNode or segmentationNode is None:
+                continue
+            SceneRecord.hardened(points, segmentationNode, (before, image), matrix)
+            key = segmentationNode.GetID(), points.GetAttribute(PointList.SEGMENT_ATTRIBUTE)
+            prompts = self._segments.get(key)
+            if prompts is None or not prompts.isThere or prompts.timeline.image != before:
+                continue
+            self._thread.cancel(key)
+            if prompts.hardened(matrix, image, volumeNode):
+                self._say(
+                    f"{volumeNode.GetName()}: its transform was hardened while {prompts.name} was being segmented, "
+                    "which was cancelled. Redo goes on."
+                )
+
+    def _notePlace(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        self._places[volumeNode.GetID()] = Place.of(volumeNode, self._images.digest(volumeNode))
 
     def _onNodeRemoved(self, node) -> None:
         if DrawingNodes.isDrawing(node):
             self._onDrawingRemoved(node)
             return
+        self._places.pop(node.GetID() or "", None)
         digest = self._images.forget(node.GetID() or "")
         if digest:
             self._thread.forgetImage(digest)
@@ -195,6 +232,8 @@ class SegmentsInScene(Background):
             )
         with self._points.quietly():
             PointList.followVolume(prompts.points, self.volumeNode, image == prompts.timeline.image)
+        self._notePlace(self.volumeNode)
+        prompts.rejoin(self.volumeNode)
         return prompts
 
     def _settled(self, segmentId: str) -> SegmentPrompts:

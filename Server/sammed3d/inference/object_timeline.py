@@ -222,6 +222,18 @@ class ObjectTimeline(History):
         self._moments, self._position = [Moment(PromptState((), mask))], 0
         self.recall()
 
+    def image_moved(self, image: str, moved: Callable[[PromptState], PromptState]) -> None:
+        """Follow an image whose voxels are as they were, but lie elsewhere: all masks stay, and so does undo.
+
+        Args:
+            image: its name from now on.
+            moved: returns prompts where they are now. What the front end kept with states is forgotten.
+        """
+        self.image = image
+        for moment in {*self._moments, self._shown}:
+            moment.state = moment.asked = moved(moment.state)
+            moment.kept = None
+
     # How it works
 
     def _show(self, moment: Moment, mask: BoxedMask | None) -> None:

@@ -1,5 +1,7 @@
 """The rules of a timeline: case by case, and driven at random against a model of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -231,3 +233,26 @@ def test_what_lies_outside_is_named_with_where_the_image_is():
     check_box(BoxPrompt((-5, 0, 0), (6, 1, 1)), grid, "CT")
     with pytest.raises(PromptError, match="middle of the box"):
         check_box(BoxPrompt((-5, 0, 0), (2, 1, 1)), grid, "CT")
+
+
+def test_an_image_that_moved_keeps_its_masks_and_its_undo():
+    timeline = clicked(A, B)
+    timeline.image, masks = "here", [evaluate(state) for state in timeline.states]
+    timeline.kept = "what the front end knows"
+    timeline.put_clicks((A, B, C), "m")
+    waiting = timeline.now
+    timeline.image_moved("there", lambda state: replace(state, clicks=tuple(map(shifted, state.clicks))))
+    assert timeline.image == "there"
+    assert timeline.pending
+    assert timeline.kept is None
+    assert not timeline.evaluated(waiting, drawn(3)), "it was evaluated where the image is not any more"
+    timeline.failed()
+    for mask, clicks in ((masks[2], (A, B)), (masks[1], (A,)), (masks[0], ())):
+        assert timeline.recall()
+        assert timeline.now.clicks == tuple(map(shifted, clicks))
+        assert same(timeline.mask, mask)
+        timeline.undo()
+
+
+def shifted(click):
+    return replace(click, world=tuple(np.add(click.world, (0, 7, 0)).tolist()))
