@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import slicer
@@ -43,7 +44,7 @@ def boxOf(roiNode: slicer.vtkMRMLMarkupsROINode, volumeNode: slicer.vtkMRMLScala
     return BoxPrompt((a, b, c), (d, e, f))
 
 
-def _nodes(className: str) -> list[slicer.vtkMRMLNode]:
+def _nodes(className: str) -> list[Any]:
     nodes = slicer.mrmlScene.GetNodesByClass(className)
     nodes.UnRegister(None)
     return [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]

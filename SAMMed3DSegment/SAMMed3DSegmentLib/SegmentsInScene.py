@@ -191,12 +191,14 @@ class SegmentsInScene(Background):
     def _removePromptsOf(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
         """Remove clicks, drawings and starting masks of a segmentation that left the scene."""
         segmentationId = segmentationNode.GetID()
-        orphans = [*PointList.pointLists(), *DrawingNodes.drawingNodes()]
+        role = PointList.SEGMENTATION_ROLE
+        points = [node for node in PointList.pointLists() if node.GetNodeReferenceID(role) == segmentationId]
+        drawn = [node for node in DrawingNodes.drawingNodes() if node.GetNodeReferenceID(role) == segmentationId]
+        for clicks in points:
+            self._points.forget(clicks)
         with self._points.quietly():
-            for orphan in orphans:
-                if orphan.GetNodeReferenceID(PointList.SEGMENTATION_ROLE) == segmentationId:
-                    self._points.forget(orphan)
-                    slicer.mrmlScene.RemoveNode(orphan)
+            for orphan in (*points, *drawn):
+                slicer.mrmlScene.RemoveNode(orphan)
         SceneRecord.forgetAll(segmentationNode)
 
     def _onDrawingRemoved(self, node) -> None:
