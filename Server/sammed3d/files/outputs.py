@@ -50,7 +50,7 @@ def check_apart(outputs: Iterable[Path | None]) -> None:
     """
     known: set[str] = set()
     for output in outputs:
-        files = set() if output is None else {os.path.normcase(path.resolve()) for path in _with_data(output)}
+        files = set() if output is None else {os.path.normcase(path.resolve()) for path in with_data(output)}
         if known & files:
             raise VolumeError(
                 f"{output}: two results would be written to this file. Choose another name for one of them."
