@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from aiohttp import BodyPartReader, web
 
-from sammed3d.errors import SAMMed3DError
+from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.web import results, uploads
 from sammed3d.web.allowance import Allowance
 from sammed3d.web.uploads import Incoming
 from sammed3d.web.work import explained
 
 PART = 1 << 20
+log = logging.getLogger(__name__)
 
 
 class Routes:
@@ -63,12 +65,18 @@ class Routes:
                 with tempfile.TemporaryDirectory() as folder:
                     (arrived := Path(folder) / "arrived").mkdir()
                     incoming = Incoming(arrived)
-                    await _save(request, incoming)
+                    try:
+                        await _save(request, incoming)
+                    except ValueError as error:  # of the message's form
+                        raise VolumeError("The files arrived damaged. Send them again.") from error
                     volume = await asyncio.to_thread(uploads.read, incoming.files, Path(folder), self._allowance)
                 self._page.open(volume)
             except SAMMed3DError as error:
                 self._page.say(explained(error))
                 return web.Response(status=422, text=explained(error) + "\n")
+            except (OSError, MemoryError) as error:
+                log.error("an upload failed: %s", getattr(error, "strerror", None) or type(error).__name__)
+                return web.Response(status=507, text="The server has no room for these files. Ask whoever runs it.\n")
             finally:
                 self._page.receive(False)
         return web.Response(text="Opened.\n")

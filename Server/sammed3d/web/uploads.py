@@ -5,6 +5,7 @@ A header may declare any size and name any other file, and a zip may unpack to a
 
 from __future__ import annotations
 
+import errno
 import re
 import zipfile
 from collections.abc import Sequence
@@ -154,6 +155,8 @@ def _unpacked(name: str, packed: Path, folder: Path) -> Path:
                         incoming.count(len(part))
                         target.write(part)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # says nothing of the file
         raise VolumeError(f"{name}: cannot be unpacked; it is damaged, locked or no zip.") from error
     except VolumeError as error:
         raise VolumeError(f"{name}: unpacks to more than {MOST_BYTES >> 30} GiB or {MOST_FILES} files.") from error

@@ -313,3 +313,27 @@ def test_a_finger_places_clicks_and_finds_buttons_large_enough(served, browser):
     tablet.wait_for_timeout(1500)  # what is drawn comes after what is told
     picture(tablet, "browser-tablet")
     context.close()
+
+
+def test_a_segment_is_removed_after_a_question_and_caps_lock_changes_no_key(page):
+    rows = page.locator("#segments .v-list-item")
+    questions, answers = [], iter([False, False, True])
+
+    def answer(dialog):
+        questions.append(dialog.message)
+        dialog.accept() if next(answers) else dialog.dismiss()
+
+    page.on("dialog", answer)
+    before, name = milliliters(page)[0], page.locator("#segments .name").first.inner_text()
+    rows.first.click()
+    page.locator("body").dispatch_event("keydown", {"key": "D", "shiftKey": False})  # d with Caps Lock: no key of ours
+    page.locator("body").dispatch_event("keydown", {"key": "U", "shiftKey": False})
+    assert until_volume(page, before) != before, "undone"
+    page.locator("body").dispatch_event("keydown", {"key": "u", "shiftKey": True})
+    assert until_volume(page, milliliters(page)[0]) == before, "redone"
+    page.keyboard.press("Shift+D")
+    page.locator("#segments button[title=Remove]").first.click()
+    expect(rows.first.locator(".name")).to_have_text(name)
+    assert questions == 2 * [f"Remove {name} with its clicks? That cannot be undone."]
+    page.keyboard.press("Shift+D")
+    expect(rows.first.locator(".ml")).not_to_contain_text("ml", timeout=PATIENCE)

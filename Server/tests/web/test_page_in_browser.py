@@ -337,7 +337,11 @@ def test_files_are_sent_after_a_question_and_refused_in_one_line(page, troubles,
     expect(page.locator("#status")).to_contain_text("bad.nii.gz: the file is damaged", timeout=PATIENCE)
     assert questions == ["Open another volume? Segments that were not downloaded are lost."]
     assert len(milliliters(page)) == 2, "nothing was lost"
-    troubles.clear()  # that it was refused
+    page.route("**/upload", lambda route: route.fulfill(status=413, content_type="text/html", body="<html>"))
+    page.set_input_files("#upload", bad)
+    expect(page.locator("#status")).to_contain_text("larger than the server takes", timeout=PATIENCE)
+    page.unroute("**/upload")
+    troubles.clear()  # that they were refused
     page.set_input_files("#upload", sample())
     expect(page.locator("#segments .v-list-item")).to_have_count(1, timeout=PATIENCE)
     assert troubles == []

@@ -1,5 +1,6 @@
 """What a browser may send, and what is refused in one line; nothing of it stays."""
 
+import errno
 import gzip
 import io
 import mmap
@@ -265,3 +266,12 @@ def test_slices_count_together(send, monkeypatch):
     with pytest.raises(VolumeError, match=r"^DICOM: 120 voxels of 16 bits"):
         send(*slices(), allowance=Allowance(1000 + 2 * one, 0))
     assert send(*slices(), allowance=Allowance(1 << 50, 0)).grid.shape == (5, 6, 4)
+
+
+def test_a_full_disk_is_not_called_a_damaged_zip(send, tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", full)
+    with pytest.raises(OSError, match="No space left"):
+        send(("slices.zip", zipped(tmp_path, [("a.dcm", b"x")])))

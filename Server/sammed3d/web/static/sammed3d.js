@@ -3,11 +3,19 @@
   const isTyping = (target) =>
     target instanceof Element && target.closest("input:not([type=checkbox]):not([type=range]), textarea, [role=combobox], [role=listbox]");
 
+  // Letters are what Shift makes of them; Caps Lock changes nothing.
+  const keyOf = ({ key, shiftKey }) => (key.length > 1 ? key : shiftKey ? key.toUpperCase() : key.toLowerCase());
+
+  const mayRemove = (row) =>
+    row?.ml == null || window.confirm(`Remove ${row.name} with its clicks? That cannot be undone.`);
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
-    if (!window.trame?.state?.get("keys")?.includes(event.key) || isTyping(event.target)) return;
+    const key = keyOf(event), state = window.trame?.state;
+    if (!state?.get("keys")?.includes(key) || isTyping(event.target)) return;
     event.preventDefault();
-    window.trame.trigger("key", [event.key]);
+    if (key === "D" && !mayRemove(state.get("segments").find((row) => row.id === state.get("segment_id")))) return;
+    window.trame.trigger("key", [key]);
   });
 
   // Light or dark: as the system has it, until somebody chooses.
@@ -32,15 +40,28 @@
     if (!files.length || !mayReplace()) return;
     const body = new FormData();
     for (const file of files) body.append("file", file, file.name);
+    const say = (words) => window.trame.trigger("say", [words]);
     try {
-      await fetch("upload", { method: "POST", body });
+      const answer = await fetch("upload", { method: "POST", body });
+      if (!answer.ok && answer.status !== 422) say(await why(answer)); // 422: the page has said it
     } catch {
-      window.trame.trigger("say", ["The files could not be sent."]);
+      say("The files could not be sent. Give files, or a folder as a zip, and try again.");
     }
+  }
+
+  async function why(answer) {
+    const words = answer.headers.get("Content-Type")?.startsWith("text/plain") ? (await answer.text()).trim() : "";
+    if (words && words.length < 300) return words;
+    if (answer.status === 413) return "The files are larger than the server takes.";
+    return `The server did not take the files (HTTP ${answer.status}). Try again, or ask whoever runs it.`;
   }
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
+    if (button?.title === "Remove" && button.closest("#segments")) {
+      const number = [...document.querySelectorAll("#segments button[title=Remove]")].indexOf(button);
+      if (!mayRemove(window.trame.state.get("segments")[number])) event.stopPropagation();
+    }
     if (button?.id === "open") document.getElementById("upload").click();
     if (button?.title === "Rename") setTimeout(() => document.querySelector("#segments input[type=text]")?.focus(), 50);
     if (button?.id === "theme") {
@@ -108,7 +129,8 @@
   // A connection that broke: once the address answers again, the page comes back, or the words why it has ended.
   const comeBack = async () => {
     try {
-      await fetch("index.html", { cache: "no-store" });
+      const { status } = await fetch("index.html", { cache: "no-store" });
+      if (status >= 500) throw new Error("a proxy answers, the page does not yet");
       window.location.reload();
     } catch {
       setTimeout(comeBack, 2000);
