@@ -16,7 +16,7 @@ from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings, patch_of
-from sammed3d.server.http.guard import Bodies
+from sammed3d.server.http.guard import ANYBODY, Bodies
 from sammed3d.server.memory import WORKER_MIB, Budget, Limit, Wishes, divide, memory_limit
 from sammed3d.server.serve import budget_of
 from sammed3d.server.settings import read_settings
@@ -89,10 +89,23 @@ def test_models_that_do_not_fit_are_refused_with_what_they_need():
 
 def test_uploads_beyond_their_share_have_to_wait_and_one_alone_never_does():
     bodies = Bodies(100)
-    assert bodies.take(80, 0)
-    assert bodies.take(80, 80), "whoever is alone may have all it likes"
-    assert not bodies.take(1, 0)
+    assert bodies.take("one", 80, 0)
+    assert bodies.take("one", 80, 80), "whoever is alone may have all it likes"
+    assert not bodies.take("two", 1, 0)
     assert bodies.held == 160
+
+
+def test_several_uploads_of_one_user_leave_half_of_the_room_to_others():
+    bodies = Bodies(100)
+    assert bodies.take("one", 30, 0)
+    assert bodies.take("one", 20, 0)
+    assert not bodies.take("one", 1, 0)
+    assert bodies.take("two", 50, 0)
+    bodies.give_back("one", 30)
+    assert bodies.take("one", 30, 0)
+    alone = Bodies(100)
+    assert alone.take(ANYBODY, 30, 0)
+    assert alone.take(ANYBODY, 70, 0), "without keys nobody is told apart"
 
 
 @pytest.mark.timeout(60)

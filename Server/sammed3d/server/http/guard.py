@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -165,14 +166,32 @@ class Bodies:
     """The memory of all bodies that are under way."""
 
     def __init__(self, most: int) -> None:
-        self.most, self.held = most, 0
+        self.most = most
+        self._held = Counter[str]()
 
-    def take(self, count: int, own: int) -> bool:
-        """Take memory for a piece of a body that has some already; a body that is alone may have all it likes."""
-        if self.held > own and self.held + count > self.most:
+    @property
+    def held(self) -> int:
+        """Bytes of all users' bodies."""
+        return self._held.total()
+
+    def take(self, user: str, count: int, own: int) -> bool:
+        """Take memory for a piece of a body, of which `own` bytes are held already.
+
+        A body that is alone may have all it likes. Several bodies of one user have half of the room at most, where
+        there are keys: who sends many and finishes none leaves the others theirs.
+        """
+        by_user, by_all = self._held[user], self.held
+        share = self.most if user == ANYBODY else self.most // 2
+        if (by_all > own and by_all + count > self.most) or (by_user > own and by_user + count > share):
             return False
-        self.held += count
+        self._held[user] += count
         return True
+
+    def give_back(self, user: str, count: int) -> None:
+        """Give back what a user's body took."""
+        self._held[user] -= count
+        if not self._held[user]:
+            del self._held[user]
 
 
 class _Exchange:
@@ -210,15 +229,19 @@ class _Exchange:
         if self._seen > self._limit:
             self.cut = 413, f"The body is larger than {self._limit} bytes."
             return {"type": "http.disconnect"}
-        if not self._bodies.take(count, self._held):
+        if not self._bodies.take(self._user, count, self._held):
             self.cut = 503, "The server's memory for uploads is used up. Try again later."
             return {"type": "http.disconnect"}
         self._held += count
         return message
 
+    @property
+    def _user(self) -> str:
+        return str(self._scope.get("user", ANYBODY))
+
     def forget_body(self) -> None:
         """Give back the memory that the body took."""
-        self._bodies.held -= self._held
+        self._bodies.give_back(self._user, self._held)
         self._held = 0
 
     async def send_unless_cut(self, message: Message) -> None:
