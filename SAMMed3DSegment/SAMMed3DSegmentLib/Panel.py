@@ -97,7 +97,7 @@ class Panel:
             segmenter,
             self.threadTime,
             self._objection,
-            self._ensureLabelmap,
+            self._ensureSegmentation,
             self.segments.select,
         )
         self.series = PropagatePanel(
@@ -299,6 +299,11 @@ class Panel:
         return self.server.objection or self.models.objection
 
     def _ensureSegmentation(self) -> slicer.vtkMRMLSegmentationNode:
+        """Return the segmentation, to write into: made if need be, and made voxels if the user agrees.
+
+        Raises:
+            VolumeError: it is not kept as voxels, and is not to be converted or cannot be.
+        """
         node = self._parameterNode()
         if node.segmentation is None:
             name = _("{volume} segmentation").format(volume=node.volume.GetName())
@@ -307,27 +312,10 @@ class Panel:
             self.ui.segmentationSelector.setCurrentNode(node.segmentation)
             self._updating = False
             self._onInput()
+        LabelmapSource.ensure(node.segmentation, node.volume)
         return node.segmentation
 
-    def _ensureLabelmap(self) -> slicer.vtkMRMLSegmentationNode:
-        """Return the segmentation, to write into: made if need be, and converted if the user agrees.
-
-        Raises:
-            VolumeError: it is not kept as voxels, and is not to be converted or cannot be.
-        """
-        node = self._ensureSegmentation()
-        if not LabelmapSource.isLabelmap(node):
-            kind = node.GetSegmentation().GetSourceRepresentationName().lower()
-            question = _(
-                "{name} is kept as {kind}, which clicks cannot change. Keep it as voxels from now on? Its segments "
-                "become as coarse as the volume. This cannot be undone."
-            ).format(name=node.GetName(), kind=kind)
-            if node.GetSegmentation().GetNumberOfSegments() and not slicer.util.confirmOkCancelDisplay(question):
-                LabelmapSource.check(node)
-            LabelmapSource.convert(node, self._parameterNode().volume)
-        return node
-
     def _ensureSegment(self) -> None:
-        self._ensureLabelmap()
+        self._ensureSegmentation()
         if not self.segmentId:
             self.segments.add()
