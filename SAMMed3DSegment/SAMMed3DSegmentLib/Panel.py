@@ -7,6 +7,7 @@ from collections.abc import Callable
 import slicer
 from slicer.i18n import tr as _
 
+from sammed3d import SAMMed3DError
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import LabelmapSource, SampleVolumes, Views
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
@@ -193,8 +194,12 @@ class Panel:
     # What the buttons do
 
     def addSegment(self) -> str:
-        """Add an empty segment and select it; returns its id."""
-        self._ensureSegmentation()
+        """Add an empty segment and select it; returns its id, or "" where the segmentation takes none, and says why."""
+        try:
+            self._ensureSegmentation()
+        except SAMMed3DError as error:
+            self.status.say(str(error))
+            return ""
         return self.segments.add()
 
     def nextSegment(self) -> None:
@@ -204,8 +209,8 @@ class Panel:
             return
         if self.segments.isFresh:  # one empty segment is enough
             self.status.say(_("This segment is still empty: click in the structure."))
-        else:
-            self.addSegment()
+        elif not self.addSegment():
+            return
         if placing:
             self.clicks.place(positive=True)
 

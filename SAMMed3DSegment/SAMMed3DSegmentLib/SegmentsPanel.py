@@ -8,7 +8,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from SAMMed3DSegmentLib import PointList, Surface
+from SAMMed3DSegmentLib import LabelmapSource, PointList, Surface
 from SAMMed3DSegmentLib.SegmentFacts import SegmentVolumes, addNext, middleOf
 from SAMMed3DSegmentLib.SegmentReader import heldMask
 from SAMMed3DSegmentLib.SegmentWriter import SEGMENT_EDITOR_TAG, overwriteMode, setOverwriteMode
@@ -60,7 +60,7 @@ class SegmentsPanel:
     def isFresh(self) -> bool:
         """Whether the selected segment holds nothing and has no clicks."""
         node, segmentId = self._parameterNode().segmentation, self.selected
-        if not segmentId or heldMask(node, segmentId)[1] is not None:
+        if not segmentId or not LabelmapSource.isLabelmap(node) or heldMask(node, segmentId)[1] is not None:
             return False
         points = PointList.pointListOf(node, segmentId)
         return points is None or not PointList.placed(points)

@@ -91,6 +91,16 @@ def test_the_user_is_asked_before_it_is_converted(module, ui, answers, volumeNod
     assert voxels(ball, module.panel.segmentId).sum() > before.sum() > 0
 
 
+def test_no_segment_is_added_where_it_could_not_be_changed(module, ui, answers, volumeNode, ball):
+    ui.volumeSelector.setCurrentNode(volumeNode)
+    ui.segmentationSelector.setCurrentNode(ball)
+    for button in (ui.addSegmentButton, ui.nextSegmentButton):
+        answers.give("bone is kept as closed surface", False)
+        button.click()
+        assert "Make Binary labelmap its source" in ui.statusLabel.text
+    assert ball.GetSegmentation().GetNumberOfSegments() == 1
+
+
 def test_an_empty_one_needs_no_question(module, ui, scene, chosenVolume):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "new")
     node.SetSourceRepresentationToClosedSurface()
