@@ -1,4 +1,4 @@
-"""Windows: boxes of a lattice that patches are cut from, as large as a patch, one and a half times, or twice."""
+"""Windows: boxes of a lattice that patches are cut from, as large as a patch, nearly twice, or twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sammed3d.inference.predictor import PatchClick
 
 WIDE = 2
 """How many times the edge of a patch a wide patch has that an object is followed into."""
-ROUND_FIRST_CLICK = 1.5
+ROUND_FIRST_CLICK = 1.875
 """How many times that which is looked at round a first click has; measured, see docs/model-card.md."""
 
 

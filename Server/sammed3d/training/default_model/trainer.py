@@ -21,7 +21,7 @@ from sammed3d.training.default_model.crops import Crops
 from sammed3d.training.default_model.lessons import Conversation, draw_lesson
 from sammed3d.zoo.checkpoint import write_checkpoint
 
-PRESET = Preset(low_res_shape=(64, 64, 64))
+PRESET = Preset(spacing=(1.2, 1.2, 1.2), low_res_shape=(64, 64, 64))
 STEPS_ALONE = 10
 """Steps that each process of a run makes before all of them go on from the mean of their weights (local SGD)."""
 KEPT_MIB = (4096, 1024)
