@@ -31,15 +31,16 @@ from slicerHarness.views import SliceView, ThreeDView  # noqa: E402
 CLICKS = {
     "left kidney": [
         ((-85.0, 110.3, 364.3), True),
-        ((-67.0, 71.3, 349.3), False),
-        ((-73.0, 149.3, 328.3), True),
-        ((-58.0, 116.3, 397.3), True),
-        ((-79.0, 161.3, 310.3), False),
+        ((-109.0, 119.3, 385.3), False),
+        ((-82.0, 152.3, 334.3), True),
+        ((-52.0, 128.3, 379.3), True),
+        ((-82.0, 161.3, 319.3), False),
+        ((-109.0, 125.3, 337.3), True),
     ],
     "spleen": [
         ((-109.0, 107.3, 406.3), True),
-        ((-130.0, 140.3, 358.3), True),
-        ((-64.0, 128.3, 418.3), True),
+        ((-130.0, 140.3, 361.3), True),
+        ((-70.0, 128.3, 418.3), True),
     ],
 }
 """Each in the middle of the largest error of the answer before."""
