@@ -78,11 +78,10 @@ class ServerPanel:
         ui.testButton.setEnabled(bool(self._settings.url) and self._test is None)
         ui.consentLabel.setText(
             _(
-                "What is sent to {server}: for each place you click, a cube of the image around it (154 mm wide with "
-                "the default model, for its first click 288 mm too; 192 mm with most others; twice as wide where "
-                "objects are followed), resampled and normalised, and where you clicked in it. No names, dates, "
-                "identifiers or whole images. The server keeps the cubes in memory for a while, to answer further "
-                "clicks."
+                "What is sent to {server}: for each place you click, a cube of the image round it (154 to 192 mm wide, "
+                "for the default model's first click 288 mm too; twice as wide where objects are followed), "
+                "resampled and normalised, and where you clicked in it. No names, dates, identifiers or whole images. "
+                "The server keeps the cubes in memory for a while, to answer further clicks."
             ).format(server=self._settings.url or _("the server"))
         )
 

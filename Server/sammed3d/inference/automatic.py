@@ -81,7 +81,7 @@ class AutomaticSettings:
     """
 
     distance: float = 12.0
-    stability: float = 0.6
+    stability: float = 0.55
     offset: float = 0.5
     smallest: float = 0.1
     largest: float = math.inf

@@ -121,7 +121,7 @@ def test_round_the_first_click_on_a_new_object_a_wide_patch_is_looked_at_once():
     assert not predictor.calls
     session.click((90.0, 90.0, 240.0))
     wide, near = predictor.calls
-    assert wide.window.shape == (96, 96, 96)
+    assert wide.window.shape == (120, 120, 120)
     assert [click.positive for click in wide.clicks] == [True]
     assert not wide.mask_prompt.any(), "which says that nothing is known, and is answered once"
     assert near.from_wide

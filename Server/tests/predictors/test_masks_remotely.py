@@ -100,7 +100,7 @@ def click_where_wide_patches_are_looked_at(predictor, server):
         assert here.mask().any()
         assert np.array_equal(here.mask(), there.mask())
     own = here.inferer.predictor.calls
-    assert [call.window.shape[0] for call in own] == [96, 64, 64, 64, 64]
+    assert [call.window.shape[0] for call in own] == [120, 64, 64, 64, 64]
     assert [call.from_wide for call in own] == [False, True, True, False, False]
     return predictor.calls[:asked]
 
