@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import slicer
-from slicer.i18n import tr as _
 
 from sammed3d import VolumeError
 from SAMMed3DSegmentLib import Surface
@@ -26,24 +25,6 @@ def check(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
             f"{segmentationNode.GetName()}: this segmentation is kept as {kind.lower()}, not as voxels. Make Binary "
             "labelmap its source representation in the module Segmentations, or choose another segmentation."
         )
-
-
-def ensure(segmentationNode: slicer.vtkMRMLSegmentationNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Convert a segmentation that is kept as something else, if the user agrees; an empty one without a question.
-
-    Raises:
-        VolumeError: the user does not agree, or its segments cannot be converted.
-    """
-    if isLabelmap(segmentationNode):
-        return
-    segmentation = segmentationNode.GetSegmentation()
-    question = _(
-        "{name} is kept as {kind}, which clicks cannot change. Keep it as voxels from now on? Its segments become as "
-        "coarse as the volume. This cannot be undone."
-    ).format(name=segmentationNode.GetName(), kind=segmentation.GetSourceRepresentationName().lower())
-    if segmentation.GetNumberOfSegments() and not slicer.util.confirmOkCancelDisplay(question):
-        check(segmentationNode)
-    convert(segmentationNode, volumeNode)
 
 
 def convert(segmentationNode: slicer.vtkMRMLSegmentationNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:

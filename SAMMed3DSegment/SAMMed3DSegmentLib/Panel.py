@@ -317,10 +317,28 @@ class Panel:
             self.ui.segmentationSelector.setCurrentNode(node.segmentation)
             self._updating = False
             self._onInput()
-        LabelmapSource.ensure(node.segmentation, node.volume)
+        _makeLabelmap(node.segmentation, node.volume)
         return node.segmentation
 
     def _ensureSegment(self) -> None:
         self._ensureSegmentation()
         if not self.segmentId:
             self.segments.add()
+
+
+def _makeLabelmap(segmentationNode: slicer.vtkMRMLSegmentationNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Convert a segmentation that is not kept as voxels, if the user agrees; an empty one without a question.
+
+    Raises:
+        VolumeError: the user does not agree, or its segments cannot be converted.
+    """
+    if LabelmapSource.isLabelmap(segmentationNode):
+        return
+    segmentation = segmentationNode.GetSegmentation()
+    question = _(
+        "{name} is kept as {kind}, which clicks cannot change. Keep it as voxels from now on? Its segments become as "
+        "coarse as the volume. This cannot be undone."
+    ).format(name=segmentationNode.GetName(), kind=segmentation.GetSourceRepresentationName().lower())
+    if segmentation.GetNumberOfSegments() and not slicer.util.confirmOkCancelDisplay(question):
+        LabelmapSource.check(segmentationNode)
+    LabelmapSource.convert(segmentationNode, volumeNode)
