@@ -140,6 +140,7 @@ def test_a_loop_that_is_none_is_said_and_clicks_end_drawing(page):
 def test_a_stroke_by_keys_is_drawn_and_dropped(page):
     page.keyboard.press("e")
     page.keyboard.press("e")  # so that an empty segment is first
+    page.once("dialog", lambda dialog: dialog.accept())
     page.locator("#segments button[title=Remove]").first.click()
     expect(page.locator("#segments .v-list-item")).to_have_count(2)
     expect(page.locator("#drawings")).to_have_count(0)
