@@ -164,7 +164,10 @@ class SegmentsInScene(Background):
                 )
 
     def _notePlace(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-        self._places[volumeNode.GetID()] = Place.of(volumeNode, self._images.digest(volumeNode))
+        role = PointList.VOLUME_ROLE
+        has = any(points.GetNodeReference(role) is volumeNode for points in PointList.pointLists())
+        digest = self._images.digest(volumeNode) if has else ""  # a large image is not read before it is clicked in
+        self._places[volumeNode.GetID()] = Place.of(volumeNode, digest)
 
     def _onNodeRemoved(self, node) -> None:
         if DrawingNodes.isDrawing(node):

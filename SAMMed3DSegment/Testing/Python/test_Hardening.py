@@ -8,7 +8,7 @@ import vtk
 from helpers import make_affine
 from mrmlNodes import drawByHand, linearTransform, voxels
 from sammed3d import Box, Scribble
-from SAMMed3DSegmentLib import DrawingNodes, PointList
+from SAMMed3DSegmentLib import DrawingNodes, PointList, VolumeBridge
 from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import SPOTS, clickAt, clicksOf, settle, stepsBack, worldOf
@@ -163,3 +163,14 @@ def test_neighbours_are_left_as_they_are(segmenter, volumeNode, segmentationNode
     segmenter.undo(liver)
     assert not voxels(segmentationNode, liver).any()
     assert np.array_equal(voxels(segmentationNode, spleen), theirs)
+
+
+def test_a_volume_is_not_read_before_it_is_clicked_in(segmenter, volumeNode, segmentationNode, liver, monkeypatch):
+    read, digest = [], VolumeBridge.volumeDigest
+    monkeypatch.setattr(VolumeBridge, "volumeDigest", lambda volume: read.append(volume) or digest(volume))
+    segmenter.setInput(None, None)
+    volumeNode.Modified()  # what was known of it is out of date
+    segmenter.setInput(volumeNode, segmentationNode)
+    assert not read
+    segmenter.pointsFor(liver)
+    assert len(read) == 1
