@@ -1,12 +1,14 @@
 """What strangers may send to the other products' protocols: nothing of it harms the server."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import requests
 
-from helpers import by_name, make_affine, phantom, stored_as
+from helpers import ThresholdPredictor, by_name, make_affine, phantom, stored_as
 from sammed3d.core.geometry import AxisMap
 from sammed3d.errors import ModelError
 from sammed3d.server.app import Facades
@@ -78,8 +80,6 @@ def test_a_user_who_holds_all_leases_makes_room_for_others(monkeypatch):
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory):
-    from helpers import ThresholdPredictor
-
     file = tmp_path_factory.mktemp("keys") / "keys.json"
     by_name = {name: add_key(file, name) for name in ("anna", "ben")}
     facades = Facades(nninteractive=True, monailabel=True, sessions=4, volume_mib=1)
@@ -128,6 +128,44 @@ def test_another_users_session_is_not_there(keyed):
     assert call(keyed, "POST", f"/infer/default?session_id={session}", "ben", files=params).status_code == 404
     assert call(keyed, "DELETE", f"/session/{session}", "ben").status_code == 404
     assert call(keyed, "DELETE", f"/session/{session}").status_code == 200
+
+
+class Waiting(ThresholdPredictor):
+    """Answers when it may."""
+
+    def __init__(self):
+        super().__init__(preset=SMALL)
+        self.asked, self.may = threading.Event(), threading.Event()
+
+    def predict(self, *args):
+        self.asked.set()
+        assert self.may.wait(60)
+        return super().predict(*args)
+
+
+def test_who_waits_for_a_session_keeps_nobody_else_waiting():
+    """Neither the event loop nor all of its threads."""
+    predictor = Waiting()
+    with serving(predictor, facades=Facades(nninteractive=True)) as server, ThreadPoolExecutor(64) as pool:
+        token = requests.post(server.url + "/claim", timeout=5).json()["lease_token"]
+
+        def post(path, **options):
+            headers = {"X-Lease-Token": token} | options.pop("headers", {})
+            return requests.post(server.url + path, headers=headers, timeout=60, **options)
+
+        meta = {"X-Meta": json.dumps({"image_properties": {"spacing": [1.0, 1.0, 1.0]}})}
+        assert post("/set_image", data=packed(IMAGE[None]), headers=meta).status_code == 200
+        point = {"coordinates": [10, 10, 10], "include_interaction": True}
+        click = pool.submit(post, "/add_point_interaction", json=point)
+        assert predictor.asked.wait(20)
+        others = [pool.submit(post, "/undo") for _ in range(45)] + [pool.submit(post, "/reset_interactions")]
+        try:
+            assert requests.get(server.url + "/livez", timeout=5).status_code == 200
+            assert requests.put(f"{server.url}/v1/patches/{'0' * 64}", data=b"x", timeout=5).status_code == 422
+            assert not any(other.done() for other in others)
+        finally:
+            predictor.may.set()
+        assert {answer.result().status_code for answer in (click, *others)} == {200}
 
 
 def test_keys_are_exchanged_only_for_what_they_are(keyed):

@@ -48,7 +48,7 @@ def test_a_label_map_of_many_labels_takes_the_memory_of_a_few(monkeypatch):
     drawn = np.zeros(array.shape, np.uint8)
     drawn.reshape(-1)[:MOST_LABELS] = np.arange(MOST_LABELS, 0, -1)
     volumes = Volumes(Leases(2, 1 << 30), lambda volume, user: None, 1 << 24, Archive(orthanc.slices_of(array)))
-    volumes.open_series("anna", "1.2.3")
+    opened = volumes.open_series("anna", "1.2.3").state
     made = []
 
     def make(title, names, labels, slices):
@@ -60,7 +60,7 @@ def test_a_label_map_of_many_labels_takes_the_memory_of_a_few(monkeypatch):
     monkeypatch.setattr(dicom_seg, "segmentation_of_labels", make)
     data = image_files.write(drawn, grid, ".nrrd")
     with peak_memory() as peak:
-        volumes.store_label("anna", "1.2.3", data, {})
+        volumes.store_label(opened, data, {})
         assert peak() < 20 * drawn.nbytes
     [(names, labels)] = made
     assert names[0] == "Segment 1"

@@ -37,7 +37,7 @@ class Lease:
         silence: seconds without any request after which it ends; 0 for never.
         state: the facade's own notes on it.
         bytes: memory that counts for it.
-        lock: held while its state is worked on.
+        lock: held while its state is worked on; who waits for it takes no thread from others.
         acted, heard: when the user did something, and when the program last asked anything; monotonic seconds.
     """
 
@@ -47,7 +47,7 @@ class Lease:
     silence: float
     state: Any = None
     bytes: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     acted: float = 0.0
     heard: float = 0.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +58,6 @@ class Volumes:
     ) -> None:
         self._leases, self._start, self._max_bytes, self.dicomweb = leases, start, max_bytes, dicomweb
         self._of_series: dict[tuple[str, str], str] = {}
-        self._fetching = threading.Lock()
 
     def open_file(self, user: str, data: bytes) -> Lease:
         """Open an image file, or a ZIP archive of DICOM slices.
@@ -78,7 +76,7 @@ class Volumes:
         return self._open(user, read)
 
     def open_series(self, user: str, uid: str) -> Lease:
-        """Find a user's session on a series, or fetch the series; one at a time, for each takes its memory.
+        """Find a user's session on a series, or fetch the series; for one caller at a time.
 
         Raises:
             NoImageError: no DICOMweb server is configured.
@@ -96,29 +94,25 @@ class Volumes:
             series = DicomSeries.of(web.slices(web.study_of(uid), uid))
             return series.volume, series
 
-        with self._fetching:
-            try:
-                return self._leases.get(self._of_series.get((user, uid), ""), user)
-            except LeaseEndedError:
-                lease = self._open(user, fetch)
-                self._of_series = {k: v for k, v in self._of_series.items() if self._leases.holds(v)}
-                self._of_series[user, uid] = lease.token
-                return lease
+        try:
+            return self._leases.get(self._of_series.get((user, uid), ""), user)
+        except LeaseEndedError:
+            lease = self._open(user, fetch)
+            self._of_series = {k: v for k, v in self._of_series.items() if self._leases.holds(v)}
+            self._of_series[user, uid] = lease.token
+            return lease
 
-    def store_label(self, user: str, uid: str, data: bytes, params: dict[str, Any]) -> str:
+    def store_label(self, opened: Opened, data: bytes, params: dict[str, Any]) -> str:
         """Store a label map beside a series, as a DICOM SEG; returns the SEG's instance UID.
 
         Args:
-            user: who has drawn it.
-            uid: SeriesInstanceUID.
+            opened: session on the series.
             data: the label map, NIfTI or NRRD, on the grid of the series.
             params: parameters of the request; `label_info` may name the labels.
 
         Raises:
             VolumeError: it does not lie on the series, or the DICOMweb server refuses it.
         """
-        lease = self.open_series(user, uid)
-        opened: Opened = lease.state
         series, web = opened.series, self.dicomweb
         if series is None or web is None:
             raise VolumeError("This image is no DICOM series.")

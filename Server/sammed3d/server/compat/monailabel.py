@@ -7,11 +7,11 @@ for a path or an address. `monai_others` has the calls that are only refused.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import secrets
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -68,6 +68,7 @@ class Facade:
     ) -> None:
         self._engine, self._leases, self._keys, self._trainings = engine, leases, keys, trainings
         self._volumes = Volumes(leases, self._start, max_bytes, dicomweb)
+        self._fetching = asyncio.Lock()
 
     def router(self) -> APIRouter:
         """Make the routes."""
@@ -133,8 +134,8 @@ class Facade:
             form = await read_form(request)
             params = _json_object(form.get("params"))
             data = None if session_id else await _file(form, "file")
-            find = partial(self._find, request.scope["user"], session_id, image, data)
-            return await run_in_threadpool(self._infer, find, model, params, output)
+            lease, passing = await self._find(request.scope["user"], session_id, image, data)
+            return await self._infer(lease, passing, model, params, output)
 
         @routes.put("/datastore/label", openapi_extra=_form("label"))
         async def save(request: Request, image: QueryId = "") -> Response:
@@ -144,8 +145,9 @@ class Facade:
             form = await read_form(request)
             data = await _file(form, "label")
             params = _json_object(form.get("params", "{}"))
-            user = request.scope["user"]
-            uid = await run_in_threadpool(self._volumes.store_label, user, image, data or b"", params)
+            lease = await self._series(request.scope["user"], image)
+            async with lease.lock:
+                uid = await run_in_threadpool(self._volumes.store_label, lease.state, data or b"", params)
             return Response(json.dumps({"image": image, "label": uid}), media_type="application/json")
 
         if self._trainings is not None:
@@ -184,28 +186,33 @@ class Facade:
         lease = self._volumes.open_file(user, data)
         return {"session_id": lease.token, "session_info": _described(lease)}
 
-    def _find(self, user: str, session_id: str, image: str, data: bytes | None) -> tuple[Lease, bool]:
+    async def _find(self, user: str, session_id: str, image: str, data: bytes | None) -> tuple[Lease, bool]:
         """Find what a request is about, and whether it is only there for this request."""
         if session_id:
             return self._leases.get(session_id, user), False
         if data is not None:
-            return self._volumes.open_file(user, data), True
-        return self._volumes.open_series(user, image), False
+            return await run_in_threadpool(self._volumes.open_file, user, data), True
+        return await self._series(user, image), False
 
-    def _infer(
-        self, find: Callable[[], tuple[Lease, bool]], model: str, params: dict[str, Any], output: str
-    ) -> Response:
-        lease, passing = find()
+    async def _series(self, user: str, uid: str) -> Lease:
+        """Find a user's session on a series, or fetch the series; one at a time, for each takes its memory."""
+        async with self._fetching:
+            return await run_in_threadpool(self._volumes.open_series, user, uid)
+
+    async def _infer(self, lease: Lease, passing: bool, model: str, params: dict[str, Any], output: str) -> Response:
         try:
-            with lease.lock:
-                opened: Opened = lease.state
-                if opened.session.predictor.name != self._engine.models[model].title:
-                    volume = opened.session.volume
-                    opened.session = Session(volume, EnginePredictor(self._engine, lease.user, model))
-                return _result(opened, params, output)
+            async with lease.lock:
+                return await run_in_threadpool(self._segment, lease, model, params, output)
         finally:
             if passing:
                 self._leases.release(lease.token, lease.user)
+
+    def _segment(self, lease: Lease, model: str, params: dict[str, Any], output: str) -> Response:
+        opened: Opened = lease.state
+        if opened.session.predictor.name != self._engine.models[model].title:
+            volume = opened.session.volume
+            opened.session = Session(volume, EnginePredictor(self._engine, lease.user, model))
+        return _result(opened, params, output)
 
 
 def _result(opened: Opened, params: dict[str, Any], output: str) -> Response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Header, Request, Response
@@ -52,6 +52,7 @@ _BINARY_BODY = {
     "requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}
 }
 Token = Annotated[str, Header(alias="X-Lease-Token", max_length=256)]
+Result = TypeVar("Result")
 Meta = Annotated[str, Header(alias="X-Meta", max_length=8192)]
 
 
@@ -130,7 +131,7 @@ class Facade:
             """Take the volume, (1, X, Y, Z)."""
             lease = self._leases.get(token, request.scope["user"])
             body = await request.body()
-            return await run_in_threadpool(self._set_image, lease, body, decode_object(meta))
+            return await self._in_turn(lease, self._set_image, lease, body, decode_object(meta))
 
         @routes.post("/set_target_buffer")
         async def set_target_buffer(buffer: Buffer, request: Request, token: Token = "") -> dict[str, Any]:
@@ -150,8 +151,7 @@ class Facade:
         async def reset_interactions(request: Request, token: Token = "") -> dict[str, Any]:
             """Begin a new object."""
             lease = self._leases.get(token, request.scope["user"])
-            with lease.lock:
-                _client(lease).begin_object()
+            await self._in_turn(lease, lambda: _client(lease).begin_object())
             return {}
 
         @routes.post("/add_point_interaction", response_class=Response)
@@ -223,11 +223,10 @@ class Facade:
         if not is_spacing(spacing):
             raise BadRequestError("The image needs a spacing: three positive numbers, in mm.")
         grid = Grid(array.shape[1:], affine_of(self._directions, spacing or ()))
-        with lease.lock:
-            self._leases.take_memory(lease, 2 * array.nbytes)
-            volume = Volume(array[0], grid, "the image")
-            model = next(iter(self._engine.models))
-            lease.state = Client(Session(volume, EnginePredictor(self._engine, lease.user, model)))
+        self._leases.take_memory(lease, 2 * array.nbytes)
+        volume = Volume(array[0], grid, "the image")
+        model = next(iter(self._engine.models))
+        lease.state = Client(Session(volume, EnginePredictor(self._engine, lease.user, model)))
         return {"original_image_shape": list(array.shape)}
 
     async def _draw(self, request: Request, token: str, meta: str, kind: type[Scribble] | type[Lasso]) -> Response:
@@ -245,12 +244,12 @@ class Facade:
 
     async def _run(self, request: Request, token: str, act: Callable[[Client], Update | None]) -> Response:
         lease = self._leases.get(token, request.scope["user"])
+        return _answer(await self._in_turn(lease, lambda: act(_client(lease))))
 
-        def locked() -> Update | None:
-            with lease.lock:
-                return act(_client(lease))
-
-        return _answer(await run_in_threadpool(locked))
+    async def _in_turn(self, lease: Lease, work: Callable[..., Result], *args: Any) -> Result:
+        """Work on a session in a thread, once nobody else does."""
+        async with lease.lock:
+            return await run_in_threadpool(work, *args)
 
 
 def _client(lease: Lease) -> Client:
