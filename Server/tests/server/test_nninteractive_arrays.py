@@ -1,5 +1,6 @@
 """Arrays of nnInteractive's clients, whole and damaged, unpacked in a process of their own."""
 
+import multiprocessing
 import struct
 
 import blosc2
@@ -92,4 +93,18 @@ def test_a_process_that_dies_while_it_unpacks_is_a_bad_array_and_no_more(unpacke
     psutil.Process(unpacker.pid).kill()
     with pytest.raises(ArrayError):
         unpacker.unpack(packed(IMAGE), 3)
+    assert np.array_equal(unpacker.unpack(packed(IMAGE), 3), IMAGE)
+
+
+@pytest.mark.slow
+def test_a_process_that_the_system_could_not_start_is_started_the_next_time(unpacker, monkeypatch):
+    def refuse(self):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    unpacker.close()
+    with monkeypatch.context() as full:
+        full.setattr(multiprocessing.process.BaseProcess, "start", refuse)
+        with pytest.raises(BlockingIOError):
+            unpacker.unpack(packed(IMAGE), 3)
+        unpacker.close()  # as at the server's end, which closes what comes after it, too
     assert np.array_equal(unpacker.unpack(packed(IMAGE), 3), IMAGE)

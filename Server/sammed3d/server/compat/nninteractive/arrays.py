@@ -120,11 +120,12 @@ class Unpacker:
 
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_unpack_forever, args=(theirs, self.most_bytes), daemon=True)
-        self._process.start()
-        theirs.close()
-        return self._connection
+        ours, theirs = context.Pipe()
+        with theirs:
+            process = context.Process(target=_unpack_forever, args=(theirs, self.most_bytes), daemon=True)
+            process.start()
+        self._connection, self._process = ours, process
+        return ours
 
     def _stop(self) -> None:
         if self._process is not None and self._connection is not None:
