@@ -1,10 +1,13 @@
 """The server by itself: who may do what, and what becomes of bad requests."""
 
 import contextlib
+import errno
 import hashlib
+import json
 import socket
 import stat
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,6 +229,35 @@ def test_keys_are_kept_as_hashes(keys):
     assert read.user_of("") is None
     with pytest.raises(ModelError, match="has a key already"):
         add_key(file, "anna")
+
+
+def test_no_keys_are_lost_where_there_is_no_room_for_one_more(tmp_path, monkeypatch):
+    file = tmp_path / "keys.json"
+    key = add_key(file, "anna")
+    file.chmod(0o640)
+
+    def fill_disk(path, text, **options):
+        with path.open("w", **options):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", fill_disk)
+        with pytest.raises(ModelError, match="cannot be written"):
+            add_key(file, "ben")
+    assert Keys.read(file).user_of(key) == "anna"
+    add_key(file, "ben")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640, "who could read it still can"
+    assert [each.name for each in tmp_path.iterdir()] == ["keys.json"]
+    with pytest.raises(ModelError, match="cannot be written"):
+        add_key(tmp_path / "absent" / "keys.json", "carl")
+
+
+def test_a_key_needs_a_name(tmp_path):
+    with pytest.raises(ModelError, match="needs a name"):
+        add_key(tmp_path / "keys.json", " ")
+    (tmp_path / "keys.json").write_text(json.dumps({"": "0" * 64}))
+    with pytest.raises(ModelError, match="no name"):
+        Keys.read(tmp_path / "keys.json")
 
 
 def test_a_file_that_holds_no_keys_is_refused(tmp_path):

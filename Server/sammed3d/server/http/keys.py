@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sammed3d.errors import ModelError
+from sammed3d.errors import ModelError, VolumeError
+from sammed3d.files.outputs import written_whole
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Keys:
             raise ModelError(f"{path}: cannot be read as a file of keys. Make one: sammed3d serve-key NAME")
         hashes, quotas = {}, {}
         for name, entry in entries.items():
+            if not name.strip():
+                raise ModelError(f"{path}: a key has no name. Give its user one.")
             fields = dict(entry) if isinstance(entry, dict) else {"sha256": entry}
             digest = fields.pop("sha256", None)
             if not re.fullmatch("[0-9a-f]{64}", str(digest)):
@@ -81,19 +86,37 @@ class Keys:
 def add_key(path: Path, name: str) -> str:
     """Make a key for a user, keep its hash in a file, and return the key: the only time that it is seen.
 
+    The file keeps its owner and permissions, and the keys in it where there is no room for one more.
+
     Raises:
-        ModelError: the user has one already, or the file cannot be read.
+        ModelError: the user has no name, or a key already, or the file cannot be read or written.
     """
+    if not name.strip():
+        raise ModelError("A key needs a name: sammed3d serve-key NAME.")
     hashes = _read_entries(path) if path.is_file() else {}
     if hashes is None:
         raise ModelError(f"{path}: is there, but no file of keys. Name another file.")
     if name in hashes:
         raise ModelError(f"{name!r} has a key already. Delete its line from {path} to make a new one.")
     key = secrets.token_urlsafe(32)
-    path.touch(mode=0o600)
     entries = hashes | {name: hashlib.sha256(key.encode()).hexdigest()}
-    path.write_text(json.dumps(entries, indent=2), encoding="utf-8")
+    path = path.resolve()  # through a link to it
+    try:
+        with written_whole(path) as beside:
+            beside.touch(mode=0o600)
+            beside.write_text(json.dumps(entries, indent=2), encoding="utf-8")
+            if path.is_file():
+                _keep_access(path, beside)
+    except VolumeError as error:
+        raise ModelError(str(error)) from error
     return key
+
+
+def _keep_access(old: Path, new: Path) -> None:
+    """Let those read a file who could read the one that it replaces."""
+    shutil.copymode(old, new)
+    if hasattr(os, "chown"):
+        os.chown(new, old.stat().st_uid, old.stat().st_gid)
 
 
 def _read_entries(path: Path) -> dict[str, Any] | None:
