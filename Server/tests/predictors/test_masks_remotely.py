@@ -13,6 +13,7 @@ from sammed3d.inference.predictor import PatchClick, PatchPrompts, digest_of
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.server.compute.engine import MASKS, Engine
+from sammed3d.server.http.guard import ANYBODY
 from sammed3d.server.http.keys import Keys, add_key
 from sammed3d.wire import messages
 from sammed3d.wire.messages import Question
@@ -162,7 +163,7 @@ def forget_masks(served):
     """Let other objects take the room."""
     room = served.engine.metrics.registry.get_sample_value("sammed3d_cache_limit_bytes", {"cache": "masks"})
     for n in range(int(room) // WHOLE + 1):
-        served.engine.keep_mask("local", f"{n:064x}", np.zeros(PRESET.low_res_shape, np.float32))
+        served.engine.keep_mask(ANYBODY, f"{n:064x}", np.zeros(PRESET.low_res_shape, np.float32))
 
 
 def test_a_mask_drawn_by_hand_travels_once_and_in_few_bytes(served, sent):

@@ -21,6 +21,7 @@ from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute.engine import EnginePredictor
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings
+from sammed3d.server.http.guard import ANYBODY
 from sammed3d.server.http.keys import Keys, add_key
 from sammed3d.wire import messages
 from servers import serving
@@ -71,7 +72,7 @@ def test_every_prompt_reaches_the_network_as_it_was_given():
             answer = remote.predict(patch, asked)
             assert np.array_equal(answer.low_res, echoed(asked))
             assert answer.score == 0.5
-            inside = EnginePredictor(server.engine, "local", "default")
+            inside = EnginePredictor(server.engine, ANYBODY, "default")
             assert np.array_equal(inside.predict(patch, asked).low_res, echoed(asked))
 
 
@@ -143,7 +144,7 @@ def test_cancelling_stops_the_server_within_a_second(waiting):
 
 def test_the_work_of_a_client_that_went_away_is_dropped(waiting):
     with serving(waiting) as server:
-        server.engine.put_patch("local", "1" * 64, np.zeros(waiting.preset.patch_shape, np.float32))
+        server.engine.put_patch(ANYBODY, "1" * 64, np.zeros(waiting.preset.patch_shape, np.float32))
         head = {"model": "default", "request": "a1", "prompts": {"clicks": [[1, 2, 3, True]]}}
         url = server.url + messages.PREDICTIONS.format(digest="1" * 64)
         with pytest.raises(requests.Timeout):

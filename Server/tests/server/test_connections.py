@@ -122,13 +122,14 @@ def test_six_hundred_connections_keep_nobody_out(keyed, kind):
     assert slowest < 5
 
 
-def test_strangers_have_to_go_after_seconds_and_users_stay(tmp_path):
-    keys = {"anna": add_key(tmp_path / "keys.json", "anna")}
+@pytest.mark.parametrize("name", ["anna", "local"])
+def test_strangers_have_to_go_after_seconds_and_users_stay(tmp_path, name):
+    keys = {name: add_key(tmp_path / "keys.json", name)}
     options = {"shares": Shares(seconds=0.5), "facades": Facades(monailabel=True)}
     with serving(ThresholdPredictor(preset=PRESET), Keys.read(tmp_path / "keys.json"), **options) as server:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as slow, requests.Session() as user:
-            user.headers["Authorization"] = f"Bearer {keys['anna']}"
+            user.headers["Authorization"] = f"Bearer {keys[name]}"
             assert user.get(server.url + messages.INFO, timeout=5).status_code == 200
             slow.sendall(message(server, "POST", "/auth/token", "", 99))
             with contextlib.suppress(ConnectionError):

@@ -25,8 +25,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-ANYBODY = "local"
-"""The user of requests that need no key."""
+ANYBODY = ""
+"""The user of requests that need no key; no key has that name."""
 FAILED = "The server failed. Its log says more under the request id."
 BODY_PAUSE = 30.0
 """Seconds that a client may be silent in the middle of a body."""
@@ -156,7 +156,7 @@ class Guard:
             "method": method,
             "route": path,
             "status": status,
-            "user": scope.get("user", "-"),
+            "user": scope.get("user") or "-",
             "milliseconds": round(1000 * seconds),
         }
         log.info(" ".join(str(v) for v in fields.values()), extra={"fields": fields})
