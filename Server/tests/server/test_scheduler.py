@@ -1,6 +1,7 @@
 """In which order a device works, and that it loses nothing."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -54,6 +55,46 @@ def test_clicks_on_known_patches_overtake_new_patches(gated):
         ("decode", digest(2)),
     ]
     scheduler.close()
+
+
+@pytest.mark.parametrize("how", ["cancel", "close", "encode"])
+def test_who_hears_of_an_end_holds_nobody_up(gated, how):
+    """As an engine that takes note of it, with a lock of its own under which it asks for more."""
+    scheduler, first = scheduler_with(gated)
+    asked, lock, more = job(1), threading.Lock(), []
+    waiting = scheduler.submit(asked)
+
+    def take_note(_):
+        with lock:
+            pass
+
+    waiting.add_done_callback(take_note)
+    if how == "encode":
+        gated.encode = failing
+    end = {"cancel": lambda: scheduler.cancel(asked), "close": scheduler.close, "encode": gated.gate.set}[how]
+    with lock:
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+        wait_until(waiting.done)
+        asking = threading.Thread(target=lambda: more.append(scheduler.submit(job(2))), daemon=True)
+        asking.start()
+        asking.join(5)
+        assert more, "neither waits for the other"
+    gated.gate.set()
+    first.result(5)
+    ending.join(5)
+    assert not ending.is_alive()
+
+
+def failing(*_):
+    raise RuntimeError("as a device does")
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_light_user_waits_for_what_runs_and_for_nothing_else(gated):

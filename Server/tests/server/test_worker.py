@@ -1,5 +1,6 @@
 """Worker processes: what dies is replaced, what was asked is answered, and a bad job harms no other."""
 
+import threading
 import time
 
 import numpy as np
@@ -53,6 +54,15 @@ def wait_for(condition, seconds=20.0):
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
+
+
+def test_a_worker_that_is_closed_leaves_no_thread(tmp_path):
+    before = set(threading.enumerate())
+    worker = Worker(troubled(tmp_path))
+    worker.submit(job()).result(30)
+    worker.close()
+    wait_for(lambda: set(threading.enumerate()) <= before)
+    worker.close()  # once more, and it is nothing
 
 
 def test_threads_that_helped_to_load_are_gone_when_it_works():

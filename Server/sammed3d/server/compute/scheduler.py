@@ -120,8 +120,9 @@ class Scheduler:
             for entry in [*self._waiting, *self._running]:
                 if entry.job.number == job.number:
                     entry.cancellation.cancel()
-            self._drop_cancelled()
+            dropped = self._drop_cancelled()
             self._changed.notify()
+        _end_cancelled(dropped)
 
     def close(self) -> None:
         """Finish what runs, cancel what waits, and end."""
@@ -129,8 +130,9 @@ class Scheduler:
             self._closed = True
             for entry in self._waiting:
                 entry.cancellation.cancel()
-            self._drop_cancelled()
+            dropped = self._drop_cancelled()
             self._changed.notify()
+        _end_cancelled(dropped)
         self._thread.join()
 
     def _work(self) -> None:
@@ -175,10 +177,12 @@ class Scheduler:
                     chosen.setdefault(entry.job.patch.digest, entry)
         return list(chosen.values())
 
-    def _drop_cancelled(self) -> None:
-        for entry in [entry for entry in self._waiting if entry.cancellation.is_cancelled]:
+    def _drop_cancelled(self) -> list[_Waiting]:
+        """Take cancelled jobs out of those that wait; returns them, to be ended without the lock."""
+        dropped = [entry for entry in self._waiting if entry.cancellation.is_cancelled]
+        for entry in dropped:
             self._waiting.remove(entry)
-            entry.future.set_exception(PredictionCancelled("The prediction was cancelled; nothing was changed."))
+        return dropped
 
     def _is_encoded(self, entry: _Waiting) -> bool:
         return entry.encoded or self._predictors[entry.job.model].is_encoded(entry.job.patch.digest)
@@ -193,9 +197,11 @@ class Scheduler:
             return
         except Exception as error:  # whoever waits has to know
             with self._changed:
-                for entry in [entry for entry in entries if entry in self._waiting]:
+                failed = [entry for entry in entries if entry in self._waiting]
+                for entry in failed:
                     self._waiting.remove(entry)
-                    entry.future.set_exception(error)
+            for entry in failed:
+                entry.future.set_exception(error)
             return
         for entry in entries:
             entry.encoded = True
@@ -217,6 +223,12 @@ class Scheduler:
         seconds = entry.seconds | dict(done.seconds)
         seconds["queue"] = max(0.0, begin - entry.since - entry.seconds.get("encode", 0.0))
         entry.future.set_result(replace(done, seconds=seconds))
+
+
+def _end_cancelled(entries: Sequence[_Waiting]) -> None:
+    """Tell who waits; without the lock, for whoever hears of it may ask for something else."""
+    for entry in entries:
+        entry.future.set_exception(PredictionCancelled("The prediction was cancelled; nothing was changed."))
 
 
 class _AllCancelled(Cancellation):

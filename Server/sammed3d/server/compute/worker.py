@@ -117,6 +117,8 @@ class Worker:
         if self._process.is_alive():
             self._process.kill()
         self._reader.join()
+        self._outbox.close()
+        self._connection.close()
 
     # The process
 
