@@ -37,6 +37,13 @@ def test_it_does_not_run_as_root_and_starts_without_a_shell(steps):
     assert json.loads(values(steps, "CMD")[-1]) == ["serve"]
 
 
+def test_models_can_be_downloaded_into_a_new_volume(steps):
+    """A volume takes over who owns the folder that it is mounted on; where there is none it is root's."""
+    settings = dict(word.split("=", 1) for value in values(steps, "ENV") for word in value.split())
+    [made] = [value for value in values(steps, "RUN") if "useradd" in value]
+    assert f"install --directory --owner 10001 --group 10001 {settings['SAMMED3D_MODELS']}" in made
+
+
 def test_what_it_copies_is_there_and_let_through(steps):
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     for value in values(steps, "COPY"):
