@@ -105,7 +105,8 @@ def test_a_server_that_computes_for_long_gives_signs_of_life(network, fake, monk
     fake.close_for(2.5)
     again = PatchPrompts([*CLICK.clicks, PatchClick((4.0, 5.0, 6.0), False)])
     answer = remote.predict(patch(), again)
-    assert len(fake.calls) == asked + 1, "nobody lost patience"
+    assert len(fake.calls) == asked + 1
+    assert not fake.cancelled.is_set(), "nobody lost patience"
     assert np.array_equal(answer.low_res, ThresholdPredictor(preset=SMALL).predict(patch(), again).low_res)
 
 

@@ -30,6 +30,8 @@ from sammed3d.wire.messages import BINARY, Question
 
 _BODY = {"requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}}
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the float32 voxels, or logits.")]
+UNBUFFERED = {"X-Accel-Buffering": "no"}
+"""Tells nginx to pass signs of life on as they come; by itself it waits until it has some kilobytes."""
 _WORDS = {messages.MISSING_PATCH: "patch", messages.MISSING_MASK: "mask prompt"}
 RequestId = Annotated[str, Path(pattern=r"^\w{1,64}$", description="The id that the prediction was asked with.")]
 
@@ -117,7 +119,7 @@ async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -
     if question.signs:
         await asyncio.wait({work}, timeout=messages.SIGN_SECONDS)
         if not work.done():
-            return StreamingResponse(_with_signs(work, request, to_bytes), media_type=BINARY)
+            return StreamingResponse(_with_signs(work, request, to_bytes), headers=UNBUFFERED, media_type=BINARY)
     return Response(await run_in_threadpool(to_bytes, await work), media_type=BINARY)
 
 
