@@ -6,6 +6,7 @@ RAS and (I, J, K) here and nowhere else.
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Volume:
     grid: Grid
     name: str = "the volume"
     _owner: object = field(default=None, repr=False)  # keeps alive the ITK buffer that `array` is a view of
+    lowest: float = field(init=False, repr=False)
+    """The smallest value, as it was found when the volume was made."""
 
     def __post_init__(self) -> None:
         _check_kind(self.array, self.name)
@@ -54,6 +57,7 @@ class Volume:
                 f"{self.name}: all voxels have the same value ({low:g}), so there is nothing to segment. "
                 "Check that the right file was chosen."
             )
+        object.__setattr__(self, "lowest", low)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], series: int | None = None) -> Volume:
@@ -68,6 +72,14 @@ class Volume:
         """
         grid, array, owner = read_image(path, series)
         return cls(array, grid, Path(path).name or str(path), owner)
+
+    def apart(self, name: str) -> Volume:
+        """Return a copy under another name, whose voxels are its own: the file, or who handed them over, may go."""
+        made = copy.copy(self)  # its voxels were checked, and are not looked through again
+        own: dict[str, object] = {"array": np.array(self.array, order="F"), "name": name, "_owner": None}
+        for field_name, value in own.items():
+            object.__setattr__(made, field_name, value)
+        return made
 
     @property
     def content(self) -> Array:

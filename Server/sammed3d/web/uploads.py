@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
 from sammed3d.files.image_lists import SUFFIXES
 from sammed3d.files.picture import PictureVolume
@@ -103,8 +102,7 @@ def read(files: Sequence[tuple[str, Path]], folder: Path, allowance: Allowance =
         raise VolumeError(str(error).replace(str(place), name).replace(f"{place.name}:", f"{name}:")) from error
     if isinstance(volume, PictureVolume):
         return PictureVolume.of(replace(volume.picture, name=name))
-    grid = Grid(volume.grid.shape, volume.grid.index_to_world)
-    return Volume(np.array(volume.array, order="F"), grid, name)  # of its own: the file goes away
+    return volume.apart(name)  # the file goes away
 
 
 def _check_sizes(name: str, place: Path, allowance: Allowance) -> None:

@@ -53,7 +53,7 @@ _SMALL: dict[str, Any] = {"density": "compact", "hide_details": True, "variant":
 
 def window_of(volume: Volume) -> str:
     """Return the name of the window in which a volume is shown at first."""
-    return "Abdomen" if volume.array.min() < HOUNSFIELD else AUTOMATIC
+    return "Abdomen" if volume.lowest < HOUNSFIELD else AUTOMATIC
 
 
 def build(page: Any, server: Any, layouts: Any) -> None:

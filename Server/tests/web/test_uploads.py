@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import importlib.util
 import io
 import mmap
 import re
@@ -21,6 +22,7 @@ from helpers import small_volume, write_image
 from sammed3d.errors import VolumeError
 from sammed3d.files.image_lists import SUFFIXES
 from sammed3d.files.picture import Picture, PictureVolume
+from sammed3d.files.volume import Volume
 from sammed3d.web import allowance, uploads
 from sammed3d.web.allowance import Allowance
 from sammed3d.web.uploads import Incoming, read
@@ -57,6 +59,19 @@ def image(tmp_path):
         return content
 
     return of
+
+
+def test_an_image_is_looked_through_once_before_it_is_shown(send, image, monkeypatch):
+    content, looked, look = image(".nrrd"), [], Volume._range  # noqa: SLF001
+    monkeypatch.setattr(Volume, "_range", lambda self: looked.append(1) or look(self))
+    volume = send(("knee.nrrd", content))
+    assert looked == [1]
+    assert volume.lowest == small_volume((9, 8, 7)).array.min()
+    if importlib.util.find_spec("trame") is not None:
+        from sammed3d.web.widgets import window_of
+
+        object.__setattr__(volume, "array", None)
+        assert window_of(volume) == "Automatic"
 
 
 @pytest.mark.parametrize("ending", [ending for ending in uploads.IMAGES if ending not in SUFFIXES])
