@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -25,10 +26,15 @@ from sammed3d.web.slice_layers import image_first
 from sammed3d.web.work import Work, explained
 
 POLL_SECONDS = 0.02
+FAILED_SECONDS = 0.5
+"""After what could not be shown, which may fail again."""
 NO_MODEL = (
     "A picture needs a 2-D model, and there is none to choose. Install one (sammed3d models info sam_med2d, or "
     "ft_sam2d, says how), then start again."
 )
+
+
+log = logging.getLogger(__name__)
 
 
 class Page:
@@ -161,16 +167,30 @@ class Page:
             self.refresh()
 
     async def keep_going(self) -> None:
-        """Fetch results and show them, as long as the page is served."""
+        """Fetch results and show them, as long as the page is served.
+
+        What fails is said, once for each kind of error, and is no end of it: nothing would be shown any more.
+        """
         before: tuple[Any, ...] = ()
+        said = ""
         while True:
-            self.work.poll()
-            self._cameras.fill_views()
-            now = (self.work.status, self.work.share)
-            if (self._news or now != before) and not self._calm.lasts:
-                self.refresh()
-                before = now
-            await asyncio.sleep(POLL_SECONDS)
+            pause = POLL_SECONDS
+            try:
+                self.work.poll()
+                self._cameras.fill_views()
+                now = (self.work.status, self.work.share)
+                if (self._news or now != before) and not self._calm.lasts:
+                    self.refresh()
+                    before = now
+            except Exception as error:  # whatever it is, the next result may be shown
+                pause = FAILED_SECONDS
+                if type(error).__name__ != said:
+                    said = type(error).__name__
+                    log.exception("something could not be shown")
+                    self._said = f"Something could not be shown ({said}). Undo it, and try again."
+                    self.work.segmenter.message, self.work.segmenter.seconds = "", {}
+                self._news = True
+            await asyncio.sleep(pause)
 
     # What is done
 
