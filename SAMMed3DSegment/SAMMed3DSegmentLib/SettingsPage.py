@@ -16,7 +16,7 @@ NAME = "SAMMed3DSegmentSettingsPage"
 
 
 FOLLOWING = _(
-    "Objects larger than the patch that the network sees (192 mm with most models): whether they are followed patch by "
+    "Objects larger than the patch that the network sees (154 or 192 mm): whether they are followed patch by "
     "patch after a positive click."
 )
 

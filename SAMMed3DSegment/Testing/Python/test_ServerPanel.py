@@ -40,6 +40,7 @@ def test_what_is_sent_can_be_read_to_its_end(module, ui, chosenVolume, size):
     module.parent.show()
     qt.QApplication.processEvents()
     label, button = ui.consentLabel, ui.testButton
+    assert all(words in label.text for words in ("154 to 192 mm", "288 mm", "whole slices", "all of the region"))
     assert label.height >= label.heightForWidth(label.width) > 0
     assert label.y + label.height <= button.y, "the button covers it"
 

@@ -181,7 +181,8 @@ def _place(page: Any) -> None:
     with html.Div(v_if="place === 'server'"):
         v.VTextField(v_model=("url",), label="Address", placeholder="https://", classes="my-1", id="url", **_SMALL)
         v.VTextField(v_model=("key", ""), label="Key", type="password", classes="my-1", id="key", **_SMALL)
-        sent = "flat ? 'The picture, made smaller,' : 'Cubes of 154 to 384 mm round the clicks'"
+        cubes = "Cubes of up to 384 mm round the clicks (with 2-D models, whole slices)"
+        sent = f"flat ? 'The picture, made smaller,' : '{cubes}'"
         label = (f"({sent}) + ' may be sent there'",)
         v.VCheckbox(v_model=("consent",), label=label, density="compact", hide_details=True, id="consent")
         click = (page.models.use_server, "[url, key]")
