@@ -186,11 +186,12 @@ def test_each_key_has_its_minutes_and_its_own_trainings(tmp_path, monkeypatch):
         assert call("GET", server, "/train/", ben).status_code == 404
         assert call("DELETE", server, "/train/", ben).status_code == 404
         assert call("DELETE", server, "/train/", anna).status_code == 200
-    late = 0.0
-    monkeypatch.setattr(training, "time", SimpleNamespace(time=lambda: time.time() + late))
+    late = set_forward = 0.0
+    clocks = {"time": lambda: time.time() + late + set_forward, "monotonic": lambda: time.monotonic() + late}
+    monkeypatch.setattr(training, "time", SimpleNamespace(**clocks))
     with served(trainings(tmp_path, script(WAITS), 30), Keys.read(file)) as server:
         assert call("POST", server, "/train/default", anna, json={"minutes": 20}).status_code == 200
-        late = 15 * 60
+        late, set_forward = 15 * 60, 7200
         assert call("DELETE", server, "/train/", anna).status_code == 200
         refused = call("POST", server, "/train/default", anna, json={"minutes": 20})
         assert refused.status_code == 429

@@ -59,7 +59,8 @@ class Training:
         user: who asked for it.
         model, name, minutes: what it learns from, what the result is called, and for how long it learns.
         identity: a random word by which clients know it.
-        began, ended: POSIX time; None before the end.
+        began, ended: POSIX time, for people; None before the end.
+        started, stopped: the same by a clock that is never set, for quotas.
         status: RUNNING, DONE, STOPPED or ERROR, as MONAI Label has them.
         progress: share of the minutes, 0..1.
         details: lines for people.
@@ -72,6 +73,8 @@ class Training:
     identity: str = field(default_factory=lambda: secrets.token_hex(16))
     began: float = field(default_factory=time.time)
     ended: float | None = None
+    started: float = field(default_factory=time.monotonic)
+    stopped: float | None = None
     status: str = "RUNNING"
     progress: float = 0.0
     details: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
@@ -79,7 +82,7 @@ class Training:
     @property
     def charged(self) -> float:
         """Minutes that count against the user's: those that it took, all that it may take while it runs."""
-        return self.minutes if self.ended is None else (self.ended - self.began) / 60
+        return self.minutes if self.stopped is None else (self.stopped - self.started) / 60
 
     def described(self) -> dict[str, Any]:
         """Return what clients are told, as MONAI Label tells it."""
@@ -194,14 +197,14 @@ class Trainings:
 
     def _charge(self, training: Training) -> None:
         """Refuse a training for which a user has no minutes left."""
-        now = time.time()
-        while self._spent and self._spent[0].began < now - DAY:
+        now = time.monotonic()
+        while self._spent and self._spent[0].started < now - DAY:
             self._spent.popleft()
         own = [each for each in self._spent if each.user == training.user]
         allowed = self._quota(training.user).training_minutes
         left = allowed - sum(each.charged for each in own)
         if training.minutes > left:
-            wait = own[0].began + DAY - now if own else DAY
+            wait = own[0].started + DAY - now if own else DAY
             raise BusyError(f"Of this key's {allowed} minutes of training a day {max(0.0, left):.0f} are left.", wait)
 
     def learn_command(self, training: Training) -> list[str]:
@@ -252,6 +255,7 @@ class Trainings:
         if failure:
             log.warning("training %s: %s", training.identity, failure)
         log.info("training %s: %s", training.identity, training.status)
+        training.stopped = time.monotonic()
         training.ended = time.time()
 
     def _end(self, training: Training) -> None:
