@@ -88,6 +88,8 @@ def load_troubled(settings: WorkerSettings) -> Loaded:
     folder = settings.models[0].path
     if (folder / "broken").exists():
         raise OSError("cannot be started")
+    while (folder / "stuck").exists():
+        time.sleep(0.01)
     return Loaded("cpu", 1, {spec.name: Troubled(folder) for spec in settings.models})
 
 

@@ -174,6 +174,21 @@ def test_a_process_that_cannot_be_started_again_says_so_and_comes_back(worker, t
     assert worker.submit(job()).result(30) is not None
 
 
+def test_a_process_that_hangs_while_it_loads_is_replaced(worker, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_module, "STARTING", 5.0)
+    (tmp_path / "slow").touch()
+    waiting = worker.submit(job())
+    wait_for(lambda: calls(tmp_path))
+    (tmp_path / "stuck").touch()
+    psutil.Process(worker.pid).kill()
+    with pytest.raises(UnavailableError):
+        waiting.result(30)
+    for name in ("stuck", "slow"):
+        (tmp_path / name).unlink()
+    wait_for(lambda: worker.is_ready)
+    assert worker.submit(job()).result(30) is not None
+
+
 def test_a_patch_travels_once_to_the_process_and_again_when_it_was_lost(worker, tmp_path):
     first = job(clicks=1)
     assert worker.submit(first).result(30) is not None

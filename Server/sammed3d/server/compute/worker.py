@@ -28,6 +28,8 @@ log = logging.getLogger("sammed3d.server")
 
 DEADLINE = 300.0
 """Seconds after which a job that runs means that the device hangs."""
+STARTING = 600.0
+"""Seconds in which a process has to load its models."""
 ATTEMPTS = 2
 MAX_PAUSE = 30.0
 _KNOWN = 100_000
@@ -131,6 +133,10 @@ class Worker:
         self._process.start()
         theirs.close()
         try:
+            if not self._connection.poll(STARTING):
+                self._process.kill()
+                self._process.join()
+                raise ModelError(f"The process that runs the models has not loaded them within {STARTING:g} seconds.")
             answer = self._connection.recv()
         except EOFError:
             self._process.join()
