@@ -10,6 +10,9 @@ from pathlib import Path
 
 from sammed3d.errors import ModelError
 
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to know them
+"""Addresses that stand for all of this computer."""
+
 
 def check_free(host: str, port: int, prefix: str = "") -> None:
     """Look whether this process could listen at an address now.
@@ -33,6 +36,19 @@ def check_free(host: str, port: int, prefix: str = "") -> None:
     else:
         why, remedy = _reason(error), f"Name an address of this computer with {dashes}host"
     raise ModelError(f"Port {port} of {host} cannot be had: {why}. {remedy}.") from error
+
+
+def check_admin(host: str, port: int, admin_host: str, admin_port: int) -> None:
+    """Look whether metrics could be shown at an address beside the server's; nothing where their port is 0.
+
+    Raises:
+        ModelError: they could not, or both would be one address.
+    """
+    if not admin_port:
+        return
+    if admin_port == port and (admin_host == host or {host, admin_host} & EVERYWHERE):
+        raise ModelError(f"Port {port} cannot be that of the server and of its metrics. Choose another --admin-port.")
+    check_free(admin_host, admin_port, "admin")
 
 
 def _why_not(host: str, port: int) -> OSError | None:

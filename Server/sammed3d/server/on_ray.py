@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry
 from sammed3d import __version__
 from sammed3d.errors import ModelError
 from sammed3d.server import logs, memory
-from sammed3d.server.addresses import check_free
+from sammed3d.server.addresses import check_admin, check_free
 from sammed3d.server.compute.admission import Buckets
 from sammed3d.server.compute.worker_process import WorkerSettings
 from sammed3d.server.http.guard import Guard
@@ -66,8 +66,7 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
     check(settings)
     if not settings.ray_address:  # the proxies of a cluster that there is have it already
         check_free(settings.host, settings.port)
-    if settings.admin_port:
-        check_free(settings.admin_host, settings.admin_port, "admin")
+    check_admin(settings.host, settings.port, settings.admin_host, settings.admin_port)
     workers = workers or worker_settings(settings, find_models(settings))
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

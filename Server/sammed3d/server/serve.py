@@ -16,7 +16,7 @@ from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import ModelError
 from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
-from sammed3d.server.addresses import check_free, check_tls
+from sammed3d.server.addresses import check_admin, check_free, check_tls
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive.axes import directions_of
 from sammed3d.server.compute.admission import Shared
@@ -267,8 +267,7 @@ def _check_addresses(settings: ServerSettings) -> None:
     check_tls(settings.tls_cert, settings.tls_key)
     check_exposure(settings.host, settings.keys, settings.tls_cert is not None, settings.insecure_http)
     check_free(settings.host, settings.port)
-    if settings.admin_port:
-        check_free(settings.admin_host, settings.admin_port, "admin")
+    check_admin(settings.host, settings.port, settings.admin_host, settings.admin_port)
 
 
 def allow_files() -> None:

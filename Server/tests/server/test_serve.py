@@ -141,6 +141,7 @@ def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_ma
         (["--tls-cert", "absent.pem"], "both a certificate and its key"),
         (["--tls-cert", "absent.pem", "--tls-key", "absent.key"], "absent.pem .*: No such file or directory"),
         (["--admin-port", "9443", "--admin-host", "192.0.2.1"], "192.0.2.1 cannot be had: .* with --admin-host"),
+        (["--port", "9443", "--admin-port", "9443"], "of the server and of its metrics. .* --admin-port"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence_and_nothing_is_started(arguments, message):
