@@ -118,7 +118,7 @@ def test_an_upload_that_finds_no_memory_is_told_to_come_back_and_its_memory_is_g
             slow.sendall(head + bytes(2 << 20))
             wait_until(lambda: held() == 2 << 20)
             response = requests.put(server.url + path, data=bytes(1000), timeout=10)
-            assert response.status_code == 503
+            assert response.status_code == 429, "503 means to clients of nnInteractive that all sessions are taken"
             assert "uploads" in response.json()["detail"]
             assert int(response.headers["Retry-After"]) >= 1
         wait_until(lambda: held() == 0)

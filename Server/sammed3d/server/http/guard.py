@@ -230,7 +230,7 @@ class _Exchange:
             self.cut = 413, f"The body is larger than {self._limit} bytes."
             return {"type": "http.disconnect"}
         if not self._bodies.take(self._user, count, self._held):
-            self.cut = 503, "The server's memory for uploads is used up. Try again later."
+            self.cut = 429, "The server's memory for uploads is used up. Try again later."
             return {"type": "http.disconnect"}
         self._held += count
         return message
@@ -252,7 +252,7 @@ class _Exchange:
     async def refuse(self, status: int, detail: str) -> None:
         """Answer with a problem, if nothing was answered yet."""
         if not self._answered:
-            headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}.get(status)
+            headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "2"}}.get(status)
             response = problem(self._scope, status, detail, headers)
             await self.send_all(status, response.raw_headers, bytes(response.body))
 
