@@ -151,9 +151,9 @@ class Page:
         self.work.segmenter.seconds = {}
         self._on_changed()
 
-    def saved(self) -> None:
-        """Note that the masks are downloaded as they are now."""
-        self._saved = self.work.segments.masks()
+    def saved(self, masks: tuple[tuple[str, int], ...]) -> None:
+        """Note that masks are downloaded; see `SegmentList.masks`."""
+        self._saved = masks
         self.refresh()
 
     def receive(self, under_way: bool) -> None:

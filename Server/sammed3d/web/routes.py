@@ -43,17 +43,21 @@ class Routes:
         return web.json_response({"sessionURL": "ws://USE_HOST/ws"})
 
     async def download(self, request: web.Request) -> web.Response:
-        """Send all segments as one file, which is not kept."""
+        """Send all segments as one file, which is not kept; masks that were sent to the end are not lost any more."""
         with tempfile.TemporaryDirectory() as folder:
             try:
                 file = results.write(self._page.work, request.match_info["kind"], Path(folder))
             except SAMMed3DError as error:
                 return web.Response(status=409, text=explained(error) + "\n")
             content, name = file.read_bytes(), _ascii(file.name)
-        if request.match_info["kind"] in results.WITH_MASKS:
-            self._page.saved()
+        masks = self._page.work.segments.masks()
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return web.Response(body=content, content_type="application/octet-stream", headers=headers)
+        answer = web.Response(body=content, content_type="application/octet-stream", headers=headers)
+        await answer.prepare(request)
+        await answer.write_eof()
+        if request.match_info["kind"] in results.WITH_MASKS:
+            self._page.saved(masks)
+        return answer
 
     async def upload(self, request: web.Request) -> web.Response:
         """Take files, and show the volume that they are."""

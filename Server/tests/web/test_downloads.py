@@ -1,0 +1,56 @@
+"""What counts as downloaded, without a browser."""
+
+import asyncio
+import importlib.util
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+if importlib.util.find_spec("trame_slicer") is None:
+    pytest.skip("trame_slicer is not installed: run make test-web", allow_module_level=True)
+
+from aiohttp import web
+
+from sammed3d.web import results, routes
+from sammed3d.web.allowance import ANY_SIZE
+
+BYTES = 32 << 20
+"""More than the system takes for somebody who does not read."""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_download_that_broke_off_is_none(monkeypatch, whole):
+    saved, masks = [], [("Segment_1", 1)]
+
+    def write(_work, _kind, folder):
+        (file := folder / "masks.nii.gz").write_bytes(bytes(BYTES))
+        return file
+
+    monkeypatch.setattr(results, "write", write)
+    segments = SimpleNamespace(masks=lambda: tuple(masks))
+    page = SimpleNamespace(work=SimpleNamespace(segments=segments), saved=lambda *given: saved.append(given))
+
+    def ask(port):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /download/nii.gz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            count = 0
+            while (whole or not count) and (piece := client.recv(1 << 20)):
+                count += len(piece)
+                masks[0] = ("Segment_1", 2)  # somebody goes on meanwhile
+        return count
+
+    async def story():
+        app = web.Application()
+        routes.Routes(page, ANY_SIZE).add_to(app)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        count = await asyncio.to_thread(ask, runner.addresses[0][1])
+        await asyncio.sleep(0.5)
+        await runner.cleanup()
+        return count
+
+    assert (asyncio.run(story()) > BYTES) == whole
+    assert saved == ([((("Segment_1", 1),),)] if whole else [])
