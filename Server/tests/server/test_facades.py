@@ -1,7 +1,6 @@
 """What strangers may send to the other products' protocols: nothing of it harms the server."""
 
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -130,22 +129,10 @@ def test_another_users_session_is_not_there(keyed):
     assert call(keyed, "DELETE", f"/session/{session}").status_code == 200
 
 
-class Waiting(ThresholdPredictor):
-    """Answers when it may."""
-
-    def __init__(self):
-        super().__init__(preset=SMALL)
-        self.asked, self.may = threading.Event(), threading.Event()
-
-    def predict(self, *args):
-        self.asked.set()
-        assert self.may.wait(60)
-        return super().predict(*args)
-
-
 def test_who_waits_for_a_session_keeps_nobody_else_waiting():
     """Neither the event loop nor all of its threads."""
-    predictor = Waiting()
+    predictor = ThresholdPredictor(preset=SMALL)
+    predictor.gate.clear()
     with serving(predictor, facades=Facades(nninteractive=True)) as server, ThreadPoolExecutor(64) as pool:
         token = requests.post(server.url + "/claim", timeout=5).json()["lease_token"]
 
@@ -164,7 +151,7 @@ def test_who_waits_for_a_session_keeps_nobody_else_waiting():
             assert requests.put(f"{server.url}/v1/patches/{'0' * 64}", data=b"x", timeout=5).status_code == 422
             assert not any(other.done() for other in others)
         finally:
-            predictor.may.set()
+            predictor.gate.set()
         assert {answer.result().status_code for answer in (click, *others)} == {200}
 
 
