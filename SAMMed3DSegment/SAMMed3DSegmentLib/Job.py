@@ -40,6 +40,8 @@ class Job:
         question: where given, what is asked about the prompts in place of their mask; called in the thread.
         answered: called on the main thread with what `question` returned, if the prompts are still in force by then.
         answer: what it returned.
+        target: the voxels' owner, a vtkSegmentation: each frame of a sequence has its own, and one node shows them;
+            not used here, comes back with the result.
     """
 
     key: tuple[str, ...]
@@ -59,3 +61,4 @@ class Job:
     question: Question | None = None
     answered: Callable[[Any], None] | None = None
     answer: Any = None
+    target: object = None

@@ -229,7 +229,7 @@ class Segmenter(SegmentsInScene):
         self._settle(prompts)
         fresh = [click for click in clicks if not any(same_click(click, old) for old in timeline.now.clicks)]
         if image != timeline.image:  # those that are already there are about another image, and may lie anywhere
-            fresh = fresh[-1:]
+            clicks, fresh = tuple(fresh), fresh[-1:]
         try:
             for click in fresh:
                 check_click(click, volume.grid, volume.name)
@@ -258,7 +258,10 @@ class Segmenter(SegmentsInScene):
         else:
             (volume, image), state = self._images.of(self.volumeNode), prompts.timeline.now
             model = self.modelChoice(state.model or self.model)
-            prompts.job = Job(prompts.key, volume, image, model, state, self.volumeNode.GetID(), following)
+            target = prompts.segmentationNode.GetSegmentation()
+            prompts.job = Job(
+                prompts.key, volume, image, model, state, self.volumeNode.GetID(), following, target=target
+            )
             self._thread.submit(prompts.job)
         self.onChanged()
 
@@ -272,6 +275,9 @@ class Segmenter(SegmentsInScene):
             return job.error or ("Cancelled." if job.cancelled else "")
         newest = job is prompts.job
         prompts.job = None if newest else prompts.job
+        if job.target is not prompts.segmentationNode.GetSegmentation() and not job.cancelled:
+            job.error = "The result is of a frame that is not shown any more, and was not written. Go back to it."
+            return takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
         if job.followed is None and (job.cancelled or job.error is not None):
             text = takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
             if job.following.alone:
