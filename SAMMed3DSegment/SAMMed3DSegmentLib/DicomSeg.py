@@ -35,6 +35,7 @@ class Segments:
         shape: the volume's (I, J, K).
         origin: centre of its first voxel, LPS, mm.
         normal: direction of its K axis, LPS.
+        spacing: from one slice to the next, mm.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Segments:
     shape: tuple[int, int, int]
     origin: np.ndarray
     normal: np.ndarray
+    spacing: float
 
 
 def gather(
@@ -75,6 +77,7 @@ def gather(
         volumeNode.GetImageData().GetDimensions(),
         np.array(volumeNode.GetOrigin()) * (-1, -1, 1),
         _normal(volumeNode),
+        volumeNode.GetSpacing()[2],
     )
 
 
@@ -93,7 +96,7 @@ def write(
         cancellation: stops it.
 
     Raises:
-        VolumeError: highdicom is not there, or the slices do not match the volume.
+        VolumeError: highdicom is not there, or the slices do not match the volume, or it was moved.
         PredictionCancelled: `cancellation` was used.
     """
     try:
@@ -128,8 +131,23 @@ def _slices(segments: Segments, report: Callable[[int, int | None], None], cance
         report(len(slices), len(segments.files))
     if len(slices) != segments.shape[2]:
         raise VolumeError(f"{segments.volumeName}: {len(slices)} DICOM slices do not match its voxels.")
-    positions = [np.array(s.ImagePositionPatient, float) - segments.origin for s in slices]
-    return [slices[index] for index in np.argsort([float(np.dot(p, segments.normal)) for p in positions])]
+    places = np.array([np.array(s.ImagePositionPatient, float) - segments.origin for s in slices]) @ segments.normal
+    order = np.argsort(places)
+    _checkPlace(segments, places[order])
+    return [slices[index] for index in order]
+
+
+def _checkPlace(segments: Segments, places: np.ndarray) -> None:
+    """Refuse a volume that was moved: which slice is which would not be known, and masks could come out mirrored.
+
+    The slices between the first and the last may lie elsewhere, as those of uneven distances or a tilted gantry do.
+    """
+    length = (len(places) - 1) * segments.spacing
+    if abs(places[0]) > segments.spacing / 2 or abs(places[-1] - length) > segments.spacing / 2 + length / 4:
+        raise VolumeError(
+            f"{segments.volumeName}: it does not lie where its DICOM slices do, since a transform was hardened into it. "
+            "A DICOM SEG refers to the slices: load the series again, or export to .seg.nrrd."
+        )
 
 
 def _normal(volumeNode) -> np.ndarray:

@@ -10,7 +10,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from helpers import phantom
-from mrmlNodes import addVolume, drawByHand
+from mrmlNodes import addVolume, drawByHand, linearTransform
 from sammed3d import Box, Cancellation, PredictionCancelled, VolumeError
 from SAMMed3DSegmentLib import DicomSeg
 
@@ -112,3 +112,19 @@ def test_only_headers_are_read_and_cancel_leaves_nothing(segmented, tmp_path, mo
     assert len(read) == 3
     assert all(k["stop_before_pixels"] for k in read)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("turned", [(1, -1, -1), (-1, 1, -1)])
+def test_a_volume_that_was_turned_over_is_refused_rather_than_mirrored(segmented, scene, tmp_path, turned):
+    segmentationNode, ids, volumeNode = segmented
+    transform = linearTransform(scene, np.diag([*turned, 1.0]))
+    for node in (volumeNode, segmentationNode):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    expected = DicomSeg.write(DicomSeg.gather(segmentationNode, ids, volumeNode), tmp_path)
+    assert pydicom.dcmread(expected).NumberOfFrames == 8, "under a transform it is as it was"
+    expected.unlink()
+    for node in (volumeNode, segmentationNode):
+        node.HardenTransform()
+    with pytest.raises(VolumeError, match="a transform was hardened into it"):
+        DicomSeg.write(DicomSeg.gather(segmentationNode, ids, volumeNode), tmp_path)
+    assert not expected.exists()
