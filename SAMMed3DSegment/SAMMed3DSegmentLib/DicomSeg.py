@@ -81,6 +81,11 @@ def gather(
     )
 
 
+def fileFor(title: str, folder: Path) -> Path:
+    """Return the file of a segmentation of that name."""
+    return folder / f"{fileNameFor(title)}.dcm"
+
+
 def write(
     segments: Segments,
     folder: Path,
@@ -110,7 +115,7 @@ def write(
     masks = [np.zeros(segments.shape, np.uint8) if m is None else m.full(segments.shape) for m in segments.masks]
     dataset = dicom_seg.segmentation(segments.title, segments.names, masks, slices)
     cancellation.check()
-    file = folder / f"{fileNameFor(segments.title)}.dcm"
+    file = fileFor(segments.title, folder)
     partial = file.with_name(file.name + ".part")
     try:
         dataset.save_as(partial)
@@ -145,7 +150,7 @@ def _checkPlace(segments: Segments, places: np.ndarray) -> None:
     length = (len(places) - 1) * segments.spacing
     if abs(places[0]) > segments.spacing / 2 or abs(places[-1] - length) > segments.spacing / 2 + length / 4:
         raise VolumeError(
-            f"{segments.volumeName}: it does not lie where its DICOM slices do, since a transform was hardened into it. "
+            f"{segments.volumeName}: it does not lie where its DICOM slices do: a transform was hardened into it. "
             "A DICOM SEG refers to the slices: load the series again, or export to .seg.nrrd."
         )
 

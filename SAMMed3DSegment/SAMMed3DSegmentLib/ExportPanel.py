@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import slicer
 from slicer.i18n import tr as _
 
 from sammed3d import SAMMed3DError
@@ -61,11 +62,18 @@ class ExportPanel:
         if fileFormat == Exporter.DICOM:
             self._report(lambda: self._startDicom(node, volume))
         else:
-            self._report(lambda: Exporter.export(node, self.segmentIds(), volume, self._folder(), fileFormat))
+            self._report(
+                lambda: Exporter.export(node, self.segmentIds(), volume, self._folder(), fileFormat, self._replaces)
+            )
 
     def exportClicks(self) -> None:
         """Write the clicks as JSON."""
-        self._report(lambda: [Exporter.exportClicks(self._segmenter, self.segmentIds(), self._folder())])
+
+        def write() -> list[Path]:
+            file = Exporter.exportClicks(self._segmenter, self.segmentIds(), self._folder(), self._replaces)
+            return [] if file is None else [file]
+
+        self._report(write)
 
     def segmentIds(self) -> list[str]:
         """Return the ids of the segments that files are made of: all of them, or the selected one."""
@@ -87,16 +95,18 @@ class ExportPanel:
         self.cancel()
         self._task = None
 
-    def _startDicom(self, segmentationNode, volumeNode) -> list[Path]:
+    def _startDicom(self, segmentationNode, volumeNode) -> list[Path] | None:
         folder = self._folder()
         Exporter.check(self.segmentIds(), folder)
+        if not Exporter.mayWrite([DicomSeg.fileFor(segmentationNode.GetName(), folder)], self._replaces):
+            return []
         segments = DicomSeg.gather(segmentationNode, self.segmentIds(), volumeNode)
         self._task = task = Task(
             lambda task: DicomSeg.write(segments, folder, task.report, task.cancellation), "SAMMed3DSegment export"
         )
         self._threadTime.follow(lambda: self._task is task, self._poll, task.wait)
         self.update()
-        return []
+        return None
 
     def _poll(self) -> None:
         task = self._task
@@ -115,15 +125,24 @@ class ExportPanel:
             self._say([task.result])
         self.update()
 
-    def _report(self, write: Callable[[], list[Path]]) -> None:
+    def _replaces(self, names: Sequence[str]) -> bool:
+        """Ask whether files are to be replaced that may be of another patient: names of segmentations are alike."""
+        question = _("These files are there already. Replace them?\n\n{names}").format(names="\n".join(names))
+        return bool(slicer.util.confirmOkCancelDisplay(question))
+
+    def _report(self, write: Callable[[], list[Path] | None]) -> None:
         try:
             self._say(write())
         except (SAMMed3DError, OSError) as error:
             self.ui.exportLabel.setText(str(error))
 
-    def _say(self, files: list[Path]) -> None:
+    def _say(self, files: list[Path] | None) -> None:
+        """Say what was written; None: it is being written."""
+        if files is None:
+            self.ui.exportLabel.setText(_("Writing the file..."))
+            return
         names = ", ".join(file.name for file in files)
-        self.ui.exportLabel.setText(_("Wrote {names}").format(names=names) if files else _("Writing the file..."))
+        self.ui.exportLabel.setText(_("Wrote {names}").format(names=names) if files else _("Nothing was written."))
 
     def _folder(self) -> Path:
         return Path(self.ui.folderButton.directory)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,33 +28,58 @@ FORMATS = {
 """Formats and what people read."""
 
 
+Asks = Callable[[Sequence[str]], bool]
+"""Called with the names of files that are there already; tells whether they are to be replaced."""
+
+
 def export(
     segmentationNode: slicer.vtkMRMLSegmentationNode,
     segmentIds: Sequence[str],
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     folder: Path,
     fileFormat: str,
+    replaces: Asks = lambda _names: True,
 ) -> list[Path]:
-    """Write segments into a folder; returns the files that are new or were written again.
+    """Write segments into a folder, all files whole or none; returns them, or [] where they were not to replace others.
 
     Raises:
-        VolumeError: nothing to write, the folder cannot be written, or the format needs what is not there.
+        VolumeError: nothing to write, the folder cannot be written, the format needs what is not there, or a file would
+            be one that the scene was read from or saved in.
     """
     check(segmentIds, folder)
-    before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-    match fileFormat:
-        case "seg.nrrd":
-            _writeSegmentation(segmentationNode, segmentIds, folder)
-        case "NIfTI" | "NRRD label map":
-            _writeLabelmap(segmentationNode, segmentIds, volumeNode, folder, fileFormat)
-        case "STL" | "OBJ":
-            _writeSurfaces(segmentationNode, segmentIds, folder, fileFormat)
-        case "DICOM SEG":
-            DicomSeg.write(DicomSeg.gather(segmentationNode, segmentIds, volumeNode), folder)
-    written = [file for file in sorted(folder.iterdir()) if before.get(file) != file.stat().st_mtime_ns]
-    if not written:
-        raise VolumeError(f"{folder}: nothing could be written there. Check the folder's permissions and the disk.")
-    return written
+    with _folderIn(folder) as made:
+        match fileFormat:
+            case "seg.nrrd":
+                _writeSegmentation(segmentationNode, segmentIds, made)
+            case "NIfTI" | "NRRD label map":
+                _writeLabelmap(segmentationNode, segmentIds, volumeNode, made, fileFormat)
+            case "STL" | "OBJ":
+                _writeSurfaces(segmentationNode, segmentIds, made, fileFormat)
+            case "DICOM SEG":
+                DicomSeg.write(DicomSeg.gather(segmentationNode, segmentIds, volumeNode), made)
+        written = sorted(made.iterdir())
+        if not written:
+            raise VolumeError(f"{folder}: nothing could be written there. Check the folder's permissions and the disk.")
+        if not mayWrite([folder / file.name for file in written], replaces):
+            return []
+        return [file.replace(folder / file.name) for file in written]
+
+
+def mayWrite(files: Sequence[Path], replaces: Asks) -> bool:
+    """Tell whether files may be written: whoever asked for them is asked about those that are there already.
+
+    Raises:
+        VolumeError: one of them is the file of a node in the scene, which would be lost.
+    """
+    there = [file for file in files if file.exists()]
+    for file in there:
+        owner = _ownerOf(file)
+        if owner is not None:
+            raise VolumeError(
+                f"{file.name}: {owner.GetName()} was read from this file, or saved in it. Choose another folder, or "
+                "give the segmentation another name."
+            )
+    return not there or replaces([file.name for file in there])
 
 
 def check(segmentIds: Sequence[str], folder: Path) -> None:
@@ -68,17 +94,48 @@ def check(segmentIds: Sequence[str], folder: Path) -> None:
         raise VolumeError(f"{folder}: there is no such folder. Choose another one.")
 
 
-def exportClicks(segmenter: Segmenter, segmentIds: Sequence[str], folder: Path) -> Path:
-    """Write the clicks of segments as JSON.
+def exportClicks(
+    segmenter: Segmenter, segmentIds: Sequence[str], folder: Path, replaces: Asks = lambda _names: True
+) -> Path | None:
+    """Write the clicks of segments as JSON; None where the file was not to replace another one.
 
     Raises:
-        VolumeError, PromptError: nothing to write, or the file cannot be written.
+        VolumeError, PromptError: nothing to write, or the file cannot be written; see `mayWrite`.
     """
     if not segmentIds:
         raise VolumeError("There is no segment whose clicks could be exported. Select one, or tick 'All segments'.")
     file = folder / f"{fileNameFor(segmenter.segmentationNode.GetName())} clicks.json"
+    if not mayWrite([file], replaces):
+        return None
     prompt_files.write(file, segmenter.objectPrompts(segmentIds))
     return file
+
+
+@contextmanager
+def _folderIn(folder: Path) -> Iterator[Path]:
+    """A folder in another one, for as long as it takes to write files and to move them."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix=".export-", dir=folder)
+    except OSError as error:
+        raise VolumeError(f"{folder}: nothing can be written there. Check the folder's permissions.") from error
+    with made as name:
+        yield Path(name)
+
+
+def _ownerOf(file: Path):
+    """Return the node of the scene that has a file as its own; None where none has."""
+    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLStorableNode")
+    nodes.UnRegister(None)
+    for index in range(nodes.GetNumberOfItems()):
+        node = nodes.GetItemAsObject(index)
+        for number in range(node.GetNumberOfStorageNodes()):
+            storage = node.GetNthStorageNode(number)
+            own = [storage.GetFullNameFromFileName()] if storage is not None else []
+            own += [storage.GetFullNameFromNthFileName(n) for n in range(storage.GetNumberOfFileNames() if own else 0)]
+            alike = [Path(name) for name in own if name and Path(name).name.lower() == file.name.lower()]
+            if any(other.exists() and other.samefile(file) for other in alike):
+                return node
+    return None
 
 
 def _writeSegmentation(segmentationNode, segmentIds: Sequence[str], folder: Path) -> None:

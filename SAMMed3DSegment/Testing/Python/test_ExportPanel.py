@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import slicer
 
-from panels import currentMask, placeClick
+from panels import currentMask, placeClick, shownSegmentation
 from SAMMed3DSegmentLib import Exporter
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import newPredictor
@@ -56,3 +56,46 @@ def test_an_export_that_cannot_be_says_why(module, ui, chosenVolume, tmp_path):
     ui.formatSelector.setCurrentIndex(ui.formatSelector.findData(Exporter.DICOM))
     ui.exportButton.click()
     assert "DICOM" in ui.exportLabel.text
+
+
+@pytest.fixture
+def exported(module, ui, chosenVolume, tmp_path):
+    """A segment that was exported as a NIfTI label map, its file, and what the file held."""
+    ui.positiveButton.click()
+    placeClick(module, (20, 25, 15))
+    shownSegmentation(module).SetName("Segmentation")
+    ui.folderButton.directory = str(tmp_path)
+    ui.formatSelector.setCurrentIndex(ui.formatSelector.findData(Exporter.NIFTI))
+    ui.exportButton.click()
+    [file] = tmp_path.iterdir()
+    placeClick(module, (10, 12, 8))
+    return file, file.read_bytes()
+
+
+def test_a_file_that_is_there_is_replaced_after_a_question_only(module, ui, exported, answers):
+    file, before = exported
+    answers.give("Replace them?\n\nSegmentation.nii.gz", False)
+    ui.exportButton.click()
+    assert file.read_bytes() == before
+    assert ui.exportLabel.text == "Nothing was written."
+    answers.give("Replace them?", True)
+    ui.exportButton.click()
+    assert file.read_bytes() != before
+    assert [each.name for each in file.parent.iterdir()] == ["Segmentation.nii.gz"]
+    ui.exportPromptsButton.click()
+    [clicks] = file.parent.glob("*.json")
+    before = clicks.read_bytes()
+    placeClick(module, (30, 30, 20))
+    answers.give("Replace them?\n\nSegmentation clicks.json", False)
+    ui.exportPromptsButton.click()
+    assert clicks.read_bytes() == before
+
+
+def test_no_image_is_lost_to_a_segmentation_of_its_name(module, ui, chosenVolume, exported, tmp_path):
+    file = tmp_path / "CT.nii.gz"
+    slicer.util.saveNode(chosenVolume, str(file))
+    before = file.read_bytes()
+    shownSegmentation(module).SetName("CT")
+    ui.exportButton.click()
+    assert "CT.nii.gz: CT was read from this file, or saved in it." in ui.exportLabel.text
+    assert file.read_bytes() == before
