@@ -53,7 +53,7 @@ class PropagatePanel:
         self._selected, self._objection, self._onChanged = selected, objection, onChanged
         self.propagation = Propagation(segmenter)
         self.task: Task[None] | None = None
-        self._total = 0
+        self._total, self._trouble = 0, ""
         self._items: list[qt.QTableWidgetItem] = []  # Python's share of what the table shows
         self._observed: tuple[slicer.vtkMRMLSequenceBrowserNode, int] | None = None
         self._seen: tuple[object, int, tuple] | None = None
@@ -97,7 +97,7 @@ class PropagatePanel:
         except SAMMed3DError as error:
             self._say(str(error))
             return
-        self.task, self._total = task, len(chosen)
+        self.task, self._total, self._trouble = task, len(chosen), ""
         self._say(_("Carrying it through {count} frames...").format(count=len(chosen)))
         # Followed to its end, also where nobody waits for it any more: what it holds is let go of on this thread.
         self._threadTime.follow(lambda: task.busy, lambda: self._poll(task), task.wait)
@@ -193,7 +193,7 @@ class PropagatePanel:
             return
         ended = not task.busy  # asked first: what comes until then is written below
         count = len(self.propagation.found)
-        self.propagation.write()
+        self._write(task)
         self.ui.propagateBar.setMaximum(self._total)
         self.ui.propagateBar.setValue(task.done)
         if len(self.propagation.found) != count:
@@ -206,12 +206,24 @@ class PropagatePanel:
         self._fill()
         self._onChanged()
 
+    def _write(self, task: Task[None]) -> None:
+        """Write what is done by now; where that fails the work ends, for the frames would go on from one another."""
+        if self._trouble:
+            return
+        try:
+            self.propagation.write()
+        except SAMMed3DError as error:
+            self._trouble = str(error)
+            task.cancel()
+
     def _result(self, task: Task[None]) -> str:
         step, parts = self.propagation.step, []
-        if task.cancelled:
+        if task.cancelled and not self._trouble:
             parts.append(_("Stopped."))
         if task.error is not None:
             parts.append(str(task.error))
+        if self._trouble:
+            parts.append(self._trouble)
         parts.append(inWords(self.propagation.found, step, self._total))
         return " ".join(parts)
 

@@ -127,14 +127,20 @@ class Propagation:
         return Task(work, "SAMMed3DSegment series")
 
     def write(self) -> None:
-        """Write the frames that are done by now."""
-        while self._arrived and self.step is not None:
-            mask = self._arrived.popleft()
-            self.found = sorted([*self.found, mask], key=lambda each: each.frame)
-            if not mask.kept and self.step.isThere:
-                self._write(self.step, mask)
-        if self.step is not None and self.step.isThere:
-            self.step.frames.changed(self.step.segmentationNode)
+        """Write the frames that are done by now.
+
+        Raises:
+            VolumeError: a frame cannot be written, see `SegmentWriter.write`; those after it stay as they are.
+        """
+        try:
+            while self._arrived and self.step is not None:
+                mask = self._arrived.popleft()
+                if not mask.kept and self.step.isThere:
+                    self._write(self.step, mask)
+                self.found = sorted([*self.found, mask], key=lambda each: each.frame)
+        finally:
+            if self.step is not None and self.step.isThere:
+                self.step.frames.changed(self.step.segmentationNode)
 
     @property
     def canUndo(self) -> bool:

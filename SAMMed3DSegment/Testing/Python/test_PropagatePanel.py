@@ -197,6 +197,19 @@ def test_a_failure_says_what_and_keeps_what_is_done(module, ui, ball, clicked, p
     assert ui.propagateButton.enabled
 
 
+def test_frames_that_cannot_be_written_end_it_with_what_is_wrong(module, ui, ball, clicked):
+    fine, node = slicer.vtkOrientedImageData(), module.panel.segmenter.segmentationNode
+    fine.SetSpacing(0.01, 0.01, 0.01)
+    fine.SetExtent(0, 9, 0, 9, 0, 9)
+    text = slicer.vtkSegmentationConverter.SerializeImageGeometry(fine)
+    node.GetSegmentation().SetConversionParameter("Reference image geometry", text)
+    carry(module)
+    assert "its voxels of 0.01 mm are too fine" in ui.propagateLabel.text
+    assert "1 of 5 frames are done." in ui.propagateLabel.text
+    assert not module.panel.series.busy
+    assert ui.propagateButton.enabled
+
+
 def test_doubtful_frames_are_named_and_a_row_shows_its_frame(module, ui, scene, ball, clicked):
     sequence = clicked.GetMasterSequenceNode()
     data = sequence.GetNthDataNode(2)
