@@ -99,7 +99,7 @@ def kept(
 
 def forget(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
     """Remove the masks that a segment started from; its point list goes with what it holds."""
-    store = segmentationNode.GetNodeReference(ROLE)
+    store = _storeOf(segmentationNode)
     if store is not None:
         for name in _names(store, segmentId):
             store.GetSegmentation().RemoveSegment(name)
@@ -125,7 +125,7 @@ def hardened(
     except (KeyError, TypeError, ValueError, PromptError):  # not whole, see `kept`
         return
     points.SetAttribute(TIMELINE_ATTRIBUTE, json.dumps(content, separators=(",", ":")))
-    store = segmentationNode.GetNodeReference(ROLE)
+    store = _storeOf(segmentationNode)
     for name in () if store is None else _names(store, points.GetAttribute(SEGMENT_ATTRIBUTE)):
         labelmap = labelmapOfSegment(store, name)
         if labelmap is not None:
@@ -137,7 +137,7 @@ def hardened(
 def forgetAll(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove the masks that the segments of a segmentation started from; it may have left the scene."""
     store = slicer.mrmlScene.GetNodeByID(segmentationNode.GetNodeReferenceID(ROLE) or "")
-    if store is not None:
+    if store is not None and not _referring(store):
         slicer.mrmlScene.RemoveNode(store)
 
 
@@ -183,7 +183,7 @@ def _names(store: slicer.vtkMRMLSegmentationNode, segmentId: str) -> list[str]:
 
 
 def _keepBases(segmentationNode, segmentId: str, volumeNode, bases: dict[str, BoxedMask]) -> None:
-    store = segmentationNode.GetNodeReference(ROLE)
+    store = _storeOf(segmentationNode)
     if store is None:
         if not bases:
             return
@@ -207,12 +207,29 @@ def _keptBase(segmentationNode, segmentId: str, volumeNode, digest: str) -> Boxe
     Raises:
         KeyError: it is not there.
     """
-    store = segmentationNode.GetNodeReference(ROLE)
+    store = _storeOf(segmentationNode)
     name = _name(segmentId, digest)
     if store is None or store.GetSegmentation().GetSegment(name) is None:
         raise KeyError(digest)
     matrix, held = heldMask(store, name)
     return clipped(onGrid(held, matrix, matrixOfVolume(volumeNode)), volumeNode)
+
+
+def _storeOf(segmentationNode: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationNode | None:
+    """Return the segmentation that holds the starting masks of another one; None where it has none of its own.
+
+    A copy of a segmentation refers to that of the first one, and has none.
+    """
+    store = segmentationNode.GetNodeReference(ROLE)
+    return store if store is not None and _referring(store)[:1] == [segmentationNode] else None
+
+
+def _referring(store: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLSegmentationNode]:
+    """Return the segmentations of the scene that refer to a store, in the order of the scene."""
+    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLSegmentationNode")
+    nodes.UnRegister(None)
+    every = (nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems()))
+    return [node for node in every if node.GetNodeReferenceID(ROLE) == store.GetID()]
 
 
 def _createStore(segmentationNode: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationNode:

@@ -152,3 +152,32 @@ def test_a_saved_scene_goes_on_where_it_was(segmenter, scene, segmentationNode, 
         segmenter.undo(drawnId)
         settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, drawnId), base), "undo still works, down to what was drawn"
+
+
+def test_a_copy_of_a_segmentation_leaves_the_first_ones_starting_masks(
+    segmenter, scene, segmentationNode, volumeNode, liver, tmp_path
+):
+    """Slicer's *Clone* copies references too; both segmentations have segments of the same ids."""
+    drawByHand(segmentationNode, liver, volumeNode, Box((2, 2, 2), (8, 8, 8)))
+    drawn = voxels(segmentationNode, liver)
+    clickAt(segmenter, liver, SPOTS[0])
+    copy = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    copy.UnRegister(None)
+    copy.Copy(segmentationNode)
+    copy.SetName("copy")
+    copy = scene.AddNode(copy)
+    segmenter.setInput(volumeNode, copy)
+    clickAt(segmenter, liver, SPOTS[1])
+    before = voxels(copy, liver)
+    volumeNode, segmentationNode = reopened(scene, segmenter, tmp_path)
+    copy = slicer.util.getNode("copy")
+    segmenter.setInput(volumeNode, copy)
+    assert np.array_equal(voxels(copy, liver), before)
+    segmenter.undo(liver)
+    assert not np.array_equal(voxels(copy, liver), before)
+    scene.RemoveNode(copy)
+    volumeNode, segmentationNode = reopened(scene, segmenter, tmp_path)
+    assert segmenter.canUndo(liver)
+    segmenter.undo(liver)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), drawn)
