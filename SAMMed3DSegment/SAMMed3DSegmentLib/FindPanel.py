@@ -108,6 +108,7 @@ class FindPanel:
             ids = self.finder.accept(instances, self._segmentation())
         except SAMMed3DError as error:
             self._say(str(error))
+            self._fill()
             return
         self._fill()
         self._say(_("Made 1 segment.") if len(ids) == 1 else _("Made {count} segments.").format(count=len(ids)))

@@ -106,17 +106,22 @@ class Finder:
         """Make objects segments, which further clicks refine; returns their ids.
 
         Raises:
-            VolumeError: the volume was deleted, or holds another image by now; or segments are not kept as voxels.
+            VolumeError: the volume was deleted, or holds another image by now; or segments are not kept as voxels, or
+                these are too fine. The objects that are no segments by then are still those that were found.
         """
         self._check()
         LabelmapSource.check(segmentationNode)
         self.show(None)
         segmentation, ids = segmentationNode.GetSegmentation(), []
         for instance in instances:
-            self.found.remove(instance)
             segmentId = segmentation.AddEmptySegment("", _freeName(segmentation))
             before = Holdings.of(segmentationNode, segmentId)
-            SegmentWriter.write(segmentationNode, segmentId, self.volumeNode, instance.mask, before)
+            try:
+                SegmentWriter.write(segmentationNode, segmentId, self.volumeNode, instance.mask, before)
+            except VolumeError:
+                segmentation.RemoveSegment(segmentId)
+                raise
+            self.found.remove(instance)
             ids.append(segmentId)
         return ids
 

@@ -277,6 +277,24 @@ def test_another_image_or_none_is_not_written_into(module, ui, volumeNode, scene
     assert not any(mask.any() for mask in held(module).values())
 
 
+def test_objects_that_cannot_be_written_stay_on_the_list(module, ui, volumeNode, scene):
+    find(module)
+    fine, node = slicer.vtkOrientedImageData(), scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "fine")
+    fine.SetSpacing(0.001, 0.001, 0.001)
+    fine.SetExtent(0, 9, 0, 9, 0, 9)
+    text = slicer.vtkSegmentationConverter.SerializeImageGeometry(fine)
+    node.GetSegmentation().SetConversionParameter("Reference image geometry", text)
+    ui.segmentationSelector.setCurrentNode(node)
+    ui.acceptAllButton.click()
+    assert "too fine" in ui.findLabel.text
+    assert len(rows(ui)) == len(module.panel.find.finder.found) == 3
+    assert held(module) == {}
+    ui.segmentationSelector.setCurrentNode(None)
+    ui.acceptAllButton.click()
+    assert len(held(module)) == 3
+    assert rows(ui) == []
+
+
 def test_a_search_ends_with_the_module(module, ui, volumeNode, predictor):
     predictor.gate.clear()
     ui.findButton.click()
