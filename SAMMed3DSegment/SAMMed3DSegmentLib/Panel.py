@@ -7,7 +7,7 @@ from collections.abc import Callable
 import slicer
 from slicer.i18n import tr as _
 
-from sammed3d import SAMMed3DError
+from sammed3d import SAMMed3DError, VolumeError
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import LabelmapSource, SampleVolumes, Views
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
@@ -307,9 +307,11 @@ class Panel:
         """Return the segmentation, to write into: made if need be, and made voxels if the user agrees.
 
         Raises:
-            VolumeError: it is not kept as voxels, and is not to be converted or cannot be.
+            VolumeError: there is no volume, or it is not kept as voxels, and is not to be converted or cannot be.
         """
         node = self._parameterNode()
+        if node.volume is None:  # a key was pressed, which no button's state keeps from working
+            raise VolumeError(_("Load a CT or MR and choose it first."))
         if node.segmentation is None:
             name = _("{volume} segmentation").format(volume=node.volume.GetName())
             node.segmentation = newSegmentation(node.volume, name)

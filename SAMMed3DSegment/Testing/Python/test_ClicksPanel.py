@@ -8,6 +8,7 @@ from helpers import make_affine, phantom
 from mrmlNodes import addVolume
 from panels import settle
 from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib.PanelKeys import actionsOf
 from SAMMed3DSegmentLib.Settings import SERVER
 from segmenters import SPOTS, worldOf
 
@@ -156,3 +157,16 @@ def test_words_are_those_of_clinicians(ui):
     texts = [w.text for w in ui.positiveButton.parent().findChildren(qt.QPushButton)]
     assert not [text for text in texts if "checkpoint" in text.lower()]
     assert ui.writingSection.text == "Overlapping segments"
+
+
+@pytest.mark.parametrize("key", ["T", "S", "Shift+S", "L", "Shift+L", "B", "P", "E", "X", "Shift+F", "A", "K", "U"])
+@pytest.mark.parametrize("segmentation", [False, True])
+def test_no_key_needs_a_volume(module, ui, scene, key, segmentation):
+    """Keys that are no button's are there without a volume too; an error of theirs would be in the console only."""
+    if segmentation:
+        ui.segmentationSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
+    actionsOf(module.panel)[key]()
+    if key in ("T", "S", "Shift+S", "L", "Shift+L"):
+        assert "choose it first" in module.panel.status.text
+    assert not module.panel.placeMode.active
+    assert module.panel.drawing.mode.kind is None
