@@ -135,7 +135,7 @@ class SAMMed3DSegmentLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.settings = Settings(slicer.app.userSettings())
         self.store = ModelStore()
-        self.predictors = Predictors(self.settings)
+        self.predictors = Predictors(self.settings, self.store)
         self._thread = InferenceThread(loadPredictor or self._load)
         self.segmenter = Segmenter(self._thread)
         self.segmenter.modelChoice = self.predictors.choiceOf

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sammed3d import ModelError, Predictor
 from sammed3d.core.imports import uncollected
 from sammed3d.wire.messages import ModelInfo
+from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib.Device import deviceInWords
 from SAMMed3DSegmentLib.Settings import SERVER, Settings
 from SAMMed3DSegmentLib.TorchLibraries import loadTorchLibraries
@@ -29,6 +30,7 @@ class ModelChoice:
         model: name of the model.
         place: LOCAL or SERVER.
         device: torch device; local only.
+        stamp: tells the file of weights from another one that has its name; see `ModelStore.stamp`; local only.
         url, key, consent, authority, useProxies: see `Settings`; server only.
     """
 
@@ -40,6 +42,7 @@ class ModelChoice:
     consent: bool = False
     authority: str = ""
     useProxies: bool = True
+    stamp: str = ""
 
 
 class Predictors:
@@ -47,13 +50,14 @@ class Predictors:
 
     Args:
         settings: where predictions run, on which device, with which server; read on the main thread only.
+        store: the models on this computer; that of all tools if None.
 
     Attributes:
         devices: the device in words, by its setting, where a model was loaded with that.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, store: ModelStore | None = None) -> None:
+        self._settings, self._store = settings, store or ModelStore()
         self.devices: dict[str, str] = {}
 
     def choiceOf(self, model: str) -> ModelChoice:
@@ -69,7 +73,7 @@ class Predictors:
                 authority=settings.authority,
                 useProxies=settings.useProxies,
             )
-        return ModelChoice(model, settings.place, settings.device)
+        return ModelChoice(model, settings.place, settings.device, stamp=self._store.stamp(model))
 
     def load(self, choice: ModelChoice) -> Predictor:
         """Load a predictor. Called from the inference thread; takes seconds.

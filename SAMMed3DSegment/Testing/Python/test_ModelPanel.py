@@ -8,13 +8,13 @@ import slicer
 import torch
 
 import qt
-from panels import wait
+from panels import placeClick, wait
 from sammed3d.nets import build
 from sammed3d.zoo import registry, store
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import ModelPanel
-from SAMMed3DSegmentLib.Predictors import ModelChoice
+from SAMMed3DSegmentLib.Predictors import ModelChoice, Predictors
 from SAMMed3DSegmentLib.Settings import LOCAL, Settings
 
 
@@ -227,3 +227,21 @@ def test_what_is_missing_is_offered_by_name(module, ui, monkeypatch, answers, mi
     ui.installButton.click()
     assert installed == installs
     assert ui.installButton.isHidden()
+
+
+def test_a_file_that_takes_the_name_of_another_one_is_what_predicts(
+    module, ui, chosenVolume, tiny_checkpoint_file, answers, monkeypatch, predictor
+):
+    loaded = []
+    monkeypatch.setattr(Predictors, "load", lambda _self, choice: (loaded.append(choice.model), predictor)[1])
+    importFile(module, tiny_checkpoint_file)
+    ui.positiveButton.click()
+    placeClick(module, (20, 25, 15))
+    placeClick(module, (10, 12, 8))
+    assert loaded == ["mine"]
+    answers.give("Delete the model", True)
+    ui.removeModelButton.click()
+    write_checkpoint(tiny_checkpoint_file, {"a": torch.ones(1)}, network="sam_med3d")
+    importFile(module, tiny_checkpoint_file)
+    placeClick(module, (30, 30, 20))
+    assert loaded == ["mine", "mine"]

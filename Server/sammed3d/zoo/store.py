@@ -153,6 +153,16 @@ class ModelStore:
             found.append(StoredModel(**(data | {"path": file.parent / data["path"]})))
         return found
 
+    def stamp(self, name: str) -> str:
+        """Return what is another text after a model of a name was installed in place of another; "" for none.
+
+        For who keeps a model in memory; it costs next to nothing.
+        """
+        try:
+            return str((self.folder / name / "model.json").stat().st_mtime_ns)
+        except OSError:
+            return ""
+
     def model(self, name: str) -> StoredModel:
         """Return an installed model.
 
