@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable
 
 import slicer
 
-from sammed3d import Cancellation, Predictor
+from sammed3d import Cancellation, Predictor, SAMMed3DError
 from SAMMed3DSegmentLib.Following import FollowChoice
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.Job import Job
@@ -76,7 +77,7 @@ class Background:
         jobs = self._thread.finished()
         if jobs:
             for job in jobs:
-                text = self._finish(job)
+                text = self._taken(job)
                 # Jobs that were cancelled together end one after the other: what each took back is said.
                 if text and job.cancelled and self.message:
                     self.message += f" {text.removeprefix('Cancelled. ')}"
@@ -112,6 +113,18 @@ class Background:
     def refreshSurfaces(self) -> None:
         """Make the 3-D surfaces anew of the segments that changed; call it when the clicks pause."""
         self._surfaces.refresh()
+
+    def _taken(self, job: Job) -> str:
+        """Take a job that ended; one that cannot be written does not keep the others waiting."""
+        try:
+            return self._finish(job)
+        except SAMMed3DError as error:
+            return str(error)
+        except MemoryError:
+            return "There is not enough memory to write what was segmented. Close other volumes, and undo."
+        except Exception as error:
+            logging.exception("A result could not be written")
+            return f"What was segmented could not be written: {error or type(error).__name__}. Undo, and try again."
 
     def _finish(self, job: Job) -> str:
         """Take a job that ended; returns what the user should know about it."""

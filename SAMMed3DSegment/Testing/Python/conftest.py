@@ -23,7 +23,7 @@ else:
 
 
 @pytest.fixture(autouse=True)
-def answers():
+def answers(caplog):
     """The user, who answers dialogs; no test may leave one open, or an error in Slicer's Python console."""
     dialogs.answers.check()
     slicerHarness.slotErrors.clear()
@@ -31,6 +31,9 @@ def answers():
     dialogs.answers.check()
     if slicerHarness.slotErrors:
         raise slicerHarness.slotErrors.pop()
+    errors = [r.exc_info[1] for r in caplog.get_records("call") if r.msg == "A result could not be written"]
+    if errors:
+        raise errors[0]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from helpers import RegionPredictor, make_affine, phantom
 from mrmlNodes import addSegment, addVolume, drawByHand, voxels
 from sammed3d import Box, Session
 from sammed3d.inference.object_timeline import same_clicks
-from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib import PointList, SegmentWriter
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
 from segmenters import SPOTS, clicksOf, expectedMask, newPredictor, sessionMask, settle, worldOf
 
@@ -205,3 +205,36 @@ def test_without_a_usable_volume_the_reason_is_said(segmenter, scene, segmentati
     segmenter.setInput(empty, segmentationNode)
     with pytest.raises(Exception, match="Empty: this volume holds no image"):
         segmenter.pointsFor(addSegment(segmentationNode))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(MemoryError(), "not enough memory to write"), (RuntimeError("no disk"), "written: no disk")]
+)
+def test_a_result_that_cannot_be_written_keeps_no_other_waiting(
+    segmenter, segmentationNode, liver, spleen, monkeypatch, caplog, error, said
+):
+    written = SegmentWriter.write
+
+    def write(node, segmentId, *arguments, **further):
+        if segmentId == liver:
+            raise error
+        return written(node, segmentId, *arguments, **further)
+
+    monkeypatch.setattr(SegmentWriter, "write", write)
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    assert said in segmenter.message
+    segmenter.click(liver, worldOf(segmenter, SPOTS[1]))
+    segmenter.click(spleen, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    assert voxels(segmentationNode, spleen).any()
+    monkeypatch.setattr(SegmentWriter, "write", written)
+    caplog.clear()
+    while segmenter.canUndo(liver):
+        segmenter.undo(liver)
+    for _ in range(2):
+        segmenter.redo(liver)
+        settle(segmenter)
+    clicks = clicksOf(segmenter, liver)
+    assert len(clicks) == 2
+    assert np.array_equal(voxels(segmentationNode, liver), expectedMask(segmenter.volumeNode, clicks))
