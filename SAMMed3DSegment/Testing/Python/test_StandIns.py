@@ -1,5 +1,7 @@
 """Stand-ins for CTK's and Slicer's classes refuse what the real ones lack, and say of which class it is missing."""
 
+import functools
+
 import pytest
 import slicer
 
@@ -129,3 +131,48 @@ def test_an_effect_that_slicer_would_refuse_is_refused(tmp_path):
     assert effect.clone() is None
     with pytest.raises(TypeError, match="clone"):
         raise slicerHarness.slotErrors.pop()
+
+
+class Called:
+    """Something that can be called and is no function."""
+
+    def __init__(self):
+        self.arguments = []
+
+    def __call__(self, *arguments):
+        self.arguments.append(arguments)
+
+    def method(self, first):
+        self.arguments.append((first,))
+
+
+def test_arguments_of_signals_are_trimmed_for_functions_and_methods_only():
+    button, called = qt.QPushButton(), Called()
+    button.setCheckable(True)
+    button.connect("clicked(bool)", lambda: called("none"))
+    button.connect("clicked(bool)", called.method)
+    button.connect("clicked(bool)", called)
+    button.connect("clicked(bool)", functools.partial(called, "more"))
+    button.click()
+    assert called.arguments == [("none",), (True,), (True,), ("more", True)]
+
+
+def test_what_was_not_connected_cannot_be_disconnected():
+    button, called = qt.QPushButton(), Called()
+    button.connect("clicked(bool)", called.method)
+    with pytest.raises(ValueError, match="would stay connected"):
+        button.disconnect("clicked(bool)", lambda: None)
+    with pytest.raises(ValueError, match="would stay connected"):
+        button.disconnect("pressed()", called.method)
+    button.disconnect("clicked(bool)", called.method)
+    button.click()
+    assert called.arguments == []
+
+
+def test_a_parameter_node_has_its_parameters_and_no_more(module):
+    node = module.logic.getParameterNode()
+    with pytest.raises(AttributeError):
+        node.segmentID = "liver"
+    with pytest.raises(AttributeError):
+        node.GetID()
+    assert node.parameterNode.GetID()

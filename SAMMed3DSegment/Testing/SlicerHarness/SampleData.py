@@ -10,8 +10,21 @@ class SampleDataLogic:
     categories: ClassVar[dict] = {}
 
     @staticmethod
-    def registerCustomSampleDataSource(**source):
-        SampleDataLogic.sources.append(source)
+    def registerCustomSampleDataSource(
+        category="Custom",
+        sampleName=None,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        customDownloader=None,
+        thumbnailFileName=None,
+        loadFileType=None,
+        loadFiles=None,
+        loadFileProperties=None,
+        checksums=None,
+    ):
+        given = {name: value for name, value in locals().items() if value is not None}
+        SampleDataLogic.sources.append(given)
 
     @staticmethod
     def registerCustomSampleDataCategory(name, title=None):

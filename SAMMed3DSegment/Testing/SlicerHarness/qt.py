@@ -54,19 +54,16 @@ def _patchProperties(cls):
 
 
 def _trimmed(function, available):
-    """Pass only as many arguments as the function accepts, as PythonQt does."""
+    """Pass only as many arguments as the function accepts, as PythonQt does for functions and methods in Python.
+
+    All else that can be called, a `functools.partial` for example, gets all arguments.
+    """
+    count, plain = available, getattr(function, "__func__", function)
+    if inspect.isfunction(plain) and not plain.__code__.co_flags & inspect.CO_VARARGS:
+        count = min(count, plain.__code__.co_argcount - inspect.ismethod(function))
 
     def call(*arguments):
-        try:
-            parameters = inspect.signature(function).parameters.values()
-            count = (
-                len(arguments)
-                if any(p.kind == p.VAR_POSITIONAL for p in parameters)
-                else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-            )
-        except (TypeError, ValueError):
-            count = len(arguments)
-        return function(*arguments[: min(count, available)])
+        return function(*arguments[:count])
 
     return call
 
@@ -108,10 +105,14 @@ def _connect(self, signature, receiver, slot=None):
 
 
 def _disconnect(self, signature, function=None):
-    for connection in list(self.__dict__.get("_connections", [])):
-        if connection[0] == signature and (function is None or connection[1] == function):
-            connection[2].disconnect(connection[3])
-            self._connections.remove(connection)
+    """Disconnect what was connected; PythonQt says nothing but False where nothing was, so that it goes on calling."""
+    known = self.__dict__.get("_connections", [])
+    fitting = [each for each in known if each[0] == signature and (function is None or each[1] == function)]
+    if not fitting:
+        raise ValueError(f"{type(self).__name__}: {signature} is not connected with that, and would stay connected")
+    for connection in fitting if function is None else fitting[:1]:
+        connection[2].disconnect(connection[3])
+        known.remove(connection)
     return True
 
 

@@ -30,6 +30,14 @@ class _Field:
             instance.parameterNode.SetParameter(self.name, json.dumps(value))
 
 
+FORWARDED = ("AddObserver", "RemoveObserver", "StartModify", "EndModify", "Modified")
+"""What the real one passes on to its node; all else of the node is `wrapper.parameterNode`'s."""
+
+
+def _forwarded(name):
+    return lambda self, *arguments: getattr(self.parameterNode, name)(*arguments)
+
+
 def parameterNodeWrapper(cls):
     """Turn annotations into fields that are stored in the parameter node."""
     fields = {name: _Field(name, t, cls.__dict__.get(name)) for name, t in typing.get_type_hints(cls).items()}
@@ -38,5 +46,5 @@ def parameterNodeWrapper(cls):
         self.parameterNode = parameterNode
 
     namespace = {**fields, "__init__": initialize, "__doc__": cls.__doc__, "__module__": cls.__module__}
-    namespace["__getattr__"] = lambda self, name: getattr(self.__dict__["parameterNode"], name)
-    return type(cls.__name__, (), namespace)
+    namespace["__slots__"] = ("parameterNode",)  # what is misspelt is nothing that a scene would keep
+    return type(cls.__name__, (), namespace | {name: _forwarded(name) for name in FORWARDED})
