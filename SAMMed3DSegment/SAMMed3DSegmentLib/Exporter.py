@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import slicer
 import vtk
 
 from sammed3d import VolumeError
 from sammed3d.core import prompt_files
-from SAMMed3DSegmentLib import DicomSeg
+from SAMMed3DSegmentLib import DicomSeg, MaskGrids
 from SAMMed3DSegmentLib.FileNames import fileNameFor
 from SAMMed3DSegmentLib.Segmenter import Segmenter
+from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 
 NIFTI, NRRD, SEGMENTATION, STL, OBJ, DICOM = "NIfTI", "NRRD label map", "seg.nrrd", "STL", "OBJ", "DICOM SEG"
 FORMATS = {
@@ -43,8 +46,8 @@ def export(
     """Write segments into a folder, all files whole or none; returns them, or [] where they were not to replace others.
 
     Raises:
-        VolumeError: nothing to write, the folder cannot be written, the format needs what is not there, or a file would
-            be one that the scene was read from or saved in.
+        VolumeError: nothing to write, the folder cannot be written, the format needs what is not there or cannot hold
+            segments that overlap, or a file would be one that the scene was read from or saved in.
     """
     check(segmentIds, folder)
     with _folderIn(folder) as made:
@@ -184,6 +187,7 @@ def _copyOf(segmentationNode, segmentIds: Sequence[str]) -> Iterator[slicer.vtkM
 
 
 def _writeLabelmap(segmentationNode, segmentIds: Sequence[str], volumeNode, folder: Path, fileFormat: str) -> None:
+    _checkOverlaps(segmentationNode, segmentIds, volumeNode)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     labelmapNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", segmentationNode.GetName())
     try:
@@ -198,6 +202,19 @@ def _writeLabelmap(segmentationNode, segmentIds: Sequence[str], volumeNode, fold
             raise VolumeError(f"{file}: cannot be written. Check the folder's permissions and the disk.")
     finally:
         _removeWithItsNodes(labelmapNode)
+
+
+def _checkOverlaps(segmentationNode, segmentIds: Sequence[str], volumeNode) -> None:
+    """Refuse segments that a label map cannot hold: one of two that overlap would be smaller than it is."""
+    masks = [(segmentId, maskOfSegment(segmentationNode, segmentId, volumeNode)) for segmentId in segmentIds]
+    for (one, mask), (other, further) in itertools.combinations(masks, 2):
+        both = MaskGrids.common(mask, further)
+        if both is not None:
+            names = [segmentationNode.GetSegmentation().GetSegment(each).GetName() for each in (one, other)]
+            raise VolumeError(
+                f"{names[0]} and {names[1]} overlap in {np.count_nonzero(both.voxels)} voxels, which a label map "
+                "cannot hold. Save as .seg.nrrd, or one by one."
+            )
 
 
 def _removeWithItsNodes(node) -> None:

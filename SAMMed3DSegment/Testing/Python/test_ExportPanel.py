@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import slicer
 
+from mrmlNodes import drawByHand, voxels
 from panels import currentMask, placeClick, shownSegmentation
+from sammed3d import Box, VolumeError
+from sammed3d.files.segmentation import read_mask
 from SAMMed3DSegmentLib import Exporter
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import newPredictor
@@ -24,8 +27,6 @@ def test_exports(module, ui, chosenVolume, tmp_path, fileFormat):
     assert all(file.stat().st_size > 0 for file in files)
     assert slicer.mrmlScene.GetNumberOfNodes() == before, "the scene stays as it was"
     if fileFormat in (Exporter.NIFTI, Exporter.NRRD):
-        from sammed3d.files.segmentation import read_mask
-
         assert np.array_equal(read_mask(files[0], volumeFromNode(chosenVolume).grid), currentMask(module))
 
 
@@ -99,3 +100,19 @@ def test_no_image_is_lost_to_a_segmentation_of_its_name(module, ui, chosenVolume
     ui.exportButton.click()
     assert "CT.nii.gz: CT was read from this file, or saved in it." in ui.exportLabel.text
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("fileFormat", [Exporter.NIFTI, Exporter.NRRD])
+def test_segments_that_overlap_are_no_label_map(volumeNode, segmentationNode, liver, spleen, tmp_path, fileFormat):
+    drawByHand(segmentationNode, liver, volumeNode, Box((2, 2, 2), (12, 12, 12)))
+    drawByHand(segmentationNode, spleen, volumeNode, Box((8, 8, 8), (20, 20, 20)))
+    with pytest.raises(VolumeError, match="liver and spleen overlap in 64 voxels, which a label map cannot hold"):
+        Exporter.export(segmentationNode, [liver, spleen], volumeNode, tmp_path, fileFormat)
+    assert list(tmp_path.iterdir()) == []
+    for segmentId in (liver, spleen):
+        [file] = Exporter.export(segmentationNode, [segmentId], volumeNode, tmp_path, fileFormat)
+        mask = read_mask(file, volumeFromNode(volumeNode).grid)
+        assert np.array_equal(mask, voxels(segmentationNode, segmentId))
+    drawByHand(segmentationNode, spleen, volumeNode, Box((8, 8, 8), (12, 12, 12)), 0)
+    [file] = Exporter.export(segmentationNode, [liver, spleen], volumeNode, tmp_path, fileFormat)
+    assert file.is_file()
