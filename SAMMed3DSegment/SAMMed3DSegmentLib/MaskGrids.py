@@ -12,7 +12,7 @@ import math
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from sammed3d import Box
 from sammed3d.core.geometry import voxel_offset
@@ -22,6 +22,8 @@ SAMPLES = 9
 """Points along each axis of a box at which a transform is looked at, to find the box that it maps to."""
 
 ONE = np.uint8(1)
+ROUNDING = 1e-3
+"""Voxels by which one may lie outside of an image and count as inside."""
 
 
 def matrixOfVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
@@ -90,6 +92,51 @@ def sizeOnGrid(
     if mask is None or (transform is None and voxel_offset(source, target) is not None):
         return 0
     return math.prod(_boxOnGrid(mask.box, source, target, transform).shape)
+
+
+def outside(
+    mask: BoxedMask | None,
+    source: np.ndarray,
+    target: np.ndarray,
+    shape: tuple[int, int, int],
+    transform: vtk.vtkGeneralTransform | None = None,
+) -> BoxedMask | None:
+    """Return the voxels of a mask of one grid that lie outside the image of another; on the first grid.
+
+    Args:
+        mask: voxels of the first grid.
+        source: index-to-RAS matrix (4, 4) of the first grid.
+        target: that of the other.
+        shape: of the other's image (I, J, K).
+        transform: from the frame of the first to that of the other; None where it is the same.
+    """
+    if mask is None:
+        return None
+    around = _boxOnGrid(mask.box, source, target, transform)
+    if Box((0, 0, 0), shape).intersection(around) == around:
+        return None
+    inverse, found = np.linalg.inv(target), np.zeros_like(mask.voxels)
+    low, high = np.array((-0.5, -0.5, -0.5)) - ROUNDING, np.array(shape) - 0.5 + ROUNDING
+    for k in range(mask.voxels.shape[2]):
+        i, j = np.nonzero(mask.voxels[:, :, k])
+        places = np.column_stack((i, j, np.full_like(i, k))) + mask.box.begin
+        places = places @ source[:3, :3].T + source[:3, 3]
+        if transform is not None:
+            places = transformed(places, transform)
+        indices = places @ inverse[:3, :3].T + inverse[:3, 3]
+        beside = np.any((indices < low) | (indices > high), axis=1)
+        found[i[beside], j[beside], k] = 1
+    return BoxedMask(mask.box, found).cropped()
+
+
+def transformed(places: np.ndarray, transform: vtk.vtkGeneralTransform) -> np.ndarray:
+    """Return where a transform brings places (N, 3)."""
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    source.SetDataTypeToDouble()
+    target.SetDataTypeToDouble()
+    source.SetData(numpy_to_vtk(np.ascontiguousarray(places), deep=True))
+    transform.TransformPoints(source, target)
+    return vtk_to_numpy(target.GetData())
 
 
 def imageOf(box: Box, voxels: np.ndarray | None, matrix: np.ndarray) -> slicer.vtkOrientedImageData:

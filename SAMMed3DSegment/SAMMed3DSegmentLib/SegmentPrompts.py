@@ -19,7 +19,7 @@ from SAMMed3DSegmentLib.Neighbours import Trace
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
-from SAMMed3DSegmentLib.SegmentWriter import Holdings
+from SAMMed3DSegmentLib.SegmentWriter import NOTHING, Holdings
 from SAMMed3DSegmentLib.VolumeBridge import placementOf
 
 
@@ -57,9 +57,7 @@ class SegmentPrompts:
         self._written: PromptState | None = None
         self._hardened = False
         self._observer, self._digests, self._beforeWriting = observer, digests, beforeWriting
-        self._held = replace(
-            Holdings.of(segmentationNode, segmentId), placement=placementOf(volumeNode, segmentationNode)
-        )
+        self._held = Holdings.of(segmentationNode, segmentId, volumeNode)
         shown = maskOfSegment(segmentationNode, segmentId, volumeNode)
         points = PointList.pointListOf(segmentationNode, segmentId)
         record = None if points is None else SceneRecord.kept(points, segmentationNode, segmentId, volumeNode)
@@ -119,9 +117,8 @@ class SegmentPrompts:
             self.timeline.take_over(mask)
         else:  # earlier states are about another image, maybe on another grid
             self.timeline.other_image(image, mask)
-        placement = placementOf(volumeNode, self.segmentationNode)
-        held = Holdings.of(self.segmentationNode, self.segmentId)
-        self._hold(replace(held, taken=self._held.taken, trace=self._held.trace, placement=placement))
+        held = Holdings.of(self.segmentationNode, self.segmentId, volumeNode)
+        self._hold(replace(held, taken=self._held.taken, trace=self._held.trace))
 
     def hardened(self, matrix: np.ndarray, image: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Follow the volume, into which a transform (4, 4) was hardened; tells whether prompts were taken back for it.
@@ -144,8 +141,7 @@ class SegmentPrompts:
             return
         mask = maskOfSegment(self.segmentationNode, self.segmentId, volumeNode)
         if changed_box(mask, self.timeline.mask) is None:
-            held = Holdings.of(self.segmentationNode, self.segmentId)
-            self._hold(replace(held, placement=placementOf(volumeNode, self.segmentationNode)))
+            self._hold(Holdings.of(self.segmentationNode, self.segmentId, volumeNode))
             self._keep(volumeNode)
 
     def newClicks(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[Click, ...] | None:
@@ -235,10 +231,12 @@ class SegmentPrompts:
         self, volumeNode: slicer.vtkMRMLScalarVolumeNode, grid: np.ndarray | None = None, more: bool = False
     ) -> None:
         """Write the mask that is shown; `more` of the same state is part of the same operation."""
-        edited, mask = self.edited, self.timeline.mask
+        edited, mask, before = self.edited, self.timeline.mask, self._held
+        if mask is None and self.timeline.shown.is_start:  # emptied, all of it
+            before = replace(before, beyond=NOTHING)
         if not more:
             self._beforeWriting()
-        held = SegmentWriter.write(self.segmentationNode, self.segmentId, volumeNode, mask, self._held, grid)
+        held = SegmentWriter.write(self.segmentationNode, self.segmentId, volumeNode, mask, before, grid)
         held = replace(held, placement=placementOf(volumeNode, self.segmentationNode))
         self._hold(held, mark=not edited)  # an edit made meanwhile is still to be taken over, at the next click
 

@@ -8,12 +8,10 @@ overwritten is remembered (`Neighbours`), so that it goes back to the neighbours
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import slicer
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from sammed3d import Volume, VolumeError
 from sammed3d.core.geometry import voxel_offset
@@ -23,7 +21,7 @@ from SAMMed3DSegmentLib import LabelmapSource, MaskGrids
 from SAMMed3DSegmentLib.Neighbours import Neighbours, PlacedMask, Taken, Trace, between
 from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, labelmapOfSegment
 from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
-from SAMMed3DSegmentLib.VolumeBridge import segmentableFromNode
+from SAMMed3DSegmentLib.VolumeBridge import placementOf, segmentableFromNode
 
 SEGMENT_EDITOR_TAG, OWN_TAG = "SegmentEditor", "SAMMed3DSegment"
 """Singleton tags of the editor nodes of the Segment Editor module and of this one."""
@@ -34,6 +32,9 @@ EDITOR_ROLE = "SAMMed3DSegment.Editor"
 
 LARGEST = 2**28
 """Voxels that a mask may have on a segment's own grid where that is another than the mask's: 256 MiB, several times."""
+
+
+NOTHING = PackedMask.of(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class Holdings:
         taken: what it took from others.
         trace: the write that made it.
         placement: where the volume lay that it was made of, see `VolumeBridge.placementOf`.
+        beyond: those of its voxels that lay outside of that volume, of which no mask says anything: they stay.
     """
 
     matrix: np.ndarray
@@ -55,16 +57,32 @@ class Holdings:
     taken: Taken = field(default_factory=dict)
     trace: Trace = field(default_factory=Trace)
     placement: str = ""
+    beyond: PackedMask = NOTHING
 
     @classmethod
-    def of(cls, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Holdings:
-        """Read what a segment holds."""
+    def of(
+        cls,
+        segmentationNode: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None,
+    ) -> Holdings:
+        """Read what a segment holds; with a volume, also where that lies, and what lies beyond it."""
         matrix, held = heldMask(segmentationNode, segmentId)
-        return cls(matrix, PackedMask.of(held), digestOf(matrix, held))
+        known = cls(matrix, PackedMask.of(held), digestOf(matrix, held))
+        if volumeNode is None:
+            return known
+        transform = MaskGrids.transformBetween(segmentationNode, volumeNode)
+        grid, shape = MaskGrids.matrixOfVolume(volumeNode), volumeNode.GetImageData().GetDimensions()
+        beyond = PackedMask.of(MaskGrids.outside(held, matrix, grid, shape, transform))
+        return replace(known, placement=placementOf(volumeNode, segmentationNode), beyond=beyond)
 
     def on(self, matrix: np.ndarray) -> BoxedMask | None:
         """Return the voxels on another grid."""
         return MaskGrids.onGrid(self.voxels.mask(), self.matrix, matrix)
+
+    def beyondOn(self, matrix: np.ndarray) -> BoxedMask | None:
+        """Return those beyond the volume on another grid."""
+        return MaskGrids.onGrid(self.beyond.mask(), self.matrix, matrix)
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,8 @@ def write(
         segmentId: the segment's id in it.
         volumeNode: the mask's volume.
         mask: on the volume's grid.
-        before: what was written last; what somebody changed since then stays as they left it.
+        before: what was written last; what somebody changed since then stays as they left it, and so does what lies
+            beyond the volume.
         grid: the mask's index-to-RAS matrix, where the volume may have got another one since.
         frame: where the segmentation is not in the scene but shown by another node, as a frame of a sequence is.
 
@@ -111,7 +130,8 @@ def write(
     matrix = _gridFor(segmentationNode, segmentId, volumeNode)
     transform = MaskGrids.transformBetween(volumeNode, shown)
     source = MaskGrids.matrixOfVolume(volumeNode) if grid is None else grid
-    added, removed = MaskGrids.difference(before.on(matrix), MaskGrids.onGrid(mask, source, matrix, transform))
+    wanted = MaskGrids.together(MaskGrids.onGrid(mask, source, matrix, transform), before.beyondOn(matrix))
+    added, removed = MaskGrids.difference(before.on(matrix), wanted)
     added, removed = _editable(shown, segmentationNode, segmentId, (volumeNode, image), matrix, (added, removed))
     neighbours = Neighbours(segmentationNode, segmentId)
     overwritten = {other for other in neighbours.ids if _overwrites(shown, other)}
@@ -119,7 +139,8 @@ def write(
     changes = PlacedMask.of(matrix, removed), PlacedMask.of(matrix, added)
     taken, trace = neighbours.write(before.taken, *changes, overwritten, before.trace)
     setVoxels(segmentationNode, segmentId, matrix, added, True)
-    return _holdings(segmentationNode, segmentId, matrix, added, removed, before, taken, trace)
+    held = _holdings(segmentationNode, segmentId, matrix, added, removed, before, taken, trace)
+    return replace(held, beyond=PackedMask.of(before.beyondOn(matrix)))
 
 
 def check(
@@ -166,7 +187,8 @@ def restore(
     for trace in forward:
         neighbours.goForward(trace)
     setVoxels(segmentationNode, segmentId, matrix, added, True)
-    return _holdings(segmentationNode, segmentId, matrix, added, removed, before, wanted.taken, wanted.trace)
+    held = _holdings(segmentationNode, segmentId, matrix, added, removed, before, wanted.taken, wanted.trace)
+    return replace(held, beyond=PackedMask.of(wanted.beyondOn(matrix)))
 
 
 def ownEditorNode() -> slicer.vtkMRMLSegmentEditorNode:
@@ -275,12 +297,7 @@ def _inRange(mask: BoxedMask | None, shown, volume, matrix, low: float, high: fl
     filled = np.argwhere(mask.voxels) + mask.box.begin
     ras = filled @ matrix[:3, :3].T + matrix[:3, 3]
     if back is not None:
-        source, points = vtk.vtkPoints(), vtk.vtkPoints()
-        source.SetDataTypeToDouble()
-        points.SetDataTypeToDouble()
-        source.SetData(numpy_to_vtk(np.ascontiguousarray(ras), deep=True))
-        back.TransformPoints(source, points)
-        ras = vtk_to_numpy(points.GetData())
+        ras = MaskGrids.transformed(ras, back)
     indices = np.rint(volume.grid.to_index(ras)).astype(int)
     inside = np.all((indices >= 0) & (indices < volume.array.shape), axis=1)
     values = volume.array[tuple(indices[inside].T)]

@@ -5,6 +5,7 @@ the scene keeps, in `SceneRecord`. What a segment holds is never lost:
 
 - A segment that was drawn, imported or edited by hand since the last click is the new starting point of its next click.
 - So is one whose volume was exchanged, or moved against it, or moved on to another frame of a sequence.
+- What lies outside of the volume stays, until the segment is emptied.
 - A prediction that fails or is cancelled takes its prompts back; the segment stays, and redo brings them again. What an
   object was followed into by then stays.
 """

@@ -1,10 +1,13 @@
 """Segments that somebody drew, before the first click and between clicks."""
 
 import numpy as np
+import pytest
 
-from mrmlNodes import drawByHand, voxels
+from helpers import make_affine, phantom
+from mrmlNodes import OBLIQUE, addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box
-from segmenters import SPOTS, clicksOf, expectedMask, settle, worldOf
+from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
+from segmenters import SPOTS, clickAt, clicksOf, expectedMask, sessionMask, settle, worldOf
 
 
 def test_a_drawn_segment_is_what_the_first_click_starts_from(segmenter, segmentationNode, volumeNode, liver):
@@ -120,3 +123,46 @@ def test_a_click_that_waits_is_kept_when_somebody_draws_and_clicks_again(
     clicks = clicksOf(slow, liver)
     assert len(clicks) == 2
     assert np.array_equal(voxels(segmentationNode, liver), expectedMask(volumeNode, clicks, base=drawn))
+
+
+@pytest.fixture(params=[False, True], ids=["", "moved"])
+def crop(request, scene):
+    """A part of the phantom as a volume of its own, which begins at voxel (15, 20, 10); perhaps under a transform."""
+    affine, begin = OBLIQUE.copy(), (15, 20, 10)
+    affine[:3, 3] = (OBLIQUE @ (*begin, 1))[:3]
+    array = phantom((40, 50, 30))[15:, 20:, 10:]
+    if not request.param:
+        return addVolume(scene, array, affine, "crop")
+    turned = make_affine((1, 1, 1), (0.1, 0.2, 0.3), (3, 4, 5))
+    node = addVolume(scene, array, np.linalg.inv(turned) @ affine, "crop")
+    node.SetAndObserveTransformNodeID(linearTransform(scene, turned).GetID())
+    return node
+
+
+def test_what_lies_beyond_a_smaller_volume_stays(segmenter, segmentationNode, volumeNode, liver, crop, models):
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (30, 30, 20)))
+    drawn = voxels(segmentationNode, liver)
+    inside = np.zeros_like(drawn)
+    inside[15:, 20:, 10:] = 1
+    segmenter.setInput(crop, segmentationNode)
+    base = maskOfSegment(segmentationNode, liver, crop).full((25, 30, 20))
+    for count, spot in enumerate(((5, 5, 5), (10, 8, 6)), start=1):
+        clickAt(segmenter, liver, spot)
+        made = voxels(segmentationNode, liver)
+        assert len(clicksOf(segmenter, liver)) == count, "nobody edited it"
+        assert np.array_equal(made[inside == 0], drawn[inside == 0])
+        expected = sessionMask(crop, models["default"], clicksOf(segmenter, liver), base=base)
+        assert np.array_equal(maskOfSegment(segmentationNode, liver, crop).full((25, 30, 20)), expected)
+    segmenter.undo(liver)
+    segmenter.redo(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), made)
+    segmenter.reset(liver)
+    settle(segmenter)
+    assert not voxels(segmentationNode, liver).any(), "emptied everywhere"
+    for _ in range(3):
+        segmenter.undo(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), drawn)
+    segmenter.redo(liver)
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 40, 0), (3, 43, 3)))
+    clickAt(segmenter, liver, (6, 6, 6))
+    assert voxels(segmentationNode, liver)[:3, 40:43, :3].all(), "an edit beyond it stays, too"
