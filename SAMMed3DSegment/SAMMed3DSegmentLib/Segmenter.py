@@ -269,6 +269,8 @@ class Segmenter(SegmentsInScene):
     def _finish(self, job: Job) -> str:
         prompts, volumeNode = self._segments.get(job.key[:2]), slicer.mrmlScene.GetNodeByID(job.source)
         if prompts is None or not prompts.isThere or volumeNode is None:  # what it was for is gone
+            if prompts is not None and job is prompts.job:
+                prompts.job = None
             return ""
         if job.answered is not None:
             if not (job.cancelled or job.error) and self.shownState(prompts.segmentId) is job.state:

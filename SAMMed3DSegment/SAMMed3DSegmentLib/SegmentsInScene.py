@@ -182,6 +182,8 @@ class SegmentsInScene(Background):
         if node is self.segmentationNode:
             self.segmentationNode = None
         for key, prompts in list(self._segments.items()):
+            if prompts.job is not None and prompts.job.source == node.GetID():
+                self._thread.cancel(key)  # the next click is not to wait for it
             if node is prompts.points or node is prompts.segmentationNode:
                 self._points.forget(prompts.points)
                 self._thread.cancel(key)

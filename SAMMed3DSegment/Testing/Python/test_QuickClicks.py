@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import make_affine, phantom
-from mrmlNodes import addSegment, addVolume, drawByHand, voxels
+from mrmlNodes import OBLIQUE, addSegment, addVolume, drawByHand, voxels
 from sammed3d import Box, Session
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
@@ -164,3 +164,16 @@ def test_cancel_loses_no_click_of_any_segment(segmenter, segmentationNode, volum
         assert len(clicksOf(segmenter, segmentId)) == count
         expected = sessionMask(volumeNode, predictor, clicksOf(segmenter, segmentId))
         assert np.array_equal(voxels(segmentationNode, segmentId), expected)
+
+
+def test_nobody_waits_for_what_was_clicked_in_a_volume_that_is_gone(slow, predictor, scene, volumeNode, liver):
+    slow.click(liver, worldOf(slow, SPOTS[0]))
+    node = slow.segmentationNode
+    scene.RemoveNode(volumeNode)
+    assert slow.underWay == [], "the next click would have to wait for it"
+    settle(slow)
+    slow.setInput(addVolume(scene, phantom((40, 50, 30)), OBLIQUE), node)
+    predictor.gate.set()
+    clickAt(slow, liver, SPOTS[1])
+    assert len(clicksOf(slow, liver)) == 2, "in the same image the first one still counts"
+    assert np.array_equal(voxels(node, liver), expectedMask(slow.volumeNode, clicksOf(slow, liver)))
