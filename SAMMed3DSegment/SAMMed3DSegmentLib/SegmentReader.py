@@ -69,6 +69,14 @@ def clipped(mask: BoxedMask | None, volumeNode: slicer.vtkMRMLScalarVolumeNode) 
     return None if inner is None else BoxedMask(inner.shifted(box.begin), np.asfortranarray(voxels[inner.slices]))
 
 
+def showsFrames(segmentationNode: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Tell whether a segmentation shows one frame of a sequence after the other."""
+    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLSequenceBrowserNode")
+    nodes.UnRegister(None)
+    browsers = (nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems()))
+    return any(browser.IsProxyNode(segmentationNode.GetID()) for browser in browsers)
+
+
 def digestOfSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
     """Return a digest (hex) of a segment's voxels and place; see `digestOf`."""
     return digestOf(*heldMask(segmentationNode, segmentId))

@@ -31,6 +31,7 @@ from SAMMed3DSegmentLib.Following import NEVER, FollowChoice
 from SAMMed3DSegmentLib.Job import Job, Question
 from SAMMed3DSegmentLib.ResultMessages import aboutFollowing, aboutResult, takenBack
 from SAMMed3DSegmentLib.SegmentPrompts import SegmentPrompts
+from SAMMed3DSegmentLib.SegmentReader import showsFrames
 from SAMMed3DSegmentLib.SegmentsInScene import SegmentsInScene
 
 
@@ -278,7 +279,7 @@ class Segmenter(SegmentsInScene):
             return job.error or ("Cancelled." if job.cancelled else "")
         newest = job is prompts.job
         prompts.job = None if newest else prompts.job
-        if job.target is not prompts.segmentationNode.GetSegmentation() and not job.cancelled:
+        if not job.cancelled and self._showsAnotherFrame(job, prompts.segmentationNode, volumeNode):
             job.error = "The result is of a frame that is not shown any more, and was not written. Go back to it."
             return takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
         if job.followed is None and (job.cancelled or job.error is not None):
@@ -301,6 +302,12 @@ class Segmenter(SegmentsInScene):
         elif job.error is None:
             return ""
         return aboutResult(job) if newest else ""
+
+    def _showsAnotherFrame(self, job: Job, segmentationNode, volumeNode) -> bool:
+        """Tell whether a segmentation plays with a series, of which another frame is shown than when a job began."""
+        if job.target is not segmentationNode.GetSegmentation():  # frames whose changes are saved have one each
+            return True
+        return self._images.digest(volumeNode) != job.volumeDigest and showsFrames(segmentationNode)
 
     def _step(self, segmentId: str, direction: int) -> None:
         try:

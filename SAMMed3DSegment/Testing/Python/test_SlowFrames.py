@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import slicer
 
 from helpers import phantom
 from mrmlNodes import OBLIQUE, addSeries, addVolume, voxels
@@ -13,18 +14,23 @@ COUNT = 3
 
 
 @pytest.fixture
-def frames(slow, predictor, scene, segmentationNode, liver):
-    """A series whose frames have a segmentation each, and its first frame; something was clicked there."""
+def series(slow, scene, segmentationNode):
+    """A series, chosen as the volume."""
     grid = Grid((40, 50, 30), OBLIQUE)
     images = [Volume((phantom((40, 50, 30)) + 3 * number).astype(np.int16), grid, "heart") for number in range(COUNT)]
     browser, volumeNode = addSeries(scene, images)
     slow.setInput(volumeNode, segmentationNode)
+    return FrameSequence(browser, volumeNode)
+
+
+@pytest.fixture
+def frames(slow, predictor, series, segmentationNode, liver):
+    """A series whose frames have a segmentation each, and its first frame; something was clicked there."""
     predictor.gate.set()
     clickAt(slow, liver, SPOTS[0])
-    frames = FrameSequence(browser, volumeNode)
-    frames.adopt(segmentationNode, liver)
+    series.adopt(segmentationNode, liver)
     predictor.gate.clear()
-    return frames
+    return series
 
 
 def held(frames, segmentationNode, segmentId):
@@ -50,6 +56,22 @@ def test_a_result_is_not_written_into_another_frame(slow, predictor, frames, seg
     after = held(frames, segmentationNode, liver)
     assert not np.array_equal(after[0], before[0])
     assert not after[2].any()
+
+
+def test_nor_into_one_whose_changes_are_not_saved(slow, predictor, scene, series, segmentationNode, liver):
+    """Slicer copies such frames into the node that shows them."""
+    sequence, master = scene.AddNewNodeByClass("vtkMRMLSequenceNode"), series.browser.GetMasterSequenceNode()
+    for number in range(COUNT):
+        sequence.SetDataNodeAtValue(segmentationNode, master.GetNthIndexValue(number))
+    series.browser.AddSynchronizedSequenceNode(sequence)
+    series.browser.AddProxyNode(segmentationNode, sequence, False)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(series.browser)
+    slow.click(liver, worldOf(slow, SPOTS[0]))
+    series.show(2)
+    predictor.gate.set()
+    settle(slow)
+    assert not voxels(segmentationNode, liver).any()
+    assert "of a frame that is not shown any more" in slow.message
 
 
 def test_a_result_comes_late_but_to_its_frame(slow, predictor, frames, segmentationNode, liver):
