@@ -26,6 +26,8 @@ from sammed3d.zoo.download import ChecksumError, Progress, download, file_digest
 BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
 """The small model that ships with the package."""
 SUFFIXES = (".pth", ".pt", ".safetensors")
+NAME = r"[a-z0-9_]+"
+"""What an installed model may be called."""
 COPY_CHUNK = 1 << 22
 RUN_WEIGHTS, RUN_CARD = "best.safetensors", "model-card.md"
 """What is taken from the folder of a training run."""
@@ -156,8 +158,11 @@ class ModelStore:
     def stamp(self, name: str) -> str:
         """Return what is another text after a model of a name was installed in place of another; "" for none.
 
-        For who keeps a model in memory; it costs next to nothing.
+        For who keeps a model in memory; it costs next to nothing. What is no model's name, as one that a scene of
+        somebody else's brought, names no file.
         """
+        if not re.fullmatch(NAME, name):
+            return ""
         try:
             return str((self.folder / name / "model.json").stat().st_mtime_ns)
         except OSError:
@@ -278,7 +283,7 @@ class ModelStore:
         if checkpoint.suffix not in SUFFIXES:
             raise ModelError(f"{checkpoint.name}: not a checkpoint. Known kinds: {', '.join(SUFFIXES)}.")
         name = name or re.sub(r"\W+", "_", checkpoint.stem if run is None else run.resolve().name).strip("_").lower()
-        if not re.fullmatch(r"[a-z0-9_]+", name):
+        if not re.fullmatch(NAME, name):
             raise ModelError(f"{name!r} cannot be a model's name: use lower-case letters, digits and underscores.")
         if any(m.name == name for m in self.models()) or name == "default":
             raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")

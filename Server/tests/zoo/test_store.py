@@ -168,6 +168,17 @@ def test_a_checkpoint_is_imported_and_loaded_by_name(store, tiny_checkpoint, tmp
         load_predictor(model.name)
 
 
+def test_a_stamp_tells_one_file_of_a_name_from_the_next(store, tiny_checkpoint):
+    assert store.stamp("mine") == ""
+    store.add(tiny_checkpoint, name="mine")
+    first = store.stamp("mine")
+    assert first == store.stamp("mine") != ""
+    store.remove("mine")
+    store.add(tiny_checkpoint, name="mine")
+    assert store.stamp("mine") not in ("", first)
+    assert store.stamp(str(store.folder / "mine")) == store.stamp("../mine") == store.stamp("") == ""
+
+
 def test_exported_files_go_with_their_model(store, tiny_checkpoint):
     model = store.add(tiny_checkpoint, name="mine")
     for n, source in enumerate([model.sha256, "another"]):
