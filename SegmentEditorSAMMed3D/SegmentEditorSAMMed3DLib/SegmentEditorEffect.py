@@ -64,6 +64,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._setupFurther()
         self.textLabel = qt.QLabel()
         self.textLabel.setWordWrap(True)
+        self.textLabel.setTextFormat(qt.Qt.PlainText)  # names come from scenes of others
         self.cancelButton, self.moduleButton = qt.QPushButton(_("Cancel")), qt.QPushButton(_("Model, server, more..."))
         self.cancelButton.setToolTip(_("Stop the prediction; its click is taken back."))
         self.moduleButton.setToolTip(_("Open the module SAMMed3DSegment with this volume and segment."))

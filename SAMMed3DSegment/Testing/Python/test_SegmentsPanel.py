@@ -1,6 +1,8 @@
 """Segments in the panel: how large they are, where they are, what comes next, whose predictions are under way."""
 
+import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from segmenters import SPOTS, worldOf
 from slicerHarness.views import SliceView
 
 AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
+LIBRARY = Path(__file__).parents[2] / "SAMMed3DSegmentLib"
 VOXEL_ML = 2.0 * 2.5 * 3.0 / 1000
 
 
@@ -206,3 +209,11 @@ def test_next_is_of_the_kind_of_the_last_one(module, ui, volumeNode):
     nodes.GetSegment(module.panel.segmentId).SetName("Segment_7")
     ui.nextSegmentButton.click()
     assert nodes.GetSegment(module.panel.segmentId).GetName().startswith("Segment_"), "nobody named the last one"
+
+
+def test_a_name_is_text_whatever_it_holds(module, ui):
+    """Names come from scenes, servers and files of others: what looks like HTML would show pictures."""
+    written = re.compile(r"ui\.(\w+Label)\.setText")
+    names = {name for file in LIBRARY.glob("*.py") for name in written.findall(file.read_text(encoding="utf-8"))}
+    assert {"segmentLabel", "statusLabel", "serverLabel", "exportLabel"} <= names
+    assert [name for name in sorted(names) if getattr(ui, name).textFormat != qt.Qt.PlainText] == []
