@@ -60,6 +60,7 @@ class FreeHand:
         for interactor, node in self.views():
             for event, act in (
                 ("LeftButtonPressEvent", self._onPress),
+                ("LeftButtonDoubleClickEvent", self._onPress),  # of two quick strokes, in place of the second press
                 ("MouseMoveEvent", self._onMove),
                 ("LeftButtonReleaseEvent", self._onRelease),
             ):

@@ -170,6 +170,18 @@ def test_drawings_are_hidden_with_the_points(module, ui, volumeNode, view):
     assert all(node.GetDisplayVisibility() for node in drawn(module))
 
 
+def test_a_stroke_right_after_another_one_is_drawn_and_no_double_click(module, ui, volumeNode, view):
+    """In a slice view of Slicer's a double click makes the view fill the window."""
+    ui.scribbleButton.click()
+    seen = []
+    view.interactor.AddObserver("LeftButtonDoubleClickEvent", lambda *_: seen.append(True))
+    view.draw(line(view, volumeNode))
+    view.draw(line(view, volumeNode, 15), quickly=True)
+    settle(module)
+    assert len(drawn(module)) == 2
+    assert seen == []
+
+
 def test_keys_draw_and_shift_takes_away(module, ui, volumeNode, view):
     drawing = module.panel.drawing
     for kind, button in ((DrawingNodes.Scribble, ui.scribbleButton), (DrawingNodes.Lasso, ui.lassoButton)):

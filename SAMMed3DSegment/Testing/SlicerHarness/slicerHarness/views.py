@@ -118,9 +118,12 @@ class SliceView(_View):
             self.node.JumpSliceByOffsetting(*through)
         self.mapper.SetInputConnection(self.logic.GetImageDataConnection())
 
-    def draw(self, pixels, shift=0):
-        """Hold the left button along pixels, and perhaps Shift."""
-        event = "LeftButtonPressEvent"
+    def draw(self, pixels, shift=0, quickly=False):
+        """Hold the left button along pixels, and perhaps Shift.
+
+        `quickly`: so soon after another stroke that VTK says a double click in place of the second press.
+        """
+        event = "LeftButtonDoubleClickEvent" if quickly else "LeftButtonPressEvent"
         for x, y in pixels:
             self.interactor.SetEventInformation(int(x), int(y), 0, shift)
             self.interactor.InvokeEvent(event)
