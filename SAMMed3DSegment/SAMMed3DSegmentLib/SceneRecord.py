@@ -91,9 +91,11 @@ def kept(
         for written in content["states"]:
             before = states[-1] if states else PromptState()
             states.append(_read(written, before, segmentationNode, segmentId, volumeNode))
+        if not states:
+            return None
         position = min(max(int(content["position"]), 0), len(states) - 1)
         return Record(tuple(states), position, str(content["image"]), str(content["placement"]))
-    except (KeyError, TypeError, ValueError, IndexError, PromptError):
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, PromptError):
         return None
 
 
@@ -122,7 +124,7 @@ def hardened(
         if content.get("version") != VERSION or content["image"] != before:
             return
         content = movedRecord({**content, "image": after}, matrix)
-    except (KeyError, TypeError, ValueError, PromptError):  # not whole, see `kept`
+    except (AttributeError, KeyError, TypeError, ValueError, PromptError):  # not whole, see `kept`
         return
     points.SetAttribute(TIMELINE_ATTRIBUTE, json.dumps(content, separators=(",", ":")))
     store = _storeOf(segmentationNode)

@@ -212,8 +212,9 @@ def overwriteMode() -> int:
     followed = ownEditorNode().GetNodeReference(EDITOR_ROLE)
     if followed is not None:
         return followed.GetOverwriteMode()
-    chosen = ownEditorNode().GetAttribute(OVERWRITE_ATTRIBUTE)
-    return slicer.vtkMRMLSegmentEditorNode.OverwriteNone if chosen is None else int(chosen)
+    editor, chosen = slicer.vtkMRMLSegmentEditorNode, ownEditorNode().GetAttribute(OVERWRITE_ATTRIBUTE)
+    modes = (editor.OverwriteNone, editor.OverwriteVisibleSegments, editor.OverwriteAllSegments)
+    return next((mode for mode in modes if str(mode) == chosen), editor.OverwriteNone)
 
 
 def setOverwriteMode(mode: int) -> None:

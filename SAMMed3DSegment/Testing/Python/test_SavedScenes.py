@@ -9,6 +9,7 @@ from sammed3d import Box
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList, SceneRecord
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
+from SAMMed3DSegmentLib.SegmentWriter import OVERWRITE_ATTRIBUTE, overwriteMode, ownEditorNode
 from segmenters import SPOTS, clickAt, clicksOf, expectedMask, sessionMask, settle, worldOf
 
 
@@ -110,6 +111,9 @@ def test_a_damaged_record_is_like_a_segment_drawn_by_hand(
         "{",
         '{"version":7}',
         '{"version":1,"states":[[9,[[1,2]],0]]}',
+        '{"version":1,"states":[],"position":0,"image":"","placement":""}',
+        "[]",
+        "1",
     ):
         points.SetAttribute(SceneRecord.TIMELINE_ATTRIBUTE, damaged)
         later = makeSegmenter()
@@ -117,6 +121,8 @@ def test_a_damaged_record_is_like_a_segment_drawn_by_hand(
         assert not later.canUndo(liver)
         assert np.array_equal(voxels(segmentationNode, liver), before)
         later.forgetScene()
+    ownEditorNode().SetAttribute(OVERWRITE_ATTRIBUTE, "no mode")
+    assert overwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
 
 
 def test_a_saved_scene_goes_on_where_it_was(segmenter, scene, segmentationNode, volumeNode, predictor, tmp_path):
