@@ -94,6 +94,8 @@ class PatchPrompts:
         from_wide: whether the object is a new one, and the mask prompt what its first click was answered in a wide
             patch round it. Models that ask for that (`Capabilities.looks_wide`) do not start from it: they blend it
             with their answer to the first click. No other takes it.
+        raw: whether the network's own answer to the one click there is is wanted, by a single pass, and nothing of what
+            is done for users who go on clicking. A search asks so (`automatic.py`), which judges that answer.
 
     What a further kind of prompt needs becomes a field here, and a key of `wire.prompts.prompts_to_json`.
 
@@ -106,6 +108,7 @@ class PatchPrompts:
     mask_prompt: Float32 | None = None
     earlier: Sequence[PatchClick] = ()
     from_wide: bool = False
+    raw: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clicks", tuple(self.clicks))
@@ -133,7 +136,8 @@ class PatchPrompts:
         """Refuse what a model cannot answer.
 
         Raises:
-            PromptError: there is no prompt, or a box and the model knows none, or the mask prompt has another shape.
+            PromptError: there is no prompt, or a box and the model knows none, or the mask prompt has another shape, or
+                the network's own answer is wanted to something else than one click.
         """
         if self.box is not None and not preset.boxes:
             raise PromptError(
@@ -141,6 +145,8 @@ class PatchPrompts:
             )
         if not self.in_order:
             raise PromptError("A prediction needs at least one click, or a box.")
+        if self.raw and (len(self.clicks) != 1 or self.box is not None or self.earlier or self.from_wide):
+            raise PromptError("A network's own answer is that to one click. Ask without more, or not for that.")
         if self.mask_prompt is not None and self.mask_prompt.shape != preset.low_res_shape:
             raise PromptError(f"The mask prompt's shape {self.mask_prompt.shape} is not {preset.low_res_shape}.")
 

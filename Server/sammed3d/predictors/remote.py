@@ -232,12 +232,16 @@ class RemotePredictor:
         """Answer each of several clicks as the only one of an object of its own; see `TorchPredictor.predict_each`.
 
         Sends a request for each click and pass.
+
+        Raises:
+            ModelError: the server is older, and would answer as it does to users who click; or a reason of `predict`.
         """
+        raw = self.capabilities.looks_wide  # the answers of no other models are anything else
         answers = []
         for click in clicks:
             low_res: Float32 | None = None
             for _ in range(passes):
-                low_res = self.predict(patch, PatchPrompts([click], mask_prompt=low_res), cancellation).low_res
+                low_res = self.predict(patch, PatchPrompts([click], mask_prompt=low_res, raw=raw), cancellation).low_res
             answers.append(low_res)
         return np.stack([answer for answer in answers if answer is not None])
 

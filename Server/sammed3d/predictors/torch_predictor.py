@@ -179,6 +179,8 @@ class TorchPredictor:
         """Apply a box and clicks in order; see `Predictor.predict`."""
         prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
+        if prompts.raw:
+            return self._answered_raw(patch, prompts, cancellation)
         earlier = tuple(prompts.earlier) if self.capabilities.all_clicks else ()
         key = patch.digest, _start(prompts), earlier, prompts.in_order
         with self._lock, torch.inference_mode(), self._autocast():
@@ -228,19 +230,7 @@ class TorchPredictor:
         Raises:
             PredictionCancelled: `cancellation` was used.
         """
-        cancellation = cancellation or Cancellation()
-        with self._lock, torch.inference_mode(), self._autocast():
-            embedding = self._embed(patch, cancellation, {})
-            coords = torch.tensor([[click.voxel] for click in clicks], dtype=torch.float32, device=self.device)
-            labels = torch.tensor([[int(click.positive)] for click in clicks], device=self.device)
-            first = self._first_mask_prompt(None)
-            fed_back = None if first is None else first.expand(len(clicks), *first.shape[1:])
-            for _ in range(max(1, passes)):
-                cancellation.enter("decode")
-                logits, _ = self._network.decode(embedding, coords, labels, fed_back)
-                fed_back = logits.float()
-            result: Float32 = logits[:, 0].float().cpu().numpy()
-        return result
+        return self._each(patch, clicks, passes, None, cancellation or Cancellation(), {})
 
     def candidates(
         self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation | None = None
@@ -270,6 +260,37 @@ class TorchPredictor:
             logits, scores = self._network.candidates(embedding, coords, labels, fed_back, boxes=boxes)
             found = zip(logits[0].float().cpu().numpy(), scores[0].tolist(), strict=True)
         return tuple(Prediction(each, score) for each, score in sorted(found, key=lambda pair: -pair[1]))
+
+    def _answered_raw(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation) -> Prediction:
+        """Answer the one click of prompts by a single pass, as `predict_each` does."""
+        seconds: dict[str, float] = {}
+        begin = time.perf_counter()
+        result = self._each(patch, prompts.clicks, 1, prompts.mask_prompt, cancellation, seconds)
+        seconds["decode"] = time.perf_counter() - begin - sum(seconds.values())
+        return Prediction(result[0], None, seconds)
+
+    def _each(
+        self,
+        patch: Patch,
+        clicks: Sequence[PatchClick],
+        passes: int,
+        mask_prompt: Float32 | None,
+        cancellation: Cancellation,
+        seconds: dict[str, float],
+    ) -> Float32:
+        """Answer each click on its own, from the same mask prompt; returns (clicks, *preset.low_res_shape)."""
+        with self._lock, torch.inference_mode(), self._autocast():
+            embedding = self._embed(patch, cancellation, seconds)
+            coords = torch.tensor([[click.voxel] for click in clicks], dtype=torch.float32, device=self.device)
+            labels = torch.tensor([[int(click.positive)] for click in clicks], device=self.device)
+            first = self._first_mask_prompt(mask_prompt)
+            fed_back = None if first is None else first.expand(len(clicks), *first.shape[1:])
+            for _ in range(max(1, passes)):
+                cancellation.enter("decode")
+                logits, _ = self._network.decode(embedding, coords, labels, fed_back)
+                fed_back = logits.float()
+            result: Float32 = logits[:, 0].float().cpu().numpy()
+        return result
 
     def _wide_answer(self, prompts: PatchPrompts) -> Tensor | None:
         """The answer to the first click in a wide patch, if it came along."""

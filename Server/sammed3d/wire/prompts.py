@@ -11,7 +11,7 @@ from sammed3d.wire.arrays import WireError
 from sammed3d.wire.kept import is_digest, layers_from_json, layers_to_json
 
 MAX_CLICKS = 1024
-_KINDS = frozenset({"clicks", "box", "earlier", "mask", "layers", "from_wide"})
+_KINDS = frozenset({"clicks", "box", "earlier", "mask", "layers", "from_wide", "raw"})
 
 
 def prompts_to_json(prompts: PatchPrompts, mask: str = "", layers: Sequence[KeptLayer] | None = None) -> dict[str, Any]:
@@ -29,6 +29,8 @@ def prompts_to_json(prompts: PatchPrompts, mask: str = "", layers: Sequence[Kept
         found["earlier"] = _clicks_to_json(prompts.earlier)
     if prompts.from_wide:
         found["from_wide"] = True
+    if prompts.raw:
+        found["raw"] = True
     if mask:
         found["mask"] = mask
     if layers is not None:
@@ -75,10 +77,12 @@ def prompts_from_json(found: Any, limits: tuple[int, int, int]) -> PatchPrompts:
     if unknown:
         raise WireError(f"Prompts of the kind {unknown[0][:32]!r} are not known here. Update the older of the two.")
     clicks, earlier = (_clicks(found.get(kind, []), limits) for kind in ("clicks", "earlier"))
-    box, from_wide = _box(found.get("box"), limits), found.get("from_wide", False)
+    box, from_wide, raw = _box(found.get("box"), limits), found.get("from_wide", False), found.get("raw", False)
     if not isinstance(from_wide, bool):
         raise WireError("Whether a mask prompt is a wide patch's answer is true or false.")
-    return PatchPrompts(clicks, box, earlier=earlier, from_wide=from_wide)
+    if not isinstance(raw, bool):
+        raise WireError("Whether the network's own answer is wanted is true or false.")
+    return PatchPrompts(clicks, box, earlier=earlier, from_wide=from_wide, raw=raw)
 
 
 def _clicks_to_json(clicks: Sequence[PatchClick]) -> list[list[float | bool]]:

@@ -48,6 +48,15 @@ def test_a_wide_patchs_answer_is_told_from_a_mask_prompt():
         Question.from_bytes(message, {"default": PRESET})
 
 
+def test_a_question_for_the_networks_own_answer_is_told_from_a_users():
+    for mask in (None, MASK):
+        asked = Question("default", "a1", PatchPrompts(PROMPTS.clicks[:1], mask_prompt=mask, raw=True))
+        assert Question.from_bytes(asked.to_bytes(), {"default": PRESET}).prompts.raw
+    message = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [[1, 1, 1, True]], "raw": 1}})
+    with pytest.raises(WireError, match="true or false"):
+        Question.from_bytes(message, {"default": PRESET})
+
+
 def test_a_mask_prompt_goes_by_its_name_or_comes_along_or_is_made_of_layers():
     named = Question("default", "a1", PatchPrompts(PROMPTS.clicks), mask=PROMPTS.mask_digest)
     found = Question.from_bytes(named.to_bytes(), {"default": PRESET})
