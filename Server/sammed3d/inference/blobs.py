@@ -20,6 +20,8 @@ RADII = (2.0, 3.0, 4.5, 6.75, 10.0)
 """Of the blobs that are looked for, mm."""
 NOISE = 4.0
 """Times the usual response that a blob has to reach."""
+LEAST = 4
+"""Voxels along each axis that ITK's filters need; thinner volumes go on with what their last slice shows."""
 
 
 def blobs(voxels: Float32, spacing: Point3, most: int) -> list[Index3]:
@@ -30,19 +32,24 @@ def blobs(voxels: Float32, spacing: Point3, most: int) -> list[Index3]:
         spacing: size of its voxels, mm.
         most: largest number of blobs.
     """
-    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.T))
+    own = tuple(slice(n) for n in voxels.shape)
+    image = _thick(voxels)
     image.SetSpacing([float(s) for s in spacing])
     strongest = np.zeros(voxels.shape, np.float32)
     for radius in RADII:
         filtered = sitk.LaplacianRecursiveGaussian(image, radius / np.sqrt(3), normalizeAcrossScale=True)
-        response = np.abs(sitk.GetArrayViewFromImage(filtered).T)
+        response = np.abs(sitk.GetArrayViewFromImage(filtered).T[own])
         usual = float(np.median(response))
         np.maximum(strongest, response / max(usual, 1e-6), out=strongest)
-    peaks = sitk.GetImageFromArray(np.ascontiguousarray(strongest.T))
-    highest = sitk.GetArrayViewFromImage(sitk.GrayscaleDilate(peaks, (2, 2, 2), sitk.sitkBox)).T
+    highest = sitk.GetArrayFromImage(sitk.GrayscaleDilate(_thick(strongest), (2, 2, 2), sitk.sitkBox)).T[own]
     found = np.argwhere((strongest == highest) & (strongest > NOISE))
     order = np.argsort(-strongest[tuple(found.T)], kind="stable")[:most]
     return [(int(i), int(j), int(k)) for i, j, k in found[order]]
+
+
+def _thick(field: Float32) -> sitk.Image:
+    repeated = np.pad(field, [(0, max(0, LEAST - n)) for n in field.shape], mode="edge")
+    return sitk.GetImageFromArray(np.ascontiguousarray(repeated.T))
 
 
 def contrast(voxels: Float32, mask: npt.NDArray[np.bool_], box: Box) -> float:

@@ -17,6 +17,15 @@ def ball(centre, radius):
     return sum((1.5 * (a - c)) ** 2 for a, c in zip(axes, centre, strict=True)) <= radius**2
 
 
+@pytest.mark.parametrize("slices", [1, 3, 4])
+def test_blobs_of_few_slices_lie_in_them(slices):
+    image = np.random.default_rng(0).normal(0, 0.1, SHAPE).astype(np.float32)
+    image[ball((20, 44, 20), 6.0)] += 1
+    place = blobs(image[:, :, 20 : 20 + slices], SPACING, 1)[0]
+    assert np.linalg.norm(np.subtract(place[:2], (20, 44))) <= 1.5
+    assert place[2] < slices
+
+
 @pytest.mark.parametrize("sign", [1, -1], ids=["bright", "dark"])
 def test_blobs_come_first_whatever_their_size_and_sign(sign):
     image = np.random.default_rng(0).normal(0, 0.1, SHAPE).astype(np.float32)
