@@ -29,7 +29,7 @@ from sammed3d.errors import ModelError, PredictionCancelled, PromptError, Volume
 from sammed3d.files.volume import Volume
 from sammed3d.inference.blobs import blobs, contrast, parts
 from sammed3d.inference.compositing import Layer, paint
-from sammed3d.inference.found_objects import Candidate, Found, Seen, choose, merge, stability
+from sammed3d.inference.found_objects import Candidate, Found, Seen, choose, iou, merge, stability
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.predictor import PatchClick
@@ -180,9 +180,9 @@ class AutomaticMaskGenerator:
                     cancellation.enter("cut")
                 done += len(inside)
 
-                def still_to_ask(count: int, so_far: int = done) -> None:
-                    if progress is not None:
-                        progress(so_far - count, len(points))
+                def still_to_ask(count: int, so_far: int = done, here: int = len(inside)) -> None:
+                    if progress is not None:  # blobs, which are asked about too, are no points of the grid
+                        progress(so_far - min(count, here), len(points))
 
                 for candidate in self._candidates(
                     volume, lattice, window, inside, cancellation, still_to_ask, is_wanted
@@ -247,7 +247,8 @@ class AutomaticMaskGenerator:
             known = [c for c in chosen if not c.too_large]
             waiting = [point for point in waiting if not any(c.holds(point, window) for c in known)]
             still_to_ask(len(waiting))
-        for candidate in chosen:
+        told: list[npt.NDArray[np.bool_]] = []
+        for candidate in sorted(chosen, key=lambda each: -each.stability):
             if candidate.too_large:
                 whole = BoxedMask.of(resize(candidate.low_res, window.shape) > 0)
                 if whole is not None:
@@ -256,10 +257,11 @@ class AutomaticMaskGenerator:
             for low_res in self._parts(candidate.low_res, window):
                 inside = resize(low_res, window.shape) > 0
                 shape = BoxedMask.of(inside)
-                if shape is None:
-                    continue
+                if shape is None or any(iou(low_res > 0, other) > self.settings.overlap for other in told):
+                    continue  # a part of one mask may be what another one shows alone
                 step = contrast(patch.voxels, inside, shape.box)
                 if step >= self.settings.contrast:
+                    told.append(low_res > 0)
                     placed = BoxedMask(shape.box.shifted(window.begin), shape.voxels)
                     point = candidate.point if inside[voxel_of(candidate.point, window)] else deepest(low_res, window)
                     yield Found(point, candidate.stability, [Seen(window, low_res, placed)], step)
