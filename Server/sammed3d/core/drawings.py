@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from typing import Any, ClassVar
 
 import numpy as np
@@ -124,20 +125,19 @@ def plane_of(points: Float64) -> tuple[Float64, Float64, tuple[float, float, flo
 def moved_places(drawings: Sequence[Drawing], before: Sequence[object], after: Sequence[object]) -> tuple[Drawing, ...]:
     """Return drawings with their places among clicks, where other clicks replace those there were.
 
-    What both lists begin and end with is the same; what was between them stays as near to its place as it can.
+    Each stays behind the clicks that it was drawn after and before those that came later, as far as both lists have
+    them; among others it stays as near to its place as it can.
     """
-    same = next(
-        (n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after))
-    )
-    most = min(len(before), len(after)) - same
-    end = next((n for n in range(most) if before[-1 - n] != after[-1 - n]), most)
+    if not drawings:
+        return ()
+    blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+    known = {block.a + n: block.b + n for block in blocks for n in range(block.size)}
 
     def place(count: int) -> int:
-        if count <= same:
-            return count
-        if count >= len(before) - end:
-            return max(0, count - len(before) + len(after))
-        return min(count, len(after) - end)
+        last = max((n for n in known if n < count), default=-1)
+        following = min((n for n in known if n >= count), default=None)
+        behind = known.get(last, -1) + count - last  # with those that others took the place of
+        return min(behind, len(after) if following is None else known[following])
 
     return tuple(replace(drawing, after=place(drawing.after)) for drawing in drawings)
 

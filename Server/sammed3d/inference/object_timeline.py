@@ -95,7 +95,7 @@ class ObjectTimeline(History):
     def put_clicks(self, clicks: Sequence[Click], model: str) -> None:
         """Put other clicks in force, as `model` evaluates them; see the rule about models."""
         now = self.now
-        clicks = with_follow(clicks, now.clicks)
+        clicks = as_known(clicks, now.clicks)
         added = same_clicks(clicks[: len(now.clicks)], now.clicks)
         drawings = moved_places(now.drawings, now.clicks, clicks)
         if now.is_start or (added and self._mask is None):
@@ -245,7 +245,9 @@ class ObjectTimeline(History):
     ) -> PromptState:
         """Return those of some prompts that the mask that is shown was not made with, to go on from a mask."""
         shown, now, fresh = self._shown.state, self.now, self.fresh(clicks)
-        waiting = [d for d in (now.drawings if drawings is None else drawings) if d not in shown.drawings]
+        made_with = {replace(d, after=0) for d in shown.drawings}  # clicks before it may have gone since then
+        drawn = now.drawings if drawings is None else drawings
+        waiting = [d for d in drawn if replace(d, after=0) not in made_with]
         box = None if now.box == shown.box else now.box
         return PromptState(fresh, base, box, model, moved_places(waiting, now.clicks, fresh), now.honour)
 
@@ -259,22 +261,24 @@ def same_clicks(some: Sequence[Click], others: Sequence[Click]) -> bool:
     return len(some) == len(others) and all(same_click(a, b) for a, b in zip(some, others, strict=True))
 
 
-def with_follow(clicks: Sequence[Click], known: Sequence[Click]) -> tuple[Click, ...]:
-    """Return clicks with the patches noted that the object was followed into after them; one that moved keeps its own.
+def as_known(clicks: Sequence[Click], known: Sequence[Click]) -> tuple[Click, ...]:
+    """Return clicks as they are known: without rounding, and with the patches that the object was followed into.
+
+    One that moved keeps the note of these patches.
 
     Args:
         clicks: those that note none, as they come from points.
         known: the clicks before, in order.
     """
     if len(clicks) == len(known):
-        return tuple(replace(c, follow=k.follow if c.positive else 0) for c, k in zip(clicks, known, strict=True))
+        pairs = zip(clicks, known, strict=True)
+        return tuple(k if same_click(c, k) else replace(c, follow=k.follow if c.positive else 0) for c, k in pairs)
     rest, noted = list(known), []
     for click in clicks:
         match = next((old for old in rest if same_click(click, old)), None)
         if match is not None:
             rest.remove(match)
-            click = replace(click, follow=match.follow)  # noqa: PLW2901
-        noted.append(click)
+        noted.append(match or click)
     return tuple(noted)
 
 

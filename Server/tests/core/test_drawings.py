@@ -131,3 +131,13 @@ def test_drawings_keep_their_place_when_clicks_go_and_come():
     assert places("abcd", "axcd") == [0, 1, 2, 3, 4], "one moved"
     assert places("abcd", "") == [0, 0, 0, 0, 0]
     assert places("abcd", "xyzw") == [0, 1, 2, 3, 4]
+    assert places("abcd", "cde") == [0, 0, 0, 1, 2], "less in front, and one more"
+    assert places("abcd", "axcde") == [0, 1, 2, 3, 4], "one moved, and one more"
+
+
+@given(st.permutations("abcdef").map("".join), st.sets(st.sampled_from("abcdef")), st.integers(0, 3))
+def test_a_drawing_stays_between_the_clicks_that_it_was_made_between(before, gone, more):
+    after = "".join(click for click in before if click not in gone) + "xyz"[:more]
+    drawings = tuple(Scribble(((0, 0, 0),), after=n) for n in range(len(before) + 1))
+    for drawing, moved in zip(drawings, moved_places(drawings, before, after), strict=True):
+        assert set(after[: moved.after]) - set("xyz") == set(before[: drawing.after]) - gone

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sammed3d.core.drawings import Scribble
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click
@@ -256,3 +257,32 @@ def test_an_image_that_moved_keeps_its_masks_and_its_undo():
 
 def shifted(click):
     return replace(click, world=tuple(np.add(click.world, (0, 7, 0)).tolist()))
+
+
+def test_a_drawing_stays_before_the_clicks_after_it_though_points_come_back_rounded():
+    timeline, stroke = clicked(A), Scribble(((0, 0, 0), (5, 5, 5)))
+    timeline.add_drawing(stroke, "m")
+    timeline.evaluated(timeline.now, evaluate(timeline.now))
+    rounded = replace(A, world=(1e-9, 0, 0))
+    timeline.put_clicks((rounded, B), "m")
+    assert [drawing.after for drawing in timeline.now.drawings] == [1]
+    assert timeline.now.clicks == (A, B), "nothing moved"
+
+
+def test_what_waits_for_another_model_keeps_its_order():
+    timeline, stroke = clicked(A), Scribble(((0, 0, 0), (5, 5, 5)))
+    timeline.put_clicks((A, B), "m")
+    timeline.add_drawing(stroke, "m")
+    timeline.put_clicks((A, B, C), "another")
+    assert timeline.now.clicks == (B, C)
+    assert [drawing.after for drawing in timeline.now.drawings] == [1], "between them"
+
+
+def test_another_model_is_not_told_what_the_mask_was_drawn_with():
+    timeline, stroke = clicked(A, B), Scribble(((0, 0, 0), (5, 5, 5)))
+    timeline.add_drawing(stroke, "m")
+    timeline.evaluated(timeline.now, evaluate(timeline.now))
+    timeline.put_clicks((B,), "m")  # the drawing has another place now, and waits with it
+    timeline.put_clicks((B, C), "another")
+    assert timeline.now.clicks == (C,)
+    assert timeline.now.drawings == ()
