@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from sammed3d import Cancellation, PredictionCancelled, Predictor, SAMMed3DError
+from sammed3d.errors import ModelReplacedError
 from sammed3d.inference.follow_limits import Followed, can_follow, follow
 from sammed3d.inference.prompt_translation import TranslatingInferer
 from sammed3d.inference.session import inferer_for
@@ -161,6 +162,7 @@ class InferenceThread:
         """Load the model anew at the next job (the device was changed, or a file replaced)."""
         with self._condition:
             self._predictor = None
+            self._retired.extend(self._inferers.values())
             self._inferers.clear()
 
     def forgetImage(self, volumeDigest: str) -> None:
@@ -217,6 +219,8 @@ class InferenceThread:
         except PredictionCancelled:
             job.cancelled = True
         except SAMMed3DError as error:
+            if isinstance(error, ModelReplacedError):  # the next click asks the new one, about all clicks
+                self.forgetModel()
             self._fail(job, str(error))
         except MemoryError:
             text = "There is not enough memory for this prediction. Close other volumes or choose a smaller model."

@@ -20,6 +20,10 @@ class ModelError(SAMMed3DError):
     """A model is unknown, not installed, or does not fit the machine (device, precision)."""
 
 
+class ModelReplacedError(ModelError):
+    """A server runs another model under a name than when it was first asked; a new predictor asks that one."""
+
+
 class CheckpointError(ModelError):
     """A weights file is unreadable, unsafe, incomplete, or of another architecture."""
 

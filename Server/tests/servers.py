@@ -20,6 +20,7 @@ class LiveServer:
     """A server in a thread; can be stopped and started again at the same address, with empty caches."""
 
     def __init__(self, predictor, keys=None, devices=(), **options):
+        self.weights = "0" * 64
         self._predictor, self._keys, self._devices, self._options = predictor, keys, devices, options
         self._port = 0
         self.start()
@@ -30,7 +31,7 @@ class LiveServer:
 
     def start(self):
         preset, capabilities = self._predictor.preset, self._predictor.capabilities
-        model = ModelInfo("default", "Test model", "0" * 64, "Apache-2.0", preset, capabilities, "cpu")
+        model = ModelInfo("default", "Test model", self.weights, "Apache-2.0", preset, capabilities, "cpu")
         devices = self._devices or [Scheduler({"default": self._predictor}, self._options.get("batch", 1))]
         of_engine = {k: v for k, v in self._options.items() if k in ("cache_mib", "queue", "quotas")}
         self.engine = Engine([model], devices, **of_engine)
@@ -56,6 +57,11 @@ class LiveServer:
         while not self._server.started:
             time.sleep(0.01)
         self._port = self._server.servers[0].sockets[0].getsockname()[1]
+
+    def start_with(self, predictor, weights):
+        """Start again at the same address with another model under the same name."""
+        self._predictor, self.weights = predictor, weights
+        self.start()
 
     def stop(self):
         self._server.should_exit = True

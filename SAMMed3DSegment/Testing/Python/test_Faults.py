@@ -11,12 +11,13 @@ import slicer
 from helpers import make_affine, phantom
 from mrmlNodes import OBLIQUE, addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box, VolumeError
+from sammed3d.errors import ModelReplacedError
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList, SceneRecord
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
-from segmenters import SPOTS, clickAt, clicksOf, sessionMask, settle, stepsBack, worldOf
+from segmenters import SPOTS, clickAt, clicksOf, newPredictor, sessionMask, settle, stepsBack, worldOf
 from slicerHarness.views import SliceView
 
 # Kinds of points
@@ -69,6 +70,22 @@ def test_nobody_sees_a_placed_point_without_its_kind(segmenter, liver, event):
 
 
 # Models
+
+
+def test_after_a_server_got_another_model_the_next_click_asks_that_one(
+    segmenter, segmentationNode, volumeNode, liver, models
+):
+    clickAt(segmenter, liver, SPOTS[0])
+    first = voxels(segmentationNode, liver)
+    models["default"].fail = ModelReplacedError("the model was replaced")
+    clickAt(segmenter, liver, SPOTS[1])
+    assert "replaced" in segmenter.message
+    assert np.array_equal(voxels(segmentationNode, liver), first)
+    models.predictors["default"] = newPredictor(0.6)
+    clickAt(segmenter, liver, SPOTS[1])
+    assert models.loaded == ["default", "default"]
+    expected = sessionMask(volumeNode, models["default"], clicksOf(segmenter, liver))
+    assert np.array_equal(voxels(segmentationNode, liver), expected), "about all clicks"
 
 
 def test_masks_stay_when_the_model_changes_and_undo_brings_all_back(

@@ -14,7 +14,7 @@ import numpy as np
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32, Marked
-from sammed3d.errors import ModelError, PredictionCancelled, SAMMed3DError
+from sammed3d.errors import ModelError, ModelReplacedError, PredictionCancelled, SAMMed3DError
 from sammed3d.inference.answers import Fading, KeptAnswer, KeptLayer
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, digest_of
@@ -23,7 +23,7 @@ from sammed3d.predictors.sent import Sent
 from sammed3d.predictors.transport import RETRIED, Reply, Transport
 from sammed3d.wire import arrays, messages
 from sammed3d.wire.arrays import WireError
-from sammed3d.wire.kept import MAX_LAYERS, logits_from_bytes, marks_to_bytes
+from sammed3d.wire.kept import MAX_LAYERS, is_digest, logits_from_bytes, marks_to_bytes
 from sammed3d.wire.messages import ModelInfo, Question, RefusalError, Turn
 from sammed3d.wire.strict_json import decode_object
 
@@ -66,7 +66,8 @@ class RemotePredictor:
     Raises:
         ModelError: the server cannot be reached (one try), refuses the key, speaks another protocol or lacks the model.
 
-    The server keeps nothing that is needed: a patch or a mask prompt that it forgot is sent again without a word.
+    The server keeps nothing that is needed: a patch or a mask prompt that it forgot is sent again without a word. Where
+    it runs another model under the name, questions end with ModelReplacedError: patches are cut for the one before.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class RemotePredictor:
             raise ModelError(f"{self.url}: does not serve the model {model!r} (served: {served}). Choose another one.")
         self._model = model
         self.name = f"{described.title} on {urlsplit(self.url).netloc}"
+        self._weights = described.sha256 if is_digest(described.sha256) else ""
         self.preset = described.preset
         self.capabilities = described.capabilities
 
@@ -189,6 +191,11 @@ class RemotePredictor:
                     raise ModelError(f"{self.url}: forgets patches as soon as they come; --cache-mib is too small.")
                 self._uploaded.forget(patch.digest)
                 continue
+            if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_MODEL:
+                raise ModelReplacedError(
+                    f"{self.url}: the model {self._model!r} was removed or replaced there: its answers would not go "
+                    "with those so far. Nothing was changed. Click again, or connect anew, to go on with the new one."
+                )
             if wish.layers is not None and (reply.status == 422 or _lacks_mask(reply)):
                 self._keeps_answers = reply.status != 422  # an older version has taken the server's place, perhaps
                 raise _ForgottenError
@@ -316,6 +323,7 @@ class RemotePredictor:
             mask,
             wish.layers,
             wish.candidates,
+            self._weights,
         )
         body = question.to_bytes(palettes=self._keeps_masks)
         path, stop = (

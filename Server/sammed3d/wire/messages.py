@@ -17,6 +17,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,7 @@ class Question:
         layers: what the mask prompt is made of, in place of that of `prompts`; None where it is not. The answers that
             they name are the server's own, which it keeps.
         candidates: whether all masks that the model weighs are wanted, whole.
+        weights: SHA-256 (hex) of the weights that are meant; "" for those that the model has, whichever they are.
     """
 
     model: str
@@ -106,6 +108,7 @@ class Question:
     mask: str = ""
     layers: tuple[KeptLayer, ...] | None = None
     candidates: bool = False
+    weights: str = ""
 
     def to_bytes(self, palettes: bool = False) -> bytes:
         """Write the message; a mask prompt of few values as `arrays.pack` does where the reader knows palettes."""
@@ -113,6 +116,7 @@ class Question:
             "model": self.model,
             "request": self.request,
             "prompts": prompts_to_json(self.prompts, self.mask, self.layers),
+            **({"weights": self.weights} if self.weights else {}),
             **({"signs": True} if self.signs else {}),
             **({"outline": True if self.fading is None else asdict(self.fading)} if self.outline else {}),
             **({"candidates": True} if self.candidates else {}),
@@ -122,14 +126,17 @@ class Question:
         return join(head, b"" if mask_prompt is None else pack(mask_prompt, palettes))
 
     @classmethod
-    def from_bytes(cls, message: bytes, presets: Mapping[str, Preset]) -> Question:
-        """Read and check the message; of a model without a preset, the mask prompt is not read.
+    def from_bytes(
+        cls, message: bytes, presets: Mapping[str, Preset], weights: Mapping[str, str] = MappingProxyType({})
+    ) -> Question:
+        """Read and check the message; of a model without a preset, or with other weights, the mask prompt is not read.
 
         What `mask` names, and `layers` make, has to be put into the prompts by who has it.
 
         Args:
             message: the bytes that came.
             presets: presets by the model's name.
+            weights: SHA-256 of the weights by the model's name.
 
         Raises:
             WireError: it is no such message.
@@ -143,7 +150,10 @@ class Question:
             or not re.fullmatch(r"[A-Za-z0-9_]{1,64}", request)
         ):
             raise WireError("A prediction needs a model and a request id (letters and digits).")
-        preset = presets.get(model)
+        meant = head.get("weights", "")
+        if meant != "" and not is_digest(meant):
+            raise WireError("Weights are named by their SHA-256, 64 hexadecimal digits.")
+        preset = presets.get(model) if meant in ("", weights.get(model, meant)) else None
         limits = _ANYWHERE if preset is None else preset.patch_shape
         mask_prompt = unpack(rest, preset.low_res_shape) if len(rest) and preset is not None else None
         told = head.get("prompts")
@@ -158,7 +168,12 @@ class Question:
         fading = fading_from_json(outline) if isinstance(outline, dict) else None
         candidates = head.get("candidates") is True
         outlined = not candidates and (outline is True or fading is not None)
-        wishes = {"signs": head.get("signs") is True, "outline": outlined, "candidates": candidates}
+        wishes: dict[str, Any] = {
+            "signs": head.get("signs") is True,
+            "outline": outlined,
+            "candidates": candidates,
+            "weights": meant,
+        }
         return cls(model, request, prompts, _turn_of(head), fading=fading, mask=mask, layers=layers, **wishes)
 
 

@@ -13,7 +13,7 @@ import trustme
 
 from helpers import ThresholdPredictor, small_volume
 from networks import TINY_PRESET
-from sammed3d.errors import ModelError, PredictionCancelled
+from sammed3d.errors import ModelError, ModelReplacedError, PredictionCancelled
 from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor, diagnose
@@ -106,6 +106,22 @@ def test_a_server_that_restarts_in_the_middle_is_not_noticed(tiny_network):
         session.click(*CLICKS[2])
         expected = masks(TorchPredictor(tiny_network, TINY_PRESET, device="cpu"))[-1]
         assert np.array_equal(session.mask(), expected)
+
+
+def test_another_model_under_the_same_name_is_not_taken_for_the_one_that_was_asked(tiny_network):
+    """Its voxels have another size: patches that were cut for the one before would be answered, and wrongly."""
+    finer = replace(TINY_PRESET, spacing=(2.0, 2.0, 2.0))
+    with serving(TorchPredictor(tiny_network, TINY_PRESET, device="cpu")) as server:
+        session = Session(small_volume((70, 80, 60)), RemotePredictor(server.url, patience=30))
+        session.click(*CLICKS[0])
+        before = session.mask()
+        server.stop()
+        server.start_with(TorchPredictor(tiny_network, finer, device="cpu"), "1" * 64)
+        for _ in range(2):
+            with pytest.raises(ModelReplacedError, match="'default' was removed or replaced"):
+                session.click(*CLICKS[1])
+        assert np.array_equal(session.mask(), before)
+        assert RemotePredictor(server.url).preset == finer
 
 
 def test_a_forgotten_patch_is_uploaded_again(tiny_network):

@@ -48,6 +48,19 @@ def test_a_wide_patchs_answer_is_told_from_a_mask_prompt():
         Question.from_bytes(message, {"default": PRESET})
 
 
+def test_a_question_may_say_which_weights_it_means():
+    sent = Question("default", "a1", PROMPTS, weights="1" * 64)
+    found = Question.from_bytes(sent.to_bytes(), {"default": PRESET}, {"default": "1" * 64})
+    assert found.weights == "1" * 64
+    assert found.prompts.mask_prompt is not None
+    other = Preset(patch_shape=(8, 8, 8), low_res_shape=(2, 2, 2))  # of which these prompts would make no sense
+    replaced = Question.from_bytes(sent.to_bytes(), {"default": other}, {"default": "2" * 64})
+    assert (replaced.weights, replaced.prompts.mask_prompt) == ("1" * 64, None)
+    message = messages.join({"model": "default", "request": "a", "weights": "newest", "prompts": {"clicks": []}})
+    with pytest.raises(WireError, match="SHA-256"):
+        Question.from_bytes(message, {"default": PRESET})
+
+
 def test_a_question_for_the_networks_own_answer_is_told_from_a_users():
     for mask in (None, MASK):
         asked = Question("default", "a1", PatchPrompts(PROMPTS.clicks[:1], mask_prompt=mask, raw=True))

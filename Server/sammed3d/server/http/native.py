@@ -105,9 +105,13 @@ def _logits_of(engine: Engine, request: Request, digest: str, body: bytes) -> Re
 
 
 async def _predict(engine: Engine, request: Request, digest: str, body: bytes) -> Response:
-    question = Question.from_bytes(body, {name: model.preset for name, model in engine.models.items()})
+    presets = {name: model.preset for name, model in engine.models.items()}
+    weights = {name: model.sha256 for name, model in engine.models.items()}
+    question = Question.from_bytes(body, presets, weights)
     if question.model not in engine.models:
         return _missing(request, "There is no such model. See /v1/info.", messages.MISSING_MODEL)
+    if question.weights not in ("", weights[question.model]):
+        return _missing(request, "This model has other weights now. See /v1/info.", messages.MISSING_MODEL)
     user = request.scope["user"]
     running = await run_in_threadpool(_start, engine, user, digest, question)
     if isinstance(running, str):
