@@ -56,7 +56,7 @@ class Transport:
         patience: seconds during which a request is repeated.
 
     Raises:
-        ModelError: the address or the file of certificates is none.
+        ModelError: the address, the key or the file of certificates is none.
 
     Requests run in threads that are kept, so that who waits for one can leave as soon as the user cancels: a connection
     that is silent holds up a thread of its own, and nobody else.
@@ -295,7 +295,7 @@ def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     """Make a session of `requests` for a server.
 
     Raises:
-        ModelError: there is no such file of certificates.
+        ModelError: there is no such file of certificates, or the key cannot be one.
     """
     if isinstance(verify, str) and not Path(verify).is_file():
         raise ModelError(f"{verify}: there is no such file of certificates.")
@@ -307,8 +307,20 @@ def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     made.verify = verify
     made.headers[messages.PROTOCOL_HEADER] = str(messages.PROTOCOL)
     if key:
-        made.headers["Authorization"] = f"Bearer {key}"
+        made.headers["Authorization"] = f"Bearer {_sendable(key)}"
     return made
+
+
+def _sendable(key: str) -> str:
+    """Return a key without what was copied along round it.
+
+    Raises:
+        ModelError: it holds characters that no header can have.
+    """
+    key = key.strip()
+    if not key.isprintable() or not all(ord(character) < 256 for character in key):
+        raise ModelError("The key holds characters that cannot be sent, so it is not one. Copy it again.")
+    return key
 
 
 def checked_url(url: str) -> str:
@@ -318,10 +330,20 @@ def checked_url(url: str) -> str:
         ModelError: it is none.
     """
     url = url.strip().rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+    if not _is_address(url):
         raise ModelError(f"{url!r} is no address of a server. It looks like https://gpu.hospital.example:8443")
     return url
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        return (
+            parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and not (parts.username or parts.query)
+        )
+    except ValueError:  # an IPv6 address that does not end, a port that is no number, a name with an empty part
+        return False
 
 
 def tls_words(url: str) -> str:

@@ -108,6 +108,30 @@ def test_a_server_that_restarts_in_the_middle_is_not_noticed(tiny_network):
         assert np.array_equal(session.mask(), expected)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1:80", "http://gpu:port", "http://gpu:99999", "http://gpu..hospital", f"http://{'a' * 64}", "gpu"],
+)
+def test_what_is_no_address_is_refused_as_such(url):
+    with pytest.raises(ModelError, match="no address of a server"):
+        RemotePredictor(url)
+    [line] = diagnose(url)
+    assert "no address of a server" in line
+
+
+@pytest.mark.parametrize("key", ["ключ", "a\nb", "a\x00b"])
+def test_a_key_that_cannot_be_sent_is_refused_as_such(key):
+    with pytest.raises(ModelError, match="The key holds characters"):
+        RemotePredictor("http://127.0.0.1:9", key=key)
+    assert "The key holds characters" in diagnose("http://127.0.0.1:9", key)[0]
+
+
+def test_a_key_may_have_been_copied_with_the_end_of_its_line(keys):
+    file, secrets = keys
+    with serving(ThresholdPredictor(), Keys.read(file)) as server:
+        assert RemotePredictor(server.url, key=f" {secrets['anna']}\n").name
+
+
 def test_another_model_under_the_same_name_is_not_taken_for_the_one_that_was_asked(tiny_network):
     """Its voxels have another size: patches that were cut for the one before would be answered, and wrongly."""
     finer = replace(TINY_PRESET, spacing=(2.0, 2.0, 2.0))
