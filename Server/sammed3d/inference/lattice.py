@@ -29,7 +29,8 @@ class Lattice:
         grid: the lattice itself as a grid: RAS axes, world RAS mm.
 
     The first sample along each axis of the file starts at the corner of the first voxel, and the number of samples is
-    rounded up. Axes are permuted and flipped afterwards. An axis with one voxel keeps one sample.
+    rounded up. Axes are permuted and flipped afterwards. An axis with one voxel keeps one sample. A volume thinner than
+    half a sample is seen by the only one there is; the published code finds nothing in it.
     """
 
     def __init__(self, source: Grid, spacing: Point3) -> None:
@@ -188,6 +189,8 @@ class Lattice:
         count = self.shape[axis]
         in_file_direction = count - 1 - sample if self._axes.flipped[axis] else sample
         positions = (in_file_direction + 0.5) * self._step[axis] - 0.5
+        if count == 1:  # thinner than half a sample, the volume would have none that sees it
+            positions = np.minimum(positions, self.source.shape[self._axes.source[axis]] - 1)
         return np.where((sample >= 0) & (sample < count), positions, -np.inf)
 
     def _to_source(self, counts: npt.NDArray[np.int_]) -> Float64:

@@ -25,6 +25,25 @@ from sammed3d.inference.session import Session
 # Geometry
 
 
+@pytest.mark.parametrize(("slices", "spacing"), [(1, 0.2), (2, 0.1)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_thinner_than_half_a_voxel_of_the_model_are_seen_as_thick_ones_are(axis, slices, spacing):
+    picture = phantom((50, 60, 1))
+
+    def session_of(count, thickness):
+        array = np.moveaxis(np.repeat(picture, count, axis=2), 2, axis)
+        grid = Grid(array.shape, make_affine(np.insert([3.0, 3.0], axis, thickness)))
+        session = Session(Volume(array, grid, "slices"), ThresholdPredictor())
+        session.click(grid.to_world(np.insert([20, 30], axis, 0)))
+        return session
+
+    thin, thick = session_of(slices, spacing), session_of(1, 3.0)
+    (one,), (other,) = (each.predictor.calls for each in (thin, thick))
+    assert one.window == other.window
+    patches = [each.inferer.inner.patch(one.window) for each in (thin, thick)]
+    assert patches[0].digest == patches[1].digest
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     axes=st.sampled_from(AXIS_MAPS),
