@@ -5,6 +5,7 @@ A file is written in the oldest version that holds what there is, so older progr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -72,22 +73,30 @@ def read(path: str | os.PathLike[str]) -> tuple[ObjectPrompts, ...]:
     """Read a prompt file or a Slicer markups file; errors as `loads`."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' own tools put a mark in front
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"{path}: the prompts cannot be read: {error}.") from error
     return loads(text, path.name)
 
 
 def write(path: str | os.PathLike[str], objects: Iterable[ObjectPrompts]) -> None:
-    """Write a prompt file.
+    """Write a prompt file, whole or not at all: one that is there stays where that fails.
 
     Raises:
         PromptError: it cannot be written.
     """
+    path, text = Path(path), dumps(objects)
+    beside = path.with_name(f".writing.{path.name}")
     try:
-        Path(path).write_text(dumps(objects), encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
     except OSError as error:
-        raise PromptError(f"{path}: the prompts cannot be written. Check the folder and its permissions.") from error
+        raise PromptError(
+            f"{path}: the prompts cannot be written. Check the folder, its permissions and free space."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def _version(prompts: ObjectPrompts) -> int:

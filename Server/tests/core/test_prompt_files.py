@@ -1,4 +1,6 @@
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,3 +194,25 @@ def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PromptError, match=r"binary\.json"):
         prompt_files.read(tmp_path / "binary.json")
+
+
+def test_a_file_that_cannot_be_written_again_stays_as_it_was(tmp_path, monkeypatch):
+    path, write = tmp_path / "prompts.json", Path.write_text
+    prompt_files.write(path, [ObjectPrompts("liver", (Click((1, 2, 3)),))])
+    before = path.read_bytes()
+
+    def full(self, text, **options):
+        write(self, text[:20], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(PromptError, match="free space"):
+        prompt_files.write(path, [ObjectPrompts("spleen", ())])
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_mark_of_the_encoding_in_front_is_no_content(tmp_path):
+    liver = (ObjectPrompts("liver", (Click((1, 2, 3)),)),)
+    (tmp_path / "p.json").write_text(prompt_files.dumps(liver), encoding="utf-8-sig")
+    assert prompt_files.read(tmp_path / "p.json") == liver
