@@ -313,7 +313,7 @@ class Session:
                 self.add_object(entry.name)
                 updates.append(self.set_prompts(entry))
             return updates
-        except Exception:
+        except BaseException:  # an interruption of a notebook too
             self.objects, self.current = before
             raise
 

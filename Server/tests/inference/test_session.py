@@ -1,5 +1,7 @@
 """Sessions with predictors that need no network: geometry, caches, history, patches that overlap."""
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -287,5 +289,21 @@ def test_loading_prompts_that_do_not_fit_adds_nothing(session, tmp_path):
     session.add_object("mine")
     with pytest.raises(PromptError, match="outside"):
         session.load_prompts(tmp_path / "far.json")
+    assert [o.name for o in session.objects] == ["mine"]
+    assert session.current.name == "mine"
+
+
+def test_loading_prompts_that_is_interrupted_adds_nothing(session, tmp_path):
+    saved = Session(session.volume, ThresholdPredictor())
+    for name in ("liver", "spleen"):
+        saved.add_object(name)
+        saved.click(CENTRE, positive=True)
+        saved.click((30.0, 100.0, 40.0), positive=name == "liver")
+    saved.save_prompts(tmp_path / "prompts.json")
+    session.add_object("mine")
+    session.predictor.before = lambda patch, prompts: signal.raise_signal(signal.SIGINT) if called() else None
+    called = iter((False, True)).__next__
+    with pytest.raises(KeyboardInterrupt):
+        session.load_prompts(tmp_path / "prompts.json")
     assert [o.name for o in session.objects] == ["mine"]
     assert session.current.name == "mine"
