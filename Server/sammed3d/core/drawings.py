@@ -106,7 +106,7 @@ def points_of(points: Iterable[Sequence[float]]) -> tuple[Point3, ...]:
     """
     try:
         return tuple((float(r), float(a), float(s)) for r, a, s in points)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PromptError("What is drawn needs points with three coordinates R, A, S in mm.") from error
 
 
@@ -174,7 +174,7 @@ def _freeze(drawing: Drawing, least: int) -> None:
     name = drawing.kind
     try:
         points = np.array([[float(v) for v in point] for point in drawing.points], dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PromptError(f"A {name} needs points with three coordinates R, A, S in mm.") from error
     if len(points) < least:
         raise PromptError(f"A {name} needs at least {least} point{'s' * (least > 1)}, not {len(points)}.")

@@ -40,7 +40,7 @@ def objects_from(data: dict[str, Any], name: str) -> tuple[ObjectPrompts, ...]:
             if markup.get("type") in KNOWN:
                 title = str(markup.get("name") or f"Object {number}")
                 found[title] = _added(found.get(title, ObjectPrompts(title, ())), markup)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         raise PromptError(f"{name}: a control point is incomplete or malformed ({error}).") from error
     except PromptError as error:
         raise PromptError(f"{name}: {error}") from error

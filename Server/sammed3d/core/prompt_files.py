@@ -46,7 +46,7 @@ def loads(text: str, name: str = "the prompt file") -> tuple[ObjectPrompts, ...]
     """
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise PromptError(f"{name}: this is not JSON ({error}).") from error
     if not isinstance(data, dict):
         raise PromptError(f"{name}: expected prompts or Slicer markups, found a JSON {type(data).__name__}.")
@@ -63,7 +63,7 @@ def loads(text: str, name: str = "the prompt file") -> tuple[ObjectPrompts, ...]
             )
     try:
         return tuple(_object_from_json(entry) for entry in data["objects"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise PromptError(f"{name}: an object is incomplete or malformed ({error}).") from error
     except PromptError as error:
         raise PromptError(f"{name}: {error}") from error

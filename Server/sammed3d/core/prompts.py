@@ -39,7 +39,7 @@ class Click:
     def __post_init__(self) -> None:
         try:
             x, y, z = (float(v) for v in self.world)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise PromptError(f"A click needs three coordinates R, A, S in mm, not {self.world!r}.") from error
         if not np.isfinite([x, y, z]).all():
             raise PromptError(f"A click needs finite coordinates, not {self.world!r}.")

@@ -216,3 +216,36 @@ def test_a_mark_of_the_encoding_in_front_is_no_content(tmp_path):
     liver = (ObjectPrompts("liver", (Click((1, 2, 3)),)),)
     (tmp_path / "p.json").write_text(prompt_files.dumps(liver), encoding="utf-8-sig")
     assert prompt_files.read(tmp_path / "p.json") == liver
+
+
+HUGE = "1" + "0" * 400
+BEYOND_MEASURE = {
+    "nesting": ("[" * 100_000, "not JSON"),
+    "digits": ("1" + "0" * 10_000, "not JSON"),
+    "a click": (
+        '{"format": "sammed3d-prompts", "version": 1, "objects": '
+        '[{"name": "a", "clicks": [{"positive": true, "world": [0, 0, ' + HUGE + "]}]}]}",
+        "three coordinates",
+    ),
+    "a scribble": (
+        '{"format": "sammed3d-prompts", "version": 3, "objects": [{"name": "a", "clicks": [], "drawings": [{"kind": '
+        '"scribble", "positive": true, "painted": false, "after": 0, "points": [[0, 0, ' + HUGE + "]]}]}]}",
+        "three coordinates",
+    ),
+    "a point": (
+        '{"markups": [{"type": "Fiducial", "controlPoints": [{"position": [0, 0, ' + HUGE + "]}]}]}",
+        "malformed",
+    ),
+    "a share": (
+        '{"format": "sammed3d-prompts", "version": 3, "objects": [{"name": "a", "clicks": [], "translations": '
+        '[{"prompt": "box", "model": "m", "clicks": [], "mask_prompt": false, "missed": "much"}]}]}',
+        "malformed",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BEYOND_MEASURE)
+def test_files_beyond_measure_are_named(what):
+    text, message = BEYOND_MEASURE[what]
+    with pytest.raises(PromptError, match=rf"clicks\.json: .*{message}"):
+        prompt_files.loads(text, "clicks.json")
