@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sammed3d.core.cache import LRUCache
 from sammed3d.core.geometry import Box
 from sammed3d.core.interpolation import Float32
 from sammed3d.inference.following import Exit, exits, points_inside, still_open, window_after
@@ -12,10 +13,14 @@ from sammed3d.inference.windows import Windows
 
 LOOKS = 3
 """How often one wide patch is looked at; what it does not show by then, patches at full resolution have to."""
+EXITS = 32 * 2**20
+"""Bytes of the places in which objects leave patches that are kept."""
 
 
 class PatchFollower:
     """Find the patch in which an object goes on; what was found is kept by the chain that led to it.
+
+    Places in which an object leaves a patch, up to megabytes each, are kept in a bounded cache.
 
     Args:
         windows: boxes of the volume's lattice.
@@ -24,7 +29,7 @@ class PatchFollower:
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
         self._next: dict[Chain, Visit | None] = {}
-        self._exits: dict[Chain, tuple[Exit, ...]] = {}
+        self._exits: LRUCache[tuple[Exit, ...]] = LRUCache(EXITS, _bytes)
 
     def next_visit(self, walk: Walk, seen_in: Callable[[Walk, Box], Float32]) -> Visit | None:
         """Return the patch into which the object is followed next; None where it goes on nowhere.
@@ -84,6 +89,12 @@ class PatchFollower:
     def _exits_of(self, walk: Walk, number: int) -> tuple[Exit, ...]:
         """Where the answer that is a layer leaves its window."""
         chain, layer = walk.painted[number], walk.layers[number]
-        if chain not in self._exits:
-            self._exits[chain] = exits(self._windows, layer.window, layer.low_res)
-        return self._exits[chain]
+        known = self._exits.get(chain)
+        if known is None:
+            known = exits(self._windows, layer.window, layer.low_res)
+            self._exits.put(chain, known)
+        return known
+
+
+def _bytes(found: tuple[Exit, ...]) -> int:
+    return sum(way.samples.nbytes for way in found)

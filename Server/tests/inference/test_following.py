@@ -1,6 +1,8 @@
 """Objects larger than a patch: where they are followed to, where that ends, what stays when it is stopped."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from sammed3d.core.prompts import Click
 from sammed3d.errors import PromptError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.follow_limits import FollowSettings
+from sammed3d.inference.following import exits
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.patch_inferer import PatchInferer
 from sammed3d.inference.session import Session
@@ -313,3 +316,26 @@ def test_a_file_with_another_number_of_patches_is_refused(session, tmp_path, fol
 def test_limits_that_make_no_sense_are_refused(wrong):
     with pytest.raises(PromptError):
         FollowSettings(**wrong)
+
+
+def test_places_where_objects_leave_patches_are_kept_within_bounds(predictor, monkeypatch):
+    found, sizes, masks = weakref.WeakSet(), [], []
+
+    def noted(*arguments):
+        places = exits(*arguments)
+        found.update(places)
+        sizes.extend(place.samples.nbytes for place in places)
+        return places
+
+    monkeypatch.setattr("sammed3d.inference.patch_follower.exits", noted)
+    for most in (2**20, 5_000):
+        monkeypatch.setattr("sammed3d.inference.patch_follower.EXITS", most, raising=False)
+        session = Session(bar()[0], predictor)
+        session.following = FollowSettings(patches=4)
+        for number in range(3):
+            session.click(np.add(start_of(session.volume), (0, 0, 3.0 * number)))
+        masks.append(session.mask())
+        gc.collect()
+        assert sum(place.samples.nbytes for place in found) <= most
+    assert sum(sizes) > 2 * most
+    assert np.array_equal(*masks)
