@@ -11,7 +11,6 @@ SAM-Med3D never trained.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -204,9 +203,11 @@ class AutomaticMaskGenerator:
         for size, spacing in zip(lattice.shape, self._predictor.preset.spacing, strict=True):
             step = max(1, round(self.settings.distance / spacing))
             axes.append(range(((size - 1) % step) // 2, size, step))
-        points = list(itertools.product(axes[0], axes[1], axes[2]))
-        inside = are_inside(lattice, volume, region, points)
-        return [point for point, is_inside in zip(points, inside, strict=True) if is_inside]
+        points: list[Index3] = []
+        for first in axes[0]:  # plane by plane: of a fine grid in a long volume only what lies in the region is kept
+            plane = np.stack(np.meshgrid([first], axes[1], axes[2], indexing="ij"), axis=-1).reshape(-1, 3)
+            points += ((r, a, s) for r, a, s in plane[are_inside(lattice, volume, region, plane)].tolist())
+        return points
 
     def _candidates(
         self,

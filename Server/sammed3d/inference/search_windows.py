@@ -38,7 +38,10 @@ def _starts(size: int, window: int) -> list[int]:
 
 
 def are_inside(
-    lattice: Lattice, volume: Volume, region: npt.NDArray[np.generic] | None, points: Sequence[Index3]
+    lattice: Lattice,
+    volume: Volume,
+    region: npt.NDArray[np.generic] | None,
+    points: Sequence[Index3] | npt.NDArray[np.int_],
 ) -> npt.NDArray[np.bool_]:
     """Tell which lattice samples lie in the volume, and in the region if there is one."""
     places = np.array(points).reshape(-1, 3)

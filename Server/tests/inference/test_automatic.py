@@ -3,6 +3,7 @@
 import functools
 import json
 import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -135,6 +136,28 @@ def test_progress_counts_points_of_the_grid_alone():
     AutomaticMaskGenerator(RegionsIn3d(), settings).generate(dotted, None, lambda *numbers: told.append(numbers))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert 0 <= told[0][0] < told[-1][0] == told[-1][1]
+
+
+def test_a_fine_grid_takes_memory_for_its_points_in_the_region_alone():
+    """Of 1.4 million points of a grid of 3 mm, 64 are asked about."""
+    shape = (60, 60, 400)
+    array, region = np.full(shape, 100, np.int16), np.zeros(shape, np.uint8)
+    array[20:24, 20:24, 200:204], region[20:24, 20:24, 200:204] = 1000, 1
+    volume = Volume(array, Grid(shape, make_affine((3, 3, 3))), "long")
+    generator = AutomaticMaskGenerator(RegionsIn3d(), AutomaticSettings(distance=3, blobs=0, smallest=0))
+    points, peaks = [], []
+
+    def progress(_done, total):
+        points.append(total)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+
+    tracemalloc.start()
+    try:
+        generator.generate(volume, region, progress)
+    finally:
+        tracemalloc.stop()
+    assert points[0] == 64
+    assert peaks[0] < 60e6
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3])
