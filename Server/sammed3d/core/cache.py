@@ -38,11 +38,14 @@ class LRUCache(Generic[Value]):
         return self._entries[key]
 
     def put(self, key: Hashable, value: Value) -> None:
-        """Store a value. One that alone exceeds the bound is not kept."""
-        if key in self._entries:
-            self.bytes -= self._size_of(self._entries.pop(key))
+        """Store a value. One that alone exceeds the bound is not kept, and what is there stays."""
+        self.pop(key)
+        size = self._size_of(value)
+        if size > self.max_bytes:
+            self._on_drop(key, value)
+            return
         self._entries[key] = value
-        self.bytes += self._size_of(value)
+        self.bytes += size
         while self.bytes > self.max_bytes:
             self._drop(next(iter(self._entries)))
 
