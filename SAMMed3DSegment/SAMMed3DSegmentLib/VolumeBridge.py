@@ -107,7 +107,8 @@ def volumeDigest(volume: Volume) -> str:
     """
     steps = tuple(slice(None, None, max(1, size // 48)) for size in volume.content.shape)
     sample = np.ascontiguousarray(volume.content[steps])
-    head = repr((volume.content.shape, sample.dtype.str, volume.grid.index_to_world.round(4).tolist()))
+    matrix = volume.grid.index_to_world.round(4) + 0.0  # no file keeps the sign of a zero for certain
+    head = repr((volume.content.shape, sample.dtype.str, matrix.tolist()))
     return hashlib.sha256(head.encode() + sample.tobytes()).hexdigest()
 
 

@@ -5,8 +5,8 @@ import vtk
 
 from helpers import make_affine, phantom
 from mrmlNodes import addVolume, linearTransform
-from sammed3d import VolumeError
-from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, worldToVolume
+from sammed3d import Grid, Volume, VolumeError
+from SAMMed3DSegmentLib.VolumeBridge import volumeDigest, volumeFromNode, worldToVolume
 
 
 def test_voxels_and_geometry_are_the_nodes(volumeNode):
@@ -61,3 +61,11 @@ def test_clicks_pass_a_bspline_transform(scene, volumeNode):
     world = bspline.TransformPoint(local)
     assert np.linalg.norm(np.subtract(world, local)) > 0.5
     assert np.allclose(worldToVolume(volumeNode, world), local, atol=0.01)
+
+
+def test_an_image_is_the_same_whatever_the_sign_of_a_zero_in_its_matrix():
+    matrix = np.diag([-1.0, -1.0, 2.0, 1.0])
+    flipped = np.where(matrix == 0, -0.0, matrix)
+    voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    one, other = (volumeDigest(Volume(voxels, Grid((3, 4, 5), each))) for each in (matrix, flipped))
+    assert one == other
