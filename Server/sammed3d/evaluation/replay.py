@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def replay_case(case: ReplayCase, predictor: Predictor, output: Path) -> list[Di
         objects = prompt_files.read(case.prompts)
     except SAMMed3DError as error:
         return [Difference(case.name, "", 0, problem=str(error))]
-    accepted = dict(_accepted(case, volume))
+    accepted = _accepted(case, volume)
     found = [_difference(case.name, prompts, session, accepted.get(prompts.name)) for prompts in objects]
     if any(not each.problem for each in found):
         session.save(file)
@@ -206,14 +206,18 @@ def _rank(each: Difference) -> tuple[bool, float]:
     return not each.problem, math.inf if math.isnan(each.dice) else each.dice
 
 
-def _accepted(case: ReplayCase, volume: Volume) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+def _accepted(case: ReplayCase, volume: Volume) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the accepted masks by structure; labels of one name are one, whichever label maps they are in."""
+    found: dict[str, npt.NDArray[np.bool_]] = {}
     for label in case.labels:
         try:
-            values = read_labels(label, volume.grid)
+            labels = read_labels(label, volume.grid)
         except SAMMed3DError:
             continue
-        for value in np.unique(values[values > 0]):
-            yield label.name_of(int(value)), values == value
+        for name, values in label.structures_in(labels).items():
+            inside = np.isin(labels, values)
+            found[name] = inside | found[name] if name in found else inside
+    return found
 
 
 def _difference(

@@ -121,17 +121,17 @@ def _structures(
         except SAMMed3DError as error:
             evaluation.failures.append(str(error))
             continue
-        values = [int(v) for v in np.unique(labels) if v > 0]
-        if not values:
+        structures = case.structures_in(labels)
+        if not structures:
             evaluation.leave_out(case.name, "an empty label map")
-        for number, value in enumerate(values):
-            truth = labels == value
+        for number, (name, values) in enumerate(structures.items()):
+            truth = np.isin(labels, values)
             if number % every:
-                evaluation.leave_out(f"{case.name}, {case.name_of(value)}", f"not every {every}th structure (--every)")
+                evaluation.leave_out(f"{case.name}, {name}", f"not every {every}th structure (--every)")
             elif float(truth.sum()) * volume.grid.voxel_volume / 1000 < smallest_ml:
-                evaluation.leave_out(f"{case.name}, {case.name_of(value)}", f"below {smallest_ml:g} ml (--smallest)")
+                evaluation.leave_out(f"{case.name}, {name}", f"below {smallest_ml:g} ml (--smallest)")
             else:
-                yield case, volume, case.name_of(value), truth
+                yield case, volume, name, truth
 
 
 def _score(step: Step, case: str, structure: str, ml: float, method: str, click: int) -> Score:

@@ -57,6 +57,13 @@ class Case:
         """Return a structure's name."""
         return self.names.get(value, f"label {value}")
 
+    def structures_in(self, labels: np.ndarray[Any, Any]) -> dict[str, list[int]]:
+        """Return the structures of a label map: name, and the values above 0; labels of one name are one structure."""
+        found: dict[str, list[int]] = {}
+        for value in np.unique(labels[labels > 0]).tolist():
+            found.setdefault(self.name_of(int(value)), []).append(int(value))
+        return found
+
 
 @dataclass(frozen=True)
 class CaseReport:
@@ -179,16 +186,18 @@ def check(case: Case) -> CaseReport:
         return CaseReport(case.name, shape, spacing, problems=(str(error),))
     values, counts = np.unique(labels, return_counts=True)
     mm3 = {int(v): int(n) * volume.grid.voxel_volume for v, n in zip(values, counts, strict=True) if v != 0}
+    sizes = {name: sum(mm3[v] for v in of) for name, of in case.structures_in(labels).items()}
     remarks = [
-        f"{case.name_of(v)}: {size:.1f} mm³ is less than {TINY_MM3:g} mm³ and is left out of training."
-        for v, size in mm3.items()
+        f"{name}: {size:.1f} mm³ is less than {TINY_MM3:g} mm³ and is left out of training."
+        for name, size in sizes.items()
         if size < TINY_MM3
     ]
     remarks += [f"label {v} has no name in the dataset." for v in mm3 if case.names and v not in case.names]
-    remarks += [f"{name}: not in this case." for v, name in case.names.items() if v != 0 and v not in mm3]
+    named = dict.fromkeys(name for v, name in case.names.items() if v != 0)
+    remarks += [f"{name}: not in this case." for name in named if name not in sizes]
     problems = [] if mm3 else ["the label map is empty."]
     problems += [f"label {v} is negative." for v in mm3 if v < 0]
-    volumes = {case.name_of(v): size / 1000 for v, size in mm3.items()}
+    volumes = {name: size / 1000 for name, size in sizes.items()}
     return CaseReport(case.name, shape, spacing, volumes, problems, remarks)
 
 

@@ -248,15 +248,13 @@ def _structures(case: Case, labels: npt.NDArray[Any]) -> dict[str, tuple[str, li
         VolumeError: structures of different names would share a folder.
     """
     found: dict[str, tuple[str, list[int]]] = {}
-    for value in (int(each) for each in np.unique(labels) if each > 0):
-        name = case.name_of(value)
-        known, values = found.setdefault(_folder_name(name), (name, []))
+    for name, values in case.structures_in(labels).items():
+        known, _ = found.setdefault(_folder_name(name), (name, values))
         if known != name:
             raise VolumeError(
                 f"{case.name}: {known!r} and {name!r} would share the folder {_folder_name(name)}. Rename one of them "
                 "in the dataset."
             )
-        values.append(value)
     return found
 
 

@@ -18,7 +18,7 @@ from sammed3d.evaluation import metrics, report
 from sammed3d.evaluation.baselines import BASELINES
 from sammed3d.evaluation.protocols import PROTOCOLS, steps_of
 from sammed3d.evaluation.run import evaluate
-from sammed3d.files.datasets import Case, find_cases
+from sammed3d.files.datasets import Case, check, find_cases
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
@@ -277,6 +277,19 @@ def test_the_classic_protocol_clamps_ct_as_its_loader_does(tmp_path):
     assert np.ptp(seen[0]) != np.ptp(seen[1])
     assert volume.array.max() > 1000
     assert (seen[1] == seen[1].max()).sum() >= (clamped == 1000).sum() // 2
+
+
+def test_labels_of_one_name_are_one_structure(tmp_path):
+    labels = np.where(ball((12, 25, 15), 5), 1, 0) + np.where(ball((28, 25, 15), 5), 2, 0)
+    write_image(tmp_path / "image.nii.gz", phantom(SHAPE), make_affine((3.0, 3.0, 3.0)))
+    write_image(tmp_path / "label.nii.gz", labels.astype(np.uint8), make_affine((3.0, 3.0, 3.0)))
+    case = Case("c", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz", {1: "kidney", 2: "kidney", 3: "liver"})
+    done = evaluate(ThresholdPredictor(preset=TINY_PRESET), [case], PROTOCOLS["honest"], clicks=2)
+    assert [(score.structure, score.click) for score in done.scores] == [("kidney", 1), ("kidney", 2)]
+    assert done.scores[0].ml == pytest.approx((labels > 0).sum() * 0.027)
+    looked = check(case)
+    assert looked.volumes_ml == pytest.approx({"kidney": (labels > 0).sum() * 0.027})
+    assert looked.remarks == ["liver: not in this case."]
 
 
 @pytest.mark.parametrize("name", ["classic", "current"])

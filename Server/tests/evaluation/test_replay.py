@@ -21,7 +21,7 @@ from sammed3d.evaluation.apart import Workers
 from sammed3d.evaluation.replay import cases_to_replay, means, replay
 from sammed3d.files.datasets import find_cases
 from sammed3d.files.segment_reader import read_segments
-from sammed3d.files.volume import Volume
+from sammed3d.files.volume import Volume, read_image
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
 from sammed3d.nets import build
@@ -174,6 +174,17 @@ def test_what_cannot_be_done_is_named_and_the_rest_is_done(dataset, tmp_path):
     assert 0 <= float(rows[-1]["dice"]) < 1
     (tmp_path / "out" / "cases" / "case1.json").unlink()
     assert "case1" in CliRunner().invoke(app, command).output, "it goes on, and replaces its own table"
+
+
+def test_labels_of_one_name_are_compared_as_one_structure(dataset, tmp_path):
+    file = dataset / "case0" / "label.nii.gz"
+    whole = read_image(file)[1]
+    halves = whole * np.where(np.arange(SHAPE[0])[:, None, None] < 20, 1, 2)
+    write_image(file, halves.astype(np.uint8), AFFINE)
+    (dataset / "case0" / "labels.json").write_text('{"1": "liver", "2": "liver"}')
+    cases, _ = cases_to_replay(find_cases(dataset))
+    found = replay(cases, ThresholdPredictor, tmp_path / "out", "m")
+    assert [each.dice for each in found] == [1.0, 1.0]
 
 
 def test_a_dataset_without_prompts_says_where_they_come_from(dataset):

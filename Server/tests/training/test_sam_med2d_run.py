@@ -238,6 +238,29 @@ def test_slices_of_volumes_are_turned_and_listed_by_case(tmp_path):
     assert "exists already" in again.output
 
 
+def test_labels_of_one_name_are_one_mask_and_names_that_would_share_files_are_told(tmp_path):
+    labels = np.zeros((30, 26, 3), np.uint8)
+    labels[4:14, 5:12] = 1
+    labels[16:22, 5:12] = 2
+    for name, names in (
+        ("a 1", '{"1": "kidney", "2": "kidney"}'),
+        ("a-1", "{}"),
+        ("b", '{"1": "left lung", "2": "left-lung"}'),
+    ):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        write_image(tmp_path / "raw" / name / "image.nii.gz", phantom(labels.shape).astype(np.int16), np.eye(4))
+        write_image(tmp_path / "raw" / name / "label.nii.gz", labels, np.eye(4))
+        (tmp_path / "raw" / name / "labels.json").write_text(names)
+    result = run("data", "lists", tmp_path / "raw", tmp_path / "flat", "--test", 0)
+    assert result.exit_code == 1
+    words = " ".join(result.output.split())
+    assert "a-1: its slices would have the names of those of a 1. Rename one of them." in words
+    assert "b: two of its structures would share the files of 'left-lung'." in words
+    listed = read_list(tmp_path / "flat" / TRAIN)
+    assert [[mask.name for mask in each.masks] for each in listed] == [[f"a-1_00{n}_kidney_000.png"] for n in range(3)]
+    assert read_mask(listed[0].masks[0]).sum() == (labels[..., 0] > 0).sum()
+
+
 def test_what_cannot_be_listed_is_said(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()

@@ -99,6 +99,9 @@ def test_large_label_values_are_numbered_and_too_many_are_refused(tmp_path):
     case = cached(find_cases(tmp_path)[0], tmp_path / "cache", SPACING)
     assert set(np.unique(case.label)) == {1, 2}, "multiples of 256 too"
     assert set(sample_voxels(case.label, np.random.default_rng(0))) == {1, 2}, "without a background too"
+    (folder / "labels.json").write_text('{"1024": "kidney", "2048": "kidney"}')
+    case = cached(find_cases(tmp_path)[0], tmp_path / "other", SPACING)
+    assert set(np.unique(case.label)) == {1}, "labels of one name are one structure"
     write_image(
         folder / "label.nii.gz", (np.arange(16**3) % 300).reshape(labels.shape).astype(np.uint16), make_affine(SPACING)
     )

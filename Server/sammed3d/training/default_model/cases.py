@@ -30,7 +30,7 @@ class CachedCase:
         name: the case's name.
         image: (R, A, S) float16, raw intensities; large ranges were scaled down to fit.
         label: (R, A, S) uint8, 0 outside; its structures are numbered from 1 on, in the order of their label values.
-            All zeros where there are no labels.
+            All zeros where there are no labels. Labels of one name are one structure.
     """
 
     name: str
@@ -75,10 +75,15 @@ def _resampled(case: Case, spacing: Point3) -> tuple[npt.NDArray[np.float16], np
 
 def _numbered(case: Case, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return a label map whose structures are numbered from 1 on."""
-    values = np.unique(labels[labels > 0])
-    if len(values) > MOST_STRUCTURES:
+    structures = case.structures_in(labels)
+    if len(structures) > MOST_STRUCTURES:
         raise VolumeError(
-            f"{case.name}: the label map holds {len(values)} structures, and {MOST_STRUCTURES} can be learnt from. "
+            f"{case.name}: the label map holds {len(structures)} structures, and {MOST_STRUCTURES} can be learnt from. "
             "Leave some out, or take them apart into several cases."
         )
-    return np.where(labels > 0, np.searchsorted(values, labels) + 1, 0).astype(np.uint8)
+    if not structures:
+        return np.zeros(labels.shape, np.uint8)
+    pairs = sorted((value, n) for n, values in enumerate(structures.values(), start=1) for value in values)
+    known, numbers = (np.array(column) for column in zip(*pairs, strict=True))
+    places = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    return np.where(labels > 0, numbers.astype(np.uint8)[places], 0).astype(np.uint8)

@@ -314,5 +314,4 @@ def _only(scores: Evaluation, case: str, structure: str) -> list[float]:
 
 def structures_of(case: Case) -> int:
     """Return the number of structures in a case's label map."""
-    labels = read_labels(case, Volume.read(case.image).grid)
-    return len(np.unique(labels[labels > 0]))
+    return len(case.structures_in(read_labels(case, Volume.read(case.image).grid)))

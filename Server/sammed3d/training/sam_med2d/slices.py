@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sammed3d.errors import SAMMed3DError
+from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.datasets import Case, read_labels
 from sammed3d.files.image_lists import ListedImage
 from sammed3d.files.picture import write_png
@@ -48,8 +48,12 @@ def write_slices(
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     found: dict[str, list[ListedImage]] = {}
+    words: dict[str, str] = {}
     for case in cases:
+        other = words.setdefault(_word(case.name), case.name)
         try:
+            if other != case.name:
+                raise VolumeError(f"its slices would have the names of those of {other}. Rename one of them.")
             written = _slices_of(case, folder, every, smallest)
         except SAMMed3DError as error:
             on_case(case.name, 0, str(error))
@@ -64,20 +68,25 @@ def _slices_of(case: Case, folder: Path, every: int, smallest: int) -> list[List
     volume = Volume.read(case.image)
     labels = read_labels(case, volume.grid)
     slices = Slices(volume.grid, GREY)
-    structures = {
-        int(value): slices_with(labels == value, slices, smallest) for value in np.unique(labels) if value > 0
-    }
-    numbers = sorted({number for found in structures.values() for number in found})[::every]
+    structures: dict[str, tuple[npt.NDArray[np.bool_], set[int]]] = {}
+    for structure, values in case.structures_in(labels).items():
+        inside, word = np.isin(labels, values), _word(structure)
+        if word in structures:
+            raise VolumeError(
+                f"two of its structures would share the files of {word!r}. Rename one of them in the dataset."
+            )
+        structures[word] = inside, slices_with(inside, slices, smallest)
+    numbers = sorted({number for _, found in structures.values() for number in found})[::every]
     written = []
     for number in numbers:
         name = f"{_word(case.name)}_{number:03d}"
         image = folder / "images" / f"{name}.png"
         write_png(np.rint(slices.pixels(volume, number)).astype(np.uint8).T, image)
         masks = []
-        for value, found in structures.items():
+        for word, (inside, found) in structures.items():
             if number in found:
-                mask = folder / "masks" / f"{name}_{_word(case.name_of(value))}_000.png"
-                write_png(slices.mask_pixels(labels == value, number).astype(np.uint8).T * 255, mask)
+                mask = folder / "masks" / f"{name}_{word}_000.png"
+                write_png(slices.mask_pixels(inside, number).astype(np.uint8).T * 255, mask)
                 masks.append(mask)
         written.append(ListedImage(image, tuple(masks)))
     return written
