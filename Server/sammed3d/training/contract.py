@@ -97,7 +97,9 @@ def _student(recipe: Recipe) -> LoadedModel:
             "teacher's out_channels and decoder_mlp (sizes)."
         ) from error
     origin = f"random image encoder; prompt encoder and mask decoder of {teacher.name} ({teacher.origin})"
-    return replace(student, preset=teacher.preset, origin=origin, licence=teacher.licence)
+    return replace(
+        student, preset=teacher.preset, origin=origin, licence=teacher.licence, learnt_from=teacher.learnt_from
+    )
 
 
 def _check_preparation(model: LoadedModel, data: Preparation) -> None:

@@ -14,6 +14,7 @@ from sammed3d.predictors import products
 from sammed3d.predictors.device import Precision, choose_device
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.zoo import families, registry
+from sammed3d.zoo.about_file import LEARNT_FROM
 from sammed3d.zoo.adapters.bosam import is_lora, merge_lora
 from sammed3d.zoo.adapters.fastsam3d_encoder import is_encoder_alone, with_decoder
 from sammed3d.zoo.adapters.lora import is_updates, merge_updates
@@ -131,6 +132,7 @@ def load_model(
         notes=(*_json_entry(checkpoint, "notes", list), *checkpoint.notes, *notes),
         licence=about.get("licence") or known_licence,
         origin=about.get("origin") or (place.stored.source if place.stored else place.path.name),
+        learnt_from=tuple(_json_entry(checkpoint, LEARNT_FROM, list)),
     )
 
 

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from sammed3d import nets
 from sammed3d.errors import ModelError
 from sammed3d.inference.preset import Preset
+from sammed3d.zoo.about_file import LEARNT_FROM
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, write_checkpoint
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class LoadedModel:
         origin: source of the weights, in words; "" where not known.
         file: the file that was loaded; None for random weights.
         arithmetic: its numbers and device in words, where the network itself decides that; None else.
+        learnt_from: digests of the images that `sammed3d learn` taught it, or that chose its weights.
     """
 
     network: AnyNetwork
@@ -54,6 +56,7 @@ class LoadedModel:
     origin: str = ""
     file: Path | None = None
     arithmetic: str | None = None
+    learnt_from: tuple[str, ...] = ()
 
     @classmethod
     def untrained(cls, network_name: str, sizes: Mapping[str, Any] | None = None) -> LoadedModel:
@@ -107,7 +110,7 @@ class LoadedModel:
             "notes": list(self.notes),
             "licence": self.licence,
             "origin": self.origin,
-        }
+        } | ({LEARNT_FROM: list(self.learnt_from)} if self.learnt_from else {})
 
     def write(self, path: str | os.PathLike[str], weights: Mapping[str, Tensor] | None = None, **further: Any) -> None:
         """Write a safetensors file that `load_model` reads without a word about what it is; whole or not at all.

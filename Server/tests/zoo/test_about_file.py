@@ -3,11 +3,20 @@
 import json
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from networks import TINY_PRESET, TINY_SIZES, filled
 from sammed3d import samples
+from sammed3d.cli.app import app
 from sammed3d.errors import ModelError
+from sammed3d.nets import build
 from sammed3d.zoo.about_file import FAMILIES_2D, learnt_from, words_of, works_by_slice
+from sammed3d.zoo.adapters.fastsam3d_encoder import with_decoder
+from sammed3d.zoo.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sammed3d.zoo.families import FAMILIES
+from sammed3d.zoo.load import load_model
+from sammed3d.zoo.merge import merge_files
 from sammed3d.zoo.store import BUNDLED
 
 
@@ -44,3 +53,25 @@ def test_images_that_a_model_learnt_from_are_read_or_refused(tmp_path):
             ):
                 learnt_from(file)
     assert words_of(tmp_path / "none.safetensors") == {}
+
+
+def test_what_a_model_learnt_from_goes_where_its_weights_go(tmp_path):
+    learnt, base = tmp_path / "learnt.safetensors", tmp_path / "base.safetensors"
+    network = filled(build("sam_med3d", TINY_SIZES))
+    about = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json()}
+    write_checkpoint(base, network.state_dict(), **about)
+    write_checkpoint(learnt, network.state_dict(), **about, learnt_from=["abc", "def"])
+    done = CliRunner().invoke(app, ["models", "export", str(learnt), str(tmp_path / "copy.safetensors")])
+    assert done.exit_code == 0, done.output
+    assert learnt_from(tmp_path / "copy.safetensors") == {"abc", "def"}
+    load_model(base).write(tmp_path / "plain.safetensors")
+    assert "learnt_from" not in read_checkpoint(tmp_path / "plain.safetensors").metadata
+    layer = "image_encoder.blocks.0.attn.qkv"
+    width = network.state_dict()[f"{layer}.weight"].shape[1]
+    updates = {f"{layer}.lora_q.a": torch.zeros(1, width), f"{layer}.lora_q.b": torch.zeros(width, 1)}
+    write_checkpoint(tmp_path / "lora.safetensors", updates, learnt_from=["ghi"])
+    merge_files(base, tmp_path / "lora.safetensors", tmp_path / "merged.safetensors")
+    assert learnt_from(tmp_path / "merged.safetensors") == {"ghi"}
+    encoder = {k.removeprefix("image_encoder."): v for k, v in network.state_dict().items() if "image_encoder" in k}
+    whole = with_decoder(Checkpoint(encoder), read_checkpoint(learnt))
+    assert whole.metadata["learnt_from"] == '["abc", "def"]'

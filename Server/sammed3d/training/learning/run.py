@@ -20,7 +20,7 @@ from sammed3d.files.volume import Volume
 from sammed3d.training.learning.learners import Learner, learner_for
 from sammed3d.training.learning.split import Split, sample_case, split_cases, written
 from sammed3d.zoo import load_predictor
-from sammed3d.zoo.about_file import LEARNT_FROM, learnt_from
+from sammed3d.zoo.about_file import learnt_from
 from sammed3d.zoo.load import load_model, locate
 from sammed3d.zoo.store import RUN_CARD, RUN_WEIGHTS
 
@@ -136,7 +136,8 @@ class LearningRun:
         contents = {case.name: content_digest(case) for case in used}
         self._about = {"model": model, "split": json.loads(written(self.split)), "seed": seed, "contents": contents}
         known = learnt_from(locate(model, family).path)
-        self._learnt_from = sorted(known | {image_digest(case) for case in (*self.split.learn, *self.split.stop)})
+        taught = {image_digest(case) for case in (*self.split.learn, *self.split.stop)}
+        self._learnt_from = tuple(sorted(known | taught))
         if seen := sum(image_digest(case) in known for case in self.split.test):
             remark = (
                 f"{Path(model).name} has learnt from the images of {seen} of the {len(self.split.test)} label maps "
@@ -208,9 +209,9 @@ class LearningRun:
         trained = f"{learner.steps} steps on {len(self.split.learn)} cases"
         origin = f"learnt from {model.origin or model.name}; {trained}"
         licence = f"that of {model.name} ({model.licence}) and of the cases" if model.licence else ""
-        replace(model, name=self._folder.resolve().name, origin=origin, licence=licence).write(
-            candidate, weights, **{LEARNT_FROM: self._learnt_from}
-        )
+        name = self._folder.resolve().name
+        learned = replace(model, name=name, origin=origin, licence=licence, learnt_from=self._learnt_from)
+        learned.write(candidate, weights)
         score = mean_dice(self._evaluated(str(candidate), self.split.stop))
         state = self._state
         better = score > (state.best or 0.0)

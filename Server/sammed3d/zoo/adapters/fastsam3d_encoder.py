@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sammed3d.errors import CheckpointError
+from sammed3d.zoo.about_file import LEARNT_FROM
 from sammed3d.zoo.checkpoint import Checkpoint
 
 REST = ("prompt_encoder.", "mask_decoder.")
@@ -40,4 +41,6 @@ def with_decoder(checkpoint: Checkpoint, base: Checkpoint | None) -> Checkpoint:
         )
     encoder = {f"image_encoder.{key}": value for key, value in checkpoint.weights.items()}
     note = f"prompt encoder and mask decoder are those of {base.path.name}"
-    return replace(checkpoint, weights=encoder | rest, notes=(*checkpoint.notes, note))
+    taught = {key: value for key, value in base.metadata.items() if key == LEARNT_FROM}
+    metadata = taught | dict(checkpoint.metadata)
+    return replace(checkpoint, weights=encoder | rest, metadata=metadata, notes=(*checkpoint.notes, note))

@@ -13,12 +13,13 @@ from dataclasses import replace
 from torch import Tensor
 
 from sammed3d.errors import CheckpointError
+from sammed3d.zoo.about_file import LEARNT_FROM
 from sammed3d.zoo.checkpoint import Checkpoint
 from sammed3d.zoo.download import file_digest
 
 KEY = re.compile(r"(.+\.attn\.qkv)\.lora_([qkv])\.([ab])")
 PARTS = "qkv"
-TRAVELLING = ("network", "sizes", "preset", "name", "licence", "origin")
+TRAVELLING = ("network", "sizes", "preset", "name", "licence", "origin", LEARNT_FROM)
 """What a file of updates says of the model that it makes; the rest of the metadata are those of its base."""
 
 

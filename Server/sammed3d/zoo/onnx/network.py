@@ -16,6 +16,7 @@ from sammed3d.nets import Slicewise
 from sammed3d.nets.prompt_encoder import BOX_BEGIN, BOX_END, NOT_A_POINT
 from sammed3d.nets.tempering import Tempering
 from sammed3d.predictors.device import limit_threads
+from sammed3d.zoo.about_file import LEARNT_FROM
 from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.onnx.export import DECODER, ENCODER, MODEL
 
@@ -153,6 +154,7 @@ def load_exported(folder: Path) -> LoadedModel:
             str(about["origin"]),
             folder,
             "onnxruntime, 8-bit weights in matrix products" if about["quantised"] else "onnxruntime, float32",
+            tuple(about.get(LEARNT_FROM, ())),
         )
         runnable = bool(about["runnable"])
     except Exception as error:  # onnxruntime's errors have no common base but this
