@@ -109,12 +109,12 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, weights, zipped):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("keep", [0, 10, 1000, -100])
-@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("keep", [0, 10, 600, 1000, 3000, -100])
+@pytest.mark.parametrize("name", ["w.pth", "old.pth", "w.safetensors"])
 def test_truncated_files_are_named(tmp_path, weights, name, keep):
     path = tmp_path / name
     if name.endswith("pth"):
-        torch.save(published_layout(weights), path)
+        torch.save(published_layout(weights), path, _use_new_zipfile_serialization=not name.startswith("old"))
     else:
         write_checkpoint(path, weights)
     path.write_bytes(path.read_bytes()[:keep])
