@@ -49,4 +49,4 @@ class VolumeWarning(UserWarning):
 
 
 class ModelWarning(UserWarning):
-    """A model was loaded, and something about it may make its answers worthless."""
+    """A model may give worthless answers, or one that is installed is damaged and left out."""

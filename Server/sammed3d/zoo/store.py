@@ -14,11 +14,12 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.errors import ModelError
+from sammed3d.errors import ModelError, ModelWarning
 from sammed3d.zoo import registry
 from sammed3d.zoo.about_file import words_of, works_by_slice
 from sammed3d.zoo.download import ChecksumError, Progress, download, file_digest
@@ -104,7 +105,7 @@ def clear_exported(folder: Path | None = None, sha256: str | None = None) -> int
     """
     freed = 0
     for about in exported_folder(folder).glob("*/model.json"):
-        if sha256 is None or json.loads(about.read_text(encoding="utf-8")).get("source_sha256") == sha256:
+        if sha256 is None or _source_of(about) == sha256:
             freed += sum(file.stat().st_size for file in about.parent.iterdir())
             shutil.rmtree(about.parent)
     return freed
@@ -148,12 +149,9 @@ class ModelStore:
         self.folder = folder or default_folder()
 
     def models(self) -> list[StoredModel]:
-        """Return what is installed, the bundled model first."""
+        """Return what is installed, the bundled model first; what is damaged is left out, with a `ModelWarning`."""
         found = [_bundled()] if BUNDLED.is_file() else []
-        for file in sorted(self.folder.glob("*/model.json")):
-            data = json.loads(file.read_text(encoding="utf-8"))
-            found.append(StoredModel(**(data | {"path": file.parent / data["path"]})))
-        return found
+        return found + [model for file in sorted(self.folder.glob("*/model.json")) if (model := _read(file))]
 
     def stamp(self, name: str) -> str:
         """Return what is another text after a model of a name was installed in place of another; "" for none.
@@ -213,7 +211,8 @@ class ModelStore:
             renew: forget the checksum that an earlier download recorded. One that was published always counts.
 
         Raises:
-            ModelError: there is no such model, the download failed, or what arrived is not that model.
+            ModelError: there is no such model, the download failed, what arrived is not that model, or the file of
+                recorded checksums is damaged.
             PredictionCancelled: `cancellation` was used.
         """
         entry = registry.entry(name)
@@ -340,11 +339,19 @@ class ModelStore:
 
     def _pins(self) -> dict[str, str]:
         file = self.folder / "pins.json"
-        pins: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        return pins
+        try:
+            pins = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            return {str(name): str(digest) for name, digest in pins.items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"{file}: the checksums that downloads recorded cannot be read. Restore it, or delete it to record "
+                "them anew."
+            ) from error
 
     def _pin(self, name: str, digest: str) -> None:
-        (self.folder / "pins.json").write_text(json.dumps(self._pins() | {name: digest}, indent=2), encoding="utf-8")
+        partial = self.folder / ".pins.json"
+        partial.write_text(json.dumps(self._pins() | {name: digest}, indent=2), encoding="utf-8")
+        partial.replace(self.folder / "pins.json")
 
 
 def copy_file(source: Path, target: Path, progress: Progress, cancellation: Cancellation) -> str:
@@ -366,6 +373,33 @@ def copy_file(source: Path, target: Path, progress: Progress, cancellation: Canc
             target.parent.rmdir()
         raise
     return sha256.hexdigest()
+
+
+def _read(file: Path) -> StoredModel | None:
+    """Read the `model.json` of an installed model; None, with a `ModelWarning`, where it or the weights are damaged."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        known = {each.name: data[each.name] for each in fields(StoredModel)}
+        model = StoredModel(**(known | {"path": file.with_name(Path(data["path"]).name)}))
+        if model.path.is_file():
+            return model
+        problem = f"its file {model.path.name} is missing"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"its {file.name} cannot be read ({type(error).__name__})"
+    warnings.warn(
+        f"The model in {file.parent} is left out: {problem}. Delete that folder, and install the model again.",
+        ModelWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _source_of(about: Path) -> str | None:
+    """Return the digest of what was exported, as its `model.json` says; None where that is damaged."""
+    try:
+        return str(json.loads(about.read_text(encoding="utf-8"))["source_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _bundled() -> StoredModel:

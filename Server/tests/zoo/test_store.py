@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sammed3d.cli.app import app
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.errors import CheckpointError, ModelError, PredictionCancelled
+from sammed3d.errors import CheckpointError, ModelError, ModelWarning, PredictionCancelled
 from sammed3d.nets import build
 from sammed3d.zoo import load_predictor, registry
 from sammed3d.zoo.checkpoint import read_checkpoint
@@ -231,6 +231,40 @@ def test_a_model_is_exported_with_its_preprocessing(store, tiny_checkpoint, tmp_
     with pytest.raises(CheckpointError):
         load_model(old)
     assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"name": "mine", "path": "../../other/gone.pth"}', None])
+def test_a_damaged_model_is_left_out_and_said_and_the_others_stay(store, tiny_checkpoint, content):
+    store.add(tiny_checkpoint, name="mine")
+    store.add(tiny_checkpoint, name="other")
+    about = store.folder / "mine" / "model.json"
+    if content is None:
+        (store.folder / "mine" / tiny_checkpoint.name).unlink()
+    else:
+        about.write_text(content)
+    with pytest.warns(ModelWarning, match=r"mine is left out: its .* Delete that folder, and install"):
+        assert [model.name for model in store.models()] == ["default", "other"]
+    with pytest.warns(ModelWarning):
+        assert store.add(tiny_checkpoint, name="mine").name == "mine", "it can be installed again"
+    assert [model.name for model in store.models()] == ["default", "mine", "other"]
+
+
+def test_what_a_newer_version_adds_does_not_matter_and_weights_lie_beside(store, tiny_checkpoint):
+    about = store.add(tiny_checkpoint, name="mine").path.with_name("model.json")
+    said = json.loads(about.read_text())
+    about.write_text(json.dumps(said | {"colour": "blue", "path": f"../../{said['path']}"}))
+    assert store.model("mine").path == about.with_name(tiny_checkpoint.name)
+    (exported_folder(store.folder) / "x").mkdir(parents=True)
+    (exported_folder(store.folder) / "x" / "model.json").write_text("")
+    store.remove("mine")
+    assert not about.parent.exists()
+
+
+def test_damaged_checksums_are_told(store, server):
+    store.folder.mkdir()
+    (store.folder / "pins.json").write_text("{")
+    with pytest.raises(ModelError, match=r"pins\.json: the checksums that downloads recorded cannot be read"):
+        store.fetch("tiny")
 
 
 def test_imports_that_cannot_be_are_refused(store, tiny_checkpoint, tmp_path):
