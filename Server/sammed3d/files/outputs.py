@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from sammed3d.errors import VolumeError
 
@@ -62,10 +63,12 @@ def check_apart(outputs: Iterable[Path | None]) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a place beside a file to write to, which becomes the file in the end; where that fails, nothing is left.
 
+    The place is this call's own, so of several that write the same file at once, each writes it whole.
+
     Raises:
         VolumeError: it cannot be written.
     """
-    beside = path.with_name(f".writing.{path.name}")
+    beside = path.with_name(f".writing.{uuid4().hex[:8]}.{path.name}")
     try:
         yield beside
         beside.replace(path)

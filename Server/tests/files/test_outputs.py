@@ -5,7 +5,7 @@ import os
 import pytest
 
 from sammed3d.errors import VolumeError
-from sammed3d.files.outputs import check_apart, check_output
+from sammed3d.files.outputs import check_apart, check_output, written_whole
 
 
 @pytest.fixture
@@ -56,3 +56,17 @@ def test_two_results_in_one_file_are_refused_by_every_name_it_has(image, tmp_pat
     with pytest.raises(VolumeError, match=r"mask\.nhdr: two results"):
         check_apart((tmp_path / "mask.mhd", tmp_path / "mask.nhdr"))
     check_apart((image, None, new, None))
+
+
+def test_two_that_write_one_file_at_once_both_write_it_whole(tmp_path):
+    file = tmp_path / "mask.seg.nrrd"
+    with written_whole(file) as first, first.open("w") as out:
+        out.write("first, ")
+        with written_whole(file) as second:
+            assert second.name.endswith(".mask.seg.nrrd"), "what writes it goes by the suffix"
+            second.write_text("second")
+        assert file.read_text() == "second"
+        out.write("whole")
+        out.close()
+    assert file.read_text() == "first, whole"
+    assert list(tmp_path.iterdir()) == [file]
