@@ -1,6 +1,7 @@
 """Exported networks in onnxruntime against torch."""
 
 import json
+import shutil
 
 import numpy as np
 import onnxruntime
@@ -17,8 +18,10 @@ from sammed3d.inference.session import Session
 from sammed3d.nets import Slicewise, build
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
+from sammed3d.zoo.load import load_model
 from sammed3d.zoo.model import LoadedModel
-from sammed3d.zoo.onnx.export import OnnxOptions, export_onnx
+from sammed3d.zoo.onnx import export
+from sammed3d.zoo.onnx.export import ENCODER, OnnxOptions, export_onnx
 from sammed3d.zoo.onnx.network import load_exported
 from sammed3d.zoo.store import exported_folder
 
@@ -46,6 +49,21 @@ def exported(checkpoint, tmp_path_factory):
     result = CliRunner().invoke(app, ["models", "export", str(checkpoint), str(folder), "--format", "onnx"])
     assert result.exit_code == 0, result.output
     return folder
+
+
+def test_an_export_that_was_stopped_is_no_mixture_of_two_models(exported, checkpoint, tmp_path, monkeypatch):
+    folder = tmp_path / "again"
+    shutil.copytree(exported, folder)
+
+    def stopped(_network, _preset, folder):
+        (folder / ENCODER).write_bytes(b"of another model")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "_export_3d", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        export_onnx(load_model(checkpoint), folder)
+    with pytest.raises(ModelError, match="neither a training run nor exported files"):
+        load_model(folder)
 
 
 def test_encoder_and_decoder_agree_with_torch(exported, network):

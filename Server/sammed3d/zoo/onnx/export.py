@@ -85,6 +85,7 @@ def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = 
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / MODEL).unlink(missing_ok=True)  # until all is written: of two models, no half of each
         if isinstance(model.plain_network, SamMed2d):
             _export_2d(model.plain_network, folder, options)
         else:
