@@ -162,14 +162,27 @@ def _write(
             (beside / f"labels{end}.json").write_text(json.dumps(entries, indent=2), encoding="utf-8")
         if prompts:
             prompt_files.write(beside / "prompts.json", prompts)
-        if folder.exists():
-            shutil.rmtree(folder)
         beside.chmod(0o755)
-        beside.replace(folder)
+        _put_in_place(beside, folder)
     except OSError as error:
         raise VolumeError(f"{folder}: cannot be written. Check permissions and free space.") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    """Move a folder to where another one may be, which is deleted last, and is back where that fails."""
+    if not folder.exists():
+        made.replace(folder)
+        return
+    earlier = made.with_name(f"{made.name}.earlier")
+    folder.rename(earlier)
+    try:
+        made.replace(folder)
+    except BaseException:
+        earlier.rename(folder)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _apart(chosen: Sequence[tuple[str, Segment]]) -> Iterator[list[tuple[str, Segment]]]:

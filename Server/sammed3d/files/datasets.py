@@ -320,6 +320,8 @@ def _case_folders(folder: Path) -> list[Case]:
     cases = []
     for image in sorted(folder.glob("*/image.nii.gz")):
         name = image.parent.name
+        if name.startswith("."):  # what `collect` has not finished
+            continue
         labels = [f for f in sorted(image.parent.iterdir()) if re.fullmatch(r"label(_\d+)?\.nii\.gz", f.name)]
         if not labels:
             cases.append(Case(name, image, None))

@@ -1,5 +1,8 @@
 """Segments added to cases one by one: what was kept stays, and nothing is lost by a damaged case."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -78,3 +81,26 @@ def test_a_damaged_case_is_not_overwritten(volume, tmp_path, damage):
     assert (case / damage).read_bytes() == b"{"
     with pytest.raises(VolumeError, match="no such folder"):
         keep(volume, {}, {}, tmp_path / "none")
+
+
+def test_a_case_that_cannot_be_replaced_stays_as_it_was(volume, tmp_path, monkeypatch):
+    case = tmp_path / keep(volume, {"1": segment("liver", np.s_[1:4, 1:5, 2:6])}, {}, tmp_path).case
+    before = {file: file.read_bytes() for file in case.iterdir()}
+    replace = Path.replace
+
+    def fails(path, target):
+        if target == case:
+            raise PermissionError("somebody looks into it")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(VolumeError, match="cannot be written"):
+        keep(volume, {"1": segment("cyst", np.s_[8:10, 8:10, 8:10])}, {}, tmp_path)
+    assert {file: file.read_bytes() for file in case.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [case]
+
+
+def test_what_a_stopped_collection_left_is_no_case(volume, tmp_path):
+    case = tmp_path / keep(volume, {"1": segment("liver", np.s_[1:4, 1:5, 2:6])}, {}, tmp_path).case
+    shutil.copytree(case, tmp_path / ".collectingx7")
+    assert [each.name for each in find_cases(tmp_path)] == [case.name]
