@@ -113,7 +113,7 @@ def check_place(path: str | os.PathLike[str]) -> Path:
 
 
 def read_mask(path: str | os.PathLike[str], grid: Grid) -> Mask:
-    """Read a mask that lies on `grid`: uint8 (I, J, K), 1 wherever the file is not 0.
+    """Read a mask that lies on `grid`: uint8 (I, J, K), 1 wherever the file is neither 0 nor NaN (no value).
 
     Raises:
         VolumeError: unreadable, or on another grid.
@@ -124,8 +124,11 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> Mask:
             f"{Path(path).name}: this mask's grid ({_describe(found)}) is not the volume's ({_describe(grid)}). "
             "Resample the mask to the volume first."
         )
-    inside: Mask = (voxels != 0).astype(np.uint8)
-    return inside
+    inside = voxels != 0
+    if voxels.dtype.kind == "f":
+        inside &= ~np.isnan(voxels)
+    mask: Mask = inside.astype(np.uint8)
+    return mask
 
 
 def _describe(grid: Grid) -> str:

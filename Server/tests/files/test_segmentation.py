@@ -3,7 +3,7 @@ import pytest
 import SimpleITK as sitk
 import slicerio
 
-from helpers import make_affine
+from helpers import make_affine, write_image
 from sammed3d.core.geometry import Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
@@ -113,3 +113,9 @@ def test_many_segments_need_wider_labels(tmp_path):
     assert sitk.GetArrayViewFromImage(image).max() == 300
     write_segments(tmp_path / "m.seg.nrrd", segments, GRID)
     assert len(slicerio.read_segmentation(str(tmp_path / "m.seg.nrrd"))["segments"]) == 300
+
+
+def test_voxels_without_a_value_are_outside_of_a_mask(tmp_path):
+    values = np.where(ball((6, 7, 8)) > 0, 1, np.nan).astype(np.float32)
+    write_image(tmp_path / "mask.nrrd", values, GRID.index_to_world)
+    assert (read_mask(tmp_path / "mask.nrrd", GRID) == ball((6, 7, 8))).all()
