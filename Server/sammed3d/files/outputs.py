@@ -23,10 +23,10 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
         force: whether other existing files may be replaced.
 
     Raises:
-        VolumeError: it is an input, also by another spelling or through a link, or lies in an input folder; or it
-            exists and `force` was not said.
+        VolumeError: it is an input, also by another spelling or through a link, or lies in an input folder; it is a
+            folder; it exists and `force` was not said; or nothing can be written there.
     """
-    written = [path for path in with_data(output) if path.exists()]
+    written = [path for path in with_data(output) if os.path.exists(path)]  # noqa: PTH110 - False where it is hidden
     for source in inputs:
         if source is None or not source.exists():
             continue
@@ -36,8 +36,13 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
                 raise VolumeError(
                     f"{output}: is what is read ({source}), and would be lost. Choose another name for the result."
                 )
+    if output in written and output.is_dir():
+        raise VolumeError(f"{output}: is a folder. Name a file for the result.")
     if written and not force:
         raise VolumeError(f"{output}: exists already. Choose another name, or replace it with --force.")
+    place = next(parent for parent in output.absolute().parents if os.path.exists(parent))  # noqa: PTH110
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise VolumeError(f"{output}: cannot be written in {place}. Check its permissions, or choose another place.")
 
 
 def check_apart(outputs: Iterable[Path | None]) -> None:

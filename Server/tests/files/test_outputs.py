@@ -70,3 +70,15 @@ def test_two_that_write_one_file_at_once_both_write_it_whole(tmp_path):
         out.close()
     assert file.read_text() == "first, whole"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_places_where_nothing_can_be_written_are_refused_before_any_work(image, tmp_path, monkeypatch):
+    with pytest.raises(VolumeError, match="is a folder"):
+        check_output(tmp_path, (image,), force=True)
+    with pytest.raises(VolumeError, match=r"cannot be written in .*in\.nii\.gz"):
+        check_output(image / "scores.csv", ())
+    check_output(tmp_path / "new" / "newer" / "scores.csv", ())
+    monkeypatch.setattr(os, "access", lambda place, _mode: place != tmp_path)
+    for name in ("mask.nrrd", "new/newer/scores.csv"):
+        with pytest.raises(VolumeError, match="Check its permissions, or choose another place"):
+            check_output(tmp_path / name, ())
