@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sammed3d.core import drawings, markups
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts, Translation
@@ -86,7 +87,7 @@ def write(path: str | os.PathLike[str], objects: Iterable[ObjectPrompts]) -> Non
         PromptError: it cannot be written.
     """
     path, text = Path(path), dumps(objects)
-    beside = path.with_name(f".writing.{path.name}")
+    beside = path.with_name(f".writing.{uuid4().hex[:8]}.{path.name}")
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
