@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -329,6 +330,26 @@ def test_a_run_goes_on_and_does_not_mix_with_another(dataset, files, tmp_path, m
     cases[0] = replace(cases[0], label=tmp_path / "label.nii.gz")
     with pytest.raises(ModelError, match=r"before they were corrected\. Choose another folder"):
         run(16.0)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_after_the_disk_was_full(dataset, files, tmp_path, monkeypatch):
+    learns(monkeypatch, files["some"])
+    write = Path.write_text
+
+    def full(path, text, **how):
+        write(path, text[:20] if path.name.endswith("before.json") else text, **how)
+        if path.name.endswith("before.json"):
+            raise OSError(28, "No space left on device")
+
+    def run():
+        return LearningRun(find_cases(dataset), str(files["none"]), tmp_path / "run", 4.0, "cpu", 1).learn()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises((VolumeError, OSError)):
+            run()
+    assert run().is_better
 
 
 def test_what_cannot_learn_is_refused_before_anything_is_measured(dataset, tmp_path, monkeypatch):

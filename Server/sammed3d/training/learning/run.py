@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from sammed3d.evaluation.protocols import PROTOCOLS
 from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.evaluation.run import evaluate
 from sammed3d.files.datasets import Case, content_digest, image_digest, read_labels
+from sammed3d.files.outputs import written_whole
 from sammed3d.files.volume import Volume
 from sammed3d.training.learning.learners import Learner, learner_for
 from sammed3d.training.learning.split import Split, sample_case, split_cases, written
@@ -227,10 +229,12 @@ class LearningRun:
         candidate.unlink(missing_ok=True)
 
     def _save(self) -> None:
-        partial = self._folder / f".{STATE}"
-        content = {"about": self._about, "state": asdict(self._state)}
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        partial.replace(self._folder / STATE)
+        self._write(self._folder / STATE, {"about": self._about, "state": asdict(self._state)})
+
+    def _write(self, file: Path, content: Any) -> None:
+        """Write JSON whole or not at all: a run that is stopped, or meets a full disk, goes on from what is there."""
+        with written_whole(file) as beside:
+            beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     def _measured(self, name: str, model: str, cases: Sequence[Case]) -> Evaluation:
         """Measure a model, or read what was measured when the run was started before."""
@@ -243,7 +247,7 @@ class LearningRun:
         done.scores = self._evaluated(model, cases).scores
         if not done.scores:
             raise ModelError(f"Nothing could be measured on {', '.join(case.name for case in cases)}. See data check.")
-        file.write_text(json.dumps([asdict(score) for score in done.scores]), encoding="utf-8")
+        self._write(file, [asdict(score) for score in done.scores])
         self._save()
         return done
 
