@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from sammed3d.cli.evaluate_images import evaluate_lists
+from sammed3d.cli.signals import interrupted_by_signals
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -31,8 +32,10 @@ from sammed3d.files.image_lists import TEST, list_in
 from sammed3d.files.outputs import check_output
 
 if TYPE_CHECKING:
-    from sammed3d.evaluation.results import Evaluation
+    from sammed3d.evaluation.results import Evaluation, Score
 
+STOPPED = 130
+"""Exit code where it was stopped, as shells have it."""
 MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
 
 
@@ -69,7 +72,10 @@ def evaluate(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure a model with simulated clicks: Dice, IoU, surface Dice and volume error after each, and a report."""
+    """Measure a model with simulated clicks: Dice, IoU, surface Dice and volume error after each, and a report.
+
+    Ctrl-C stops, and writes the scores of what is measured.
+    """
     lists = [found for found in (list_in(folder, TEST) for folder in data) if found is not None]
     if lists:
         with explained(debug):
@@ -121,8 +127,11 @@ def evaluate(
             every=every,
             seed=seed,
         )
+        places = Workers(workers, ray, device != "cpu")
         empty = results.Evaluation(model, chosen, seed)
-        done = running.evaluate_apart(cases, measure, load, Workers(workers, ray, device != "cpu"), empty, show)
+        run = functools.partial(running.evaluate_apart, cases, measure, load, places, empty)
+        stopped = results.Evaluation(model, chosen, seed, failures=["the rest: it was stopped."])
+        done = _until_stopped(run, show, stopped, last * (1 + len(set(baseline or []))))
         if not done.scores:
             raise ModelError("Nothing could be measured: " + _reason(done))
         report.write(done, output)
@@ -131,7 +140,28 @@ def evaluate(
         else:
             _print(done, chosen.at, output)
     if done.failures:
-        raise typer.Exit(1)
+        raise typer.Exit(STOPPED if done is stopped else 1)
+
+
+def _until_stopped(
+    run: Callable[[Callable[[Score], None]], Evaluation],
+    show: Callable[[Score], None],
+    stopped: Evaluation,
+    each: int,
+) -> Evaluation:
+    """Measure; where a signal stops that, return `stopped` with what was measured to the end: `each` scores of one."""
+    scores: list[Score] = []
+
+    def note(score: Score) -> None:
+        scores.append(score)
+        show(score)
+
+    try:
+        with interrupted_by_signals():
+            return run(note)
+    except KeyboardInterrupt:
+        stopped.take_whole(scores, each)
+        return stopped
 
 
 def _check(kind: str, names: Sequence[str], known: Iterable[str]) -> None:

@@ -140,11 +140,14 @@ def _in_pool(
     """Yield each case and what became of it, but for those that are left over where a process dies."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context) as pool:
-        with _processors_shared(count):
-            running = {pool.submit(_in_worker, case, work, load): index for index, case in cases.items()}
-        for future in as_completed(running):
-            with contextlib.suppress(BrokenProcessPool):
-                yield running[future], future.result()
+        try:
+            with _processors_shared(count):
+                running = {pool.submit(_in_worker, case, work, load): index for index, case in cases.items()}
+            for future in as_completed(running):
+                with contextlib.suppress(BrokenProcessPool):
+                    yield running[future], future.result()
+        finally:  # where it was stopped: else the pool would go on to the last case
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextlib.contextmanager

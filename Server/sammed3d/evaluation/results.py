@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,13 @@ class Evaluation:
     def leave_out(self, what: str, why: str) -> None:
         """Note down that something was not measured on purpose."""
         self.left_out.setdefault(why, []).append(what)
+
+    def take_whole(self, scores: Iterable[Score], each: int) -> None:
+        """Add the scores of structures that were measured to the end; `each` is how many scores one has then."""
+        found: dict[tuple[str, str], list[Score]] = {}
+        for score in scores:
+            found.setdefault((score.case, score.structure), []).append(score)
+        self.scores += [score for of in found.values() if len(of) == each for score in of]
 
     @property
     def methods(self) -> list[str]:

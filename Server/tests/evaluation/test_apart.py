@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,22 @@ def lost(_case):
 def test_work_in_this_process_is_in_order():
     assert list(apart.each([1, 2, 3], doubled, ThresholdPredictor, Workers(), lost)) == [(0, 2), (1, 4), (2, 6)]
     assert list(apart.each([], doubled, no_model, Workers(), lost)) == []
+
+
+def slow(case, _predictor, marks):
+    """Leaves a mark for each case that is worked on."""
+    (Path(marks) / str(case)).touch()
+    time.sleep(0.2)
+    return case
+
+
+@pytest.mark.slow
+def test_what_is_stopped_does_not_go_on_to_the_last_case(tmp_path):
+    work = functools.partial(slow, marks=str(tmp_path))
+    found = apart.each(list(range(30)), work, ThresholdPredictor, Workers(2), lost)
+    next(found)
+    found.close()
+    assert len(list(tmp_path.iterdir())) < 15
 
 
 def threads(_case, _predictor):
