@@ -85,7 +85,8 @@ def write_lists(folder: Path, train: Sequence[ListedImage], test: Sequence[Liste
     """Write both lists of images in a folder, with paths that begin with the folder's name, as published."""
 
     def named(file: Path) -> str:
-        return file.resolve().relative_to(folder.resolve().parent).as_posix()
+        # what links in the folder lead to may lie anywhere
+        return (folder.resolve().name / file.absolute().relative_to(folder.absolute())).as_posix()
 
     images = {named(each.image): [named(mask) for mask in each.masks] for each in train}
     masks = {named(mask): named(each.image) for each in test for mask in each.masks}

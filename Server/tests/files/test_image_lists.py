@@ -88,6 +88,19 @@ def test_what_is_written_is_read_back(demo):
     assert next(iter(json.loads((demo / TRAIN).read_text()))) == "data_demo/images/amos_4_75.png"
 
 
+def test_links_to_images_elsewhere_are_listed_by_their_own_names(demo, tmp_path):
+    linked = tmp_path / "linked"
+    for file in demo.glob("*/*"):
+        (linked / file.parent.name).mkdir(parents=True, exist_ok=True)
+        (linked / file.parent.name / file.name).symlink_to(file)
+    (tmp_path / "other").symlink_to(linked)
+    for folder in (linked, tmp_path / "other"):
+        pairs, _ = pairs_in(folder)
+        write_lists(folder, pairs, pairs)
+        assert next(iter(json.loads((folder / TRAIN).read_text()))) == "linked/images/amos_4_75.png"
+        assert [each.image.name for each in read_list(folder / TRAIN)] == ["amos_4_75.png"]
+
+
 def test_a_mask_belongs_to_the_longest_name_that_its_own_begins_with(tmp_path):
     for name in ("images/a.png", "images/a_1.png", "masks/a_1_liver.png", "masks/a_liver.png", "masks/ab.png"):
         save(tmp_path / name, np.zeros((2, 2), np.uint8))
