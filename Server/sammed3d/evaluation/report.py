@@ -103,12 +103,12 @@ def _pictures(result: Evaluation, model: str) -> str:
 
 
 def _structures(result: Evaluation, model: str) -> str:
-    at = result.protocol.at
+    at, methods = result.protocol.at, result.methods
     sizes = {(s.case, s.structure): s.ml for s in result.scores}
     rows = []
     for which in result.structures:
         cells = []
-        for method in result.methods:
+        for method in methods:
             curve = result.of(method, *which)
             cells += [f"<td>{curve[n - 1]:.2f}</td>" for n in at if n <= len(curve)]
         error = result.of(model, *which, metric="volume_error")[-1]
@@ -116,7 +116,7 @@ def _structures(result: Evaluation, model: str) -> str:
             f"<tr><td>{escape(which[1])}</td><td>{escape(which[0])}</td><td>{sizes[which]:.1f}</td>{''.join(cells)}"
             f"<td>{100 * error:+.0f} %</td></tr>"
         )
-    head = "".join(f"<th>{escape(m)[:18]} {n}</th>" for m in result.methods for n in at)
+    head = "".join(f"<th>{escape(m)[:18]} {n}</th>" for m in methods for n in at)
     return (
         f"<h2>Structures</h2><table><tr><th>structure</th><th>case</th><th>ml</th>{head}<th>volume error</th></tr>"
         + "".join(rows)

@@ -57,6 +57,8 @@ class Evaluation:
     pictures: dict[tuple[str, str], bytes] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    _groups: dict[tuple[str, str, str], list[Score]] = field(default_factory=dict, init=False, repr=False)
+    _grouped: tuple[list[Score] | None, int] = field(default=(None, 0), init=False, repr=False)
 
     def leave_out(self, what: str, why: str) -> None:
         """Note down that something was not measured on purpose."""
@@ -89,7 +91,7 @@ class Evaluation:
 
     def of(self, method: str, case: str, structure: str, metric: str = "dice") -> list[float]:
         """Return the values of a metric for one structure, after each click."""
-        return [getattr(s, metric) for s in self.scores if (s.method, s.case, s.structure) == (method, case, structure)]
+        return [getattr(score, metric) for score in self._groups_now().get((method, case, structure), ())]
 
     def summary(self) -> dict[str, Any]:
         """Return what tables show: means by method and click, and what the protocol's publication reports."""
@@ -113,6 +115,16 @@ class Evaluation:
             "left_out": self.left_out,
             "methods": table,
         }
+
+    def _groups_now(self) -> dict[tuple[str, str, str], list[Score]]:
+        """Return the scores by method, case and structure; grouped once for all that asks after the last one."""
+        known, count = self._grouped
+        if known is not self.scores or count != len(self.scores):
+            self._groups = {}
+            for score in self.scores:
+                self._groups.setdefault((score.method, score.case, score.structure), []).append(score)
+            self._grouped = self.scores, len(self.scores)
+        return self._groups
 
     def _best_of_clicks(self, method: str) -> float:
         return float(np.mean([max(self.of(method, *which)) for which in self.structures]))

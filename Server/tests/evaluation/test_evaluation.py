@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from helpers import make_affine
 from sammed3d.core.geometry import Grid
+from sammed3d.evaluation import report
 from sammed3d.evaluation.metrics import dice
+from sammed3d.evaluation.protocols import PROTOCOLS
+from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.simulation.clicks import next_click
 
 GRID = Grid((20, 20, 20), make_affine((1, 1, 3), (0.1, 0.2, 0.3), (5, 6, 7)))
@@ -56,3 +61,31 @@ def test_dice():
     assert dice(a, b) == pytest.approx(0.5)
     assert dice(a * 7, a) == 1
     assert dice(a * 0, a * 0) == 1
+
+
+def test_scores_are_grouped_anew_after_each_change():
+    done = Evaluation("m", PROTOCOLS["honest"], 1)
+    first = Score("c", "liver", 1.0, "m", 1, 0.5, 0.4, 0.3, 0.2)
+    done.scores.append(first)
+    assert done.of("m", "c", "liver") == [0.5]
+    done.scores.append(replace(first, click=2, dice=0.6))
+    assert done.of("m", "c", "liver") == [0.5, 0.6]
+    done.scores = [replace(first, dice=0.1), replace(first, dice=0.2)]
+    assert done.of("m", "c", "liver") == [0.1, 0.2]
+    assert done.of("m", "c", "spleen") == []
+
+
+def test_a_report_of_many_structures_goes_through_the_scores_a_few_times():
+    """Not once for each of them, which for a large dataset would take hours."""
+    looked = []
+
+    class Counted(Score):
+        def __getattribute__(self, name):
+            looked.append(name)
+            return super().__getattribute__(name)
+
+    done = Evaluation("m", PROTOCOLS["honest"], 1)
+    done.scores = [Counted(f"c{n}", "liver", 1.0, "m", k, 0.5, 0.4, 0.3, 0.2) for n in range(50) for k in (1, 2)]
+    looked.clear()
+    report.html(done)
+    assert len(looked) < 50 * len(done.scores)
