@@ -238,6 +238,7 @@ def test_the_runtime_is_chosen_and_exports_once(tiny_checkpoint_2d, tmp_path, mo
     assert 0 < (masks["torch"] != masks["onnx-int8"]).mean() < 0.1, "eight bits are not all"
     folders = sorted(exported_folder().iterdir())
     assert [folder.name.split("-", 2)[2] for folder in folders] in (["onnx", "onnx-int8"], ["onnx-int8", "onnx"])
+    assert all(folder.stat().st_mode & 0o055 == 0o055 for folder in folders), "other users of the models read them"
     sizes = {f.name.split("-", 2)[2]: sum(p.stat().st_size for p in f.iterdir()) for f in folders}
     assert sizes["onnx-int8"] < 0.7 * sizes["onnx"]
     assert "8-bit" in load_predictor(tiny_checkpoint_2d, "cpu", runtime="onnx-int8").precision

@@ -38,6 +38,7 @@ def exported_once(
         partial = Path(tempfile.mkdtemp(dir=folder.parent))
         try:
             export_onnx(model, partial, OnnxOptions(quantise=quantise), source_sha256=digests[0])
+            partial.chmod(0o755)  # models may lie where several users read them
             if not folder.is_dir():  # else another process was faster
                 partial.rename(folder)
         finally:
