@@ -11,7 +11,7 @@ from rich.table import Table
 
 from sammed3d.cli.terminal import print_table, screen
 from sammed3d.errors import ModelError
-from sammed3d.files.image_lists import read_list
+from sammed3d.files.image_lists import names_of, read_list
 from sammed3d.files.outputs import check_output
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def evaluate_lists(
         prompts=None if prompts is None else images.read_prompts(prompts),
         device=choose_device(device),
         masks_to=(output / "masks").resolve() if masks else None,
+        names=names_of(listed),
     )
     load = functools.partial(load_model, model, family)
     empty = images.ImageEvaluation(model, seed)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import Tensor
 from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
 from sammed3d.evaluation import apart, metrics
 from sammed3d.evaluation.apart import DIED, Workers
-from sammed3d.files.image_lists import ListedImage, check_sizes, read_mask, read_pixels
+from sammed3d.files.image_lists import ListedImage, check_sizes, names_of, read_mask, read_pixels
 from sammed3d.files.picture import write_png
 from sammed3d.inference.images import ImageFrame
 from sammed3d.nets.sam_med2d import BestMask, SamMed2d, best_mask
@@ -43,7 +44,7 @@ class ImageScore:
     """A mask after a box, or after a number of points.
 
     Attributes:
-        image, mask: names of the files.
+        image, mask: names of the files; see `image_lists.names_of`.
         structure: name.
         prompt: "box", or "N points".
         iou, dice: scores, rounded to four digits.
@@ -157,6 +158,7 @@ def evaluate_images(
     prompts: Mapping[str, FixedPrompts] | None = None,
     device: torch.device | None = None,
     masks_to: Path | None = None,
+    names: Mapping[Path, str] | None = None,
     on_score: Callable[[ImageScore], None] = lambda _score: None,
 ) -> ImageEvaluation:
     """Measure a 2-D model with a box, and with 1, 2, ... points.
@@ -169,6 +171,7 @@ def evaluate_images(
         prompts: boxes and first points to take, by name of the mask's file; what is drawn from the masks if None.
         device: torch device; None for the CPU.
         masks_to: folder for the masks as 0 and 255, `boxes_prompt` and `iterN_prompt` in it; None writes none.
+        names: what masks are called, where `listed` are not all images; see `image_lists.names_of`.
         on_score: called after each.
 
     Raises:
@@ -178,7 +181,7 @@ def evaluate_images(
     if not isinstance(network, SamMed2d):
         raise ModelError(f"{model.name}: lists of 2-D images are for SAM-Med2D and FT-SAM with torch weights.")
     network = network.to(device or "cpu").eval()
-    evaluation = ImageEvaluation(model.name, seed)
+    evaluation, names = ImageEvaluation(model.name, seed), names or names_of(listed)
     for each in listed:
         try:
             pixels = read_pixels(each.image)
@@ -195,21 +198,22 @@ def evaluate_images(
                 if not frame.mask(truth).any():
                     evaluation.failures.append(f"{file}: is empty, or loses all its pixels at {frame.size} pixels.")
                     continue
-                if prompts is not None and file.name not in prompts:
+                name = names[file]
+                if prompts is not None and name not in prompts:
                     evaluation.failures.append(f"{file}: the file of prompts has none for it.")
                     continue
                 rng = np.random.RandomState(seed)
-                first = prompts[file.name] if prompts is not None else drawn_prompts(frame.mask(truth), rng)
-                evaluation.prompts[file.name] = first
+                first = prompts[name] if prompts is not None else drawn_prompts(frame.mask(truth), rng)
+                evaluation.prompts[name] = first
                 for prompt, found in _answers(network, embedding, frame, truth, first, points, rng):
                     values = (round(measure(found, truth), DIGITS) for measure in (metrics.iou, metrics.dice))
-                    score = ImageScore(each.image.name, file.name, each.structure_of(file), prompt, *values)
+                    score = ImageScore(each.image.name, name, each.structure_of(file), prompt, *values)
                     evaluation.scores.append(score)
                     on_score(score)
                     if masks_to is not None:
                         place = masks_to / _folder_of(prompt)
                         place.mkdir(parents=True, exist_ok=True)
-                        write_png(found.astype(np.uint8) * 255, place / f"{file.stem}.png")
+                        write_png(found.astype(np.uint8) * 255, place / _file_of(name))
     return evaluation
 
 
@@ -282,6 +286,11 @@ def _tensors(points: Points | None, embedding: Tensor) -> tuple[Tensor, Tensor]:
 
 def _painted(frame: ImageFrame, answer: BestMask) -> Mask:
     return frame.paint(answer.low_res[0, 0].float().cpu().numpy())
+
+
+def _file_of(name: str) -> str:
+    """Return the file for a mask of that name, which may be a path."""
+    return re.sub(r"[\\/:]+", "_", str(Path(name).with_suffix("")).lstrip("/")) + ".png"
 
 
 def _folder_of(prompt: str) -> str:

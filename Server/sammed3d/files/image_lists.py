@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,13 @@ def write_lists(folder: Path, train: Sequence[ListedImage], test: Sequence[Liste
         partial = folder / f".{name}"
         partial.write_text(json.dumps(entries, indent=1), encoding="utf-8")
         partial.replace(folder / name)
+
+
+def names_of(listed: Sequence[ListedImage]) -> dict[Path, str]:
+    """Return what masks are called in results: by their files' names, and by their paths where several share one."""
+    files = [mask for each in listed for mask in each.masks]
+    often = Counter(file.name for file in files)
+    return {file: file.name if often[file.name] == 1 else file.as_posix() for file in files}
 
 
 def pairs_in(folder: Path) -> tuple[list[ListedImage], list[Path]]:

@@ -108,6 +108,22 @@ def test_scores_of_boxes_are_the_published_ones(listed, tiny_checkpoint_2d, fit)
     assert summary["structures"]["liver"]["box"]["iou"] == pytest.approx(np.mean(livers))
 
 
+def test_masks_of_one_file_name_in_several_folders_are_told_apart(listed, tiny_checkpoint_2d, tmp_path):
+    renamed = []
+    for n, each in enumerate(listed[:2]):
+        mask = tmp_path / f"case{n}" / "mask.png"
+        mask.parent.mkdir()
+        mask.write_bytes(each.masks[0].read_bytes())
+        renamed.append(ListedImage(each.image, (mask,)))
+    model, places = load_model(tiny_checkpoint_2d), tmp_path / "masks"
+    done = evaluate_images(model, renamed, points=1, masks_to=places)
+    assert list(done.prompts) == [each.masks[0].as_posix() for each in renamed]
+    assert done.summary()["masks"] == len(list((places / "boxes_prompt").iterdir())) == 2
+    done.write(tmp_path)
+    again = evaluate_images(model, renamed, points=1, prompts=read_prompts(tmp_path / "prompts.json"))
+    assert again.scores == done.scores
+
+
 class Perfect(torch.nn.Module):
     """Stands in for the networks' parts: answers with a mask that it is given."""
 
