@@ -189,7 +189,8 @@ def _write_split(folder: Path, dataset: str, groups: Sequence[tuple[str, str]], 
     for side, chosen in (("train", train), ("validation", validate)):
         others = [name for name in known[side] if not name.startswith(f"{dataset}/")]
         known[side] = sorted([*others, *(f"{dataset}/{name}" for group, name in groups if group in set(chosen))])
-    file.write_text(json.dumps(known, indent=1))
+    with written_whole(file) as beside:
+        beside.write_text(json.dumps(known, indent=1))
 
 
 def _prepare_case(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,24 @@ def test_a_case_that_was_corrected_is_prepared_anew_and_the_others_are_kept(tmp_
     after = LabelMap(second["label_1/a"].label).data
     assert not (before * after).any(), "where it is now"
     assert second["label_1/b"].label.stat().st_mtime_ns == kept
+
+
+def test_preparing_goes_on_after_the_disk_was_full(tmp_path, monkeypatch):
+    raw, ready = tmp_path / "raw", tmp_path / "ready"
+    labelled(raw / "a", (2, 2, 2))
+    write = Path.write_text
+
+    def full(path, text, **how):
+        write(path, text[:10] if path.name.endswith("split.json") else text, **how)
+        if path.name.endswith("split.json"):
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises((VolumeError, OSError)):
+            prepared.prepare(find_cases(raw), ready, "ct_x", spacing=3.0, validation=0.0)
+    prepared.prepare(find_cases(raw), ready, "ct_x", spacing=3.0, validation=0.0)
+    assert [sample.case for sample in prepared.find_samples(ready, "train")] == ["a"]
 
 
 def test_labels_of_one_name_are_one_structure_and_names_that_share_a_folder_are_told(tmp_path):
