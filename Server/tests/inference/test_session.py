@@ -1,7 +1,5 @@
 """Sessions with predictors that need no network: geometry, caches, history, patches that overlap."""
 
-import signal
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -301,8 +299,14 @@ def test_loading_prompts_that_is_interrupted_adds_nothing(session, tmp_path):
         saved.click((30.0, 100.0, 40.0), positive=name == "liver")
     saved.save_prompts(tmp_path / "prompts.json")
     session.add_object("mine")
-    session.predictor.before = lambda patch, prompts: signal.raise_signal(signal.SIGINT) if called() else None
-    called = iter((False, True)).__next__
+    called = []
+
+    def interrupt_the_second(patch, prompts):
+        called.append(patch)
+        if len(called) == 2:
+            raise KeyboardInterrupt
+
+    session.predictor.before = interrupt_the_second
     with pytest.raises(KeyboardInterrupt):
         session.load_prompts(tmp_path / "prompts.json")
     assert [o.name for o in session.objects] == ["mine"]
