@@ -1,7 +1,9 @@
 """Bodies that once ended in an error of the server, and a thousand drawn ones, end in a refusal."""
 
 import asyncio
+import logging
 import socket
+import time
 import warnings
 
 import nibabel
@@ -75,6 +77,29 @@ def test_json_of_an_nninteractive_client(server, lease, body):
     meta = lease | {"X-Meta": '{"image_properties": {"spacing": [1, 1, ' + DIGITS + "]}}"}
     response = requests.post(server.url + "/set_image", data=b"x", headers=meta, timeout=10)
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/add_point_interaction", "/set_target_buffer", "/auth/token"])
+def test_a_body_without_a_length_that_grows_too_large_is_refused_as_that(server, lease, path):
+    kind = "application/x-www-form-urlencoded" if path == "/auth/token" else "application/json"
+    pieces = (b" " * 8192 for _ in range(12))
+    response = requests.post(server.url + path, data=pieces, headers=lease | {"Content-Type": kind}, timeout=10)
+    assert response.status_code == 413
+    assert response.json()["detail"] == "The body is larger than 65536 bytes."
+
+
+@pytest.mark.parametrize("path", ["/set_image", "/add_point_interaction"])
+def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(server, lease, caplog, path):
+    host, port = server.url.removeprefix("http://").split(":")
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 900\r\n"
+    with caplog.at_level(logging.INFO, "sammed3d.server"):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(f"{head}X-Lease-Token: {lease['X-Lease-Token']}\r\n\r\n{{".encode())
+            time.sleep(0.2)
+        until = time.monotonic() + 5
+        while not caplog.records and time.monotonic() < until:
+            time.sleep(0.02)
+    assert [record.fields["status"] for record in caplog.records] == [messages.CANCELLED]
 
 
 @pytest.mark.parametrize("charset", ["punycode", "idna", "undefined", "utf-16", "nonsense"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -17,7 +18,7 @@ from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.protocol import CONNECTION
 from sammed3d.server.metrics import Metrics
-from sammed3d.wire.messages import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
+from sammed3d.wire.messages import CANCELLED, PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -97,10 +98,10 @@ class Guard:
             elif exchange.cors_headers and scope["method"] == "OPTIONS":
                 await exchange.send_all(204)
             else:
-                await self._app(scope, exchange.receive, exchange.send_unless_cut)
-        except ClientDisconnect:
-            if exchange.cut is not None:
-                await exchange.refuse(*exchange.cut)
+                with contextlib.suppress(ClientDisconnect):  # who reads JSON answers it, which is not sent
+                    await self._app(scope, exchange.receive, exchange.send_unless_cut)
+                if exchange.cut is not None:
+                    await exchange.refuse(*exchange.cut)
         except Exception:
             log.exception("request %s failed", scope["request_id"])
             await exchange.refuse(500, FAILED)
@@ -215,7 +216,7 @@ class _Exchange:
         self._whole = False
 
     async def receive(self) -> Message:
-        """Pass the body on; one that grows above its limit, or stops arriving, is cut off."""
+        """Pass the body on; one that grows above its limit, or stops arriving, is cut off, by the client or here."""
         if self._whole:
             return await self._receive()  # waits for the end of the connection, which may take its time
         try:
@@ -223,6 +224,9 @@ class _Exchange:
         except TimeoutError:
             self.cut = 408, "The body did not arrive in time."
             return {"type": "http.disconnect"}
+        if message["type"] == "http.disconnect":
+            self.cut = CANCELLED, "The client closed the connection."
+            return message
         count = len(message.get("body", b""))
         self._seen += count
         self._whole = not message.get("more_body", False)
