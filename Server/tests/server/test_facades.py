@@ -129,6 +129,21 @@ def test_another_users_session_is_not_there(keyed):
     assert call(keyed, "DELETE", f"/session/{session}").status_code == 200
 
 
+def test_a_session_of_one_protocol_is_not_there_for_the_other(keyed):
+    token = call(keyed, "POST", "/claim").json()["lease_token"]
+    session = call(keyed, "PUT", "/session/", files={"files": ("a.nii", nifti())}).json()["session_id"]
+    params = {"params": (None, json.dumps({"foreground": [[1, 1, 1]]}))}
+    assert call(keyed, "GET", f"/session/{token}").status_code == 404
+    assert call(keyed, "POST", f"/infer/default?session_id={token}", files=params).status_code == 404
+    assert call(keyed, "DELETE", f"/session/{token}").status_code == 404
+    for method, path in (("POST", "/heartbeat"), ("POST", "/undo"), ("POST", "/reset_interactions")):
+        assert call(keyed, method, path, token=session).status_code == 410
+    call(keyed, "POST", "/release", token=session)
+    assert call(keyed, "GET", "/lease_status", token=token).status_code == 200
+    call(keyed, "POST", "/release", token=token)
+    assert call(keyed, "DELETE", f"/session/{session}").status_code == 200
+
+
 def test_who_waits_for_a_session_keeps_nobody_else_waiting():
     """Neither the event loop nor all of its threads."""
     predictor = ThresholdPredictor(preset=SMALL)

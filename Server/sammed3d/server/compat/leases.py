@@ -102,15 +102,21 @@ class Leases:
         oldest = min((lease for lease in self._leases.values() if lease.user == heaviest), key=lambda one: one.acted)
         del self._leases[oldest.token]
 
-    def get(self, token: str, user: str, acts: bool = True) -> Lease:
-        """Find a lease; `acts` says whether the user did something.
+    def get(self, token: str, user: str, acts: bool = True, holds: type = object) -> Lease:
+        """Find a lease.
+
+        Args:
+            token: names it.
+            user: whose it is.
+            acts: whether the user did something.
+            holds: what its state is; leases of another protocol are not there for this one.
 
         Raises:
             LeaseEndedError: there is none.
         """
         with self._lock:
             lease = self._leases.get(token)
-        if lease is None or lease.user != user or lease.is_over:
+        if lease is None or lease.user != user or lease.is_over or not isinstance(lease.state, holds):
             raise LeaseEndedError("This session has ended. Start a new one; the mask in your program is not lost.")
         lease.heard = time.monotonic()
         if acts:
@@ -139,11 +145,11 @@ class Leases:
         with self._lock:
             return token in self._leases
 
-    def release(self, token: str, user: str) -> None:
-        """End a lease, if there is one."""
+    def release(self, token: str, user: str, holds: type = object) -> None:
+        """End a lease, if there is one; see `get`."""
         with self._lock:
             lease = self._leases.get(token)
-            if lease is not None and lease.user == user:
+            if lease is not None and lease.user == user and isinstance(lease.state, holds):
                 del self._leases[token]
 
     def sweep(self) -> None:

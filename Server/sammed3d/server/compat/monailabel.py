@@ -115,12 +115,12 @@ class Facade:
         @routes.get("/session/{session_id}")
         async def get(session_id: Id, request: Request) -> dict[str, Any]:
             """Tell whether an image is still there."""
-            return _described(self._leases.get(session_id, request.scope["user"]))
+            return _described(self._leases.get(session_id, request.scope["user"], holds=Opened))
 
         @routes.delete("/session/{session_id}")
         async def remove(session_id: Id, request: Request) -> dict[str, Any]:
             """Forget an image."""
-            lease = self._leases.get(session_id, request.scope["user"])
+            lease = self._leases.get(session_id, request.scope["user"], holds=Opened)
             self._leases.release(session_id, lease.user)
             return _described(lease)
 
@@ -189,7 +189,7 @@ class Facade:
     async def _find(self, user: str, session_id: str, image: str, data: bytes | None) -> tuple[Lease, bool]:
         """Find what a request is about, and whether it is only there for this request."""
         if session_id:
-            return self._leases.get(session_id, user), False
+            return self._leases.get(session_id, user, holds=Opened), False
         if data is not None:
             return await run_in_threadpool(self._volumes.open_file, user, data), True
         return await self._series(user, image), False

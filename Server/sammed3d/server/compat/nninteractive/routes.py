@@ -112,31 +112,31 @@ class Facade:
         @routes.post("/release")
         async def release(request: Request, token: Token = "") -> dict[str, bool]:
             """End a session."""
-            self._leases.release(token, request.scope["user"])
+            self._leases.release(token, request.scope["user"], Client)
             return {"released": True}
 
         @routes.post("/heartbeat")
         async def heartbeat(request: Request, token: Token = "") -> dict[str, float]:
             """Keep a session while the program runs."""
-            return {"remaining_seconds": self._leases.get(token, request.scope["user"], acts=False).remaining}
+            return {"remaining_seconds": self._lease(request, token, acts=False).remaining}
 
         @routes.get("/lease_status")
         async def lease_status(request: Request, token: Token = "") -> dict[str, float]:
             """Say how long a session lasts."""
-            remaining = self._leases.get(token, request.scope["user"], acts=False).remaining
+            remaining = self._lease(request, token, acts=False).remaining
             return {"remaining_seconds": remaining, "idle_timeout_seconds": IDLE}
 
         @routes.post("/set_image", openapi_extra=_BINARY_BODY)
         async def set_image(request: Request, token: Token = "", meta: Meta = "{}") -> dict[str, Any]:
             """Take the volume, (1, X, Y, Z)."""
-            lease = self._leases.get(token, request.scope["user"])
+            lease = self._lease(request, token)
             body = await request.body()
             return await self._in_turn(lease, self._set_image, lease, body, decode_object(meta))
 
         @routes.post("/set_target_buffer")
         async def set_target_buffer(buffer: Buffer, request: Request, token: Token = "") -> dict[str, Any]:
             """Take note of the shape in which masks are expected."""
-            session = _client(self._leases.get(token, request.scope["user"])).on_image
+            session = _client(self._lease(request, token)).on_image
             if tuple(buffer.shape) != session.volume.grid.shape:
                 raise BadRequestError(f"The mask's shape is not the image's, {session.volume.grid.shape}.")
             return {}
@@ -144,13 +144,13 @@ class Facade:
         @routes.post("/set_do_autozoom")
         async def set_do_autozoom(request: Request, token: Token = "") -> dict[str, Any]:
             """Accept a setting that means nothing here."""
-            self._leases.get(token, request.scope["user"])
+            self._lease(request, token)
             return {}
 
         @routes.post("/reset_interactions")
         async def reset_interactions(request: Request, token: Token = "") -> dict[str, Any]:
             """Begin a new object."""
-            lease = self._leases.get(token, request.scope["user"])
+            lease = self._lease(request, token)
             await self._in_turn(lease, lambda: _client(lease).begin_object())
             return {}
 
@@ -172,7 +172,7 @@ class Facade:
         @routes.post("/add_initial_seg_interaction", response_class=Response, openapi_extra=_BINARY_BODY)
         async def add_initial_seg(request: Request, token: Token = "") -> Response:
             """Start from a mask."""
-            self._leases.get(token, request.scope["user"])
+            self._lease(request, token)
             body = await request.body()
             return await self._run(request, token, lambda client: client.start_from(self._unpacker.unpack(body, 3)))
 
@@ -192,6 +192,9 @@ class Facade:
             return await self._draw(request, token, meta, Lasso)
 
         return routes
+
+    def _lease(self, request: Request, token: str, acts: bool = True) -> Lease:
+        return self._leases.get(token, request.scope["user"], acts, Client)
 
     def _capabilities(self) -> dict[str, Any]:
         model = next(iter(self._engine.models.values()))
@@ -230,7 +233,7 @@ class Facade:
         return {"original_image_shape": list(array.shape)}
 
     async def _draw(self, request: Request, token: str, meta: str, kind: type[Scribble] | type[Lasso]) -> Response:
-        self._leases.get(token, request.scope["user"])
+        self._lease(request, token)
         body = await request.body()
         painted = painted_of(decode_object(meta))
         return await self._run(request, token, lambda client: self._add_drawing(client, body, painted, kind))
@@ -243,7 +246,7 @@ class Facade:
         return client.add_drawing(drawing, painted.run_prediction)
 
     async def _run(self, request: Request, token: str, act: Callable[[Client], Update | None]) -> Response:
-        lease = self._leases.get(token, request.scope["user"])
+        lease = self._lease(request, token)
         return _answer(await self._in_turn(lease, lambda: act(_client(lease))))
 
     async def _in_turn(self, lease: Lease, work: Callable[..., Result], *args: Any) -> Result:
