@@ -144,6 +144,20 @@ def test_a_session_of_one_protocol_is_not_there_for_the_other(keyed):
     assert call(keyed, "DELETE", f"/session/{session}").status_code == 200
 
 
+def test_an_image_that_is_refused_takes_no_memory(keyed):
+    def held():
+        return keyed[0].engine.metrics.registry.get_sample_value("sammed3d_cache_bytes", {"cache": "volumes"})
+
+    token = call(keyed, "POST", "/claim").json()["lease_token"]
+    meta = {"X-Meta": json.dumps({"image_properties": {"spacing": [1.0, 1.0, 1.0]}})}
+    before = held()
+    for image, status in ((IMAGE, 200), (np.zeros((40, 40, 40), np.int16), 400)):
+        data = packed(image[None])
+        assert call(keyed, "POST", "/set_image", token=token, data=data, headers=meta).status_code == status
+        assert held() - before == 2 * IMAGE.nbytes
+    call(keyed, "POST", "/release", token=token)
+
+
 def test_who_waits_for_a_session_keeps_nobody_else_waiting():
     """Neither the event loop nor all of its threads."""
     predictor = ThresholdPredictor(preset=SMALL)

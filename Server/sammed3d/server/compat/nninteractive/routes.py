@@ -226,10 +226,10 @@ class Facade:
         if not is_spacing(spacing):
             raise BadRequestError("The image needs a spacing: three positive numbers, in mm.")
         grid = Grid(array.shape[1:], affine_of(self._directions, spacing or ()))
-        self._leases.take_memory(lease, 2 * array.nbytes)
-        volume = Volume(array[0], grid, "the image")
         model = next(iter(self._engine.models))
-        lease.state = Client(Session(volume, EnginePredictor(self._engine, lease.user, model)))
+        session = Session(Volume(array[0], grid, "the image"), EnginePredictor(self._engine, lease.user, model))
+        self._leases.take_memory(lease, 2 * array.nbytes)  # last: a refused image leaves the one before its share
+        lease.state = Client(session)
         return {"original_image_shape": list(array.shape)}
 
     async def _draw(self, request: Request, token: str, meta: str, kind: type[Scribble] | type[Lasso]) -> Response:
