@@ -1,6 +1,8 @@
 """Arrays of nnInteractive's clients, whole and damaged, unpacked in a process of their own."""
 
 import multiprocessing
+import os
+import signal
 import struct
 
 import blosc2
@@ -93,6 +95,14 @@ def test_a_process_that_dies_while_it_unpacks_is_a_bad_array_and_no_more(unpacke
     psutil.Process(unpacker.pid).kill()
     with pytest.raises(ArrayError):
         unpacker.unpack(packed(IMAGE), 3)
+    assert np.array_equal(unpacker.unpack(packed(IMAGE), 3), IMAGE)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="its signals are others")
+def test_ctrl_c_at_the_terminal_does_not_end_the_process(unpacker):
+    unpacker.unpack(packed(IMAGE), 3)
+    psutil.Process(unpacker.pid).send_signal(signal.SIGINT)
     assert np.array_equal(unpacker.unpack(packed(IMAGE), 3), IMAGE)
 
 

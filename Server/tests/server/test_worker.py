@@ -1,5 +1,6 @@
 """Worker processes: what dies is replaced, what was asked is answered, and a bad job harms no other."""
 
+import multiprocessing
 import threading
 import time
 
@@ -16,6 +17,7 @@ from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.server.compute import worker as worker_module
+from sammed3d.server.compute import worker_process
 from sammed3d.server.compute.scheduler import Job
 from sammed3d.server.compute.worker import UnavailableError, Worker, WorkerError, start_workers
 from sammed3d.server.compute.worker_process import PATCHES, Asked, ModelSpec, WorkerSettings, patch_of
@@ -226,6 +228,17 @@ def test_what_cannot_be_loaded_is_said_at_the_start(tmp_path):
         start_workers([WorkerSettings((missing,), "cpu")])
     with pytest.raises(ModelError, match="cannot be used here"):
         start_workers([troubled(tmp_path), WorkerSettings((missing,), "cuda:7")])
+
+
+def test_a_process_whose_parent_was_stopped_while_models_were_loaded_ends_without_a_word(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=worker_process.main, args=(theirs, troubled(tmp_path)))
+    process.start()
+    theirs.close()
+    ours.close()
+    process.join(30)
+    assert process.exitcode == 0
 
 
 def test_a_patch_without_a_place_keeps_the_digest_it_is_given():

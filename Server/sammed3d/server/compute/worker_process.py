@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -171,15 +172,16 @@ def main(connection: Connection, settings: WorkerSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     share_heap()
-    try:
-        loaded = _in_passing(partial(settings.load, settings))
-    except SAMMed3DError as error:
-        connection.send(str(error))
-        return
-    models = loaded.predictors.items()
-    started = Started(loaded.device, {n: p.preset for n, p in models}, {n: p.capabilities for n, p in models})
-    connection.send(started)
-    _Child(connection, loaded).run()
+    with contextlib.suppress(BrokenPipeError):  # the parent was stopped meanwhile, and nobody is there to work for
+        try:
+            loaded = _in_passing(partial(settings.load, settings))
+        except SAMMed3DError as error:
+            connection.send(str(error))
+            return
+        models = loaded.predictors.items()
+        started = Started(loaded.device, {n: p.preset for n, p in models}, {n: p.capabilities for n, p in models})
+        connection.send(started)
+        _Child(connection, loaded).run()
 
 
 def _in_passing(load: Callable[[], Loaded]) -> Loaded:

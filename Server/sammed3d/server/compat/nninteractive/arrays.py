@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
 import struct
 import threading
 from multiprocessing.connection import Connection
@@ -137,6 +138,7 @@ class Unpacker:
 
 def _unpack_forever(connection: Connection, most_bytes: int) -> None:
     """Run in the process: answer each packed array with its bytes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is for the parent, who says when to end
     import blosc2  # noqa: PLC0415 - in this process only
 
     blosc2.set_nthreads(1)
