@@ -156,6 +156,26 @@ def test_what_is_no_http_is_answered_with_a_4xx_or_hung_up_on(keyed, bytes_):
     assert requests.get(keyed[0].url + "/livez", timeout=5).text == "alive"
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://127.0.0.1:1", 403),
+        (ORIGIN, 200),
+        ("own", 200),
+        (None, 200),
+    ],
+)
+def test_without_keys_a_web_page_of_another_site_starts_nothing(origin, status):
+    with serving(ThresholdPredictor(), facades=FACADES, origins=frozenset({ORIGIN})) as server:
+        headers = {} if origin is None else {"Origin": server.url if origin == "own" else origin}
+        answer = requests.post(server.url + "/claim", headers=headers, timeout=5)
+        assert answer.status_code == status
+        if status == 403:
+            assert "--origin" in answer.json()["detail"]
+
+
 def test_web_pages_of_named_origins_alone_may_use_it(keyed):
     server, by_name = keyed
     ask = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}

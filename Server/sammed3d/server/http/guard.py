@@ -114,6 +114,8 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin1")
         if _without_port(host) not in rules.hosts:
             return 421, "This server does not answer to that host name. The administrator can allow it (--host-name)."
+        if rules.keys is None and self._is_foreign(headers.get(b"origin"), host):
+            return 403, "Web pages of other sites may not use this server. The administrator can allow one (--origin)."
         scope["user"] = ANYBODY
         preflight = scope["method"] == "OPTIONS" and bool(self._cors_headers(scope))
         if scope["path"] not in rules.open_paths and not preflight and rules.keys is not None:
@@ -135,6 +137,15 @@ class Guard:
         if not length.isdigit() or len(length) > 15 or int(length) > limit:
             return 413, f"The body is larger than {limit} bytes."
         return None
+
+    def _is_foreign(self, origin: bytes | None, host: str) -> bool:
+        """Tell whether a web page asks, of another site than this one and those that are allowed.
+
+        Browsers send what pages ask for without asking the server first if it looks like a form; they only keep the
+        answer from the page. With keys that is nothing, for pages do not know them.
+        """
+        own = {f"http://{host}", f"https://{host}", *self._rules.origins}
+        return origin is not None and origin.decode("latin1") not in own
 
     def _cors_headers(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
         """Headers that let a web page of an allowed origin use the server; none for others."""
