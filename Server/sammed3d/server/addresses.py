@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -36,6 +37,16 @@ def check_free(host: str, port: int, prefix: str = "") -> None:
     else:
         why, remedy = _reason(error), f"Name an address of this computer with {dashes}host"
     raise ModelError(f"Port {port} of {host} cannot be had: {why}. {remedy}.") from error
+
+
+def some_port(host: str, port: int) -> int:
+    """Return a port, or where it is 0 one of a host that nobody has now."""
+    if port:
+        return port
+    for family, _, _, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+        with contextlib.suppress(OSError), socket.create_server(address[:2], family=family) as free:
+            return int(free.getsockname()[1])
+    return port
 
 
 def check_admin(host: str, port: int, admin_host: str, admin_port: int) -> None:

@@ -26,14 +26,14 @@ from prometheus_client import CollectorRegistry
 from sammed3d import __version__
 from sammed3d.errors import ModelError
 from sammed3d.server import logs, memory
-from sammed3d.server.addresses import check_admin, check_free
+from sammed3d.server.addresses import check_admin, check_free, some_port
 from sammed3d.server.compute.admission import Buckets
 from sammed3d.server.compute.worker_process import WorkerSettings
 from sammed3d.server.http.guard import Guard
 from sammed3d.server.http.keys import Quota
 from sammed3d.server.ledger import Collector, Family, Ledger, counts_of, families_of
 from sammed3d.server.metrics import Metrics, serve_registry
-from sammed3d.server.serve import build, check_exposure, find_models, worker_settings
+from sammed3d.server.serve import build, check_exposure, find_models, in_url, worker_settings
 from sammed3d.server.settings import ServerSettings
 
 log = logging.getLogger("sammed3d.server")
@@ -139,12 +139,13 @@ def run(settings: ServerSettings) -> None:
     Raises:
         ModelError: a reason of `start`.
     """
+    settings = settings.model_copy(update={"port": some_port(settings.host, settings.port)})
     launch = start(settings)
     if settings.admin_port:
         registry = CollectorRegistry()
         registry.register(Collector(families))
         serve_registry(registry, settings.admin_host, settings.admin_port)
-    print(f"Serving {', '.join(settings.model)} on http://{settings.host}:{settings.port} with Ray", flush=True)
+    print(f"Serving {', '.join(settings.model)} on http://{in_url(settings.host)}:{settings.port} with Ray", flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

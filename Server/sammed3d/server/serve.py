@@ -16,7 +16,7 @@ from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import ModelError
 from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
-from sammed3d.server.addresses import check_admin, check_free, check_tls
+from sammed3d.server.addresses import check_admin, check_free, check_tls, some_port
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive.axes import directions_of
 from sammed3d.server.compute.admission import Shared
@@ -236,6 +236,7 @@ def run(settings: ServerSettings) -> None:
     logs.set_up(settings.log)
     allow_files()
     _check_addresses(settings)
+    settings = settings.model_copy(update={"port": some_port(settings.host, settings.port)})
     app = build(settings, worker_settings(settings, find_models(settings)))
     if settings.admin_port:
         app.metrics.serve(settings.admin_host, settings.admin_port)

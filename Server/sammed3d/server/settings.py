@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from sammed3d.errors import ModelError
+from sammed3d.wire.loopback import bare
 
 
 def _listed(value: Any) -> Any:
@@ -31,6 +32,9 @@ Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 """A list, which the environment and the file may also give as one text with commas."""
 
 
+Host = Annotated[str, AfterValidator(bare)]
+
+
 class ServerSettings(BaseSettings):
     """What `sammed3d serve` can be told.
 
@@ -41,8 +45,8 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SAMMED3D_", extra="forbid", env_ignore_empty=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen on; others than loopback need keys and TLS.")
-    port: int = Field(8443, ge=0, lt=1 << 16, description="Port to listen on.")
+    host: Host = Field("127.0.0.1", description="Address to listen on; others than loopback need keys and TLS.")
+    port: int = Field(8443, ge=0, lt=1 << 16, description="Port to listen on; 0 for any that is free.")
     model: Names = Field(["default"], description="Installed models to serve; the first is the default.")
     device: Names = Field(["auto"], description="Devices, a process on each: auto, cpu, cuda:0, mps.")
     keys: Path | None = Field(None, description="File of keys; see serve-key.")
@@ -77,7 +81,7 @@ class ServerSettings(BaseSettings):
     training_data: Path | None = Field(None, description="Those cases: a dataset as `sammed3d collect` writes it.")
     training_minutes: float = Field(20.0, gt=0, description="Of the longest training.")
     admin_port: int = Field(0, ge=0, lt=1 << 16, description="Port of Prometheus metrics; 0 for none.")
-    admin_host: str = Field("127.0.0.1", description="Address of the metrics.")
+    admin_host: Host = Field("127.0.0.1", description="Address of the metrics.")
     log: Literal["text", "json"] = Field("text", description="Format of log lines.")
     ray: bool = Field(False, description="Run on Ray Serve, with a replica for each device.")
     ray_address: str = Field("", description="Address of a Ray cluster to join; none for one on this machine.")

@@ -16,7 +16,7 @@ from sammed3d.errors import ModelError
 from sammed3d.files.volume import Volume
 from sammed3d.web import slicer_scene
 from sammed3d.web.allowance import ANY_SIZE, Allowance
-from sammed3d.wire.loopback import is_loopback
+from sammed3d.wire.loopback import bare, is_loopback
 
 if TYPE_CHECKING:
     from sammed3d.web.places import Places
@@ -69,6 +69,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     Raises:
         ModelError: trame-slicer is not installed, the server cannot be used, or others could reach the address.
     """
+    host = bare(host)
     check_host(host)
     app = slicer_scene.start()
     from trame.app import get_server  # noqa: PLC0415 - there once trame is
@@ -124,7 +125,7 @@ def check_host(host: str) -> None:
     Raises:
         ModelError: it is one.
     """
-    if not is_loopback(host):
+    if not is_loopback(bare(host)):
         raise ModelError(
             f"Listening on {host} lets others in, and the page has neither keys nor TLS. Listen on 127.0.0.1; from "
             "another computer, reach it through an SSH tunnel (docs/browser.md)."

@@ -31,12 +31,14 @@ from sammed3d.errors import ModelError
 from sammed3d.inference.session import Session
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.torch_predictor import TorchPredictor
+from sammed3d.server import serve
 from sammed3d.server.addresses import check_free, check_tls
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.http.keys import add_key
 from sammed3d.server.metrics import Metrics
 from sammed3d.server.serve import in_url
 from sammed3d.server.settings import read_settings
+from sammed3d.web.serve import check_host
 from sammed3d.wire import arrays, messages
 from sammed3d.zoo.store import ModelStore
 from servers import serving
@@ -244,6 +246,28 @@ def test_an_ipv6_address_is_in_brackets_where_clients_write_it():
     assert in_url("fd00::1") == in_url("[fd00::1]") == "[fd00::1]"
     assert in_url("127.0.0.1") == "127.0.0.1"
     assert in_url("gpu.example") == "gpu.example"
+
+
+def test_brackets_round_an_ipv6_address_are_taken_off_to_listen(monkeypatch):
+    monkeypatch.setenv("SAMMED3D_ADMIN_HOST", "[::1]")
+    settings = read_settings(None, host="[::1]")
+    assert (settings.host, settings.admin_host) == ("::1", "::1")
+    serve.check_exposure(settings.host, None, tls=False, insecure_http=False)
+    assert read_settings(None, host="[gpu]").host == "[gpu]", "which is told as no address"
+    check_host("[::1]")
+    with pytest.raises(ModelError, match="lets others in"):
+        check_host("[fd00::1]")
+
+
+def test_a_port_that_the_server_chose_itself_is_told(monkeypatch, capsys):
+    listening = {}
+    monkeypatch.setattr(serve, "find_models", lambda _settings: ())
+    monkeypatch.setattr(serve, "build", lambda _settings, _workers: None)
+    monkeypatch.setattr(serve.logs, "set_up", lambda _kind: None)
+    monkeypatch.setattr(serve.uvicorn, "run", lambda _app, **options: listening.update(options))
+    serve.run(read_settings(None, port=0))
+    assert listening["port"] > 0
+    assert capsys.readouterr().out.strip().endswith(f"http://127.0.0.1:{listening['port']}")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from sammed3d.web.front.process import Folder, UserProcess
 from sammed3d.web.front.users import Limits, Users
 from sammed3d.web.gate import QUERY
 from sammed3d.web.serve import check_host
+from sammed3d.wire.loopback import bare
 
 LEAST_TOKEN = 24
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def serve_users(
     Raises:
         ModelError: others could reach the address, or it cannot be had.
     """
+    host = bare(host)
     check_host(host)
     asyncio.run(_run(running(told, limits, entry, host, port, debug), ready))
 
