@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
@@ -20,6 +24,8 @@ CHUNK = 1 << 18
 TRIES = 5
 TIMEOUTS = (10.0, 60.0)
 """Seconds to connect, and between two chunks."""
+WAITING = 0.25
+"""Seconds between two looks whether another download of the same file has ended."""
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there, and those expected (None if unknown)."""
 
@@ -37,7 +43,7 @@ def download(
     cancellation: Cancellation | None = None,
     pause: float = 1.0,
 ) -> str:
-    """Download a file; a part that an interrupted download left is continued.
+    """Download a file; a part that an interrupted download left is continued, one that is under way is waited for.
 
     Args:
         url: http or https. Proxies and certificates are those of `requests` (HTTPS_PROXY, REQUESTS_CA_BUNDLE).
@@ -55,38 +61,23 @@ def download(
         ChecksumError: the file is not what it should be.
         PredictionCancelled: `cancellation` was used.
     """
-    import requests  # noqa: PLC0415 - only downloads need it
-
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     cancellation = cancellation or Cancellation()
-    with requests.Session() as session:
-        for attempt in range(TRIES):
-            cancellation.check()
-            try:
-                _fetch(session, url, part, progress, cancellation)
-                break
-            except _RefusedError as error:
-                raise ModelError(f"{target.name}: {error}") from error
-            except (requests.RequestException, _IncompleteError) as error:
-                if attempt == TRIES - 1:
-                    raise ModelError(
-                        f"{target.name}: the download broke off {TRIES} times ({type(error).__name__}). "
-                        "Check the network or proxy; the next try goes on where this one ended."
-                    ) from error
-                time.sleep(pause * 2**attempt)
-            except OSError as error:
-                raise ModelError(f"{target.name}: cannot be written ({error.strerror}).") from error
-    found = file_digest(part)
-    if sha256 is not None and found != sha256:
-        _discard(part)
-        raise ChecksumError(
-            f"{target.name}: what arrived is not the published file (SHA-256 {found[:12]}..., expected "
-            f"{sha256[:12]}...). It was deleted. Try again; if it stays so, the source was changed: do not use it."
-        )
-    part.replace(target)
-    _validator_file(part).unlink(missing_ok=True)
-    return found
+    with _alone(part, cancellation) as waited:
+        if waited and target.is_file() and (found := file_digest(target)) == (sha256 or found):
+            return found
+        _fetch_patiently(url, part, target.name, progress, cancellation, pause)
+        found = file_digest(part)
+        if sha256 is not None and found != sha256:
+            _discard(part)
+            raise ChecksumError(
+                f"{target.name}: what arrived is not the published file (SHA-256 {found[:12]}..., expected "
+                f"{sha256[:12]}...). It was deleted. Try again; if it stays so, the source was changed: do not use it."
+            )
+        part.replace(target)
+        _validator_file(part).unlink(missing_ok=True)
+        return found
 
 
 def file_digest(path: Path) -> str:
@@ -95,12 +86,86 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextlib.contextmanager
+def _alone(part: Path, cancellation: Cancellation) -> Iterator[bool]:
+    """Hold a part, which several programs or threads must not write at once; yields whether it was held by another.
+
+    The lock is the system's, which takes it back from a program that dies. Its file is made and removed here, so who
+    has it looks whether it is still the one by that name.
+    """
+    path = part.with_name(part.name + ".lock")
+    waited = False
+    while True:
+        try:
+            file = path.open("ab")
+        except OSError as error:
+            raise ModelError(f"{part.stem}: cannot be written ({error.strerror}).") from error
+        with file:
+            if _is_ours(file) and _is_at(file, path):
+                try:
+                    yield waited
+                finally:
+                    with contextlib.suppress(OSError):  # Windows removes no file that is open
+                        path.unlink()
+                return
+        waited = True
+        cancellation.check()
+        cancellation.wait(WAITING)
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_ours(file: IO[bytes]) -> bool:
+    """Lock a file, unless another has done so; where the system locks none, all goes on without."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt  # noqa: PLC0415
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: PLC0415
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+    return True
+
+
 class _RefusedError(Exception):
     """The server answered that trying again will not help."""
 
 
 class _IncompleteError(Exception):
     """The connection ended before the file did."""
+
+
+def _fetch_patiently(
+    url: str, part: Path, name: str, progress: Progress | None, cancellation: Cancellation, pause: float
+) -> None:
+    import requests  # noqa: PLC0415 - only downloads need it
+
+    with requests.Session() as session:
+        for attempt in range(TRIES):
+            cancellation.check()
+            try:
+                _fetch(session, url, part, progress, cancellation)
+                break
+            except _RefusedError as error:
+                raise ModelError(f"{name}: {error}") from error
+            except (requests.RequestException, _IncompleteError) as error:
+                if attempt == TRIES - 1:
+                    raise ModelError(
+                        f"{name}: the download broke off {TRIES} times ({type(error).__name__}). "
+                        "Check the network or proxy; the next try goes on where this one ended."
+                    ) from error
+                time.sleep(pause * 2**attempt)
+            except OSError as error:
+                raise ModelError(f"{name}: cannot be written ({error.strerror}).") from error
 
 
 def _fetch(

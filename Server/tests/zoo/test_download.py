@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -121,6 +122,46 @@ def test_a_size_that_is_not_true_is_never_accepted(server, target):
     with pytest.raises(ModelError, match=r"model\.pth: the download broke off 5 times"):
         fetch(server, target)
     assert not target.exists()
+
+
+def test_two_downloads_of_one_file_do_not_write_into_each_other(server, target):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def progress(_done, _total):
+        begun.set()
+        go_on.wait(1)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(download, server.url, target, sha256=DIGEST, progress=progress)
+        assert begun.wait(10)
+        second = threads.submit(download, server.url, target, sha256=DIGEST)
+        with pytest.raises(TimeoutError):
+            second.result(0.5)
+        go_on.set()
+        assert first.result(30) == second.result(30) == DIGEST
+    assert len(server.ranges) == 1, "the second waited for the first"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_who_waits_for_another_download_can_cancel_or_take_its_place(server, target):
+    begun, cancellation = threading.Event(), Cancellation()
+
+    def progress(_done, _total):
+        begun.set()
+        cancellation.wait(1)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(download, server.url, target, progress=progress, cancellation=cancellation)
+        assert begun.wait(10)
+        impatient = Cancellation()
+        impatient.cancel()
+        with pytest.raises(PredictionCancelled):
+            download(server.url, target, cancellation=impatient)
+        second = threads.submit(download, server.url, target, sha256=DIGEST)
+        cancellation.cancel()
+        with pytest.raises(PredictionCancelled):
+            first.result(30)
+        assert second.result(30) == DIGEST
 
 
 @pytest.mark.parametrize("faults", [["corrupts"], ["drops", "corrupts"]])
