@@ -96,6 +96,8 @@ def exported_folder(folder: Path | None = None) -> Path:
 def clear_exported(folder: Path | None = None, sha256: str | None = None) -> int:
     """Delete exported files that were kept; they are made again when they are needed.
 
+    All includes what exports left that were killed, of which nobody knows the checkpoint.
+
     Args:
         folder: folder of the models; `default_folder()` if None.
         sha256: SHA-256 of the checkpoint whose exports to delete; None for all.
@@ -104,10 +106,11 @@ def clear_exported(folder: Path | None = None, sha256: str | None = None) -> int
         Bytes that were freed.
     """
     freed = 0
-    for about in exported_folder(folder).glob("*/model.json"):
-        if sha256 is None or _source_of(about) == sha256:
-            freed += sum(file.stat().st_size for file in about.parent.iterdir())
-            shutil.rmtree(about.parent)
+    for exported in exported_folder(folder).glob("*/"):
+        about = exported / "model.json"
+        if sha256 is None or (about.is_file() and _source_of(about) == sha256):
+            freed += sum(file.stat().st_size for file in exported.rglob("*") if file.is_file())
+            shutil.rmtree(exported)
     return freed
 
 

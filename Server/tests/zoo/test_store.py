@@ -185,9 +185,13 @@ def test_exported_files_go_with_their_model(store, tiny_checkpoint):
         folder = exported_folder() / str(n)
         folder.mkdir(parents=True)
         (folder / "model.json").write_text(json.dumps({"source_sha256": source}))
+    (killed := exported_folder() / "tmp0").mkdir()
+    (killed / "encoder.onnx").write_bytes(bytes(5 << 20))
     store.remove("mine")
-    assert [f.name for f in exported_folder().iterdir()] == ["1"]
-    assert CliRunner().invoke(app, ["models", "clear-cache"]).exit_code == 0
+    assert sorted(f.name for f in exported_folder().iterdir()) == ["1", "tmp0"]
+    cleared = CliRunner().invoke(app, ["models", "clear-cache"])
+    assert cleared.exit_code == 0
+    assert "5 MiB" in cleared.output
     assert not list(exported_folder().iterdir())
 
 
