@@ -26,6 +26,8 @@ RETRIED = (429, 502, 503, 504)
 PIECE = 64 << 10
 BUFFER = 256 << 10
 """Bytes that a connection takes before they are on their way."""
+IDLE = 30.0
+"""Seconds after which a thread ends that had no request to send."""
 COURTESY = 0.5
 """Seconds for which an upload lets the line to a click that has just begun."""
 
@@ -198,7 +200,7 @@ class _Upload:
 
 
 class _Helpers:
-    """Threads that do one thing after the other; as many as are needed at once, and kept for the next."""
+    """Threads that do one thing after the other; as many as are needed at once, and kept for the next, for a while."""
 
     def __init__(self) -> None:
         self._idle: list[_Helper] = []
@@ -207,17 +209,25 @@ class _Helpers:
     def start(self, work: Callable[[], Reply], finish: Callable[[Reply | None, Exception | None], None]) -> None:
         """Do something in a thread; `finish` is called there with the result or what was raised."""
         with self._lock:
-            helper = self._idle.pop() if self._idle else _Helper(self._keep)
+            helper = self._idle.pop() if self._idle else _Helper(self._keep, self._let_go)
         helper.do(work, finish)
 
     def _keep(self, helper: _Helper) -> None:
         with self._lock:
             self._idle.append(helper)
 
+    def _let_go(self, helper: _Helper) -> bool:
+        """Forget a helper that has nothing to do; False where it has just been given something."""
+        with self._lock:
+            if helper not in self._idle:
+                return False
+            self._idle.remove(helper)
+            return True
+
 
 class _Helper:
-    def __init__(self, keep: Callable[[_Helper], None]) -> None:
-        self._keep = keep
+    def __init__(self, keep: Callable[[_Helper], None], let_go: Callable[[_Helper], bool]) -> None:
+        self._keep, self._let_go = keep, let_go
         self._wake = threading.Semaphore(0)
         self._work: tuple[Callable[[], Reply], Callable[[Reply | None, Exception | None], None]] | None = None
         threading.Thread(target=self._run, name="sammed3d-request", daemon=True).start()
@@ -228,7 +238,8 @@ class _Helper:
 
     def _run(self) -> None:
         while True:
-            self._wake.acquire()
+            if not self._wake.acquire(timeout=IDLE) and self._let_go(self):
+                return
             if self._work is None:
                 continue
             work, finish = self._work
