@@ -120,6 +120,26 @@ def test_progress_is_told_and_one_runs_at_a_time_until_it_is_stopped(tmp_path):
         assert call("POST", server, "/train/default").status_code == 200, "there is room again"
 
 
+def test_a_training_may_begin_while_others_are_described(tmp_path, monkeypatch):
+    trains = trainings(tmp_path, script("pass"))
+    described, begun = training.Training.described, []
+
+    def begin_meanwhile(self):
+        if not begun:
+            begun.append(self)
+            trains.start("anna", "default", {"name": "third"})
+        return described(self)
+
+    for name in ("first", "second"):
+        trains.start("anna", "default", {"name": name})
+        trains.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Training, "described", begin_meanwhile)
+        assert [told["request"]["name"] for told in trains.status("anna", every=True)] == ["first", "second"]
+    trains.close()
+    assert len(trains.status("anna", every=True)) == 3
+
+
 def test_what_runs_ends_with_the_server(tmp_path):
     with served(trainings(tmp_path, script(WAITS))) as server:
         call("POST", server, "/train/default")

@@ -169,7 +169,7 @@ class Trainings:
                 raise NoTrainingError("No training is running.")
             mine = current.user == user
             return current.described() if mine else {"id": current.identity, "status": current.status, "details": []}
-        own = [each.described() for each in self._known if each.user == user]
+        own = [each.described() for each in list(self._known) if each.user == user]  # one may be added meanwhile
         if not own:
             raise NoTrainingError("There was no training.")
         return own if every else own[-1]
@@ -180,16 +180,19 @@ class Trainings:
         Raises:
             NoTrainingError: the user has none that runs.
         """
-        training = self._running
-        if training is None or training.user != user:
+        with self._lock:
+            training, process, reader = self._running, self._process, self._reader
+        if training is None or process is None or reader is None or training.user != user:
             raise NoTrainingError("No training of yours is running.")
-        self._end(training)
+        _end(training, process, reader)
         return training.described()
 
     def close(self) -> None:
         """Stop what runs."""
-        if (training := self._running) is not None:
-            self._end(training)
+        with self._lock:
+            training, process, reader = self._running, self._process, self._reader
+        if training is not None and process is not None and reader is not None:
+            _end(training, process, reader)
 
     @property
     def _running(self) -> Training | None:
@@ -258,19 +261,18 @@ class Trainings:
         training.stopped = time.monotonic()
         training.ended = time.time()
 
-    def _end(self, training: Training) -> None:
-        process, reader = self._process, self._reader
-        if process is None or reader is None:
-            return
-        if process.poll() is None:
-            training.status = "STOPPED"
-            training.details.append(f"Stopped. The name {training.name!r} goes on from here.")
-        for kill, patience in ((False, GRACE), (True, None)):
-            _signal(process, kill)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
-                break
-        reader.join()
+
+def _end(training: Training, process: subprocess.Popen[str], reader: threading.Thread) -> None:
+    """Stop a training and wait until it has ended, and was taken note of."""
+    if process.poll() is None:
+        training.status = "STOPPED"
+        training.details.append(f"Stopped. The name {training.name!r} goes on from here.")
+    for kill, patience in ((False, GRACE), (True, None)):
+        _signal(process, kill)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            break
+    reader.join()
 
 
 def _signal(process: subprocess.Popen[str], kill: bool) -> None:
