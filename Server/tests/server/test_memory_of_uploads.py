@@ -1,20 +1,29 @@
 """Small uploads of other products' clients do not take much memory, whatever they declare or hold."""
 
+import asyncio
+import gc
+import weakref
+
 import numpy as np
 import pydicom
 import pytest
+from fastapi import APIRouter, FastAPI, Response
+from starlette.concurrency import run_in_threadpool
 
+import fuzz
 import orthanc
 from helpers import phantom
 from peaks import peak_memory
 from sammed3d.core.drawings import Scribble
 from sammed3d.core.geometry import Grid
+from sammed3d.errors import VolumeError
 from sammed3d.files import dicom_seg
 from sammed3d.inference.dicom_series import DicomSeries
 from sammed3d.server.compat import image_files
 from sammed3d.server.compat.leases import Leases
 from sammed3d.server.compat.monai_volumes import MOST_LABELS, Volumes
 from sammed3d.server.compat.nninteractive.prompts import BadRequestError, Painted, drawing_of
+from sammed3d.server.http.routes import explaining
 
 
 def test_a_drawing_all_over_the_image_is_refused_before_its_voxels_are_listed():
@@ -24,6 +33,38 @@ def test_a_drawing_all_over_the_image_is_refused_before_its_voxels_are_listed():
         with pytest.raises(BadRequestError, match=f"has {mask.size} voxels; "):
             drawing_of(Scribble, mask, Painted(include_interaction=True), Grid(shape, np.eye(4)))
         assert peak() < 2 * mask.nbytes
+
+
+class Upload:
+    """Stands for what a request holds."""
+
+
+def test_what_is_refused_is_not_held_until_garbage_is_collected():
+    held = []
+
+    def refuse():
+        upload = Upload()
+        held.append(weakref.ref(upload))
+        try:
+            raise ValueError("of a library")
+        except ValueError as error:
+            raise VolumeError("The image file is damaged.") from error
+
+    router = APIRouter(route_class=explaining(lambda _request, _error: Response(status_code=400)))
+
+    @router.put("/session/")
+    async def create():
+        return await run_in_threadpool(refuse)
+
+    app = FastAPI()
+    app.include_router(router)
+    gc.disable()
+    try:
+        status, _, _ = asyncio.run(fuzz.send(app, fuzz.Sent("PUT", "/session/")))
+        assert status == 400
+        assert [upload() for upload in held] == [None]
+    finally:
+        gc.enable()
 
 
 class Archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -27,8 +28,21 @@ def explaining(explain: Explain) -> type[APIRoute]:
                     response = explain(request, error)
                     if response is None:
                         raise
+                    _let_go(error)
                     return response
 
             return explained
 
     return ExplainingRoute
+
+
+def _let_go(error: BaseException) -> None:
+    """Let go of what the functions held that an error ended: bodies and volumes.
+
+    An error that comes out of a thread is part of a circle (anyio's future holds it, and it the frame of who waited for
+    the future), which Python would only find in a collection of garbage, hours later where little is asked.
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
