@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,13 +49,16 @@ def volume_of(slices: Sequence[pydicom.Dataset], name: str) -> Volume:
     return volume
 
 
-def slices_in_zip(data: bytes, most_bytes: int, name: str) -> list[pydicom.Dataset]:
+def slices_in_zip(
+    data: bytes, most_bytes: int, name: str, reserve: Callable[[int], None] = lambda _: None
+) -> list[pydicom.Dataset]:
     """Read the slices of a ZIP archive. Names in it do not matter, and what is no DICOM is passed by.
 
     Args:
         data: the archive.
         most_bytes: that its files may take.
         name: a name for messages.
+        reserve: told of the bytes that its files take, before they are taken; refuses with a VolumeError.
 
     Raises:
         VolumeError: it is damaged, too large, or holds no slices.
@@ -68,8 +71,10 @@ def slices_in_zip(data: bytes, most_bytes: int, name: str) -> list[pydicom.Datas
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if len(files) > MOST_SLICES or sum(entry.file_size for entry in files) > most_bytes:
+            size = sum(entry.file_size for entry in files)
+            if len(files) > MOST_SLICES or size > most_bytes:
                 raise VolumeError(f"{name}: holds more than {MOST_SLICES} files or {most_bytes >> 20} MiB.")
+            reserve(size)
             for entry in files:
                 with archive.open(entry) as file:
                     content = file.read(left + 1)

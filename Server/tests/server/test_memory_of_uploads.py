@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import gzip
+import io
 import weakref
+import zipfile
 
 import numpy as np
 import pydicom
@@ -20,10 +23,11 @@ from sammed3d.errors import VolumeError
 from sammed3d.files import dicom_seg
 from sammed3d.inference.dicom_series import DicomSeries
 from sammed3d.server.compat import image_files
-from sammed3d.server.compat.leases import Leases
+from sammed3d.server.compat.leases import Leases, NoMemoryError
 from sammed3d.server.compat.monai_volumes import MOST_LABELS, Volumes
 from sammed3d.server.compat.nninteractive.prompts import BadRequestError, Painted, drawing_of
 from sammed3d.server.http.routes import explaining
+from uploads import nifti, nrrd_file
 
 
 def test_a_drawing_all_over_the_image_is_refused_before_its_voxels_are_listed():
@@ -65,6 +69,30 @@ def test_what_is_refused_is_not_held_until_garbage_is_collected():
         assert [upload() for upload in held] == [None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("kind", ["NIfTI", "NRRD", "DICOM"])
+def test_a_volume_for_which_no_memory_is_left_is_refused_before_it_takes_any(kind):
+    array = np.zeros((256, 256, 64), np.int16)
+    array[:9] = 5
+    if kind == "NIfTI":
+        data = gzip.compress(nifti(array))
+    elif kind == "NRRD":
+        data = nrrd_file(array, encoding="gzip")
+    else:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for n, each in enumerate(orthanc.slices_of(array)):
+                archive.writestr(f"{n}.dcm", orthanc.encoded(each))
+        data = file.getvalue()
+    leases = Leases(2, 3 * array.nbytes)
+    leases.take_memory(leases.claim("ben", 60), 2 * array.nbytes)
+    volumes = Volumes(leases, lambda volume, user: None, 1 << 30, None)
+    with peak_memory() as peak:
+        with pytest.raises(NoMemoryError):
+            volumes.open_file("anna", data)
+        assert peak() < array.nbytes
+    assert leases.held_bytes() == 2 * array.nbytes
 
 
 class Archive:

@@ -10,7 +10,7 @@ import io
 import logging
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import nibabel
@@ -41,33 +41,36 @@ _SPACES = {
     "left-anterior-superior": np.diag([-1.0, 1.0, 1.0, 1.0]), "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
 }  # fmt: skip
 Array = npt.NDArray[np.generic]
+Reserve = Callable[[int], None]
+"""Told of the bytes that voxels will take, before they are taken; refuses with a VolumeError."""
 
 
-def read(data: bytes, most_bytes: int) -> Volume:
+def read(data: bytes, most_bytes: int, reserve: Reserve = lambda _: None) -> Volume:
     """Read an image file.
 
     Args:
         data: the file.
         most_bytes: that its voxels may take.
+        reserve: called once the header is read.
 
     Raises:
-        VolumeError: it is no such file, or too large.
+        VolumeError: it is no such file, or too large, or `reserve` refused.
     """
     try:
         with np.errstate(all="ignore"):  # numbers that make no sense are refused, and nothing is printed
-            return _read(data, most_bytes)
+            return _read(data, most_bytes, reserve)
     except (VolumeError, MemoryError):
         raise
     except Exception as error:  # whatever nibabel and pynrrd make of it, it is the data's fault
         raise VolumeError("The image file is damaged. Export it again, as NIfTI or NRRD.") from error
 
 
-def _read(data: bytes, most_bytes: int) -> Volume:
+def _read(data: bytes, most_bytes: int, reserve: Reserve) -> Volume:
     if data[:2] == b"\x1f\x8b":
-        return _read_nifti(_gunzipped(data, LONGEST_HEADER), lambda end: _gunzipped(data, end), most_bytes)
+        return _read_nifti(_gunzipped(data, LONGEST_HEADER), lambda end: _gunzipped(data, end), most_bytes, reserve)
     if data[:4] == b"NRRD":
-        return _read_nrrd(data, most_bytes)
-    return _read_nifti(data, lambda end: data[:end], most_bytes)
+        return _read_nrrd(data, most_bytes, reserve)
+    return _read_nifti(data, lambda end: data[:end], most_bytes, reserve)
 
 
 def write(mask: npt.NDArray[np.uint8], grid: Grid, suffix: str) -> bytes:
@@ -94,7 +97,7 @@ def write(mask: npt.NDArray[np.uint8], grid: Grid, suffix: str) -> bytes:
     raise VolumeError("Results are written as .nrrd, .nii or .nii.gz.")
 
 
-def _read_nifti(head: bytes, up_to: Any, most_bytes: int) -> Volume:
+def _read_nifti(head: bytes, up_to: Any, most_bytes: int, reserve: Reserve) -> Volume:
     if len(head) < 348:
         raise VolumeError("This is no image file that can be read. Send NIfTI or NRRD.")
     kind = nibabel.Nifti2Header if int.from_bytes(head[:4], "little") == 540 else nibabel.Nifti1Header
@@ -109,6 +112,7 @@ def _read_nifti(head: bytes, up_to: Any, most_bytes: int) -> Volume:
     offset = int(header.get_data_offset())
     if not 0 <= offset <= LONGEST_HEADER:
         raise VolumeError("The image file's header is damaged.")
+    reserve(math.prod(shape) * max(dtype.itemsize, np.dtype(np.float32).itemsize if scaled else 1))
     array = _array(up_to(offset + math.prod(shape) * dtype.itemsize)[offset:], dtype, shape)
     if scaled:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dealt with by Volume
@@ -119,7 +123,7 @@ def _read_nifti(head: bytes, up_to: Any, most_bytes: int) -> Volume:
     return Volume(array, Grid(shape, np.asarray(header.get_best_affine(), np.float64)), "the image")
 
 
-def _read_nrrd(data: bytes, most_bytes: int) -> Volume:
+def _read_nrrd(data: bytes, most_bytes: int, reserve: Reserve) -> Volume:
     end = min((n + len(mark) for mark in (b"\n\n", b"\r\n\r\n") if (n := data.find(mark)) >= 0), default=-1)
     if not 0 < end <= LONGEST_HEADER:
         raise VolumeError("The image file's header is damaged.")
@@ -135,6 +139,7 @@ def _read_nrrd(data: bytes, most_bytes: int) -> Volume:
     encoding = header["encoding"]
     if encoding not in ("raw", "gzip", "gz"):
         raise VolumeError("The image's voxels are encoded in a way that is not read here. Save it raw or with gzip.")
+    reserve(total)
     body = data[end:] if encoding == "raw" else _gunzipped(data[end:], total)
     axes = np.eye(4)
     axes[:3, :3] = np.asarray(header["space directions"], np.float64).T

@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from sammed3d.errors import VolumeError
+
 SWEEP = 15.0
 """Seconds between two looks for leases that ended."""
 
@@ -18,7 +20,7 @@ class NoRoomError(Exception):
     """As many leases as allowed are taken."""
 
 
-class NoMemoryError(Exception):
+class NoMemoryError(VolumeError):
     """As much memory as allowed is taken."""
 
 

@@ -18,6 +18,7 @@ from sammed3d.files.volume import Volume
 from sammed3d.inference.dicom_series import DicomSeries
 from sammed3d.inference.session import Session
 from sammed3d.server.compat import image_files
+from sammed3d.server.compat.image_files import Reserve
 from sammed3d.server.compat.leases import Lease, LeaseEndedError, Leases
 
 ZIP = b"PK\x03\x04"
@@ -67,10 +68,10 @@ class Volumes:
             NoRoomError, NoMemoryError: see `Leases`.
         """
 
-        def read() -> tuple[Volume, DicomSeries | None]:
+        def read(reserve: Reserve) -> tuple[Volume, DicomSeries | None]:
             if not data.startswith(ZIP):
-                return image_files.read(data, self._max_bytes), None
-            series = DicomSeries.of(slices_in_zip(data, self._max_bytes, "the archive"), "the archive")
+                return image_files.read(data, self._max_bytes, reserve), None
+            series = DicomSeries.of(slices_in_zip(data, self._max_bytes, "the archive", reserve), "the archive")
             return series.volume, series
 
         return self._open(user, read)
@@ -90,7 +91,7 @@ class Volumes:
                 "no DICOMweb server is configured (--dicomweb) from which it could fetch a series."
             )
 
-        def fetch() -> tuple[Volume, DicomSeries | None]:
+        def fetch(_: Reserve) -> tuple[Volume, DicomSeries | None]:
             series = DicomSeries.of(web.slices(web.study_of(uid), uid))
             return series.volume, series
 
@@ -129,10 +130,10 @@ class Volumes:
         web.store(series.study, made)
         return str(made.SOPInstanceUID)
 
-    def _open(self, user: str, read: Callable[[], tuple[Volume, DicomSeries | None]]) -> Lease:
+    def _open(self, user: str, read: Callable[[Reserve], tuple[Volume, DicomSeries | None]]) -> Lease:
         lease = self._leases.claim(user, IDLE)
         try:
-            volume, series = read()
+            volume, series = read(lambda count: self._leases.take_memory(lease, 2 * count))
             self._leases.take_memory(lease, 2 * volume.array.nbytes)
             lease.state = Opened(self._start(volume, user), series)
         except BaseException:
