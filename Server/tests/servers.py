@@ -33,7 +33,7 @@ class LiveServer:
         preset, capabilities = self._predictor.preset, self._predictor.capabilities
         model = ModelInfo("default", "Test model", self.weights, "Apache-2.0", preset, capabilities, "cpu")
         devices = self._devices or [Scheduler({"default": self._predictor}, self._options.get("batch", 1))]
-        of_engine = {k: v for k, v in self._options.items() if k in ("cache_mib", "queue", "quotas")}
+        of_engine = {k: v for k, v in self._options.items() if k in ("cache_mib", "queue", "quotas", "shared")}
         self.engine = Engine([model], devices, **of_engine)
         rest = {
             k: v for k, v in self._options.items() if k in ("hosts", "max_body", "facades", "origins", "uploads_mib")

@@ -7,12 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import requests
 
 from helpers import ThresholdPredictor
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.server.compute.worker_process import patch_of
-from sammed3d.server.http.keys import Keys, add_key
+from sammed3d.server.http.guard import ANYBODY
+from sammed3d.server.http.keys import Keys, Quota, add_key
+from sammed3d.wire import messages
 from servers import serving
 from workers import SMALL, job
 
@@ -96,3 +99,32 @@ def test_a_light_user_beside_a_heavy_one_waits_for_what_runs(tmp_path):
             stop.set()
         for each in busy:
             each.result(60)
+
+
+def test_a_ledger_that_does_not_answer_does_not_hold_up_the_event_loop():
+    asked, answer = threading.Event(), threading.Event()
+
+    class Silent:
+        def charge(self, user, running, quota):
+            asked.set()
+            answer.wait(10)
+            return 0, 0.0
+
+    options = {"quotas": {ANYBODY: Quota(per_minute=1000)}, "shared": Silent()}
+    with serving(ThresholdPredictor(preset=SMALL), **options) as server, ThreadPoolExecutor(3) as pool:
+        predicted = pool.submit(RemotePredictor(server.url).predict, patch(1), clicks(0, 1))
+        assert asked.wait(10)
+        others = [
+            pool.submit(requests.request, method, server.url + path, timeout=20)
+            for method, path in (
+                ("HEAD", messages.PATCH.format(digest="0" * 64)),
+                ("DELETE", messages.PREDICTION.format(request_id="r1")),
+            )
+        ]
+        time.sleep(0.3)
+        try:
+            assert requests.get(server.url + "/livez", timeout=3).status_code == 200
+        finally:
+            answer.set()
+        assert [other.result(20).status_code for other in others] == [404, 204]
+        assert predicted.result(20).low_res.shape == SMALL.low_res_shape

@@ -177,7 +177,8 @@ class Engine:
     def start(self, job: Job, user: str, request: str, turn: Turn | None = None) -> Running:
         """Start a prediction; see `predict`. An older one of the same session is cancelled.
 
-        Where there is no room, the newest one of the user who has most makes room for a user who has fewer.
+        Where there is no room, the newest one of the user who has most makes room for a user who has fewer. Quotas that
+        are shared are asked for meanwhile, and what needs the lock waits for that: never call it in an event loop.
         """
         device = self._device_for(job.patch.digest)
         with self._lock:

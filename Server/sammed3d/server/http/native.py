@@ -53,7 +53,8 @@ def router(engine: Engine, max_body: int) -> APIRouter:
     @routes.head(messages.PATCH, responses={404: {"description": "It is not here."}})
     async def has_patch(digest: Digest, request: Request) -> Response:
         """Tell whether a patch is there."""
-        return Response(status_code=200 if engine.has_patch(request.scope["user"], digest) else 404)
+        there = await run_in_threadpool(engine.has_patch, request.scope["user"], digest)  # may wait: see Engine.start
+        return Response(status_code=200 if there else 404)
 
     @routes.put(messages.PATCH, status_code=201, openapi_extra=_BODY)
     async def put_patch(digest: Digest, request: Request) -> Response:
@@ -80,7 +81,7 @@ def router(engine: Engine, max_body: int) -> APIRouter:
     @routes.delete(messages.PREDICTION, status_code=204)
     async def cancel(request_id: RequestId, request: Request) -> Response:
         """Stop a prediction; of one that is not running, nothing is said."""
-        engine.cancel(request.scope["user"], request_id)
+        await run_in_threadpool(engine.cancel, request.scope["user"], request_id)
         return Response(status_code=204)
 
     return routes
