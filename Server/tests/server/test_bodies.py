@@ -120,6 +120,21 @@ def test_an_address_with_raw_bytes_is_a_bad_request(server):
         assert connection.recv(4096).startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.parametrize("head", ["GET /session", "POST /undo", "PUT /session/", "POST /nothing"])
+def test_a_damaged_body_is_a_bad_request_and_nothing_else(server, lease, caplog, head):
+    host, port = server.url.removeprefix("http://").split(":")
+    more = f"Host: {host}\r\nX-Lease-Token: {lease['X-Lease-Token']}\r\nTransfer-Encoding: chunked\r\n"
+    with caplog.at_level(logging.INFO), socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"{head} HTTP/1.1\r\n{more}\r\n-1\r\n".encode())
+        answer = b""
+        while piece := connection.recv(4096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+    time.sleep(0.1)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def damaged_images():
     floats = {"NaN": np.nan, "zero": 0.0, "huge": 3e38, "tiny": 1e-40, "infinity": np.inf}
     for name, value in floats.items():

@@ -46,6 +46,17 @@ class GuardedProtocol(H11Protocol):
         elif self._deadline is None:
             self._expect_head()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; a request before it whose answer has not begun, or whose body it is, is given up."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True  # its answer would come after this one, which h11 takes for our error
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        super().send_400_response(msg)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._stop_waiting()
