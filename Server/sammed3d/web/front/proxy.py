@@ -65,9 +65,8 @@ class Proxy:
         headers.update(place.process.headers)
         if request.content_length is not None and body is not None:
             headers["Content-Length"] = str(request.content_length)
-        url = place.process.address + request.raw_path
         async with self._client.request(
-            request.method, _exactly(url), headers=headers, data=body, allow_redirects=False
+            request.method, _address(request, place), headers=headers, data=body, allow_redirects=False
         ) as theirs:
             answer = web.StreamResponse(status=theirs.status, reason=theirs.reason, headers=_passed(theirs.headers))
             if theirs.content_length is not None:
@@ -83,9 +82,8 @@ class Proxy:
             return answer
 
     async def _connect(self, request: web.Request, place: Place) -> web.StreamResponse:
-        url = _exactly(place.process.address + request.raw_path)
         async with self._client.ws_connect(
-            url, headers=place.process.headers, max_msg_size=LARGEST_MESSAGE, compress=0
+            _address(request, place), headers=place.process.headers, max_msg_size=LARGEST_MESSAGE, compress=0
         ) as theirs:
             ours = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE, heartbeat=HEARTBEAT, compress=False)
             await ours.prepare(request)
@@ -119,5 +117,12 @@ def _passed(headers: Any) -> CIMultiDict[str]:
     )
 
 
-def _exactly(url: str) -> URL:
-    return URL(url, encoded=True)
+def _address(request: web.Request, place: Place) -> URL:
+    """Return what is asked of a user's process, to the letter.
+
+    Raises:
+        HTTPBadRequest: a whole address is asked for, as proxies are.
+    """
+    if not request.raw_path.startswith("/"):
+        raise web.HTTPBadRequest(text="Ask for a path of this server, not for a whole address.\n")
+    return URL(place.process.address + request.raw_path, encoded=True)

@@ -158,6 +158,21 @@ def test_strangers_see_nothing():
     run(story)
 
 
+def test_whole_addresses_are_not_fetched_as_a_proxy_would():
+    async def story():
+        async with front() as browser:
+            anna = browser()
+            await anna.enter()
+            [cookie] = [f"{each.key}={each.value}" for each in anna.client.cookie_jar if each.key != "theirs"]
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(anna.base.rsplit(":")[-1]))
+            host = anna.base.removeprefix("http://")
+            writer.write(f"GET {anna.base}/x HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n".encode())
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+            writer.close()
+
+    run(story)
+
+
 def test_what_goes_through_is_complete_and_what_is_between_two_stays_between_them():
     async def story():
         async with front() as browser:
