@@ -94,6 +94,11 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
             step()
         except SAMMed3DError as error:
             self.status.value = str(error)
+        except KeyboardInterrupt:
+            self.status.value = "Stopped; nothing was changed."
+        except Exception as error:  # whose traceback notebooks show in their log alone
+            self.status.value = f"Failed; nothing was changed ({type(error).__name__}: {error})."
+            raise
         else:
             now = self.session.current
             name = "" if now is None else f"{now.name}: "

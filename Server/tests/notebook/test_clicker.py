@@ -72,6 +72,11 @@ def test_what_goes_wrong_is_said_and_changes_nothing(clicker):
     clicker.session.predictor.fail = MemoryError("full")
     with pytest.raises(MemoryError):
         clicker.click(100.0, 150.0)
+    assert clicker.status.value == "Failed; nothing was changed (MemoryError: full)."
+    clicker.session.predictor.fail = KeyboardInterrupt()
+    clicker.click(100.0, 150.0)
+    assert clicker.status.value == "Stopped; nothing was changed."
+    assert clicker.session.current is None or not clicker.session.current.clicks
 
 
 def test_a_picture_takes_clicks_in_its_own_colours():
