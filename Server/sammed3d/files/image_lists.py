@@ -21,7 +21,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from sammed3d.errors import VolumeError
-from sammed3d.files.whole_pictures import check_whole
+from sammed3d.files.whole_pictures import check_opaque, check_whole
 
 TRAIN, TEST = "image2label_train.json", "label2image_test.json"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -182,6 +182,7 @@ def check_sizes(listed: ListedImage, image: Bytes, masks: Mapping[Path, npt.NDAr
 
 
 def _read(file: Path) -> npt.NDArray[np.generic]:
+    check_opaque(file)
     try:
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:

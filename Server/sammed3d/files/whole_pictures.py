@@ -1,6 +1,10 @@
-"""Whether JPEG and BMP files hold all of the pixels that they declare: ITK fills up what is missing, without a word.
+"""What ITK reads wrongly of picture files without a word, found before.
 
-Source: ITU-T T.81 (JPEG), annex B; the structures BITMAPFILEHEADER, BITMAPINFOHEADER and BITMAPCOREHEADER (BMP).
+It fills up what a JPEG or BMP file lacks of the pixels that it declares, and takes the transparencies of a grey TIFF
+file for pixels between the others. (Those of a grey PNG file it cannot read at all.)
+
+Source: ITU-T T.81 (JPEG), annex B; the structures BITMAPFILEHEADER, BITMAPINFOHEADER and BITMAPCOREHEADER (BMP);
+TIFF 6.0, section 2, with the longer numbers of BigTIFF; PNG, section 11.2.1.
 """
 
 from __future__ import annotations
@@ -8,6 +12,7 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 from sammed3d.errors import VolumeError
 
@@ -18,6 +23,12 @@ _UNCOMPRESSED = (0, 3, 6)
 """Compressions of BMP that have all rows at their full length: none, and colours by masks."""
 _CORE = 12
 """Bytes of the header of old BMP files."""
+_TIFF = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
+"""How TIFF files begin, and in which order the bytes of their numbers are; those with + are BigTIFF."""
+_SAMPLES = 277
+"""The tag that says how many values a pixel has."""
+_GREY_AND_ALPHA = 4
+"""Colour type of PNG."""
 
 
 def check_whole(file: Path) -> None:
@@ -33,6 +44,46 @@ def check_whole(file: Path) -> None:
         content = kind + stream.read()
     if not (_jpeg_ends(content) if kind == b"\xff\xd8" else _bmp_is_whole(content)):
         raise VolumeError(f"{file}: the file is damaged; its end is missing. Copy or export it again.")
+
+
+def check_opaque(file: Path) -> None:
+    """Refuse a grey PNG or TIFF file with transparency; other files are not looked at.
+
+    Raises:
+        VolumeError: it is one.
+    """
+    try:
+        with file.open("rb") as stream:
+            two = _png_has_two(stream) or _tiff_has_two(stream)
+    except (OSError, struct.error):  # whoever reads it says what is wrong
+        return
+    if two:
+        raise VolumeError(
+            f"{file}: is grey with transparency (an alpha channel), which cannot be read. Save it again without "
+            "transparency, as grey or as RGB."
+        )
+
+
+def _png_has_two(stream: BinaryIO) -> bool:
+    head = stream.read(26)
+    return head.startswith(b"\x89PNG\r\n\x1a\n") and head[25:] == bytes([_GREY_AND_ALPHA])
+
+
+def _tiff_has_two(stream: BinaryIO) -> bool:
+    """Tell whether pixels of the first image have two values."""
+    stream.seek(0)
+    head = stream.read(16)
+    order = _TIFF.get(head[:4])
+    if order is None:
+        return False
+    big = b"+" in head[:4]
+    stream.seek(*struct.unpack_from(f"{order}Q" if big else f"{order}I", head, 8 if big else 4))
+    [entries] = struct.unpack(f"{order}Q" if big else f"{order}H", stream.read(8 if big else 2))
+    for _ in range(min(entries, 0xFFFF)):
+        entry = stream.read(20 if big else 12)
+        if struct.unpack_from(f"{order}H", entry)[0] == _SAMPLES:
+            return bool(struct.unpack_from(f"{order}H", entry, 12 if big else 8)[0] == 2)
+    return False
 
 
 def _jpeg_ends(content: bytes) -> bool:

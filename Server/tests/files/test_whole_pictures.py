@@ -1,4 +1,4 @@
-"""Pictures that were cut off are refused, whatever their kind."""
+"""Pictures that were cut off, or whose transparency would be taken for pixels, are refused, whatever their kind."""
 
 import io
 import struct
@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from sammed3d.errors import VolumeError
+from sammed3d.files.image_lists import read_mask
 from sammed3d.files.picture import Picture
 from sammed3d.files.whole_pictures import check_whole
 
@@ -66,3 +67,23 @@ def test_old_headers_and_rows_from_above_are_understood(tmp_path):
         file.write_bytes(content[:-1])
         with pytest.raises(VolumeError, match="its end is missing"):
             check_whole(file)
+
+
+@pytest.mark.parametrize(
+    ("ending", "more"),
+    [(".png", {}), (".tif", {}), (".tif", {"compression": "tiff_deflate"}), (".tif", {"big_tiff": True})],
+)
+def test_grey_with_transparency_is_refused_with_what_to_do(tmp_path, ending, more):
+    file = saved(tmp_path / f"scan{ending}", "LA", **more)
+    for read in (Picture.read, read_mask):
+        with pytest.raises(VolumeError, match=r"scan\..* is grey with transparency .* Save it again without"):
+            read(file)
+    assert Picture.read(saved(file, "RGBA", **more)).is_coloured
+    assert not Picture.read(saved(file, "L", **more)).is_coloured
+
+
+def test_tiff_files_that_count_from_the_other_end_are_looked_at_too(tmp_path):
+    entry = struct.pack(">HHIHH", 277, 3, 1, 2, 0)
+    (file := tmp_path / "scan.tif").write_bytes(b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4))
+    with pytest.raises(VolumeError, match="is grey with transparency"):
+        Picture.read(file)
