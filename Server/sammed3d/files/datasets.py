@@ -21,7 +21,7 @@ import numpy as np
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.outputs import with_data
-from sammed3d.files.volume import Volume, read_image
+from sammed3d.files.volume import Volume, read_image, without_nan
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 TINY_MM3 = 10.0
@@ -133,7 +133,7 @@ def cases_of(folders: Sequence[Path]) -> list[Case]:
 
 
 def read_labels(case: Case, grid: Grid) -> np.ndarray[Any, Any]:
-    """Read a case's label map (I, J, K), on the grid of its image.
+    """Read a case's label map (I, J, K), on the grid of its image; 0 where it has no value (NaN).
 
     Raises:
         VolumeError: there is none, it lies on another grid, or holds something else than whole numbers.
@@ -148,6 +148,7 @@ def read_labels(case: Case, grid: Grid) -> np.ndarray[Any, Any]:
             f"{case.name}: the label map lies elsewhere than the image (origin, spacing or direction differ). "
             "Resample it to the image, or copy the image's header if only that is wrong."
         )
+    labels = without_nan(labels)
     if labels.dtype.kind == "f" and bool((labels.astype(np.float64) % 1).any()):
         raise VolumeError(f"{case.name}: the label map holds fractions. Save it as whole numbers.")
     return np.array(labels)

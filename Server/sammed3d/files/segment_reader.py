@@ -17,7 +17,7 @@ from sammed3d.core.geometry import Grid, voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
 from sammed3d.files.segmentation import PALETTE, RGB, TISSUE, Segment
-from sammed3d.files.volume import Array, grid_of, read_image
+from sammed3d.files.volume import Array, grid_of, read_image, without_nan
 
 
 def read_segments(path: Path) -> tuple[Grid, dict[str, Segment]]:
@@ -148,7 +148,8 @@ def _described(keys: Mapping[str, str], number: int, layer: Array) -> tuple[str,
 
 
 def _values(labels: Array, name: str) -> Iterator[tuple[str, Segment]]:
-    """Yield a segment for each value of a label map but 0."""
+    """Yield a segment for each value of a label map but 0 and NaN (no value)."""
+    labels = without_nan(labels)
     if labels.dtype.kind == "f" and bool((labels % 1).any()):
         raise VolumeError(f"{name}: holds fractions, so it is no label map. Save it as whole numbers.")
     found = np.unique(labels)

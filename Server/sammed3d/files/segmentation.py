@@ -18,7 +18,7 @@ from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.errors import VolumeError
 from sammed3d.files.outputs import DATA_SUFFIXES, written_whole
-from sammed3d.files.volume import array_of, image_on, read_image
+from sammed3d.files.volume import array_of, image_on, read_image, without_nan
 
 RGB = tuple[float, float, float]
 TISSUE = (
@@ -124,10 +124,7 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> Mask:
             f"{Path(path).name}: this mask's grid ({_describe(found)}) is not the volume's ({_describe(grid)}). "
             "Resample the mask to the volume first."
         )
-    inside = voxels != 0
-    if voxels.dtype.kind == "f":
-        inside &= ~np.isnan(voxels)
-    mask: Mask = inside.astype(np.uint8)
+    mask: Mask = (without_nan(voxels) != 0).astype(np.uint8)
     return mask
 
 

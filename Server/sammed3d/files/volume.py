@@ -204,6 +204,14 @@ def array_of(image: sitk.Image) -> Array:
     return view
 
 
+def without_nan(labels: Array) -> Array:
+    """Return labels with 0 where they have no value (NaN), as statistics packages write what lies outside of all."""
+    if labels.dtype.kind != "f" or not bool((missing := np.isnan(labels)).any()):
+        return labels
+    found: Array = np.where(missing, labels.dtype.type(0), labels)
+    return found
+
+
 def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
     size = reader.GetSize()
     if len(size) == 2:

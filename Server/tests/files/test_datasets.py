@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.errors import VolumeError
-from sammed3d.files.datasets import cases_of, check, find_cases, split
+from sammed3d.files.datasets import cases_of, check, find_cases, read_labels, split
+from sammed3d.files.segment_reader import read_segments
+from sammed3d.files.volume import Volume
 
 AFFINE = make_affine((2.0, 2.0, 3.0), (0.1, 0.0, 0.2), (5.0, 6.0, 7.0))
 SHAPE = (20, 22, 18)
@@ -199,3 +201,16 @@ def test_splits_are_by_case_and_repeatable():
     assert [len(part) for part in split(["a", "b"], 0.01, 0)] == [1, 1], "somebody validates"
     assert split(["a"], 0.5, 0) == (["a"], [])
     assert split(names, 0.0, 0)[1] == []
+
+
+def test_labels_without_a_value_are_background(tmp_path):
+    without = np.where(labels() == 0, np.nan, labels()).astype(np.float32)
+    write_case(tmp_path, "images/x.nii.gz", "labels/x.nii.gz", array=without)
+    [case] = find_cases(tmp_path)
+    assert (read_labels(case, Volume.read(case.image).grid) == labels()).all()
+    _, segments = read_segments(case.label)
+    assert {name: int(each.mask.voxels.sum()) for name, each in segments.items()} == {"1": 200, "2": 200}
+    write_case(tmp_path, "images/x.nii.gz", "labels/x.nii.gz", array=without + 0.5)
+    for read in (lambda: read_labels(case, Volume.read(case.image).grid), lambda: read_segments(case.label)):
+        with pytest.raises(VolumeError, match="holds fractions"):
+            read()
