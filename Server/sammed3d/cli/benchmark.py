@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from sammed3d.cli.evaluate import until_stopped
+from sammed3d.cli.signals import interrupted_by_signals
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -24,12 +27,12 @@ from sammed3d.cli.terminal import (
 )
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files import datasets
-from sammed3d.files.image_lists import TEST, list_in, read_list
+from sammed3d.files.image_lists import TEST, list_in, names_of, read_list
 from sammed3d.files.outputs import check_output
 
 if TYPE_CHECKING:
     from sammed3d.evaluation.benchmarks import Benchmark, Row
-    from sammed3d.evaluation.results import Score
+    from sammed3d.evaluation.results import Evaluation, Score
 
 MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
 FILES = ("benchmark.md", "benchmark.json")
@@ -86,6 +89,7 @@ def _on_volumes(
     """Return structures and their Dice by column, what was not measured, and the model's name."""
     from sammed3d.evaluation.benchmarks import best_of  # noqa: PLC0415 - the extra [evaluate]
     from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
+    from sammed3d.evaluation.results import Evaluation  # noqa: PLC0415
     from sammed3d.evaluation.run import evaluate  # noqa: PLC0415
     from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
 
@@ -97,7 +101,11 @@ def _on_volumes(
         if score.click == chosen.points:
             screen.print(f"{score.case}, {score.structure}: Dice {score.dice:.2f}", highlight=False)
 
-    done = evaluate(predictor, cases, protocol, clicks=chosen.points, seed=seed, on_score=show)
+    def run(on_score: Callable[[Score], None]) -> Evaluation:
+        return evaluate(predictor, cases, protocol, clicks=chosen.points, seed=seed, on_score=on_score)
+
+    stopped = Evaluation(predictor.name, protocol, seed, failures=["the rest: it was stopped."])
+    done = until_stopped(run, show, stopped, chosen.points)
     measured: Measured = [
         (structure, best_of(done.of(predictor.name, case, structure), chosen.columns))
         for case, structure in done.structures
@@ -110,7 +118,12 @@ def _on_lists(
     chosen: Benchmark, data: list[Path], model: str, seed: int, device: str, family: str | None, base: str | None
 ) -> tuple[Measured, list[str], str]:
     """The same for lists of 2-D images."""
-    from sammed3d.evaluation.images import evaluate_images  # noqa: PLC0415 - needs torch
+    from sammed3d.evaluation.apart import Workers  # noqa: PLC0415 - needs torch
+    from sammed3d.evaluation.images import (  # noqa: PLC0415 - needs torch
+        ImageEvaluation,
+        evaluate_images,
+        evaluate_images_apart,
+    )
     from sammed3d.predictors.device import choose_device  # noqa: PLC0415 - needs torch
     from sammed3d.zoo.load import load_model  # noqa: PLC0415 - needs torch
 
@@ -120,7 +133,12 @@ def _on_lists(
     listed = [each for _, found in lists if found is not None for each in read_list(found)]
     loaded = load_model(model, family, base)
     loaded = replace(loaded, preset=replace(loaded.preset, fit="pad")) if loaded.preset.by_slice else loaded
-    done = evaluate_images(loaded, listed, points=chosen.points, seed=seed, device=choose_device(device))
+    measure = functools.partial(
+        evaluate_images, points=chosen.points, seed=seed, device=choose_device(device), names=names_of(listed)
+    )
+    with interrupted_by_signals():
+        empty = ImageEvaluation(loaded.name, seed)
+        done = evaluate_images_apart(listed, measure, lambda: loaded, Workers(), empty)
     by_mask: dict[str, dict[str, float]] = {}
     for score in done.scores:
         by_mask.setdefault(score.mask, {})[score.prompt.split(maxsplit=1)[0]] = score.dice

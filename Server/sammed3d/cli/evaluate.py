@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from sammed3d.cli.evaluate_images import evaluate_lists
-from sammed3d.cli.signals import interrupted_by_signals
+from sammed3d.cli.signals import STOPPED, interrupted_by_signals
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -34,8 +34,6 @@ from sammed3d.files.outputs import check_output
 if TYPE_CHECKING:
     from sammed3d.evaluation.results import Evaluation, Score
 
-STOPPED = 130
-"""Exit code where it was stopped, as shells have it."""
 MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
 
 
@@ -84,11 +82,11 @@ def evaluate(
                     f"{lists[0]} lists 2-D images, which are measured by themselves, with a box and with points; "
                     "--protocol, --baseline and --base are for volumes."
                 )
-            complete = evaluate_lists(
+            code = evaluate_lists(
                 model, family, lists, output, clicks, seed, device, workers, ray, prompts, masks, force, as_json
             )
-        if not complete:
-            raise typer.Exit(1)
+        if code:
+            raise typer.Exit(code)
         return
     with explained(debug):
         try:
@@ -131,7 +129,7 @@ def evaluate(
         empty = results.Evaluation(model, chosen, seed)
         run = functools.partial(running.evaluate_apart, cases, measure, load, places, empty)
         stopped = results.Evaluation(model, chosen, seed, failures=["the rest: it was stopped."])
-        done = _until_stopped(run, show, stopped, last * (1 + len(set(baseline or []))))
+        done = until_stopped(run, show, stopped, last * (1 + len(set(baseline or []))))
         if not done.scores:
             raise ModelError("Nothing could be measured: " + _reason(done))
         report.write(done, output)
@@ -143,7 +141,7 @@ def evaluate(
         raise typer.Exit(STOPPED if done is stopped else 1)
 
 
-def _until_stopped(
+def until_stopped(
     run: Callable[[Callable[[Score], None]], Evaluation],
     show: Callable[[Score], None],
     stopped: Evaluation,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from sammed3d.cli.signals import STOPPED, interrupted_by_signals
 from sammed3d.cli.terminal import print_table, screen
 from sammed3d.errors import ModelError
 from sammed3d.files.image_lists import names_of, read_list
@@ -37,8 +38,8 @@ def evaluate_lists(
     masks: bool,
     force: bool,
     as_json: bool,
-) -> bool:
-    """Measure a 2-D model, write the scores and print a table; tells whether all masks could be measured.
+) -> int:
+    """Measure a 2-D model, write the scores and print a table; returns the exit code: 0 if all could be measured.
 
     Raises:
         ModelError: nothing could be measured; or a reason of `evaluate_images`.
@@ -68,15 +69,16 @@ def evaluate_lists(
     )
     load = functools.partial(load_model, model, family)
     empty = images.ImageEvaluation(model, seed)
-    done = images.evaluate_images_apart(listed, measure, load, Workers(workers, ray, device != "cpu"), empty, show)
+    with interrupted_by_signals():
+        done = images.evaluate_images_apart(listed, measure, load, Workers(workers, ray, device != "cpu"), empty, show)
     if not done.scores:
         raise ModelError(f"Nothing could be measured: {done.failures[0]}")
     done.write(output)
     if as_json:
         print(json.dumps(done.summary()))
-        return not done.failures
-    _print(done, output)
-    return not done.failures
+    else:
+        _print(done, output)
+    return STOPPED if done.stopped else int(bool(done.failures))
 
 
 def _print(done: ImageEvaluation, output: Path) -> None:

@@ -12,7 +12,8 @@ from rich.table import Table
 from sammed3d.cli.choice import CaOption, Choice, KeyOption, NoProxyOption, ServerOption
 from sammed3d.cli.find_in_picture import DEFAULTS as IN_PICTURES
 from sammed3d.cli.find_in_picture import PointsOption, ScoreOption, check_found_place, find_in_picture
-from sammed3d.cli.found import STOPPED, named, searching
+from sammed3d.cli.found import named, searching
+from sammed3d.cli.signals import STOPPED
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,

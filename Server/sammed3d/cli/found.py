@@ -16,9 +16,6 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.mask import BoxedMask
 from sammed3d.files.segmentation import PALETTE, Segment
 
-STOPPED = 130
-"""Exit code of a search that was stopped, as shells have it."""
-
 
 @contextlib.contextmanager
 def searching(cancellation: Cancellation) -> Iterator[Callable[[int, int], None]]:

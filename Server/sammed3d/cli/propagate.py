@@ -39,7 +39,7 @@ from sammed3d.cli.drawn import (
     parse_click,
     read_one,
 )
-from sammed3d.cli.signals import interruptible
+from sammed3d.cli.signals import STOPPED, interruptible
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -59,8 +59,6 @@ from sammed3d.files.outputs import check_apart, check_output, written_whole
 from sammed3d.files.volume import check_writable
 from sammed3d.inference import series
 
-STOPPED = 130
-"""Exit code where it was stopped, as shells have it."""
 PROMPT_FILE = ".json"
 """How prompt files end, and markups of Slicer: corrections that end otherwise are clicks."""
 

@@ -10,6 +10,8 @@ from types import FrameType
 
 from sammed3d.core.cancellation import Cancellation
 
+STOPPED = 130
+"""Exit code where a command was stopped, as shells have it."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 Handler = Callable[[int, FrameType | None], object] | int | None
 

@@ -91,6 +91,7 @@ def parts(
     workers: Workers,
     lost: Callable[[Case], Part],
     on_score: Callable[[Any], None],
+    stopped: Callable[[], Part] | None = None,
 ) -> list[Part]:
     """Measure each case by itself; returns what was measured, in the order of the cases.
 
@@ -101,13 +102,21 @@ def parts(
         workers: where.
         lost: makes the part of a case that ends every process that works on it.
         on_score: called with each score of a case that is done.
+        stopped: makes the last part where it is interrupted (KeyboardInterrupt), behind those of the cases that are
+            done; None to lose them.
     """
     found = {}
-    for index, part in each(cases, functools.partial(_measured, measure=measure), load, workers, lost):
-        found[index] = part
-        for score in part.scores:
-            on_score(score)
-    return [found[index] for index in sorted(found)]
+    end = []
+    try:
+        for index, part in each(cases, functools.partial(_measured, measure=measure), load, workers, lost):
+            found[index] = part
+            for score in part.scores:
+                on_score(score)
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        end = [stopped()]
+    return [*(found[index] for index in sorted(found)), *end]
 
 
 def _measured(case: Any, model: Any, measure: Callable[..., Any]) -> Any:

@@ -76,6 +76,7 @@ class ImageEvaluation:
         scores: one for each mask and prompt.
         prompts: the box and first point of each mask, by its file's name.
         failures: a line for each mask that could not be measured.
+        stopped: whether it was interrupted before the last image.
     """
 
     model: str
@@ -83,6 +84,7 @@ class ImageEvaluation:
     scores: list[ImageScore] = field(default_factory=list)
     prompts: dict[str, FixedPrompts] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    stopped: bool = False
 
     def means(self, structure: str | None = None) -> dict[str, dict[str, float]]:
         """Return the mean IoU and Dice of each prompt, of all masks or of those of a structure."""
@@ -227,6 +229,8 @@ def evaluate_images_apart(
 ) -> ImageEvaluation:
     """Measure images apart from one another; the result is that of `evaluate_images`, in the order of the images.
 
+    An interruption (KeyboardInterrupt) ends it with the images that are done.
+
     Args:
         listed: the images.
         measure: `evaluate_images` with all its settings, of a model and images; it is sent to other processes.
@@ -235,10 +239,10 @@ def evaluate_images_apart(
         empty: without scores; they are put into it.
         on_score: called after each score of an image that is done.
     """
-    if workers.count == 1 and not workers.ray:
-        return measure(load(), listed, on_score=on_score)
-    for part in apart.parts(listed, measure, load, workers, functools.partial(_lost, empty=empty), on_score):
-        empty.model = part.model
+    lost, stopped = functools.partial(_lost, empty=empty), functools.partial(_stopped, empty=empty)
+    for part in apart.parts(listed, measure, load, workers, lost, on_score, stopped):
+        empty.model = empty.model if part.stopped else part.model
+        empty.stopped = part.stopped
         empty.scores += part.scores
         empty.prompts |= part.prompts
         empty.failures += part.failures
@@ -247,6 +251,10 @@ def evaluate_images_apart(
 
 def _lost(each: ListedImage, empty: ImageEvaluation) -> ImageEvaluation:
     return replace(empty, scores=[], prompts={}, failures=[f"{each.image}: {DIED}"])
+
+
+def _stopped(empty: ImageEvaluation) -> ImageEvaluation:
+    return replace(empty, scores=[], prompts={}, failures=["the rest: it was stopped."], stopped=True)
 
 
 def drawn_prompts(mask: Mask, rng: np.random.RandomState) -> FixedPrompts:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
+from sammed3d.evaluation import metrics
 from sammed3d.evaluation.benchmarks import ALL, BENCHMARKS, OTHER, best_of, markdown, rows_of
 from sammed3d.evaluation.protocols import PROTOCOLS
 from sammed3d.evaluation.run import evaluate
@@ -159,6 +160,29 @@ def test_what_is_not_measured_is_listed(tiny_checkpoint, tmp_path):
     unknown = run("nnunet", data)
     assert "Choose one of sam_med3d, fastsam3d, bosam, sam_med2d" in " ".join(unknown.output.split())
     assert "holds no label2image_test.json" in " ".join(run("sam_med2d", data, "-o", tmp_path / "x").output.split())
+
+
+@pytest.mark.parametrize(("name", "layout", "after"), [("bosam", nnunet, 10), ("sam_med2d", lists, 6)])
+def test_a_benchmark_that_is_stopped_writes_what_is_measured(
+    name, layout, after, tiny_checkpoint, tiny_checkpoint_2d, tmp_path, monkeypatch
+):
+    """The second of two structures, or images, is not measured to the end."""
+    data, asked, dice = layout(tmp_path / "data"), [], metrics.dice
+
+    def stopped(mask, truth):
+        asked.append(1)
+        if len(asked) > after:
+            raise KeyboardInterrupt
+        return dice(mask, truth)
+
+    monkeypatch.setattr(metrics, "dice", stopped)
+    given = [data, data] if layout is lists else [data]
+    model = tiny_checkpoint_2d if layout is lists else tiny_checkpoint
+    result = run(name, *given, "--model", model, "--device", "cpu", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    table = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert table["left_out"] == ["the rest: it was stopped."]
+    assert sum(row["count"] for row in table["rows"] if row["name"] == ALL) == 1
 
 
 def test_cases_of_one_name_in_two_datasets_count_each(tiny_checkpoint, tmp_path):

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from clusters import needs_ray
 from sammed3d.cli.app import app
 from sammed3d.errors import ModelError, VolumeError
+from sammed3d.evaluation import metrics
 from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.evaluation.images import ImageEvaluation, evaluate_images, evaluate_images_apart, read_prompts
 from sammed3d.files.image_lists import TEST, ListedImage, read_list, read_mask, read_pixels, write_lists
@@ -196,6 +197,25 @@ def test_the_command_writes_scores_prompts_and_masks(folder, tiny_checkpoint_2d,
     other = evaluate("-o", tmp_path / "three", "--protocol", "classic")
     assert other.exit_code == 1
     assert "are for volumes" in " ".join(other.output.split())
+
+
+def test_what_is_measured_is_written_where_it_is_stopped(folder, tiny_checkpoint_2d, tmp_path, monkeypatch):
+    asked, dice = [], metrics.dice
+
+    def stopped(mask, truth):
+        asked.append(1)
+        if len(asked) == 8:  # in the second image
+            raise KeyboardInterrupt
+        return dice(mask, truth)
+
+    monkeypatch.setattr(metrics, "dice", stopped)
+    command = ["evaluate", tiny_checkpoint_2d, folder, "--clicks", 2, "--device", "cpu", "-o", tmp_path / "out"]
+    done = runner.invoke(app, [str(a) for a in command])
+    assert done.exit_code == 130
+    assert "Not measured: the rest: it was stopped. 2 masks." in " ".join(done.output.split())
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert [row["mask"] for row in rows] == 3 * ["ct_0_liver_000.png"] + 3 * ["ct_0_spleen_000.png"]
+    assert set(json.loads((tmp_path / "out" / "prompts.json").read_text())) == {row["mask"] for row in rows}
 
 
 @pytest.mark.slow
