@@ -12,6 +12,10 @@ class VolumeError(SAMMed3DError):
     """An image or mask cannot be used: unreadable, wrong dimension, constant, mismatching geometry."""
 
 
+class EmptyVolumeError(VolumeError):
+    """An image holds nothing to segment: all voxels are equal, or none has a finite value."""
+
+
 class PromptError(SAMMed3DError):
     """A click or a prompt file cannot be used: outside the volume, malformed, unknown version."""
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from sammed3d.core.geometry import LPS_TO_RAS, Grid
-from sammed3d.errors import VolumeError, VolumeWarning
+from sammed3d.errors import EmptyVolumeError, VolumeError, VolumeWarning
 from sammed3d.files import dicom, nifti
 
 Array = npt.NDArray[np.generic]
@@ -53,7 +53,7 @@ class Volume:
             raise VolumeError(f"{self.name}: the array is {self.array.shape} but its grid is {self.grid.shape}.")
         low, high = self._range()
         if low == high:
-            raise VolumeError(
+            raise EmptyVolumeError(
                 f"{self.name}: all voxels have the same value ({low:g}), so there is nothing to segment. "
                 "Check that the right file was chosen."
             )
@@ -105,7 +105,7 @@ class Volume:
             low = min(low, array[:, :, k].min(where=finite, initial=np.inf))
             high = max(high, array[:, :, k].max(where=finite, initial=-np.inf))
         if low > high:
-            raise VolumeError(f"{self.name}: no voxel has a finite value. The file is damaged; export it again.")
+            raise EmptyVolumeError(f"{self.name}: no voxel has a finite value. The file is damaged; export it again.")
         for k in range(array.shape[2]):
             plane = array[:, :, k]
             plane[~np.isfinite(plane)] = low

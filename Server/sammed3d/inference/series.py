@@ -3,7 +3,8 @@
 Each further frame is asked about the same clicks, with the mask of the frame before as the one to start from, so the
 object may move and change its size from frame to frame by about what a click still meets. Nothing is hidden: of every
 frame it is told how far its mask agrees with the one before, and by how much its volume differs. Prompts of a frame
-correct it; the frames after it go on from there, with those prompts too.
+correct it; the frames after it go on from there, with those prompts too. A frame without an image, such as the first of
+a scanner that warms up, stays empty, and the frames after it go on from the one before it.
 
 Scribbles, lassos and boxes hold in the frame in which they were drawn. In others they are the clicks inside that they
 became there, since what was drawn round an object need not fit it any more; a model that knows boxes is shown the box
@@ -22,7 +23,7 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click, ObjectPrompts, Translation
-from sammed3d.errors import PromptError, VolumeError
+from sammed3d.errors import EmptyVolumeError, PromptError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.constraints import honoured
 from sammed3d.inference.inferer import PromptState
@@ -49,6 +50,8 @@ class FrameMask:
         seconds: that it took.
         doubted: number of the newest frame with a remark of its own that it goes on from, no correction in between;
             None for none.
+        kept: whether its mask was given.
+        blank: whether its image holds nothing, so that it was left out.
     """
 
     frame: int
@@ -59,6 +62,7 @@ class FrameMask:
     seconds: float
     doubted: int | None = None
     kept: bool = False
+    blank: bool = False
 
     @property
     def remark(self) -> str:
@@ -71,6 +75,8 @@ class FrameMask:
     def _own_remarks(self) -> list[str]:
         if self.kept:  # somebody has looked at it
             return []
+        if self.blank:
+            return ["no image, nothing in it to segment"]
         if self.mask is None:
             return ["empty"]
         parts = []
@@ -109,7 +115,7 @@ def propagate(
     Raises:
         PromptError: `first` has no prompt that says where the object is, that frame or a correction lies outside
             `frames`, or a prompt lies outside the volume.
-        VolumeError: a frame is on another grid than the first.
+        VolumeError: a frame is on another grid than the first, or one with prompts holds nothing.
         PredictionCancelled: `cancellation` was used.
     """
     given = prompts.get(first)
@@ -125,8 +131,9 @@ def propagate(
     for numbers in (range(first + 1, frames.stop), range(first - 1, frames.start - 1, -1)):
         before, places = begin, told
         for number in numbers:
-            before, places = way.segment(number, places, before)
-            yield before
+            done, places = way.segment(number, places, before)
+            before = before if done.blank else done
+            yield done
 
 
 class _Way:
@@ -151,7 +158,12 @@ class _Way:
         """
         begin = time.monotonic()
         self._cancellation.check()
-        volume = self._frame(number)
+        try:
+            volume = self._frame(number)
+        except EmptyVolumeError:
+            if before is None or number in {*self._prompts, *self._kept}:
+                raise
+            return FrameMask(number, None, 0.0, None, None, time.monotonic() - begin, blank=True), places
         self._grid = self._grid or volume.grid
         if not volume.grid.matches(self._grid):
             raise VolumeError(f"{volume.name}: this frame is on another grid than the first. Resample it to that grid.")

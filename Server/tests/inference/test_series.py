@@ -12,7 +12,7 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.drawings import Lasso, Scribble
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
-from sammed3d.errors import PredictionCancelled, PromptError, VolumeError
+from sammed3d.errors import EmptyVolumeError, PredictionCancelled, PromptError, VolumeError
 from sammed3d.evaluation.metrics import dice
 from sammed3d.files.volume import Volume
 from sammed3d.inference.series import propagate
@@ -47,6 +47,28 @@ def full(ball, found):
 
 def score(ball, found):
     return dice(full(ball, found), ball.truth(found.frame).astype(np.uint8))
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_frames_without_an_image_are_left_out_and_said(ball, value):
+    def frame(number):
+        if number in {0, 3}:
+            return Volume(np.full(ball.grid.shape, value), ball.grid, f"frame {number + 1}")
+        return ball.volume(number)
+
+    def found(prompts, first=1):
+        return {each.frame: each for each in propagate(frame, predictor(), prompts_of(prompts), first, range(6))}
+
+    masks = found({1: (at(ball, 1),)})
+    assert [number for number, each in sorted(masks.items()) if each.mask is None] == [0, 3]
+    assert masks[3].remark == "no image, nothing in it to segment"
+    assert (masks[4].overlap or 0) > 0.5, "with that of frame 3, the last that has an image"
+    assert not masks[4].remark
+    assert score(ball, masks[5]) > CLOSE
+    with pytest.raises(EmptyVolumeError, match="frame 4"):
+        found({1: (at(ball, 1),), 3: (at(ball, 3),)})
+    with pytest.raises(EmptyVolumeError, match="frame 1"):
+        found({0: (at(ball, 0),)}, 0)
 
 
 @pytest.mark.slow
