@@ -8,6 +8,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from sammed3d.core.mask import millilitres
 from SAMMed3DSegmentLib import LabelmapSource, PointList, Surface
 from SAMMed3DSegmentLib.SegmentFacts import SegmentVolumes, addNext, middleOf
 from SAMMed3DSegmentLib.SegmentReader import heldMask
@@ -176,7 +177,7 @@ class SegmentsPanel:
         node, segmentId, lines = self._parameterNode().segmentation, self.selected, []
         if segmentId:
             volume = self._volumes.of(node, segmentId)
-            size = _("volume not known under its transform") if volume is None else f"{volume:.{_digits(volume)}f} ml"
+            size = _("volume not known under its transform") if volume is None else millilitres(volume)
             lines.append(f"{node.GetSegmentation().GetSegment(segmentId).GetName()}: {size}")
         if node is not None and self._underWay():
             segments = [node.GetSegmentation().GetSegment(each) for each in self._underWay()]
@@ -191,10 +192,6 @@ class SegmentsPanel:
         mode = getattr(slicer.vtkMRMLSegmentEditorNode, OVERWRITE_MODES[index])
         if overwriteMode() != mode:
             setOverwriteMode(mode)
-
-
-def _digits(volume: float) -> int:
-    return 1 if volume >= 10 else 2
 
 
 def _modeName(mode: int) -> str:

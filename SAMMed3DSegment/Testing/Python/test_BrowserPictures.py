@@ -171,6 +171,8 @@ def test_sizes_are_pixels_and_a_volume_after_it_has_millilitres_again(opened, sc
     opened.open(Volume(phantom((20, 20, 20)), Grid((20, 20, 20), np.diag([5.0, 5.0, 5.0, 1.0])), "CT"))
     assert opened.picture is None
     assert [row.size for row in opened.rows()] == [""]
+    drawByHand(opened.segmentation_node, opened.segment_id, opened.volume_node, Box((2, 2, 2), (3, 3, 4)))
+    assert opened.rows()[0].size == "0.25 ml", "as of a nodule"
     drawByHand(opened.segmentation_node, opened.segment_id, opened.volume_node, Box((2, 2, 2), (12, 12, 12)))
     assert opened.rows()[0].size == "125.0 ml"
 

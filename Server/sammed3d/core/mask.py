@@ -67,3 +67,9 @@ def changed_box(before: BoxedMask | None, after: BoxedMask | None) -> Box | None
     old, new = (m.cut(union) if m is not None else np.zeros(union.shape, np.uint8) for m in (before, after))
     found = Box.around(old != new)
     return None if found is None else found.shifted(union.begin)
+
+
+def millilitres(volume: float) -> str:
+    """Return a volume (ml) in words, so that also that of a nodule can be told: "253.5 ml", "1.25 ml", "0.034 ml"."""
+    digits = 1 if volume >= 10 else 3 if 0 < volume < 0.1 else 2
+    return f"{volume:.{digits}f} ml"

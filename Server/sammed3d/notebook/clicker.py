@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets
 from ipycanvas import Canvas
 
+from sammed3d.core.mask import millilitres
 from sammed3d.errors import SAMMed3DError
 from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.session import Session
@@ -110,7 +111,7 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
         voxels = 0 if self.session.current is None else int(self.session.mask().sum())
         if self._is_picture:
             return f"{voxels} pixels"
-        return f"{voxels * self.session.volume.grid.voxel_volume / 1000:.1f} ml"
+        return millilitres(voxels * self.session.volume.grid.voxel_volume / 1000)
 
     def _turn(self, _change: Any) -> None:
         """Show another plane, at the last click where there is one."""

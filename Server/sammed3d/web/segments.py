@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sammed3d.core.mask import millilitres
 from SAMMed3DSegmentLib import Surface
 from SAMMed3DSegmentLib.SegmentFacts import SegmentVolumes, addNext, middleOf
 
@@ -127,7 +128,7 @@ class SegmentList:
     def _size(self, ml: float | None) -> str:
         if ml is None:
             return ""
-        return f"{round(1000 * ml)} px" if self.in_pixels else f"{ml:.1f} ml"
+        return f"{round(1000 * ml)} px" if self.in_pixels else millilitres(ml)
 
     def _segment(self, segment_id: str) -> Any:
         return self.node.GetSegmentation().GetSegment(segment_id)
