@@ -28,6 +28,7 @@ from sammed3d.web.work import Work, explained
 POLL_SECONDS = 0.02
 FAILED_SECONDS = 0.5
 """After what could not be shown, which may fail again."""
+BEGIN = "Open a CT, MR or picture, or press Sample."
 NO_MODEL = (
     "A picture needs a 2-D model, and there is none to choose. Install one (sammed3d models info sam_med2d, or "
     "ft_sam2d, says how), then start again."
@@ -55,7 +56,7 @@ class Page:
         self.work = work
         self._server, self._app, self._sample = server, app, sample
         self.may_choose_place = places.may_choose
-        self._said = ""
+        self._said = BEGIN
         self._news, self._calm = False, Calm(lambda: work.segmenter.busy)
         self._saved: tuple[Any, ...] = ()
         self._cameras = Cameras(app.view_manager, work)

@@ -70,7 +70,7 @@ def build(page: Any, server: Any, layouts: Any) -> None:
         with v.VAppBar(density="compact", height=72):
             tools.icon("mdi-menu", "Show or hide the panel", click="drawer = !drawer")
             v.VToolbarTitle("SAMMed3DSegment")
-            html.Div("{{ opened }}", classes="text-body-2 mx-4 text-truncate", id="opened")
+            html.Div("{{ opened }}", title=("opened",), classes="text-body-2 mx-4 text-truncate", id="opened")
             for model, items, label in (("layout", LAYOUTS, "Views"), ("window", WINDOWS, "Window")):
                 options = (str(list(items)),)
                 v.VSelect(
@@ -88,7 +88,7 @@ def build(page: Any, server: Any, layouts: Any) -> None:
             _panel(page)
         with v.VMain(style="height: 100vh", classes=("flat ? 'flat' : ''",)):
             layouts.initialize_layout_grid(layout)
-        with v.VFooter(app=True, height=36, classes="text-body-2", border=True):
+        with v.VFooter(app=True, style="min-height: 36px; padding: 0 16px", classes="text-body-2", border=True):
             v.VIcon(
                 "mdi-timer-sand", v_if="busy || receiving", size="small", classes="mr-2"
             )  # an animation costs a core
@@ -100,7 +100,11 @@ def build(page: Any, server: Any, layouts: Any) -> None:
                 title=("status",),
                 raw_attrs=["role='status'"],
             )
-            html.Div("Research software: not for clinical decisions.", classes="ml-auto text-no-wrap")
+            html.Div(
+                "Research software: not for clinical decisions.",
+                classes="ml-auto text-right",
+                style="line-height: 1.15",
+            )
 
 
 def _panel(page: Any) -> None:
@@ -198,10 +202,15 @@ def _row(page: Any) -> None:
             type="color",
             value=("row.color",),
             change=(tools.does(page, work.segments.recolor), "[row.id, $event.target.value]"),
-            style="width: 24px; height: 24px; border: 0; background: none",
+            style="width: 24px; height: 24px; flex: none; border: 0; background: none",
             raw_attrs=['aria-label="Colour"', "@click.stop"],
         )
-        html.Div("{{ row.name }}", v_if="renaming !== row.id", classes="ml-2 flex-grow-1 text-truncate name")
+        html.Div(
+            "{{ row.name }}",
+            v_if="renaming !== row.id",
+            title=("row.name",),
+            classes="ml-2 flex-grow-1 text-truncate name",
+        )
         v.VTextField(
             v_else=True,
             model_value=("row.name",),

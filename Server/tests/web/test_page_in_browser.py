@@ -159,6 +159,21 @@ def test_the_page_begins_with_nothing_to_lose(page):
     for button in ("positive", "negative", "undo", "redo", "reset", "next", "cancel"):
         expect(page.locator(f"#{button}")).to_be_disabled()
     expect(page.locator("#downloads .v-btn--disabled")).to_have_count(5)
+    expect(page.locator("#status")).to_have_text("Open a CT, MR or picture, or press Sample.")
+    sliders = page.locator("[role=slider]").evaluate_all("all => all.map(each => each.ariaLabel)")
+    assert sorted(sliders) == ["Size of the brush", "Slice, mm", "Slice, mm", "Slice, mm"]
+
+
+def test_what_the_page_says_is_seen_whole_at_twice_the_size(page):
+    page.set_viewport_size({"width": 640, "height": 360})
+    page.wait_for_timeout(500)
+    line = page.locator("footer").bounding_box()
+    for words in page.locator("footer > div").all():
+        box = words.bounding_box()
+        assert line["y"] <= box["y"]
+        assert box["y"] + box["height"] <= 360
+        assert box["x"] + box["width"] <= 640
+    page.set_viewport_size({"width": 1280, "height": 720})
 
 
 def test_a_kidney_from_the_sample_to_a_file(page, troubles, tmp_path):
@@ -316,6 +331,7 @@ def test_typing_a_name_is_not_taken_for_keys(page):
     page.keyboard.type("pune")
     page.keyboard.press("Enter")
     expect(page.locator("#segments .name").first).to_have_text("pune")
+    expect(page.locator("#segments .name").first).to_have_attribute("title", "pune")  # the list cuts long ones off
     expect(page.locator("#segments .v-list-item")).to_have_count(2)
 
 

@@ -168,5 +168,7 @@
       const name = Object.keys(NAMES).find((each) => icon.classList.contains(each));
       if (name) icon.closest("button").setAttribute("aria-label", NAMES[name]);
     }
+    for (const slider of document.querySelectorAll("[role=slider]:not([aria-label])"))
+      slider.setAttribute("aria-label", slider.closest(".slice-slider-gutter") ? "Slice, mm" : "Size of the brush");
   }).observe(document.body, { childList: true, subtree: true });
 })();
