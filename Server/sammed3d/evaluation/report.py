@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from sammed3d.charts import line_chart
+from sammed3d.core.mask import millilitres
 from sammed3d.evaluation.results import Evaluation, Score
 
 STYLE = """
@@ -103,20 +104,21 @@ def _pictures(result: Evaluation, model: str) -> str:
 
 
 def _structures(result: Evaluation, model: str) -> str:
-    at, methods = result.protocol.at, result.methods
+    methods, last = result.methods, max((score.click for score in result.scores), default=0)
+    at = [n for n in result.protocol.at if n <= last]
     sizes = {(s.case, s.structure): s.ml for s in result.scores}
     rows = []
     for which in result.structures:
         cells = []
         for method in methods:
             curve = result.of(method, *which)
-            cells += [f"<td>{curve[n - 1]:.2f}</td>" for n in at if n <= len(curve)]
+            cells += [f"<td>{curve[n - 1]:.2f}</td>" if n <= len(curve) else "<td></td>" for n in at]
         error = result.of(model, *which, metric="volume_error")[-1]
         rows.append(
-            f"<tr><td>{escape(which[1])}</td><td>{escape(which[0])}</td><td>{sizes[which]:.1f}</td>{''.join(cells)}"
+            f"<tr><td>{escape(which[1])}</td><td>{escape(which[0])}</td><td>{millilitres(sizes[which]).split()[0]}</td>{''.join(cells)}"
             f"<td>{100 * error:+.0f} %</td></tr>"
         )
-    head = "".join(f"<th>{escape(m)[:18]} {n}</th>" for m in methods for n in at)
+    head = "".join(f"<th>{escape(m[:18])} {n}</th>" for m in methods for n in at)
     return (
         f"<h2>Structures</h2><table><tr><th>structure</th><th>case</th><th>ml</th>{head}<th>volume error</th></tr>"
         + "".join(rows)

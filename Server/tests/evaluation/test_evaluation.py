@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -89,3 +90,17 @@ def test_a_report_of_many_structures_goes_through_the_scores_a_few_times():
     looked.clear()
     report.html(done)
     assert len(looked) < 50 * len(done.scores)
+
+
+def test_every_number_of_a_structure_stands_under_its_title():
+    """Also where fewer clicks were asked for than the protocol's tables have, and for a method that gave up."""
+    scores = [Score("case", "nodule", 0.034, "a", n, 0.5, 0.4, 0.3, 0.25) for n in (1, 2, 3)]
+    scores += [Score("case", "nodule", 0.034, "a long name & more", 1, 0.5, 0.4, 0.3, 0.25)]
+    page = report.html(Evaluation("a", PROTOCOLS["honest"], 1, scores))
+    head, row = re.search(r"<h2>Structures</h2><table><tr>(.*?)</tr><tr>(.*?)</tr>", page).groups()
+    titles, cells = (re.findall(r"<t[dh]>(.*?)</t[dh]>", each) for each in (head, row))
+    assert len(titles) == len(cells)
+    found = dict(zip(titles, cells, strict=True))
+    assert (found["ml"], found["a 3"], found["volume error"]) == ("0.034", "0.50", "+25 %")
+    assert "a 5" not in found
+    assert found["a long name &amp; more 3"] == ""
