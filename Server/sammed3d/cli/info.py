@@ -44,8 +44,8 @@ def info(
             print(json.dumps(report))
             return
         table = Table(show_header=False, box=None)
-        for key, value in report.items():
-            table.add_row(key.replace("_", " "), _words(value))
+        for title, words in _in_words(report).items():
+            table.add_row(title, words)
         print_table(table)
 
 
@@ -67,5 +67,21 @@ def _describe(volume: Volume) -> dict[str, Any]:
     }
 
 
-def _words(value: object) -> str:
-    return " x ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+def _in_words(report: dict[str, Any]) -> dict[str, str]:
+    """Return what people read of `_describe`: sizes, places and ranges each as such, with their units."""
+    sizes = {key: " x ".join(f"{n:g}" for n in report[key]) for key in ("shape", "spacing_mm", "extent_mm")}
+    begin, end = (
+        ", ".join(f"{letter} {n:g}" for letter, n in zip("RAS", report[key], strict=True))
+        for key in ("world_from", "world_to")
+    )
+    low, high = report["intensities"]
+    return {
+        "shape": f"{sizes['shape']} voxels",
+        "spacing": f"{sizes['spacing_mm']} mm",
+        "extent": f"{sizes['extent_mm']} mm",
+        "axes": report["axes"],
+        "world": f"from {begin} to {end} mm",
+        "voxel type": report["voxel_type"],
+        "intensities": f"{low:.10g} to {high:.10g}",
+        "memory": f"{report['memory_mib']:g} MiB",
+    }

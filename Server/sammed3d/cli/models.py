@@ -49,10 +49,14 @@ def info(name: NameArgument, debug: DebugOption = False) -> None:
     with explained(debug):
         store = ModelStore()
         installed = next((m for m in store.models() if m.name == name), None)
-        about = vars(installed) | {"size": installed.size} if installed else vars(registry.entry(name))
+        if installed:
+            about = vars(installed) | {"size": installed.size}
+        else:
+            entry = registry.entry(name)
+            about = vars(entry) | ({} if entry.url is None else {"url": entry.address()})
         for key, value in about.items():
             if value not in (None, ""):
-                print(f"{key}: {value}")
+                print(f"{key}: {value}{' bytes' if key == 'size' else ''}")
 
 
 @models_app.command()

@@ -256,7 +256,11 @@ def test_info_describes_geometry_and_intensities(ct):
     assert report["axes"] == "RAS"
     assert report["world_to"] == [177, 207, 147]
     assert report["intensities"] == [float(phantom((60, 70, 50)).min()), float(phantom((60, 70, 50)).max())]
-    assert "60 x 70 x 50" in run("info", ct).stdout
+    shown = " ".join(run("info", ct).stdout.split())
+    low, high = report["intensities"]
+    assert "shape 60 x 70 x 50 voxels spacing 3 x 3 x 3 mm" in shown
+    assert "world from R 0, A 0, S 0 to R 177, A 207, S 147 mm" in shown
+    assert f"intensities {low:.10g} to {high:.10g} memory" in shown
 
 
 @pytest.mark.slow
@@ -283,7 +287,8 @@ def test_models_are_imported_listed_checked_and_removed(tiny_checkpoint, tmp_pat
     assert "SAM-Med3D" in run("models", "list").stdout
     assert run("models", "import", tiny_checkpoint, "--name", "mine").exit_code == 0
     assert "mine" in run("models", "list").stdout
-    assert "sha256: " in run("models", "info", "mine").stdout
+    assert all(words in run("models", "info", "mine").stdout for words in ("sha256: ", " bytes\n"))
+    assert "url: https://" in run("models", "info", "sam_med3d_turbo").stdout
     assert "citation: " in run("models", "info", "sam_med3d_turbo").stdout
     assert run("models", "verify", "mine").stdout == "mine: unchanged\n"
     assert run("models", "remove", "mine").exit_code == 0
