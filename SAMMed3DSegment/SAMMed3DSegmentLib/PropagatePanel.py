@@ -59,6 +59,7 @@ class PropagatePanel:
         self._seen: tuple[object, int, tuple] | None = None
         self._noted: object = None
         self._filling = False
+        self._selectedFrame: int | None = None
         self._later = qt.QTimer()  # after the browser has changed the frame, not in the middle of it
         self._later.setSingleShot(True)
         self._later.setInterval(0)
@@ -97,7 +98,7 @@ class PropagatePanel:
         except SAMMed3DError as error:
             self._say(str(error))
             return
-        self.task, self._total, self._trouble = task, len(chosen), ""
+        self.task, self._total, self._trouble, self._selectedFrame = task, len(chosen), "", None
         self._say(_("Carrying it through {count} frames...").format(count=len(chosen)))
         # Followed to its end, also where nobody waits for it any more: what it holds is let go of on this thread.
         self._threadTime.follow(lambda: task.busy, lambda: self._poll(task), task.wait)
@@ -262,6 +263,8 @@ class PropagatePanel:
 
     def _fill(self) -> None:
         table, found = self.ui.framesTable, self.propagation.found
+        chosen, bar = self._selectedFrame, table.verticalScrollBar()
+        place = bar.value
         self._filling = True
         table.setRowCount(0)
         table.setRowCount(len(found))
@@ -271,15 +274,21 @@ class PropagatePanel:
                 item = qt.QTableWidgetItem(text)
                 self._items.append(item)
                 table.setItem(row, column, item)
+            if mask.frame == chosen:  # frames arrive while somebody looks at one
+                table.selectRow(row)
         table.resizeColumnsToContents()
+        bar.setValue(place)
         self._filling = False
         self.update()
 
     def _onRow(self) -> None:
         """Show the frame whose row was selected."""
         table, step = self.ui.framesTable, self.propagation.step
+        if self._filling:
+            return
         rows = [row for row in range(table.rowCount) if table.item(row, 0).isSelected()]
-        if rows and not self._filling and step is not None and step.isThere:
+        self._selectedFrame = self.propagation.found[rows[0]].frame if rows else None
+        if rows and step is not None and step.isThere:
             step.frames.show(self.propagation.found[rows[0]].frame)
 
     def _observe(self, browser: slicer.vtkMRMLSequenceBrowserNode | None) -> None:

@@ -170,15 +170,15 @@ def test_stopping_keeps_what_is_done(module, ui, ball, clicked, predictor):
     asked = len(predictor.calls)
     predictor.before = before
     ui.propagateButton.click()
-    wait(begun.is_set)
-    assert ui.propagateBar.isVisibleTo(module.root)
-    assert not ui.propagateButton.enabled
+    wait(lambda: begun.is_set() and ui.framesTable.rowCount)
+    assert (ui.propagateBar.isVisibleTo(module.root), ui.propagateButton.enabled) == (True, False)
+    ui.framesTable.selectRow(0)
     ui.stopPropagateButton.click()
     gate.set()
     settle(module)
     done = [bool(mask.any()) for mask in masks(module, ball)]
-    assert done[:2] == [True, True]
-    assert done[3:] == [False, False]
+    assert (done[:2], done[3:]) == ([True, True], [False, False])
+    assert ui.framesTable.item(0, 0).isSelected()  # while others arrived
     assert ui.propagateLabel.text.startswith("Stopped.")
     ui.undoButton.click()
     assert [mask.any() for mask in masks(module, ball)] == [True, False, False, False, False]
