@@ -136,7 +136,7 @@ def evaluate(
         if as_json:
             print(json.dumps(done.summary()))
         else:
-            _print(done, chosen.at, output)
+            _print(done, done.at, output)
     if done.failures:
         raise typer.Exit(STOPPED if done is stopped else 1)
 

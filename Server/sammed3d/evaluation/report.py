@@ -60,11 +60,12 @@ def html(result: Evaluation) -> str:
 
 
 def _means(result: Evaluation) -> str:
-    at = result.protocol.at
-    head = "".join(f"<th>Dice at {n}</th>" for n in at) + "".join(f"<th>NSD at {n}</th>" for n in (at[0], at[-1]))
+    at = result.at
+    ends = list(dict.fromkeys((at[0], at[-1])))
+    head = "".join(f"<th>Dice at {n}</th>" for n in at) + "".join(f"<th>NSD at {n}</th>" for n in ends)
     rows = []
     for method, values in result.summary()["methods"].items():
-        cells = [values["dice"].get(str(n)) for n in at] + [values["nsd"].get(str(n)) for n in (at[0], at[-1])]
+        cells = [values["dice"].get(str(n)) for n in at] + [values["nsd"].get(str(n)) for n in ends]
         best = [values["best_of_clicks"]] if result.protocol.best_of_clicks else []
         extra = [*best, values["dice_area"], values["nsd_area"]]
         shown = "".join(f"<td>{'' if v is None else f'{v:.3f}'}</td>" for v in [*cells, *extra])
@@ -104,8 +105,7 @@ def _pictures(result: Evaluation, model: str) -> str:
 
 
 def _structures(result: Evaluation, model: str) -> str:
-    methods, last = result.methods, max((score.click for score in result.scores), default=0)
-    at = [n for n in result.protocol.at if n <= last]
+    at, methods = result.at, result.methods
     sizes = {(s.case, s.structure): s.ml for s in result.scores}
     rows = []
     for which in result.structures:

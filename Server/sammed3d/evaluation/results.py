@@ -81,6 +81,12 @@ class Evaluation:
         """Case and structure, in the order in which they were measured."""
         return list(dict.fromkeys((score.case, score.structure) for score in self.scores))
 
+    @property
+    def at(self) -> list[int]:
+        """After how many clicks tables show scores: those of the protocol that were made, and the last one."""
+        last = max((score.click for score in self.scores), default=0)
+        return [n for n in self.protocol.at if n < last] + [last] if last else list(self.protocol.at)
+
     def curve(self, method: str, metric: str = "dice") -> list[float]:
         """Return the mean of a metric over all structures, after each click."""
         by_click: dict[int, list[float]] = {}
@@ -96,12 +102,13 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """Return what tables show: means by method and click, and what the protocol's publication reports."""
         table: dict[str, Any] = {}
+        at = self.at
         for method in self.methods:
             curves = {metric: self.curve(method, metric) for metric in ("dice", "iou", "nsd")}
             errors = self.curve(method, "volume_error")
             table[method] = {
-                **{m: {str(n): c[n - 1] for n in self.protocol.at if n <= len(c)} for m, c in curves.items()},
-                "volume_error": {str(n): errors[n - 1] for n in self.protocol.at if n <= len(errors)},
+                **{m: {str(n): c[n - 1] for n in at if n <= len(c)} for m, c in curves.items()},
+                "volume_error": {str(n): errors[n - 1] for n in at if n <= len(errors)},
                 **({"best_of_clicks": self._best_of_clicks(method)} if self.protocol.best_of_clicks else {}),
                 "dice_area": metrics.area_under(curves["dice"]),
                 "nsd_area": metrics.area_under(curves["nsd"]),

@@ -103,4 +103,6 @@ def test_every_number_of_a_structure_stands_under_its_title():
     found = dict(zip(titles, cells, strict=True))
     assert (found["ml"], found["a 3"], found["volume error"]) == ("0.034", "0.50", "+25 %")
     assert "a 5" not in found
+    two = report.html(Evaluation("a", PROTOCOLS["honest"], 1, scores[:2]))
+    assert [re.findall("<th>Dice at (\\d+)</th>", two), re.findall("<th>NSD at (\\d+)</th>", two)] == [["1", "2"]] * 2
     assert found["a long name &amp; more 3"] == ""
