@@ -1,5 +1,6 @@
-"""The README's Python example, run as it stands, with generated weights at full size."""
+"""What documents say: the README's Python example, run as it stands, with generated weights at full size; counts."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -60,3 +61,13 @@ def test_the_network_example_runs(tmp_path):
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README.read_text(encoding="utf-8")))
 def test_links_of_the_readme_lead_somewhere(link):
     assert (README.parent / link).exists()
+
+
+def test_the_tutorial_counts_the_clicks_of_its_picture():
+    numbers = ["no", "one", "two", "three", "four", "five", "six", "seven"]
+    source = ast.parse((README.parent / "docs" / "make_slicer_pictures.py").read_text(encoding="utf-8"))
+    [given] = [each.value for each in source.body if isinstance(each, ast.Assign) and each.targets[0].id == "CLICKS"]
+    kinds = [positive for _, positive in ast.literal_eval(given)["left kidney"]]
+    tutorial = " ".join((README.parent / "docs" / "tutorial.md").read_text(encoding="utf-8").split())
+    assert f"A kidney after {numbers[len(kinds)]} clicks" in tutorial
+    assert f"after {numbers[sum(kinds)]} positive and {numbers[len(kinds) - sum(kinds)]} negative clicks" in tutorial
