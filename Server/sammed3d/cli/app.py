@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,9 @@ COMMANDS = {
 def main() -> None:
     """Run the command line. Exit codes: 0 success, 1 an error that is explained in one line, 2 wrong usage."""
     atexit.register(gc.freeze)  # the last collection would look through all that is about to go
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # piped on Windows, it knows few letters of names
+            stream.reconfigure(errors="backslashreplace")
     called = sys.argv[1:2]
     with uncollected(freeze=True):
         made = with_commands(called if called and called[0] in COMMANDS else COMMANDS)

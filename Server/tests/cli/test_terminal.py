@@ -1,5 +1,8 @@
 """What commands print: words of users are shown as they are."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -33,3 +36,20 @@ def test_a_segment_with_square_brackets_in_its_name_ends_well(tiny_checkpoint, t
     assert result.exit_code == 0, result.output
     assert name in result.stdout
     assert f"{name}: " in result.stderr, "how far it was followed"
+
+
+def test_names_and_signs_that_the_output_has_no_letters_for_end_nothing(tmp_path):
+    """As what is piped on Windows."""
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    write_image(tmp_path / "images" / "肝.nii.gz", phantom((20, 22, 18)), make_affine((3, 3, 3)))
+    (tmp_path / "labels" / "肝.nii.gz").write_bytes(b"no image")
+    command = [sys.executable, "-m", "sammed3d", "data", "check", str(tmp_path)]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 1
+    said = done.stdout.decode("cp1252")
+    assert "\\u809d: " in said
+    assert "\\u2717 " in said
+    assert "1 cases, 1 with problems." in said
+    assert b"Error" not in done.stderr
