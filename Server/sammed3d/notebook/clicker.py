@@ -19,6 +19,8 @@ COLOURS = {True: "#30d158", False: "#ff453a"}
 """Of dots by what they say, as everywhere."""
 NEAR, FAR = 5.0, 2.5
 """Radius of dots on the slice that is shown, and on others."""
+SIGN = 3.5
+"""Half the length of the bars of + and -, which tell dots apart for those who see both colours alike."""
 
 
 class Clicker(ipywidgets.VBox):  # type: ignore[misc]
@@ -81,7 +83,12 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
             for click in each.clicks:
                 number, x, y = self._view.place(click.world)
                 self._canvas.fill_style = COLOURS[click.positive]
-                self._canvas.fill_circle(x, y, NEAR if number == self.number.value else FAR)
+                near = number == self.number.value
+                self._canvas.fill_circle(x, y, NEAR if near else FAR)
+                if near:
+                    self._canvas.stroke_line(x - SIGN, y, x + SIGN, y)
+                if near and click.positive:
+                    self._canvas.stroke_line(x, y - SIGN, x, y + SIGN)
         now = self.session.current
         steps = (self.undo, now is not None and now.can_undo), (self.redo, now is not None and now.can_redo)
         for button, possible in steps:

@@ -10,6 +10,8 @@ from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.session import Session
 
 pytest.importorskip("ipycanvas", reason="the extra [notebook] is not installed")
+from ipycanvas import Canvas
+
 from sammed3d.notebook import Clicker
 
 
@@ -30,6 +32,20 @@ def test_a_click_on_a_pixel_is_a_click_there(clicker):
     clicker.kind.value = "Negative"
     clicker.click(30.0, 40.0)
     assert [click.positive for click in clicker.session.current.clicks] == [True, False]
+
+
+def test_dots_have_a_sign_for_those_who_see_both_colours_alike(clicker, monkeypatch):
+    clicker.number.value = 14
+    clicker.click(100.0, 150.0)
+    bars = []
+    monkeypatch.setattr(Canvas, "stroke_line", lambda _self, *ends: bars.append(ends))
+    clicker.show()
+    assert bars == [pytest.approx((96.5, 150, 103.5, 150)), pytest.approx((100, 146.5, 100, 153.5))]
+    clicker.kind.value = "Negative"
+    clicker.click(30.0, 40.0)
+    assert bars[4:] == [pytest.approx((26.5, 40, 33.5, 40))], "behind the first click again"
+    clicker.number.value = 20
+    assert len(bars) == 5, "on other slices dots are too small for it"
 
 
 def test_the_browsers_clicks_arrive(clicker):
