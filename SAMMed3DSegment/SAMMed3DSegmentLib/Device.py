@@ -25,7 +25,8 @@ def deviceInWords(device: str) -> str:
         return f"{properties.name}, {round(properties.total_memory / 2**30)} GB"
     if device == "mps":
         return "Apple GPU"
-    words = f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    words = "CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads"
     if shutil.which("nvidia-smi") and torch.version.cuda is None:
         words += (
             ". This computer has an NVIDIA GPU, but the installed PyTorch is for CPUs only: reinstall it with the "

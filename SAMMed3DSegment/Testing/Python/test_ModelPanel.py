@@ -201,6 +201,8 @@ def test_a_gpu_machine_with_a_cpu_build_gets_a_hint(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "installed PyTorch is for CPUs only" in deviceInWords("cpu")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert deviceInWords("cpu").startswith("CPU, 1 thread.")
 
 
 @pytest.mark.parametrize(
