@@ -15,6 +15,9 @@ from SAMMed3DSegmentLib.Settings import Settings
 from SAMMed3DSegmentLib.Task import Task
 from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
+MOST_NAMES = 10
+"""Lines of names in a question, or names in a result."""
+
 
 class ExportPanel:
     """Write segments and clicks into files.
@@ -127,7 +130,7 @@ class ExportPanel:
 
     def _replaces(self, names: Sequence[str]) -> bool:
         """Ask whether files are to be replaced that may be of another patient: names of segmentations are alike."""
-        question = _("These files are there already. Replace them?\n\n{names}").format(names="\n".join(names))
+        question = _("These files are there already. Replace them?\n\n{names}").format(names="\n".join(_first(names)))
         return bool(slicer.util.confirmOkCancelDisplay(question))
 
     def _report(self, write: Callable[[], list[Path] | None]) -> None:
@@ -141,7 +144,7 @@ class ExportPanel:
         if files is None:
             self.ui.exportLabel.setText(_("Writing the file..."))
             return
-        names = ", ".join(file.name for file in files)
+        names = ", ".join(_first([file.name for file in files]))
         self.ui.exportLabel.setText(_("Wrote {names}").format(names=names) if files else _("Nothing was written."))
 
     def _folder(self) -> Path:
@@ -149,3 +152,10 @@ class ExportPanel:
 
     def _onFolder(self, folder: str) -> None:
         self._settings.exportFolder = folder
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    """Return the names that are shown of many: a question with hundreds of lines has its buttons below the screen."""
+    if len(names) <= MOST_NAMES:
+        return list(names)
+    return [*names[: MOST_NAMES - 1], _("and {count} more").format(count=len(names) - MOST_NAMES + 1)]

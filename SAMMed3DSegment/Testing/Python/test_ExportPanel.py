@@ -116,3 +116,19 @@ def test_segments_that_overlap_are_no_label_map(volumeNode, segmentationNode, li
     drawByHand(segmentationNode, spleen, volumeNode, Box((8, 8, 8), (12, 12, 12)), 0)
     [file] = Exporter.export(segmentationNode, [liver, spleen], volumeNode, tmp_path, fileFormat)
     assert file.is_file()
+
+
+def test_questions_and_results_about_many_files_stay_on_the_screen(module, ui, chosenVolume, tmp_path, answers):
+    for number in range(12):
+        ui.addSegmentButton.click()
+        box = Box((3 * number, 5, 5), (3 * number + 2, 20, 20))
+        drawByHand(shownSegmentation(module), module.panel.segmentId, chosenVolume, box)
+    ui.folderButton.directory = str(tmp_path)
+    ui.formatSelector.setCurrentIndex(ui.formatSelector.findData(Exporter.STL))
+    ui.exportButton.click()
+    assert len(list(tmp_path.iterdir())) == 12
+    assert ui.exportLabel.text.count(",") == 9
+    assert ui.exportLabel.text.endswith(", and 3 more")
+    answers.give("\nand 3 more", False)
+    ui.exportButton.click()
+    assert ui.exportLabel.text == "Nothing was written."
