@@ -115,9 +115,15 @@ class FindPanel:
         self._onAccepted(ids[-1])
 
     def reject(self) -> None:
-        """Take the selected objects off the list."""
-        self.finder.reject(self._selected())
+        """Take the selected objects off the list, and go to the one behind the first of them."""
+        rejected = self._selected()
+        row = next((n for n, each in enumerate(self.finder.found) if each in rejected), 0)
+        self.finder.reject(rejected)
         self._fill()
+        left = len(self.finder.found)
+        self._say(_("{count} left.").format(count=left))
+        if left:
+            self.ui.foundTable.selectRow(min(row, left - 1))
 
     def forget(self) -> None:
         """Stop, and forget what was found: the scene closes, or the server may not be used any more."""

@@ -138,6 +138,8 @@ def test_accepted_objects_become_segments_rejected_ones_do_not(module, ui, volum
     ui.rejectButton.click()
     assert list(held(module)) == ["Object 1"]
     assert len(rows(ui)) == 1
+    assert (ui.findLabel.text, ui.foundTable.item(0, 0).isSelected()) == ("1 left.", True), "to look at next"
+    assert slicer.util.getNode("Found") is not None
     ui.acceptAllButton.click()
     masks = held(module)
     assert list(masks) == ["Object 1", "Object 2"]
