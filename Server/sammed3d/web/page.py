@@ -66,7 +66,12 @@ class Page:
         self.drawings = Drawings(work, self.say, lambda: views.slice_views(app.view_manager))
         self.candidates = Candidates(work)
         self.models = Models(server.state, work, places, self.say)
-        views.register(app.view_manager, server, lambda: work.segmenter.busy)
+        views.register(
+            app.view_manager,
+            server,
+            predicting=lambda: work.segmenter.busy,
+            shows_patient=lambda: work.volume_node is not None and work.picture is None,
+        )
         self._layouts = LayoutManager(app.scene, app.view_manager, server)
         self._layouts.register_layout_dict(LayoutManager.default_grid_configuration())
         self._layouts.set_layout(widgets.LAYOUTS[0])

@@ -10,6 +10,7 @@ from trame_slicer.rca_view.rca_view_factory import RemoteSliceViewFactory, Remot
 from trame_slicer.views import ScheduledRenderStrategy
 
 from sammed3d.web.rendering import Turns
+from sammed3d.web.sides import show_sides
 
 QUALITY = 90
 """Of JPEG, that of trame's images at rest: a lower one meanwhile would draw every change twice."""
@@ -26,20 +27,21 @@ class _InTurns(ScheduledRenderStrategy):  # type: ignore[misc]
         self._turns.ask()
 
 
-def register(views: Any, server: Any, predicting: Callable[[], bool]) -> None:
+def register(views: Any, server: Any, predicting: Callable[[], bool], shows_patient: Callable[[], bool]) -> None:
     """Tell trame-slicer how views are made.
 
     Args:
         views: its manager of them.
         server: trame's.
         predicting: whether a prediction is under way.
+        shows_patient: whether there is an image whose sides are those of a patient.
     """
     for kind, buttons in (
         (RemoteSliceViewFactory, create_vertical_slice_view_gutter_ui),
         (RemoteThreeDViewFactory, create_vertical_view_gutter_ui),
     ):
         views.register_factory(
-            _in_turns(kind, predicting)(
+            _made(kind, predicting, shows_patient)(
                 server,
                 populate_view_ui_f=buttons,
                 target_fps=FRAMES,
@@ -54,12 +56,22 @@ def slice_views(views: Any) -> list[tuple[Any, Any]]:
     return [(view.interactor(), view.get_view_node()) for view in views.get_slice_views()]
 
 
-def _in_turns(kind: Any, predicting: Callable[[], bool]) -> Any:
+def _made(kind: Any, predicting: Callable[[], bool], shows_patient: Callable[[], bool]) -> Any:
     class Factory(kind):  # type: ignore[misc]
         def _create_view(self, *arguments: Any) -> Any:
             made = super()._create_view(*arguments)
-            made.slicer_view.render_window().SetMultiSamples(0)  # 8 a pixel take five times as long without a GPU
-            made.slicer_view.set_scheduled_render(_InTurns(made.view_adapter, predicting))
+            view = made.slicer_view
+            view.render_window().SetMultiSamples(0)  # 8 a pixel take five times as long without a GPU
+            view.set_scheduled_render(_InTurns(made.view_adapter, predicting))
+            if kind is RemoteSliceViewFactory:
+                show_sides(view.first_renderer(), lambda: _directions(view) if shows_patient() else None)
             return made
 
     return Factory
+
+
+def _directions(view: Any) -> tuple[list[float], list[float]]:
+    """Return where the right and the top of a slice view lie, in RAS."""
+    matrix = view.get_view_node().GetSliceToRAS()
+    right, top = ([matrix.GetElement(row, column) for row in range(3)] for column in range(2))
+    return right, top
