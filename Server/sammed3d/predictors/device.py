@@ -8,7 +8,10 @@ import torch
 
 from sammed3d.core.control_groups import threads_said, usable_processors
 from sammed3d.errors import ModelError
+from sammed3d.predictors import processor
 
+AMPERE = 8
+"""The first generation (compute capability) of NVIDIA's GPUs that multiplies bfloat16."""
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -37,13 +40,23 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype 
     if precision == "auto":
         if device.type != "cuda":
             return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if has_bfloat16(device) else torch.float16
     dtypes = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if precision not in dtypes:
         raise ModelError(f"Unknown precision {precision!r}. Use auto, float32, bfloat16 or float16.")
     if precision == "float16" and device.type == "cpu":
         raise ModelError("float16 is not supported on the CPU. Use float32 or bfloat16.")
     return dtypes[precision]
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 itself; where that is emulated it takes many times as long as float32.
+
+    `torch.cuda.is_bf16_supported` counts emulation in, and asks the current GPU.
+    """
+    if device.type == "cuda":
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= AMPERE
+    return device.type == "cpu" and processor.has_bfloat16()
 
 
 def limit_threads(most: int = 0) -> int:

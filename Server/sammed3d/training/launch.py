@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from sammed3d.errors import VolumeError
+from sammed3d.predictors.device import has_bfloat16
 from sammed3d.training.contract import model_to_train
 from sammed3d.training.distillation import DistillationRun
 from sammed3d.training.prepared import Preparation, Sample, find_samples
@@ -106,8 +107,9 @@ def large_enough(samples: Sequence[Sample], smallest: int) -> tuple[list[Sample]
 
 
 def precision_of(recipe: Recipe, accelerator: str) -> str:
-    """Return Fabric's name of a recipe's precision on a device; "auto" is bfloat16 on CUDA."""
+    """Return Fabric's name of a recipe's precision on a device; "auto" is bfloat16 or float16 on CUDA."""
     if recipe.precision != "auto":
         return recipe.precision
-    on_cuda = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-    return "bf16-mixed" if on_cuda else "32-true"
+    if accelerator not in ("auto", "cuda", "gpu") or not torch.cuda.is_available():
+        return "32-true"
+    return "bf16-mixed" if has_bfloat16(torch.device("cuda")) else "16-mixed"

@@ -16,7 +16,7 @@ from torch.nn import functional
 from sammed3d import nets
 from sammed3d.core.freed_memory import keep_freed
 from sammed3d.inference.preset import Preset
-from sammed3d.predictors.processor import has_bfloat16
+from sammed3d.predictors.device import has_bfloat16
 from sammed3d.training.default_model.crops import Crops
 from sammed3d.training.default_model.lessons import Conversation, draw_lesson
 from sammed3d.zoo.checkpoint import write_checkpoint
@@ -134,14 +134,12 @@ class Trainer:
         return {"loss": float(np.mean(losses)), **measured}
 
     def _suits_bfloat16(self, images: Tensor) -> bool:
-        """Whether a step is made in bfloat16: on CUDA, and on a CPU that has it, where it takes two thirds of the time.
+        """Whether a step is made in bfloat16: where the device has it; on a CPU it takes two thirds of the time then.
 
         There oneDNN's gradients of a convolution's weights are wrong on a grid of 2 x 2 x 2 voxels (torch 2.13).
         """
-        if self.device.type != "cpu":
-            return self.device.type == "cuda"
         coarsest = images.shape[-1] >> len(self.network.config.widths)
-        return coarsest > 2 and has_bfloat16()
+        return (self.device.type != "cpu" or coarsest > 2) and has_bfloat16(self.device)
 
     def take_stock(self) -> None:
         """Let the processes of the run agree on weights and time, and move the average on; after `STEPS_ALONE` steps.
