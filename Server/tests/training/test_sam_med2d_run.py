@@ -125,6 +125,18 @@ def test_a_run_goes_on_where_it_was_stopped_and_ends_the_same(images, tiny_check
         tiny_run(images, tmp_path / "whole", tiny_checkpoint_2d, lr=2e-3)
 
 
+def test_the_optimizer_is_adam_at_the_recipes_rate(images, tiny_checkpoint_2d, tmp_path, monkeypatch):
+    training = tiny_run(images, tmp_path / "run", tiny_checkpoint_2d, epochs=3, schedule_steps=[1])
+    assert type(training.optimizer) is torch.optim.Adam
+    assert (training.optimizer.defaults["betas"], training.optimizer.defaults["weight_decay"]) == ((0.9, 0.999), 0)
+    rates, learn = [], training._learn  # noqa: SLF001
+    monkeypatch.setattr(
+        training, "_learn", lambda batch: rates.append(training.optimizer.param_groups[0]["lr"]) or learn(batch)
+    )
+    training.train()
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 5e-4])
+
+
 @pytest.mark.slow
 def test_it_learns(images, tmp_path):
     (tmp_path / "own.yaml").write_text("start: null")
