@@ -109,7 +109,13 @@ def test_windows_partition_the_grid(grid, window, groups):
 def test_relative_tables_of_another_length_are_interpolated():
     table = torch.arange(5.0)[:, None]
     assert relative(table, 3)[:, :, 0].tolist() == [[2, 1, 0], [3, 2, 1], [4, 3, 2]]
-    assert relative(table, 5).shape == (5, 5, 1)
+    # the centres of 9 equal parts of what the 5 entries stand for; beyond the outermost entry, that
+    longer = [min(max((n + 0.5) * 5 / 9 - 0.5, 0), 4) for n in range(9)]
+    assert relative(table, 5)[:, :, 0].flatten().tolist() == pytest.approx(
+        [longer[i - j + 4] for i in range(5) for j in range(5)]
+    )
+    shorter = [(n + 0.5) * 5 / 3 - 0.5 for n in range(3)]
+    assert relative(table, 2)[:, :, 0].flatten().tolist() == pytest.approx([shorter[n] for n in (1, 0, 2, 1)])
 
 
 def test_published_builders_have_the_published_sizes():

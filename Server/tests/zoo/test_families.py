@@ -1,5 +1,7 @@
 """Files of the family that are not whole, not cubic, or not ours: completed, run, or refused by name."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,14 @@ from networks import filled
 from sammed3d.errors import AmbiguousFamilyError, CheckpointError, ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
-from sammed3d.nets import build
+from sammed3d.nets import CONFIGS, build
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from sammed3d.zoo.families import recognise, tell
+from sammed3d.zoo.families import FAMILIES, recognise, tell
 from sammed3d.zoo.load import family_of, load_model
 
 SIZES = {"encoder": {"width": 24, "depth": 3, "heads": 2, "out_channels": 48, "mlp_only_blocks": 1}, "decoder_mlp": 64}
+RESIDUAL = {"normalised_residual": True}
 WHOLE = {"encoder": {**SIZES["encoder"], "mlp_only_blocks": 0}, "decoder_mlp": 64}
 
 
@@ -67,6 +70,70 @@ def test_the_students_of_fastsam3d_are_told_apart_by_their_tables():
         assert how == "no other network is as near to its 216 weights"
 
 
+PUBLISHED = Preset(
+    (1.5, 1.5, 1.5), (128, 128, 128), (32, 32, 32), clamp=None, normalisation="zscore_positive", fit="lattice"
+)
+LIDC = Preset((1.0, 1.0, 1.0), (128, 128, 128), (32, 32, 32), (-1024.0, 300.0), False, True, "none")
+WITH_96 = LIDC.to_json() | {"patch_shape": (96, 96, 96), "low_res_shape": (24, 24, 24)}
+WHOLE_SLICES = Preset((1.5, 1.5, 1.5), (256, 256, 1), (64, 64, 1), normalisation="grey", fit="resize", boxes=True)
+PRESETS = {
+    **dict.fromkeys(("sam_med3d", "fastsam3d", "fastsam3d_windowed", "fastsam3d_teacher"), PUBLISHED.to_json()),
+    "sam_med3d_boxes": PUBLISHED.to_json() | {"boxes": True},
+    **dict.fromkeys(
+        ("sam_med3d_vit_b", "sam_med3d_vit_l", "sam_med3d_vit_h"),
+        PUBLISHED.to_json() | {"patch_shape": (256, 256, 256), "low_res_shape": (64, 64, 64)},
+    ),
+    "ct_lidc": LIDC.to_json(),
+    "ct_lidc_96": WITH_96,
+    "ct_lidc_32_slices": LIDC.to_json() | {"patch_shape": (32, 128, 128)},
+    **dict.fromkeys(("sam_med2d", "sam_med2d_no_adapters", "ft_sam2d"), WHOLE_SLICES.to_json()),
+    "sam_med2d_padded": WHOLE_SLICES.to_json() | {"fit": "pad"},
+}
+
+
+def test_each_family_prepares_images_as_published():
+    assert {name: family.preset.to_json() for name, family in FAMILIES.items()} == PRESETS
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("sam_med3d", {}),
+        ("sam_med3d_96", {"image_size": 96}),
+        ("sam_med3d_32_slices", {"first_axis_divisor": 4}),
+        ("fastsam3d_teacher", {"normalised_residual": True}),
+        ("fastsam3d", {"depth": 6, "heads": 6, "window": 0, "global_blocks": (), "mlp_only_blocks": 2} | RESIDUAL),
+        ("fastsam3d_windowed", {"depth": 6, "heads": 6, "global_blocks": (2, 5), "mlp_only_blocks": 2} | RESIDUAL),
+        ("sam_med3d_vit_b", {"image_size": 256, "width": 384}),
+        (
+            "sam_med3d_vit_l",
+            {"image_size": 256, "width": 1024, "depth": 24, "heads": 16, "global_blocks": (5, 11, 17, 23)},
+        ),
+        (
+            "sam_med3d_vit_h",
+            {"image_size": 256, "width": 1280, "depth": 32, "heads": 16, "global_blocks": (7, 15, 23, 31)},
+        ),
+    ],
+)
+def test_each_network_is_built_as_published(name, wanted):
+    """What shapes do not tell too: heads, which blocks have windows, and where the residual begins."""
+    usual = {
+        "image_size": 128,
+        "patch_size": 16,
+        "width": 768,
+        "depth": 12,
+        "heads": 12,
+        "window": 14,
+        "global_blocks": (2, 5, 8, 11),
+        "out_channels": 384,
+        "adapter": False,
+        "mlp_only_blocks": 0,
+        "normalised_residual": False,
+        "first_axis_divisor": 1,
+    }
+    assert asdict(CONFIGS[name].encoder) == usual | wanted
+
+
 @pytest.mark.slow
 def test_which_blocks_of_a_student_have_windows_is_read_from_its_tables(tmp_path):
     sizes = {"encoder": {"depth": 6, "heads": 6, "window": 14, "global_blocks": [5], "mlp_only_blocks": 2}}
@@ -87,8 +154,16 @@ def test_32_slices_run_in_patches_that_are_no_cubes(tmp_path):
         embedding = network.encode(torch.randn(1, 1, 32, 128, 128))
         assert embedding.shape == (1, 48, 8, 8, 8)
         low_res = torch.zeros(1, 1, 32, 32, 32)
-        logits, _ = network.decode(embedding, torch.tensor([[[16.0, 60, 60]]]), torch.tensor([[1]]), low_res)
+        click = torch.tensor([[[16.0, 60, 60]]]), torch.tensor([[1]])
+        logits, _ = network.decode(embedding, *click, low_res)
         assert logits.shape == low_res.shape
+        low_res = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+        among = low_res.clone()
+        among[:, :, torch.arange(32) % 4 != 0] = 7.0
+        seen = network.decode(embedding, *click, low_res)[0]
+        assert torch.equal(network.decode(embedding, *click, among)[0], seen), "of the mask prompt, every fourth slice"
+        among[:, :, 4] = 7.0
+        assert (network.decode(embedding, *click, among)[0] - seen).abs().max() > 1e-4
     write_checkpoint(tmp_path / "m.safetensors", network.state_dict(), sizes=sizes)
     predictor = load_predictor(tmp_path / "m.safetensors", "cpu", family="ct_lidc_32_slices")
     assert predictor.preset.patch_shape == (32, 128, 128)
