@@ -14,7 +14,7 @@ from sammed3d.zoo.onnx.export import OnnxOptions, export_onnx
 from sammed3d.zoo.onnx.network import load_exported
 from sammed3d.zoo.store import exported_folder
 
-FORM = 2
+FORM = 3
 """Of the exported files; grows when the exporter changes."""
 
 

@@ -3,9 +3,10 @@
 A folder holds `image_encoder.onnx`, `mask_decoder.onnx` and `model.json` with all that a checkpoint of ours carries,
 and how prompts are given.
 
-3-D networks: `patch` -> `image_embeddings`; `image_embeddings`, `point_coords` (B, N, 3), `point_labels` (B, N),
+3-D networks: `patch` -> `image_embeddings`; `image_embeddings`, `point_coords` (1, N, 3), `point_labels` (1, N),
 `mask_input` (previous low-res logits, zeros at first) -> `low_res_masks`, `iou_predictions`. N is free. The decoder
-appends the padding point itself.
+appends the padding point itself; that of a network which knows boxes does not ("box_points" in `model.json`): there the
+caller appends the corners of a box as points with labels 2 and 3, or else a point with label -1.
 
 2-D networks keep SAM-Med2D's published names: `input_image` -> `image_embeddings`; `image_embeddings`, `point_coords`
 (1, N, 2) as x, y, `point_labels` (1, N), `mask_input` (1, 1, 64, 64; probabilities), `has_mask_input` (1),
@@ -23,7 +24,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,7 @@ def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = 
         "sees_all_clicks": network.sees_all_clicks,
         "first_passes": network.first_passes,
         "tempering": None if network.tempering is None else asdict(network.tempering),
+        "box_points": isinstance(model.plain_network, SamMed2d) or _knows_boxes(model.plain_network),
         "runnable": not (options.preprocess or options.single_mask),
     }
     try:
@@ -108,13 +110,18 @@ def _export_3d(network: SamMed3d | PromptableUNet, preset: Preset, folder: Path)
     clicks = torch.export.Dim("clicks", min=1, max=1024)
     _export(_Encoder(network), (patch,), folder / ENCODER, ["patch"], ["image_embeddings"])
     _export(
-        _Decoder(network),
+        _BoxDecoder(network) if _knows_boxes(network) else _Decoder(network),
         prompts,
         folder / DECODER,
         ["image_embeddings", "point_coords", "point_labels", "mask_input"],
         ["low_res_masks", "iou_predictions"],
         {"embedding": None, "coords": {1: clicks}, "labels": {1: clicks}, "low_res": None},
     )
+
+
+def _knows_boxes(network: nn.Module) -> TypeGuard[SamMed3d]:
+    """Whether this is a 3-D network that was trained with boxes."""
+    return isinstance(network, SamMed3d) and network.config.boxes
 
 
 def _export_2d(network: SamMed2d, folder: Path, options: OnnxOptions) -> None:
@@ -210,6 +217,21 @@ class _Decoder(nn.Module):
 
     def forward(self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor) -> tuple[Tensor, Tensor]:
         return self.network.decode(embedding, coords, labels, low_res)
+
+
+class _BoxDecoder(nn.Module):
+    """Of a network that knows boxes: corners are points too, and whoever calls appends them or the padding point."""
+
+    def __init__(self, network: SamMed3d) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, embedding: Tensor, coords: Tensor, labels: Tensor, low_res: Tensor) -> tuple[Tensor, Tensor]:
+        prompts = self.network.prompt_encoder
+        tokens = prompts.tokens(coords + 0.5, labels)
+        position, dense = prompts.dense_position(), prompts.dense(low_res, 1)
+        answer: tuple[Tensor, Tensor] = self.network.mask_decoder(embedding, position, tokens, dense, multimask=False)
+        return answer
 
 
 class _ImageEncoder(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,23 @@ class OnnxNetwork(nn.Module):
     Args:
         encoder, decoder: sessions of onnxruntime.
         sees_all_clicks, first_passes, tempering: those of `torch_predictor.Network`.
+        box_points: whether the decoder takes the corners of boxes as points; see `export`.
     """
 
     starts_without_mask = False
     scores_are_trained = False
 
     def __init__(
-        self, encoder: Any, decoder: Any, sees_all_clicks: bool, first_passes: int, tempering: Tempering | None
+        self,
+        encoder: Any,
+        decoder: Any,
+        sees_all_clicks: bool,
+        first_passes: int,
+        tempering: Tempering | None,
+        box_points: bool = False,
     ) -> None:
         super().__init__()
-        self._encoder, self._decoder = encoder, decoder
+        self._encoder, self._decoder, self._box_points = encoder, decoder, box_points
         self.sees_all_clicks, self.first_passes, self.tempering = sees_all_clicks, first_passes, tempering
 
     def encode(self, patch: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
@@ -55,9 +63,11 @@ class OnnxNetwork(nn.Module):
         *,
         boxes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict low-res logits and scores, as `SamMed3d.decode` with clicks, a mask prompt and the single mask."""
-        if multimask or boxes is not None or low_res is None:
-            raise ModelError("An exported 3-D model takes clicks and a mask prompt, and gives a single mask.")
+        """Predict low-res logits and scores, as `SamMed3d.decode` with a mask prompt and the single mask."""
+        if multimask or low_res is None or (boxes is not None and not self._box_points):
+            raise ModelError("This exported 3-D model takes clicks and a mask prompt, and gives a single mask.")
+        if self._box_points:
+            coords, labels = _with_corners(coords, labels, boxes)
         answers = [
             _run(
                 self._decoder,
@@ -98,16 +108,13 @@ class OnnxSamMed2d(nn.Module):
         multimask: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Predict low-res logits and scores for one image, as `SamMed2d.decode`."""
-        if boxes is None:
-            further, kinds = coords.new_zeros(1, 1, 2), [NOT_A_POINT]
-        else:
-            further, kinds = boxes.view(1, 2, 2), [BOX_BEGIN, BOX_END]
+        coords, labels = _with_corners(coords, labels, boxes)
         edge = 4 * embedding.shape[-1]
         _, scores, logits = _run(
             self._decoder,
             image_embeddings=embedding,
-            point_coords=torch.cat([coords.float(), further.float()], dim=1),
-            point_labels=torch.cat([labels.float(), torch.tensor([kinds], dtype=torch.float32)], dim=1),
+            point_coords=coords,
+            point_labels=labels,
             mask_input=torch.zeros(1, 1, edge, edge) if low_res is None else low_res.float().contiguous(),
             has_mask_input=torch.tensor([0.0 if low_res is None else 1.0]),
             orig_im_size=torch.tensor([float(edge), float(edge)]),
@@ -140,9 +147,10 @@ def load_exported(folder: Path) -> LoadedModel:
         else:
             # exports from before there was tempering have none
             tempering = Tempering(**about["tempering"]) if about.get("tempering") else None
-            network = OnnxNetwork(
-                encoder, decoder, bool(about["sees_all_clicks"]), int(about["first_passes"]), tempering
-            )
+            box_points = bool(about.get("box_points"))  # exports from before there were take clicks alone
+            preset = replace(preset, boxes=preset.boxes and box_points)
+            passes = int(about["first_passes"])
+            network = OnnxNetwork(encoder, decoder, bool(about["sees_all_clicks"]), passes, tempering, box_points)
         exported = LoadedModel(
             network,
             str(about["network"]),
@@ -164,6 +172,14 @@ def load_exported(folder: Path) -> LoadedModel:
     if not runnable:
         raise ModelError(f"{folder.name}: exported for other programs. Export it without preprocessing, all masks.")
     return exported
+
+
+def _with_corners(coords: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Append the corners of boxes (B, 2n) to clicks (B, N, n), or without a box the padding point; float32."""
+    batch, _, dimensions = coords.shape
+    further = coords.new_zeros(batch, 1, dimensions) if boxes is None else boxes.view(batch, 2, dimensions)
+    kinds = labels.new_tensor([NOT_A_POINT] if boxes is None else [BOX_BEGIN, BOX_END]).expand(batch, -1)
+    return torch.cat([coords.float(), further.float()], dim=1), torch.cat([labels, kinds], dim=1).float()
 
 
 def _run(session: Any, **inputs: Tensor) -> list[Tensor]:
