@@ -7,8 +7,18 @@ from typing import Any
 
 import torch
 
-FEATURES = {"avx2": "AVX2", "avx512_f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
-"""Instruction sets that matter to networks: torch's names and the usual ones."""
+FEATURES = {
+    "avx2": "AVX2",
+    "avx512_f": "AVX-512",
+    "avx512_vnni": "VNNI",
+    "avx512_bf16": "bfloat16",
+    "amx_bf16": "AMX",
+    "neon": "NEON",
+    "sve": "SVE",
+    "i8mm": "I8MM",
+    "bf16": "BF16",
+}
+"""Instruction sets that matter to networks: torch's names and the usual ones; the last four are ARM's."""
 
 
 def name() -> str:
@@ -25,7 +35,10 @@ def instructions() -> list[str]:
 
 
 def has_bfloat16() -> bool:
-    """Whether it multiplies bfloat16 itself; where that is emulated it takes many times as long as float32."""
+    """Whether it multiplies bfloat16 itself; where that is emulated it takes many times as long as float32.
+
+    Not on ARM, whatever the processor has: whether torch makes use of it there depends on how it was built.
+    """
     return not {"bfloat16", "AMX"}.isdisjoint(instructions())
 
 

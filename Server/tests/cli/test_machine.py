@@ -19,6 +19,13 @@ def test_instructions_are_those_of_the_processor(monkeypatch):
     assert machine.describe_machine()["instructions"] == "AVX512", "older versions of torch know less"
 
 
+def test_instructions_of_arm_are_told_and_bfloat16_is_not_counted_on(monkeypatch):
+    found = {"architecture": "aarch64", "neon": True, "sve": True, "bf16": True, "i8mm": True, "sve_max_length": 32}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert machine.describe_machine()["instructions"] == "NEON, SVE, I8MM, BF16"
+    assert not processor.has_bfloat16()
+
+
 @pytest.mark.parametrize(
     ("name", "avx512", "slow"), [("AMD EPYC", True, True), ("AMD EPYC", False, False), ("Intel Xeon", True, False)]
 )
