@@ -9,7 +9,7 @@ from helpers import AXIS_MAPS, make_affine, phantom, stored_as
 from sammed3d.core.geometry import Grid
 from sammed3d.files.volume import Volume
 from sammed3d.inference.preset import Preset
-from sammed3d.inference.slices import OUTSIDE, Slices
+from sammed3d.inference.slices import OUTSIDE, Slices, nearest_pixels
 
 RESIZED = Preset(patch_shape=(64, 64, 1), low_res_shape=(16, 16, 1), normalisation="grey", fit="resize", boxes=True)
 PADDED = Preset(patch_shape=(64, 64, 1), low_res_shape=(16, 16, 1), normalisation="grey", fit="pad")
@@ -38,6 +38,24 @@ def test_a_slice_is_resized_by_nearest_pixels_and_shown_like_on_a_light_box():
     assert np.allclose(patch.voxels[..., 0], nearest, atol=1e-3)
     assert patch.window.begin == (0, 0, 3)
     assert patch.window.shape == (30, 40, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "places", "taken"),
+    [
+        (186, [127, 128, 129], [92, 92, 93]),
+        (420, [64, 128, 192], [104, 209, 314]),
+        (840, [32, 64, 96, 128, 160, 192, 224], [104, 209, 314, 419, 524, 629, 734]),
+        (300, [64, 128, 255], [75, 150, 298]),
+        (512, [1, 128, 255], [2, 256, 510]),
+    ],
+)
+def test_the_nearest_pixels_are_those_of_opencv(size, places, taken):
+    """The numbers are what `cv2.resize` of OpenCV 4.10 and 5.0 takes, which the published code calls."""
+    pixels = nearest_pixels(size, 256)
+    assert pixels[places].tolist() == taken
+    assert np.abs(pixels - np.arange(256) * size // 256).max() <= 1
+    assert nearest_pixels(size, size).tolist() == list(range(size))
 
 
 def test_small_slices_are_padded_where_the_preset_says_so():
