@@ -24,7 +24,8 @@ from sammed3d.errors import VolumeError
 from sammed3d.files.whole_pictures import check_opaque, check_whole
 
 TRAIN, TEST = "image2label_train.json", "label2image_test.json"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+JPEG = (".jpg", ".jpeg")
+SUFFIXES = (".png", *JPEG, ".bmp", ".tif", ".tiff")
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -191,7 +192,24 @@ def _read(file: Path) -> npt.NDArray[np.generic]:
         raise VolumeError(f"{file}: is no 2-D image.")
     check_whole(file)
     pixels: npt.NDArray[np.generic] = sitk.GetArrayFromImage(image)
-    return pixels
+    return _smooth_colours(file, pixels) if pixels.ndim == 3 and file.suffix.lower() in JPEG else pixels
+
+
+def _smooth_colours(file: Path, pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Return the colours of a JPEG file as Pillow decodes them, if it is installed: to the bit as OpenCV does.
+
+    Most such files store colours at half the resolution. Both interpolate them; ITK repeats them, which differs by up
+    to 70 of 255 where colours meet.
+    """
+    try:
+        from PIL import Image  # noqa: PLC0415 - of the extra [cli]
+    except ImportError:
+        return pixels
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image) if image.format == "JPEG" and image.mode == "RGB" else pixels
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return pixels
 
 
 def _found(path: str, file: Path) -> Path:

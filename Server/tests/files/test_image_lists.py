@@ -1,6 +1,8 @@
 """2-D images and masks by SAM-Med2D's lists."""
 
+import base64
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -119,6 +121,29 @@ def test_pixels_are_those_that_opencv_reads(tmp_path):
     assert np.array_equal(read_pixels(save(tmp_path / "g.png", grey)), np.stack(3 * [grey], -1))
     deep = np.array([[0, 256, 65535]], np.uint16)
     assert read_pixels(save(tmp_path / "d.png", deep))[0, :, 0].tolist() == [0, 1, 255]
+
+
+COLOURS_MEET = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsLEBYQERMU"
+    "FRUVDA8XGBYUGBIUFRT/2wBDAQMEBAUEBQkFBQkUDQsNFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU"
+    "FBQUFBQUFBT/wAARCAAQABADASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAABgf/xAAaEAABBQEAAAAAAAAAAAAAAAAAAgME"
+    "NHOx/8QAFQEBAQAAAAAAAAAAAAAAAAAABgf/xAAaEQAABwAAAAAAAAAAAAAAAAAAAQQHNHKx/9oADAMBAAIRAxEAPwCJzab+auBM"
+    "WTab+auBMsLWQlNiwOnXmpaHo//Z"
+)
+"""A JPEG file of 16 x 16 pixels, red on the left and blue on the right, whose colours are stored at half of that."""
+
+
+def test_colours_of_jpeg_are_those_that_opencv_reads(tmp_path, monkeypatch):
+    """The numbers are those of OpenCV 4.10 and 5.0."""
+    file = tmp_path / "dermoscopy.jpg"
+    file.write_bytes(COLOURS_MEET)
+    opencv = [[60, 36, 200], [84, 45, 184], [125, 55, 145], [145, 47, 91], [186, 55, 58], [207, 59, 42], [211, 60, 40]]
+    pixels = read_pixels(file)
+    assert pixels.shape == (16, 16, 3)
+    assert pixels[8, 4:11].tolist() == opencv
+    monkeypatch.setitem(sys.modules, "PIL", None)  # not installed: as ITK reads it
+    difference = np.abs(read_pixels(file)[8, 4:11].astype(int) - opencv)
+    assert 0 < difference.max() < 10
 
 
 def test_masks_hold_one_structure(tmp_path):
