@@ -132,7 +132,7 @@ def export(
     base: BaseOption = None,
     quantise: Annotated[bool, typer.Option("--quantise", help="ONNX: 8-bit weights in matrix products.")] = False,
     preprocess: Annotated[
-        bool, typer.Option("--preprocess", help="ONNX, 2-D models: the encoder takes RGB images of any size.")
+        bool, typer.Option("--preprocess", help="ONNX, 2-D models: the encoder takes images of any size, blue first.")
     ] = False,
     single_mask: Annotated[
         bool, typer.Option("--single-mask", help="ONNX, 2-D models: the decoder gives its best mask alone.")

@@ -112,7 +112,7 @@ class PatchEmbed2d(nn.Module):
 
 
 class ImageEncoder2d(nn.Module):
-    """Turn a normalised RGB image into an image embedding."""
+    """Turn a normalised image of three colours into an image embedding."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

@@ -34,8 +34,9 @@ class Network2d(Protocol):
 class Slicewise(nn.Module):
     """Run SAM-Med2D or FT-SAM on slices.
 
-    The network gets the slice as an RGB image with rows running down, three candidate masks are decoded, and the one
-    with the best score of the model's own is taken. Mask prompts are fed back as probabilities, as it was trained.
+    The network gets the slice as an image of three colours with rows running down, three candidate masks are decoded,
+    and the one with the best score of the model's own is taken. Mask prompts are fed back as probabilities, as it was
+    trained.
     """
 
     sees_all_clicks = True

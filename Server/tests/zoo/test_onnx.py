@@ -14,8 +14,10 @@ from helpers import small_volume
 from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
 from sammed3d.cli.app import app
 from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.inference.images import ImageFrame
 from sammed3d.inference.session import Session
 from sammed3d.nets import Slicewise, build
+from sammed3d.nets.slicewise import normalised as prepared
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.load import load_model
@@ -202,6 +204,10 @@ def test_2d_encoders_agree_and_prepare_images_where_asked(exported_2d, network_2
         normalised = (image - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
         rows, columns = np.arange(64) * 90 // 64, np.arange(64) * 120 // 64
         tensor = torch.from_numpy(normalised[rows][:, columns].transpose(2, 0, 1)).float()[None]
+        blue_first = ImageFrame.of((90, 120), TINY_PRESET_2D).image(image.astype(np.uint8))
+        assert torch.allclose(prepared(torch.from_numpy(blue_first)[None]), tensor, atol=1e-5), (
+            "pixels as they are read"
+        )
         with pytest.raises(ModelError, match="exported for other programs"):
             load_predictor(folder)
     with torch.inference_mode():

@@ -11,7 +11,9 @@ caller appends the corners of a box as points with labels 2 and 3, or else a poi
 2-D networks keep SAM-Med2D's published names: `input_image` -> `image_embeddings`; `image_embeddings`, `point_coords`
 (1, N, 2) as x, y, `point_labels` (1, N), `mask_input` (1, 1, 64, 64; probabilities), `has_mask_input` (1),
 `orig_im_size` (2: height, width) -> `masks`, `iou_predictions`, `low_res_masks`. N is free. The caller appends the
-corners of a box as points with labels 2 and 3, or else a point with label -1, as published.
+corners of a box as points with labels 2 and 3, or else a point with label -1, as published. `masks` are those of the
+whole image; the published export cuts off what SAM's resizing to the longest side would have padded, which SAM-Med2D
+does not do.
 
 Source of the names: segment-anything and SAM-Med2D `scripts/export_onnx_*.py`, `utils/onnx.py`.
 """
@@ -46,7 +48,8 @@ class OnnxOptions:
 
     Attributes:
         quantise: store the weights of matrix products as 8-bit integers, a quarter of the size.
-        preprocess: 2-D only: the encoder takes an RGB image (height, width, 3) of any size with values 0..255.
+        preprocess: 2-D only: the encoder takes an image (height, width, 3) of any size, blue first as the weights were
+            trained, with values 0..255.
         single_mask: 2-D only: the decoder gives the best of its masks alone.
     """
 
@@ -235,7 +238,7 @@ class _BoxDecoder(nn.Module):
 
 
 class _ImageEncoder(nn.Module):
-    """Prepares an RGB image of any size as SAM-Med2D's predictor does, then encodes it."""
+    """Prepares an image of any size, blue first, as the graph of SAM-Med2D's own export does, then encodes it."""
 
     def __init__(self, network: SamMed2d) -> None:
         super().__init__()
