@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -182,34 +183,65 @@ def check_sizes(listed: ListedImage, image: Bytes, masks: Mapping[Path, npt.NDAr
                               f"{image.shape[1]} x {image.shape[0]}.")  # fmt: skip
 
 
+def transparent_grey_size(file: Path) -> tuple[int, int] | None:
+    """Return columns and rows of a PNG of grey values and transparency, which ITK does not read.
+
+    None for all other files, and where Pillow is not installed.
+    """
+    image = _with_pillow(file) if file.suffix.lower() == ".png" else None
+    if image is None:
+        return None
+    with image:
+        size: tuple[int, int] | None = image.size if image.mode == "LA" else None
+        return size
+
+
 def _read(file: Path) -> npt.NDArray[np.generic]:
     check_opaque(file)
     try:
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:
+        if transparent_grey_size(file) is not None:
+            return _by_pillow(file, "LA")[..., 0]
         raise VolumeError(f"{file}: cannot be read as an image ({', '.join(SUFFIXES)}).") from error
     if image.GetDimension() != 2:
         raise VolumeError(f"{file}: is no 2-D image.")
     check_whole(file)
     pixels: npt.NDArray[np.generic] = sitk.GetArrayFromImage(image)
-    return _smooth_colours(file, pixels) if pixels.ndim == 3 and file.suffix.lower() in JPEG else pixels
+    if pixels.ndim == 3 and file.suffix.lower() in JPEG:
+        # Most such files store colours at half the resolution. Pillow interpolates them, to the bit as OpenCV does; ITK
+        # repeats them, which differs by up to 70 of 255 where colours meet.
+        smooth = _by_pillow(file, "RGB")
+        return smooth if smooth.size else pixels
+    return pixels
 
 
-def _smooth_colours(file: Path, pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Return the colours of a JPEG file as Pillow decodes them, if it is installed: to the bit as OpenCV does.
+def _by_pillow(file: Path, mode: str) -> npt.NDArray[np.uint8]:
+    """Read a file with Pillow, (H, W, channels); nothing where that is not installed, or the file of another mode.
 
-    Most such files store colours at half the resolution. Both interpolate them; ITK repeats them, which differs by up
-    to 70 of 255 where colours meet.
+    Raises:
+        VolumeError: it is damaged.
     """
+    image = _with_pillow(file)
+    if image is None:
+        return np.zeros(0, np.uint8)
     try:
-        from PIL import Image  # noqa: PLC0415 - of the extra [cli]
+        with image:
+            return np.asarray(image) if image.mode == mode else np.zeros(0, np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise VolumeError(f"{file}: the file is damaged. Copy or export it again.") from error
+
+
+def _with_pillow(file: Path) -> Any:
+    """Open a file with Pillow; None where that is not installed (it is of the extra [cli]) or does not know it."""
+    try:
+        from PIL import Image  # noqa: PLC0415 - only where it is used
     except ImportError:
-        return pixels
+        return None
     try:
-        with Image.open(file) as image:
-            return np.asarray(image) if image.format == "JPEG" and image.mode == "RGB" else pixels
+        return Image.open(file)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return pixels
+        return None
 
 
 def _found(path: str, file: Path) -> Path:

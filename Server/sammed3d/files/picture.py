@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
-from sammed3d.files.image_lists import SUFFIXES, Bytes, read_mask, read_pixels
+from sammed3d.files.image_lists import SUFFIXES, Bytes, read_mask, read_pixels, transparent_grey_size
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
 from sammed3d.files.volume import Array, Volume, array_of, grid_of
@@ -210,7 +210,11 @@ def _flat_grid(path: Path) -> Grid:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise VolumeError(f"{path.name}: cannot be read as an image ({', '.join(SUFFIXES)}).") from error
+        size = transparent_grey_size(path)
+        if size is None:
+            raise VolumeError(f"{path.name}: cannot be read as an image ({', '.join(SUFFIXES)}).") from error
+        _check_size(path.name, *size)
+        return Grid((*size, 1), PLANE)
     if reader.GetDimension() != 2:
         raise VolumeError(f"{path.name}: holds {reader.GetSize()[2]} images; save the one that is meant as PNG.")
     (columns, rows), (x, y), (left, top) = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()

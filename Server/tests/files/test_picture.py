@@ -4,6 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
@@ -43,6 +44,24 @@ def write_dicom(path, pixels, kind, **more):
     ds.PixelData = pixels.tobytes()
     ds.save_as(path, enforce_file_format=True)
     return path
+
+
+def test_grey_pictures_with_transparency_are_read_without_it(tmp_path):
+    """As OpenCV reads them; ITK does not know two values for a pixel."""
+    two = np.stack([GREY, GREY[::-1]], axis=-1)
+    Image.fromarray(two, "LA").save(tmp_path / "export.png")
+    picture = Picture.read(tmp_path / "export.png")
+    assert np.array_equal(picture.pixels, np.stack(3 * [GREY], -1))
+    plain = Picture.read(written(tmp_path / "plain.png", GREY)).grid
+    assert picture.grid.shape == plain.shape
+    assert np.array_equal(picture.grid.index_to_world, plain.index_to_world)
+    masks = np.stack([255 * (GREY > 100).astype(np.uint8), GREY], axis=-1)
+    Image.fromarray(masks, "LA").save(tmp_path / "mask.png")
+    assert np.array_equal(read_picture_mask(tmp_path / "mask.png", picture), GREY > 100)
+    whole = (tmp_path / "export.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VolumeError, match=r"cut\.png: the file is damaged"):
+        Picture.read(tmp_path / "cut.png")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff"])
