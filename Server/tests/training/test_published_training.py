@@ -9,13 +9,14 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.nn import functional
 
-from networks import TINY_SIZES
+from networks import TINY_PRESET, TINY_SIZES
 from sammed3d.nets import build
 from sammed3d.simulation.clicks import random_click, ritm_click
-from sammed3d.training import click_loop, distillation
+from sammed3d.training import click_loop, distillation, prepared
 from sammed3d.training.click_loop import ClickLoop
 from sammed3d.training.distillation import DistillationRun
 from sammed3d.training.losses import hard_dice, mask_loss
+from sammed3d.training.patches import Patches
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.schedule import groups
 from training_runs import recipe, run_of
@@ -79,6 +80,24 @@ def test_the_gradient_of_a_step_is_the_mean_of_its_batches(data, tmp_path, monke
         kept.append(gradients[0])
     assert kept[0].abs().max() > 0
     assert torch.allclose(*kept, rtol=1e-3, atol=1e-3 * float(kept[0].abs().max()))
+
+
+def test_patches_are_mirrored_along_each_axis_by_chance(data):
+    samples = prepared.find_samples(data / "ready", "train")[:1]
+
+    def patch(seed, flip):
+        item = Patches(samples, TINY_PRESET, recipe(flip=flip), augment=True)[0, seed]
+        return torch.cat([item["image"], item["mask"]])
+
+    plain = patch(1, 0.0)
+    assert torch.equal(patch(2, 1.0), plain.flip(1, 2, 3)), "image and mask alike"
+    mirrored = [tuple(axis for axis in (1, 2, 3) if which & 1 << axis) for which in range(0, 16, 2)]
+    views = {plain.flip(axes).numpy().tobytes(): axes for axes in mirrored}
+    assert len(views) == 8
+    seen = [views[patch(seed, 0.5).numpy().tobytes()] for seed in range(40)]
+    assert set(seen) == set(mirrored), "each axis for itself"
+    for axis in (1, 2, 3):
+        assert 10 <= sum(axis in axes for axes in seen) <= 30
 
 
 class Fixed(nn.Module):
