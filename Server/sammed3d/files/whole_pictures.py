@@ -1,10 +1,10 @@
 """What ITK reads wrongly of picture files without a word, found before.
 
 It fills up what a JPEG or BMP file lacks of the pixels that it declares, and takes the transparencies of a grey TIFF
-file for pixels between the others. (Those of a grey PNG file it cannot read at all.)
+file for pixels between the others. (Those of a grey PNG file it cannot read at all: see `image_lists`.)
 
 Source: ITU-T T.81 (JPEG), annex B; the structures BITMAPFILEHEADER, BITMAPINFOHEADER and BITMAPCOREHEADER (BMP);
-TIFF 6.0, section 2, with the longer numbers of BigTIFF; PNG, section 11.2.1.
+TIFF 6.0, section 2, with the longer numbers of BigTIFF.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ _TIFF = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
 """How TIFF files begin, and in which order the bytes of their numbers are; those with + are BigTIFF."""
 _SAMPLES = 277
 """The tag that says how many values a pixel has."""
-_GREY_AND_ALPHA = 4
-"""Colour type of PNG."""
 
 
 def check_whole(file: Path) -> None:
@@ -47,14 +45,14 @@ def check_whole(file: Path) -> None:
 
 
 def check_opaque(file: Path) -> None:
-    """Refuse a grey PNG or TIFF file with transparency; other files are not looked at.
+    """Refuse a grey TIFF file with transparency; other files are not looked at.
 
     Raises:
         VolumeError: it is one.
     """
     try:
         with file.open("rb") as stream:
-            two = _png_has_two(stream) or _tiff_has_two(stream)
+            two = _tiff_has_two(stream)
     except (OSError, struct.error):  # whoever reads it says what is wrong
         return
     if two:
@@ -64,14 +62,8 @@ def check_opaque(file: Path) -> None:
         )
 
 
-def _png_has_two(stream: BinaryIO) -> bool:
-    head = stream.read(26)
-    return head.startswith(b"\x89PNG\r\n\x1a\n") and head[25:] == bytes([_GREY_AND_ALPHA])
-
-
 def _tiff_has_two(stream: BinaryIO) -> bool:
     """Tell whether pixels of the first image have two values."""
-    stream.seek(0)
     head = stream.read(16)
     order = _TIFF.get(head[:4])
     if order is None:
