@@ -32,7 +32,8 @@ class FlatArea:
         self._slopes = -normal[self._across] / normal[self._axis]
         steps = grid.index_to_world[:3, :3]
         along = steps[:, self._across] + steps[:, [self._axis]] * self._slopes
-        self._spacing = np.linalg.norm(along, axis=0)  # mm from one line of voxels to the next, along the plane
+        # mm from one line of voxels to the next, along the plane; the same whatever the rounding of the matrix.
+        self._spacing = np.linalg.norm(along, axis=0).astype(np.float32).astype(np.float64)
         pad = np.ceil(reach / self._spacing).astype(int) + 1
         pixels = voxels[:, self._across]
         self._first = pixels.min(axis=0) - pad

@@ -11,8 +11,9 @@
 
 After that, `constraints.py` makes the mask agree with what was drawn, unless the user does not want that.
 
-Which clicks are chosen depends on the prompts before and the model alone, so replaying gives the same. They are told to
-whoever saves the prompts (`translations`).
+Which clicks are chosen depends on the prompts before and the model alone, so replaying gives the same, also in an image
+that was saved and opened again: what only the rounding of its matrix tells apart is a tie, and the first place is
+taken. They are told to whoever saves the prompts (`translations`).
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.drawings import Drawing, Scribble
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click, Translation
-from sammed3d.core.rasterisation import Indices, voxels_of
+from sammed3d.core.rasterisation import TIE, Indices, voxels_of
 from sammed3d.inference.constraints import agreement, honoured
 from sammed3d.inference.flat_area import FlatArea
 from sammed3d.inference.inferer import Inferer, PromptState
@@ -185,7 +187,7 @@ class TranslatingInferer:
                 return clicks, missed
             if chosen:
                 away = np.linalg.norm(world[candidates, None] - world[None, chosen], axis=-1).min(axis=1)
-                pick = candidates[int(away.argmax())]
+                pick = candidates[int(away.astype(np.float32).argmax())]  # ties are ties, whatever the rounding
             else:
                 pick = candidates[len(candidates) // 2 if part.middle else 0]
             chosen.append(int(pick))
@@ -225,7 +227,7 @@ def _parts_of(drawing: Drawing, grid: Grid) -> Iterator[_Part]:
 
 
 def _parts_of_box(box: BoxPrompt, holds: bool, grid: Grid) -> Iterator[_Part]:
-    middle = np.clip(np.rint(grid.to_index(box.middle)).astype(np.int64), 0, np.array(grid.shape) - 1)
+    middle = np.clip(_nearest(grid, box.middle), 0, np.array(grid.shape) - 1)
     yield _Part(middle[None], True, 1, 1)
     if holds:  # then the mask does not leave the box anyway
         return
@@ -240,8 +242,14 @@ def _parts_of_box(box: BoxPrompt, holds: bool, grid: Grid) -> Iterator[_Part]:
             points[:, across] = low[across] + shares * (high - low)[across]
             points[:, axis] = face
             places.append(points)
-    index = np.rint(grid.to_index(np.stack(places, axis=1).reshape(-1, 3))).astype(np.int64)
+    index = _nearest(grid, np.stack(places, axis=1).reshape(-1, 3))
     yield _Part(index[np.all((index >= 0) & (index < grid.shape), axis=1)], False, ROUND, MOST_ROUND)
+
+
+def _nearest(grid: Grid, world: npt.ArrayLike) -> Indices:
+    """Return the voxels nearest to places (..., 3); halfway the upper ones, whatever the rounding."""
+    index: Indices = np.floor(grid.to_index(world) + 0.5 + TIE).astype(np.int64)
+    return index
 
 
 def _away(depth: float) -> float:

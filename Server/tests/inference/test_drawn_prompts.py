@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from drawn import BOX, LOOP, PRESET, STROKE, bright_ball, marks, session_of
-from helpers import CENTRE, RegionPredictor, small_volume
+from helpers import CENTRE, RegionPredictor, make_affine, phantom, small_volume
+from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import Click
 from sammed3d.core.rasterisation import voxels_of
+from sammed3d.files.volume import Volume
 from sammed3d.inference.compositing import MASK_LOGIT
 from sammed3d.inference.prompt_translation import FEW, MISSED, MOST
 from sammed3d.inference.session import Session
@@ -163,3 +165,21 @@ def test_prompts_without_drawings_are_told_as_they_are():
     state = session.current.state
     assert session.inferer.inner.mask_of(state)[0].digest == session.current.mask.digest
     assert session.inferer.translations(state) == ()
+
+
+def test_what_a_model_is_told_does_not_depend_on_the_rounding_of_the_images_matrix():
+    """Files hold a matrix with other last digits than the scene; places that are equally far away stay so."""
+    oblique = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
+    told = set()
+    for seed in range(8):
+        noise = np.random.default_rng(seed).uniform(-1, 1, (3, 4)) * np.abs(oblique[:3]) * 3e-15 * bool(seed)
+        matrix = oblique.copy()
+        matrix[:3] += noise
+        session = session_of(Volume(phantom((40, 50, 30)), Grid((40, 50, 30), matrix), "saved"), threshold=1000.0)
+        session.scribble(Grid((40, 50, 30), oblique).to_world([(10, 12, 15), (24, 12, 15)]))
+        session.set_honour(False)
+        low, high = Grid((40, 50, 30), oblique).to_world([(13.5, 13.5, 8.5), (26.5, 24.5, 20.5)])
+        session.set_box(np.minimum(low, high), np.maximum(low, high))
+        clicks = [click for translation in session.translations(session.current.name) for click in translation.clicks]
+        told.add(tuple(tuple(np.rint(session.volume.grid.to_index(click.world)).astype(int)) for click in clicks))
+    assert len(told) == 1, "\n".join(str([tuple(map(int, v)) for v in t]) for t in told)
