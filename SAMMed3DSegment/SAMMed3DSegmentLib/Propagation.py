@@ -41,6 +41,8 @@ class Step:
         before, after: by frame, what the segment held before and after.
         digests: by frame, what it held when it began.
         undone: whether it was taken back.
+        newest: the newest prompts of the segment when it was taken back, which may be undone ones; what is done after
+            that ends it, as it ends all that was undone.
         left: frames that somebody changed meanwhile, and that were left as they are.
     """
 
@@ -53,6 +55,7 @@ class Step:
     after: dict[int, Holdings] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
     undone: bool = False
+    newest: PromptState | None = None
     left: list[int] = field(default_factory=list)
 
     @property
@@ -153,9 +156,11 @@ class Propagation:
         return self.step is not None and self.step.undone and self.step.isThere
 
     def isNewest(self, segmentId: str) -> bool:
-        """Tell whether nothing was done in a segment since it was carried."""
+        """Tell whether nothing was done in a segment since it was carried, or since that was taken back."""
         step, segmenter = self.step, self._segmenter
         if step is None or (step.segmentationNode, step.segmentId) != (segmenter.segmentationNode, segmentId):
+            return False
+        if step.undone and segmenter.newestPrompts(segmentId) is not step.newest:
             return False
         return segmenter.promptsInForce(segmentId) is step.prompts
 
@@ -163,7 +168,7 @@ class Propagation:
         """Let all frames hold again what they held before; those that somebody changed since stay."""
         if self.canUndo:
             self._restore(self.step.after, self.step.before)
-            self.step.undone = True
+            self.step.undone, self.step.newest = True, self._segmenter.newestPrompts(self.step.segmentId)
 
     def redo(self) -> None:
         """Carry the object again, without asking the model."""

@@ -100,6 +100,11 @@ class SegmentsInScene(Background):
         prompts = self._known(segmentId)
         return None if prompts is None else prompts.timeline.now
 
+    def newestPrompts(self, segmentId: str) -> PromptState | None:
+        """Return the prompts of a segment that came last, also where they are undone; None where it has none."""
+        prompts = self._known(segmentId)
+        return None if prompts is None else prompts.timeline.states[-1]
+
     # Scene
 
     def forgetScene(self) -> None:

@@ -68,3 +68,15 @@ def placeClick(module, ijk):
     points = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
     points.AddControlPointWorld(volumeFromNode(module.panel.segmenter.volumeNode).grid.to_world(ijk))
     settle(module)
+
+
+def showFrame(browser, number):
+    """Show a frame of a series, and let the panel notice."""
+    browser.SetSelectedItemNumber(number)
+    for _ in range(3):
+        qt.QApplication.processEvents()
+
+
+def frameRows(ui):
+    """Return the texts of the table of frames, row by row."""
+    return [tuple(ui.framesTable.item(r, c).text() for c in range(5)) for r in range(ui.framesTable.rowCount)]

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import slicer
 
-import qt
 from moving_ball import moving_ball
 from moving_ball import predictor as ballPredictor
 from mrmlNodes import addSeries, addVolume, drawByHand, linearTransform, voxels
-from panels import settle, wait
+from panels import frameRows, settle, showFrame, wait
 from sammed3d import Box, ModelError
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.evaluation.metrics import dice
@@ -61,12 +60,6 @@ def carry(module):
     settle(module)
 
 
-def show(browser, number):
-    browser.SetSelectedItemNumber(number)
-    for _ in range(3):
-        qt.QApplication.processEvents()
-
-
 def masks(module, ball, segmentId=None):
     """What the segment holds in each frame, (I, J, K)."""
     segmenter = module.panel.segmenter
@@ -77,10 +70,6 @@ def masks(module, ball, segmentId=None):
 
 def scores(module, ball):
     return [dice(mask, ball.truth(number).astype(np.uint8)) for number, mask in enumerate(masks(module, ball))]
-
-
-def rows(ui):
-    return [tuple(ui.framesTable.item(r, c).text() for c in range(5)) for r in range(ui.framesTable.rowCount)]
 
 
 def test_the_section_is_there_for_series_only(module, ui, scene, ball, browser):
@@ -100,9 +89,9 @@ def test_all_frames_get_what_the_command_line_makes(module, ui, ball, clicked):
         assert np.array_equal(found.mask.full(ball.grid.shape), mask)
     assert np.array_equal(masks(module, ball)[0], shown), "the frame that was clicked in is as it was"
     assert "5 of 5 frames are done." in ui.propagateLabel.text
-    assert [row[0] for row in rows(ui)] == ["1", "2", "3", "4", "5"]
-    assert [row[4] for row in rows(ui)] == ["yours, kept", "", "", "", ""]
-    assert float(rows(ui)[2][1]) == pytest.approx(masks(module, ball)[2].sum() * 0.216, abs=0.01)
+    assert [row[0] for row in frameRows(ui)] == ["1", "2", "3", "4", "5"]
+    assert [row[4] for row in frameRows(ui)] == ["yours, kept", "", "", "", ""]
+    assert float(frameRows(ui)[2][1]) == pytest.approx(masks(module, ball)[2].sum() * 0.216, abs=0.01)
 
 
 def test_it_plays_with_the_images_and_under_the_name_of_the_segmentation(module, ball, clicked):
@@ -111,7 +100,7 @@ def test_it_plays_with_the_images_and_under_the_name_of_the_segmentation(module,
     carry(module)
     expected = masks(module, ball)
     for number in (3, 1, 4, 0):
-        show(clicked, number)
+        showFrame(clicked, number)
         assert np.array_equal(voxels(node, module.panel.segmentId, ball.grid.shape), expected[number])
     assert node.GetName() == name
     assert clicked.GetProxyNode(clicked.GetSequenceNode(node)) is node
@@ -136,10 +125,21 @@ def test_u_takes_all_frames_back_at_once_and_shift_u_does_it_again(module, ui, b
     assert ui.undoPropagateButton.isVisibleTo(module.root)
 
 
+def test_a_click_after_it_was_taken_back_is_what_is_done_again(module, ui, ball, clicked):
+    carry(module)
+    ui.undoButton.click()
+    click(module, ball.centres[0] + np.array([0, 0, 6.0]))
+    after = masks(module, ball)
+    for button in (ui.undoButton, ui.redoButton):
+        button.click()
+        settle(module)
+    assert all(np.array_equal(*each) for each in zip(after, masks(module, ball), strict=True))
+
+
 def test_a_click_corrects_a_frame_and_the_others_go_on_from_there(module, ui, ball, clicked):
     carry(module)
     before = masks(module, ball)
-    show(clicked, 2)
+    showFrame(clicked, 2)
     segmenter = module.panel.segmenter
     click(module, ball.centres[2] + np.array([0, 0, 10.0]))
     corrected = masks(module, ball)
@@ -151,11 +151,11 @@ def test_a_click_corrects_a_frame_and_the_others_go_on_from_there(module, ui, ba
     carry(module)
     now = masks(module, ball)
     assert all(np.array_equal(now[number], corrected[number]) for number in (0, 1, 2))
-    assert [row[0] for row in rows(ui)] == ["3", "4", "5"]
-    show(clicked, 0)
+    assert [row[0] for row in frameRows(ui)] == ["3", "4", "5"]
+    showFrame(clicked, 0)
     ui.framesSelector.setCurrentIndex(0)
     carry(module)
-    assert rows(ui)[2][4] == "yours, kept"
+    assert frameRows(ui)[2][4] == "yours, kept"
     assert np.array_equal(masks(module, ball)[2], corrected[2]), "a correction is never written over"
 
 
@@ -216,7 +216,7 @@ def test_doubtful_frames_are_named_and_a_row_shows_its_frame(module, ui, scene, 
     noise = np.random.default_rng(0).integers(0, largest, ball.grid.shape[::-1]).astype(np.int16)
     slicer.util.updateVolumeFromArray(data, noise)
     carry(module)
-    remarks = [row[4] for row in rows(ui)]
+    remarks = [row[4] for row in frameRows(ui)]
     assert (len(remarks), bool(remarks[2])) == (COUNT, True)
     assert "Look at frames: 3" in ui.propagateLabel.text
     ui.framesTable.selectRow(2)
@@ -233,7 +233,7 @@ def test_what_somebody_changes_meanwhile_stays(module, ui, ball, clicked, predic
     predictor.before = before
     ui.propagateButton.click()
     wait(begun.is_set)
-    show(clicked, 1)
+    showFrame(clicked, 1)
     segmenter = module.panel.segmenter
     drawByHand(segmenter.segmentationNode, module.panel.segmentId, segmenter.volumeNode, Box((0, 0, 0), (2, 2, 2)))
     gate.set()
@@ -248,17 +248,17 @@ def test_segments_added_and_removed_on_one_frame_are_in_all(module, ui, ball, cl
     carry(module)
     first = module.panel.segmentId
     second = module.panel.addSegment()
-    show(clicked, 3)
+    showFrame(clicked, 3)
     node = module.panel.segmenter.segmentationNode
     assert node.GetSegmentation().GetSegment(second) is not None
     module.panel.segments.select(second)
     click(module, ball.centres[3])
-    show(clicked, 0)
+    showFrame(clicked, 0)
     assert not voxels(node, second, ball.grid.shape).any()
     module.panel.segments.select(first)
     module.panel.segments.remove()
     for number in range(COUNT):
-        show(clicked, number)
+        showFrame(clicked, number)
         assert list(node.GetSegmentation().GetSegmentIDs()) == [second]
 
 
@@ -275,10 +275,10 @@ def test_other_segments_are_copied_and_carried_in_their_turn(module, ui, ball, b
     module.panel.segments.select(second)
     carry(module)
     assert "Nobody has clicked in" in ui.propagateLabel.text
-    show(browser, 3)
+    showFrame(browser, 3)
     click(module, ball.centres[3])
     carry(module)
-    assert [row[4] == "yours, kept" for row in rows(ui)] == [True, False, False, True, False]
+    assert [row[4] == "yours, kept" for row in frameRows(ui)] == [True, False, False, True, False]
 
 
 @pytest.mark.parametrize("moved", ["volume", "both"])
@@ -299,7 +299,7 @@ def test_under_transforms(module, ui, scene, ball, browser, moved):
     if moved == "both":
         assert volumes == [m.sum() for m in masks(module, ball)]
     for number in range(COUNT):
-        show(browser, number)
+        showFrame(browser, number)
         world = volumeToWorld(volume, tuple(ball.centres[number]))
         bounds = np.zeros(6)
         segmentation.GetRASBounds(bounds)
@@ -318,7 +318,7 @@ def test_saved_and_reopened_it_goes_on(module, ui, scene, ball, clicked, tmp_pat
     settle(module)
     browser = scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
     assert all(np.array_equal(*each) for each in zip(expected, masks(module, ball), strict=True))
-    show(browser, 2)
+    showFrame(browser, 2)
     ui.propagateSection.collapsed = False
     ui.framesSelector.setCurrentIndex(2)  # back from this frame: nobody clicked here, the prompts of frame 1 count
     assert ui.propagateButton.enabled
@@ -353,7 +353,7 @@ def test_bad_input_gets_one_line(module, ui, ball, clicked):
     ui.toFrameSpinBox.setValue(5)
     carry(module)
     assert "Frame 1 is shown, which is not among those chosen." in ui.propagateLabel.text
-    show(clicked, 2)
+    showFrame(clicked, 2)
     carry(module)  # the segmentation is none of the series yet: what was made in frame 1 is seen over all of them
     assert "Nobody has clicked in" in ui.propagateLabel.text
     assert clicked.GetSequenceNode(module.panel.segmenter.segmentationNode) is None
@@ -362,13 +362,13 @@ def test_bad_input_gets_one_line(module, ui, ball, clicked):
 def test_a_frame_that_was_reset_is_made_anew(module, ui, ball, clicked, answers):
     carry(module)
     before = masks(module, ball)
-    show(clicked, 2)
+    showFrame(clicked, 2)
     click(module, ball.centres[2] + np.array([0, 0, 10.0]))
     answers.give("Empty this segment", True)
     ui.resetButton.click()
     settle(module)
     assert not masks(module, ball)[2].any()
-    show(clicked, 0)
+    showFrame(clicked, 0)
     carry(module)
     assert all(np.array_equal(*each) for each in zip(before, masks(module, ball), strict=True))
 
@@ -377,7 +377,7 @@ def test_the_surface_follows_the_frame_that_is_shown(module, ui, ball, clicked):
     ui.show3DButton.click()
     carry(module)
     for number in (4, 2):
-        show(clicked, number)
+        showFrame(clicked, number)
         module.panel.segmenter.refreshSurfaces()
         segmentation = module.panel.segmenter.segmentationNode.GetSegmentation()  # the frame's own
         surface = segmentation.GetSegment(module.panel.segmentId).GetRepresentation("Closed surface")
