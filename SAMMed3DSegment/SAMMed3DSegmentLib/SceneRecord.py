@@ -181,7 +181,8 @@ def _name(segmentId: str, digest: str) -> str:
 
 
 def _names(store: slicer.vtkMRMLSegmentationNode, segmentId: str) -> list[str]:
-    return [name for name in store.GetSegmentation().GetSegmentIDs() if name.startswith(f"{segmentId}:")]
+    ids = store.GetSegmentation().GetSegmentIDs()
+    return [name for name in ids if name.rpartition(":")[0] == segmentId]  # ids of segments may have colons, too
 
 
 def _keepBases(segmentationNode, segmentId: str, volumeNode, bases: dict[str, BoxedMask]) -> None:

@@ -187,3 +187,23 @@ def test_a_copy_of_a_segmentation_leaves_the_first_ones_starting_masks(
     segmenter.undo(liver)
     settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, liver), drawn)
+
+
+def test_segments_whose_ids_begin_alike_keep_their_starting_masks(
+    segmenter, scene, segmentationNode, volumeNode, tmp_path
+):
+    """Imported segments have their names as ids: "lung" and "lung:left"."""
+    segmentation = segmentationNode.GetSegmentation()
+    ids = [segmentation.AddEmptySegment(name, name) for name in ("lung:left", "lung")]
+    drawn = {}
+    for number, segmentId in enumerate(ids):
+        drawByHand(segmentationNode, segmentId, volumeNode, Box((2, 2, 2), (8, 8, 8 + number)))
+        drawn[segmentId] = voxels(segmentationNode, segmentId)
+    for segmentId in ids:
+        clickAt(segmenter, segmentId, SPOTS[0])
+    volumeNode, segmentationNode = reopened(scene, segmenter, tmp_path)
+    for segmentId in ids:
+        assert segmenter.canUndo(segmentId)
+        segmenter.undo(segmentId)
+        settle(segmenter)
+        assert np.array_equal(voxels(segmentationNode, segmentId), drawn[segmentId])
