@@ -129,9 +129,12 @@ class Segmenter(SegmentsInScene):
 
     def setHonour(self, segmentId: str, honour: bool) -> None:
         """Make the segment agree with its box and drawings from now on, or leave the model's answer as it is."""
-        prompts = self._known(segmentId)
-        if prompts is not None and prompts.timeline.now.honour != honour:
-            self._settle(prompts)
+        try:
+            prompts = self._settled(segmentId)  # made if need be: it may be said before anything is drawn
+        except SAMMed3DError as error:
+            self._say(str(error))
+            return
+        if prompts.timeline.now.honour != honour:
             prompts.timeline.honour(honour)
             self._evaluate(prompts)
 

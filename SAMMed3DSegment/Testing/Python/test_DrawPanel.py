@@ -194,3 +194,15 @@ def test_keys_draw_and_shift_takes_away(module, ui, volumeNode, view):
         drawing.toggle(kind, False)
         assert not button.checked
     qt.QApplication.processEvents()
+
+
+def test_that_drawings_are_not_to_hold_can_be_said_before_the_first_one(module, ui, volumeNode, view):
+    ui.addSegmentButton.click()
+    ui.honourCheckBox.click()
+    settle(module)
+    ui.scribbleButton.click()
+    view.draw(line(view, volumeNode))
+    settle(module)
+    assert len(drawn(module)) == 1
+    assert not ui.honourCheckBox.checked
+    assert not module.panel.segmenter.honours(module.panel.segmentId)

@@ -5,7 +5,8 @@ import pytest
 import slicer
 import vtk
 
-from mrmlNodes import drawByHand, voxels
+from helpers import phantom
+from mrmlNodes import OBLIQUE, addVolume, drawByHand, voxels
 from sammed3d import Box, PromptError, Session
 from sammed3d.core.drawings import Lasso, Scribble
 from sammed3d.core.rasterisation import voxels_of
@@ -199,3 +200,16 @@ def test_removing_a_segmentation_removes_all_that_belongs_to_it(
     assert {node.GetID() for node in left if node.IsA("vtkMRMLSegmentationNode")} == {other.GetID()}
     segmenter.setInput(volumeNode, other)
     assert len(segmenter.objectPrompts([spleen])[0].clicks) == 1
+
+
+def test_whether_drawings_hold_says_nothing_about_voxels_beyond_the_volume(
+    segmenter, scene, segmentationNode, volumeNode, liver
+):
+    drawByHand(segmentationNode, liver, volumeNode, Box((35, 40, 25), (39, 44, 29)))
+    before = voxels(segmentationNode, liver)
+    small = addVolume(scene, phantom((20, 20, 20)), OBLIQUE, "small")
+    segmenter.setInput(small, segmentationNode)
+    segmenter.setHonour(liver, False)
+    settle(segmenter)
+    assert not segmenter.honours(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), before)

@@ -137,7 +137,10 @@ class ObjectTimeline(History):
     def honour(self, honour: bool) -> None:
         """Make the mask agree with box and drawings from now on, or leave the model's answer as it is."""
         if honour != self.now.honour:
+            before = self._moments[self._position]
             self.push(replace(self.now, honour=honour))
+            if self.now.is_start:  # what is shown stays, whatever it is
+                self._moments[self._position].kept = before.kept
 
     def fresh(self, clicks: Sequence[Click]) -> tuple[Click, ...]:
         """Return those of some clicks that the mask that is shown was not made with."""
