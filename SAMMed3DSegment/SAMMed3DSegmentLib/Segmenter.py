@@ -134,7 +134,10 @@ class Segmenter(SegmentsInScene):
         except SAMMed3DError as error:
             self._say(str(error))
             return
+        image = self._images.digest(self.volumeNode)
         if prompts.timeline.now.honour != honour:
+            if image != prompts.timeline.image or not prompts.isInPlace(self.volumeNode):
+                prompts.takeOver(self.volumeNode, image)
             prompts.timeline.honour(honour)
             self._evaluate(prompts)
 

@@ -213,3 +213,16 @@ def test_whether_drawings_hold_says_nothing_about_voxels_beyond_the_volume(
     settle(segmenter)
     assert not segmenter.honours(liver)
     assert np.array_equal(voxels(segmentationNode, liver), before)
+
+
+def test_whether_drawings_hold_is_not_said_about_clicks_in_another_volume(
+    segmenter, scene, segmentationNode, liver, models
+):
+    clickAt(segmenter, liver, SPOTS[0])
+    before, asked = voxels(segmentationNode, liver), len(models.calls)
+    segmenter.setInput(addVolume(scene, phantom((40, 50, 30), 5), OBLIQUE, "other"), segmentationNode)
+    segmenter.setHonour(liver, False)
+    settle(segmenter)
+    assert not segmenter.honours(liver)
+    assert np.array_equal(voxels(segmentationNode, liver), before)
+    assert len(models.calls) == asked
