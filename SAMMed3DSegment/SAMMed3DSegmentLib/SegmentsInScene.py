@@ -212,13 +212,19 @@ class SegmentsInScene(Background):
         SceneRecord.forgetAll(segmentationNode)
 
     def _onDrawingRemoved(self, node) -> None:
-        """Take a drawing back that the user removed from the scene; that can be undone."""
-        if self._points.quiet or self.segmentationNode is None:
+        """Take a drawing back that the user removed from the scene; that can be undone.
+
+        While another volume is chosen, the mask that it made stays, as when a click is removed then.
+        """
+        image = self._images.digest(self.volumeNode)
+        if self._points.quiet or self.segmentationNode is None or not image:
             return
         for prompts in self._segments.values():
             if prompts.isThere and DrawingNodes.isOf(node, prompts.segmentationNode, prompts.segmentId):
                 self._settle(prompts)
                 removed = DrawingNodes.drawingOf(node)
+                if image != prompts.timeline.image or not prompts.isInPlace(self.volumeNode):
+                    prompts.takeOver(self.volumeNode, image)
                 prompts.timeline.remove_drawing(removed, self.model)
                 self._evaluate(prompts)
                 return

@@ -226,3 +226,20 @@ def test_whether_drawings_hold_is_not_said_about_clicks_in_another_volume(
     assert not segmenter.honours(liver)
     assert np.array_equal(voxels(segmentationNode, liver), before)
     assert len(models.calls) == asked
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["another", "none"])
+def test_a_drawing_removed_while_another_volume_is_chosen_leaves_the_mask(
+    segmenter, scene, volumeNode, segmentationNode, liver, models, other
+):
+    grid = volumeFromNode(volumeNode).grid
+    segmenter.draw(liver, Scribble(tuple(map(tuple, grid.to_world([(20, 25, 15), (24, 25, 15)])))))
+    settle(segmenter)
+    before, asked = voxels(segmentationNode, liver), len(models.calls)
+    chosen = addVolume(scene, phantom((40, 50, 30), 5), OBLIQUE, "other") if other else None
+    segmenter.setInput(chosen, segmentationNode)
+    [curve] = DrawingNodes.drawingNodes(segmentationNode, liver)
+    scene.RemoveNode(curve)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), before)
+    assert len(models.calls) == asked
