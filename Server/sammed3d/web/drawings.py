@@ -99,7 +99,8 @@ class Drawings:
 
     def keep_to_them(self, honour: bool) -> None:
         """Make the selected segment agree with its box and drawings, or leave the model's answer as it is."""
-        self._work.segmenter.setHonour(self._work.segment_id, honour)
+        if honour != self._work.segmenter.honours(self._work.segment_id):  # the page says so when it begins, too
+            self._work.segmenter.setHonour(self._work.segment_id, honour)
 
     def rows(self) -> list[DrawingRow]:
         """Return the drawings of the selected segment, in the order in which they were drawn."""

@@ -15,8 +15,8 @@ TURNED = np.sin(np.radians(15))
 """Share of an axis in a direction from which on it is named."""
 SIZE = 16
 """Of the letters, in pixels."""
-PLACES = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.02), (0.5, 0.98))
-"""Left, right, bottom and top, in shares of the view."""
+PLACES = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.1), (0.5, 0.98))
+"""Left, right, bottom (above the slider) and top, in shares of the view."""
 
 
 def letters(direction: npt.ArrayLike) -> str:
