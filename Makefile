@@ -23,7 +23,7 @@ help:  ## list the rules
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 demo: $(VENV)/demo-ready  ## segment three organs of the bundled CT: make demo [MODEL=checkpoint]
-	$(BIN)/sammed3d demo --model "$(MODEL)" --output demo-output
+	$(BIN)/sammed3d demo --model "$(MODEL)" --output demo-output --force
 
 test: lint types unit  ## set everything up and pass all tests
 
