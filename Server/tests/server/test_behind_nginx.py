@@ -2,12 +2,7 @@
 
 import contextlib
 import hashlib
-import os
 import re
-import shutil
-import socket
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +10,7 @@ import pytest
 import trustme
 
 from helpers import ThresholdPredictor
+from nginx import PROGRAM, filled_in, running_nginx, write_certificate
 from ports import unused_port
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.predictors import transport
@@ -24,8 +20,7 @@ from sammed3d.wire import messages
 from servers import serving
 from workers import SMALL
 
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(NGINX is None, reason="nginx is not installed")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed")]
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "server.md"
 CLICK = PatchPrompts([PatchClick((1.0, 2.0, 3.0), True)])
 
@@ -33,19 +28,14 @@ CLICK = PatchPrompts([PatchClick((1.0, 2.0, 3.0), True)])
 def documented(changes):
     """The configuration as it is printed, with what is of this machine in it."""
     [text] = re.findall(r"```nginx\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
-    for printed, here in changes.items():
-        assert text.count(printed) == 1, f"{printed} is not in docs/server.md any more"
-        text = text.replace(printed, here)
-    return text
+    return filled_in(text, changes, "docs/server.md")
 
 
 @contextlib.contextmanager
 def nginx(folder, url, without=()):
     """Run nginx as it is documented, meanwhile, or without some lines; gives its address and its authority's file."""
     port, authority = unused_port(), trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    certificate.private_key_pem.write_to_path(folder / "key")
-    certificate.cert_chain_pems[0].write_to_path(folder / "pem")
+    write_certificate(authority, "localhost", folder)
     authority.cert_pem.write_to_path(folder / "authority")
     changes = {
         "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
@@ -54,27 +44,8 @@ def nginx(folder, url, without=()):
         "/etc/ssl/private/hospital.key": str(folder / "key"),
         "http://10.0.0.5:8443": url,
     }
-    server = documented(changes | dict.fromkeys(without, ""))
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    own = "access_log off;\n" + "".join(f"{kind}_temp_path {folder / kind};\n" for kind in kinds)
-    user = "user root;\n" if os.getuid() == 0 else ""
-    (folder / "nginx.conf").write_text(
-        f"{user}daemon off;\npid {folder / 'pid'};\nevents {{}}\nhttp {{\n{own}{server}}}\n"
-    )
-    process = subprocess.Popen([NGINX, "-e", folder / "errors", "-c", folder / "nginx.conf", "-p", folder])
-    try:
-        end = time.monotonic() + 20
-        while True:
-            with socket.socket() as place:
-                if place.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None, (folder / "errors").read_text()
-            assert time.monotonic() < end
-            time.sleep(0.05)
+    with running_nginx(folder, documented(changes | dict.fromkeys(without, "")), port):
         yield f"https://localhost:{port}", str(folder / "authority")
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.mark.parametrize("without", [(), ("proxy_buffering off;", "proxy_http_version 1.1;")])

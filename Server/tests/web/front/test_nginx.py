@@ -3,25 +3,21 @@
 import asyncio
 import base64
 import json
-import os
 import re
-import shutil
-import socket
 import ssl
-import subprocess
 import sys
-import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+
+from nginx import PROGRAM, filled_in, running_nginx, write_certificate
 
 aiohttp = pytest.importorskip("aiohttp", reason="comes with trame (the extra web) or Ray")
 trustme = pytest.importorskip("trustme", reason="makes the certificates")
 if sys.platform != "linux":
     pytest.skip("the page is for Linux", allow_module_level=True)
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-if NGINX is None:
+if PROGRAM is None:
     pytest.skip("nginx is not installed: .ci/install-system-packages", allow_module_level=True)
 
 from test_front import PUBLIC, STAND_IN, TOKEN, run  # noqa: E402
@@ -42,19 +38,14 @@ def documented(changes):
     page = (Path(__file__).parents[4] / "docs" / "browser.md").read_text(encoding="utf-8")
     [block] = re.findall(r"For nginx:\n\n((?:    .*\n|\n)+)", page)
     text = re.sub(r"^    ", "", block, flags=re.M)
-    for printed, here in changes.items():
-        assert text.count(printed) == 1, f"{printed} is not in docs/browser.md any more"
-        text = text.replace(printed, here)
-    return text
+    return filled_in(text, changes, "docs/browser.md")
 
 
-@asynccontextmanager
-async def nginx(folder, port, front_port):
+@contextmanager
+def nginx(folder, port, front_port):
     """Run nginx as it is documented, meanwhile; gives what trusts its certificate."""
     authority = trustme.CA()
-    certificate = authority.issue_cert(NAME)
-    certificate.private_key_pem.write_to_path(folder / "key")
-    certificate.cert_chain_pems[0].write_to_path(folder / "pem")
+    write_certificate(authority, NAME, folder)
     (folder / "users").write_text("".join(f"{name}:{{PLAIN}}{word}\n" for name, word in PASSWORDS.items()))
     server = documented(
         {
@@ -65,28 +56,10 @@ async def nginx(folder, port, front_port):
             "http://127.0.0.1:8080": f"http://127.0.0.1:{front_port}",
         }
     )
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "".join(f"{kind}_temp_path {folder / kind};\n" for kind in kinds)
-    user = "user root;\n" if os.getuid() == 0 else ""
-    (folder / "nginx.conf").write_text(
-        f"{user}daemon off;\npid {folder / 'pid'};\nevents {{}}\nhttp {{\n{temporary}{server}}}\n"
-    )
-    process = subprocess.Popen([NGINX, "-e", folder / "errors", "-c", folder / "nginx.conf", "-p", folder])
-    try:
-        end = time.monotonic() + 20
-        while True:
-            with socket.socket() as place:
-                if place.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None, (folder / "errors").read_text()
-            assert time.monotonic() < end
-            await asyncio.sleep(0.05)
+    with running_nginx(folder, server, port):
         context = ssl.create_default_context()
         authority.configure_trust(context)
         yield context
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 class Browser:
@@ -121,20 +94,19 @@ async def behind_nginx(folder):
     """The front, and nginx before it; gives a way to make browsers."""
     port, front_port, clients = unused_port(), unused_port(), []
     entry, command = Entry(TOKEN, PUBLIC, "X-Remote-User"), (sys.executable, STAND_IN)
-    async with (
-        running({"model": "default"}, Limits(2), entry, "127.0.0.1", front_port, command=command),
-        nginx(folder, port, front_port) as context,
-    ):
+    front = running({"model": "default"}, Limits(2), entry, "127.0.0.1", front_port, command=command)
+    async with front:
+        with nginx(folder, port, front_port) as context:
 
-        def browser(user=""):
-            clients.append(aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)))
-            return Browser(port, context, clients[-1], user)
+            def browser(user=""):
+                clients.append(aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)))
+                return Browser(port, context, clients[-1], user)
 
-        try:
-            yield browser
-        finally:
-            for client in clients:
-                await client.close()
+            try:
+                yield browser
+            finally:
+                for client in clients:
+                    await client.close()
 
 
 def test_two_users_behind_nginx_as_documented(tmp_path):
