@@ -24,7 +24,8 @@ from sammed3d.cli.terminal import (
 from sammed3d.errors import ModelError
 from sammed3d.files.outputs import check_output
 from sammed3d.zoo import registry
-from sammed3d.zoo.store import RUN_WEIGHTS, ModelStore, clear_exported
+from sammed3d.zoo.folders import clear_exported
+from sammed3d.zoo.store import RUN_WEIGHTS, ModelStore
 
 models_app = typer.Typer(help="List, download, import, export, check and remove models.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Name of a model; see 'sammed3d models list'.")]

@@ -10,10 +10,8 @@ import contextlib
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import shutil
-import sys
 import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,6 +21,7 @@ from sammed3d.errors import ModelError, ModelWarning
 from sammed3d.zoo import registry
 from sammed3d.zoo.about_file import words_of, works_by_slice
 from sammed3d.zoo.download import ChecksumError, Progress, download, file_digest
+from sammed3d.zoo.folders import clear_exported, default_folder
 
 BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
 """The small model that ships with the package."""
@@ -72,46 +71,6 @@ class StoredModel:
     def is_bundled(self) -> bool:
         """Whether it is part of the package and cannot be removed."""
         return self.path == BUNDLED
-
-
-def default_folder() -> Path:
-    """Return where models are kept: SAMMED3D_MODELS, or the platform's data folder."""
-    chosen = os.environ.get("SAMMED3D_MODELS")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
-    return base / "sammed3d" / "models"
-
-
-def exported_folder(folder: Path | None = None) -> Path:
-    """Return where exported (ONNX) files are kept, beside the models of a folder."""
-    return (folder or default_folder()) / "exported-onnx"
-
-
-def clear_exported(folder: Path | None = None, sha256: str | None = None) -> int:
-    """Delete exported files that were kept; they are made again when they are needed.
-
-    All includes what exports left that were killed, of which nobody knows the checkpoint.
-
-    Args:
-        folder: folder of the models; `default_folder()` if None.
-        sha256: SHA-256 of the checkpoint whose exports to delete; None for all.
-
-    Returns:
-        Bytes that were freed.
-    """
-    freed = 0
-    for exported in exported_folder(folder).glob("*/"):
-        about = exported / "model.json"
-        if sha256 is None or (about.is_file() and _source_of(about) == sha256):
-            freed += sum(file.stat().st_size for file in exported.rglob("*") if file.is_file())
-            shutil.rmtree(exported)
-    return freed
 
 
 def check_weights(file: Path, family: str | None) -> None:
@@ -395,14 +354,6 @@ def _read(file: Path) -> StoredModel | None:
         stacklevel=2,
     )
     return None
-
-
-def _source_of(about: Path) -> str | None:
-    """Return the digest of what was exported, as its `model.json` says; None where that is damaged."""
-    try:
-        return str(json.loads(about.read_text(encoding="utf-8"))["source_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _bundled() -> StoredModel:

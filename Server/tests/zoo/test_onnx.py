@@ -20,12 +20,12 @@ from sammed3d.nets import Slicewise, build
 from sammed3d.nets.slicewise import normalised as prepared
 from sammed3d.zoo import load_predictor
 from sammed3d.zoo.checkpoint import write_checkpoint
+from sammed3d.zoo.folders import exported_folder
 from sammed3d.zoo.load import load_model
 from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.onnx import export
 from sammed3d.zoo.onnx.export import ENCODER, OnnxOptions, export_onnx
 from sammed3d.zoo.onnx.network import load_exported
-from sammed3d.zoo.store import exported_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("onnx")]  # an export takes half a minute: each once
 

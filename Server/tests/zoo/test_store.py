@@ -18,8 +18,9 @@ from sammed3d.nets import build
 from sammed3d.zoo import load_predictor, registry
 from sammed3d.zoo.checkpoint import read_checkpoint
 from sammed3d.zoo.families import FAMILIES
+from sammed3d.zoo.folders import default_folder, exported_folder
 from sammed3d.zoo.load import load_model
-from sammed3d.zoo.store import BUNDLED, COPY_CHUNK, ModelStore, default_folder, exported_folder
+from sammed3d.zoo.store import BUNDLED, COPY_CHUNK, ModelStore
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sammed3d.zoo.download import file_digest
+from sammed3d.zoo.folders import exported_folder
 from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.onnx.export import OnnxOptions, export_onnx
 from sammed3d.zoo.onnx.network import load_exported
-from sammed3d.zoo.store import exported_folder
 
 FORM = 3
 """Of the exported files; grows when the exporter changes."""
