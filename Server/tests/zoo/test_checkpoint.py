@@ -52,6 +52,12 @@ def test_the_published_layout_loads(tmp_path, weights, zipped):
     assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
 
 
+def test_the_published_layout_loads_with_numpy_1_whose_inner_modules_have_other_names(tmp_path, weights, monkeypatch):
+    torch.save(published_layout(weights), tmp_path / "sam_med3d.pth")
+    monkeypatch.delattr(np, "_core")
+    assert read_checkpoint(tmp_path / "sam_med3d.pth").weights.keys() == weights.keys()
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
 def test_optimizers_that_were_saved_as_objects_are_left_out(tmp_path, optimizer, zipped):
