@@ -35,32 +35,33 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
     Raises:
         VolumeError: no DICOM slices, several series and none chosen, damaged slices, or slices missing.
     """
+    name = folder.name or str(folder)  # the present folder has none
     found = [
         sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     ]
     if not found:
-        raise VolumeError(f"{folder.name}: this folder holds no DICOM slices. Give the folder that does, or a file.")
+        raise VolumeError(f"{name}: this folder holds no DICOM slices. Give the folder that does, or a file.")
     if series is None and len(found) > 1:
         listing = ", ".join(f"{index}: {len(files)} slices" for index, files in enumerate(found))
         raise VolumeError(
-            f"{folder.name}: this folder holds {len(found)} series ({listing}). Say which one to read "
+            f"{name}: this folder holds {len(found)} series ({listing}). Say which one to read "
             "(--series N; Volume.read(folder, series=N) in Python)."
         )
     if series is not None and not 0 <= series < len(found):
-        raise VolumeError(f"{folder.name}: there is no series {series}; it holds {len(found)}, counted from 0.")
+        raise VolumeError(f"{name}: there is no series {series}; it holds {len(found)}, counted from 0.")
     files = found[series or 0]
-    others = {name for names in found if names is not files for name in names}
-    _check_complete(folder, others)
+    others = {Path(file) for names in found if names is not files for file in names}
+    _check_complete(folder, others, name)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
     try:
         image: sitk.Image = reader.Execute()
     except RuntimeError as error:
-        raise VolumeError(f"{folder.name}: a DICOM slice is damaged or differs in size. Export it again.") from error
-    _check_image(image, folder.name)
-    _check_positions(reader, image.GetSize()[2], folder.name)
+        raise VolumeError(f"{name}: a DICOM slice is damaged or differs in size. Export it again.") from error
+    _check_image(image, name)
+    _check_positions(reader, image.GetSize()[2], name)
     return image
 
 
@@ -152,14 +153,15 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
         )
 
 
-def _check_complete(folder: Path, others: set[str]) -> None:
+def _check_complete(folder: Path, others: set[Path], name: str) -> None:
     """Refuse truncated slices, also those that GDCM left out of the series because it could not read them.
 
-    `others` are the files of other series, which do not matter.
+    `others` are the files of other series, which do not matter. GDCM writes paths in another way than Python does: with
+    "./" in front in the present folder, with a slash before the name on Windows.
     """
-    suspects = (path for path in folder.iterdir() if path.is_file() and str(path) not in others)
+    suspects = (path for path in folder.iterdir() if path.is_file() and path not in others)
     if damaged := sum(is_truncated(path) for path in suspects):
-        raise VolumeError(f"{folder.name}: {damaged} of its DICOM files are incomplete. Export the series again.")
+        raise VolumeError(f"{name}: {damaged} of its DICOM files are incomplete. Export the series again.")
 
 
 def is_truncated(file: Path) -> bool:

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
 
 from helpers import grids, make_affine, phantom, write_image
 from sammed3d.core.geometry import Grid
@@ -286,6 +286,22 @@ def test_missing_slices_and_tilted_gantries_are_refused_not_squeezed(tmp_path):
         Volume.read(write_slices(tmp_path / "gap", phantom((12, 10, 8)), skip=(3,)))
     with pytest.raises(VolumeError, match="tilt: the slices are shifted"):
         Volume.read(write_slices(tmp_path / "tilt", phantom((12, 10, 8)), shift=0.5))
+
+
+def test_a_damaged_slice_of_another_series_does_not_matter_in_whatever_way_the_folder_is_named(tmp_path, monkeypatch):
+    folder = write_slices(tmp_path / "ct", phantom((12, 10, 8)), series="1.2.3.4")
+    whole = set(folder.iterdir())
+    write_slices(folder, phantom((12, 10, 5), 1), series="1.2.3.5")
+    victim = min(set(folder.iterdir()) - whole)
+    slice_of_other = pydicom.dcmread(victim)
+    slice_of_other.compress(RLELossless, generate_instance_uid=False)
+    slice_of_other.save_as(victim)
+    victim.write_bytes(victim.read_bytes()[:-8])  # GDCM does without the end mark
+    monkeypatch.chdir(folder)
+    for name in (folder, ".", "../ct", f"{folder}/"):
+        assert Volume.read(name, series=0).grid.shape == (12, 10, 8)
+    with pytest.raises(VolumeError, match=r"^\.: this folder holds 2 series"):
+        Volume.read(".")
 
 
 def test_a_folder_without_dicom_and_damaged_slices_are_named(tmp_path):
