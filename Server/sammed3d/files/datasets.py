@@ -31,6 +31,8 @@ LAYOUTS = (
     "STRUCTURE/DATASET/imagesTr and labelsTr (or Val, Ts) as SAM-Med3D has it and 'data prepare' writes it, folders "
     "'images' and 'labels' with files of the same names, or a folder of cases (image.nii.gz and label.nii.gz in each)"
 )
+UTF8 = "utf-8-sig"
+"""Encoding of JSON that people write: editors and shells of Windows put a mark in front."""
 SIDES = ("Tr", "Val", "Ts")
 """How the folders of a dataset's parts end: training, validation, test."""
 
@@ -245,7 +247,7 @@ def _digest(file: Path) -> str:
 
 def _nnunet(folder: Path) -> list[Case]:
     try:
-        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        about = json.loads((folder / "dataset.json").read_text(encoding=UTF8))
         names = _label_names(about.get("labels", {}))
     except (OSError, ValueError, AttributeError) as error:
         raise VolumeError(
@@ -338,7 +340,7 @@ def _names_in(file: Path) -> dict[int, str]:
     if not file.is_file():
         return {}
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding=UTF8))
         return {int(v): entry["name"] if isinstance(entry, dict) else str(entry) for v, entry in entries.items()}
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise VolumeError(

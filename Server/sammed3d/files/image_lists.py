@@ -65,7 +65,7 @@ def read_list(file: Path) -> list[ListedImage]:
         VolumeError: it is no such list, is empty, or names files that are not there.
     """
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8-sig"))  # Windows' own tools put a mark in front
     except (OSError, ValueError) as error:
         raise VolumeError(f"{file}: cannot be read as JSON.") from error
     masks_of: dict[str, list[str]] = {}

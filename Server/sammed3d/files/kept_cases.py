@@ -12,6 +12,7 @@ from sammed3d.core.geometry import Grid
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.collection import Collected, Wanted, case_name, collect
+from sammed3d.files.datasets import UTF8
 from sammed3d.files.segment_reader import read_segments
 from sammed3d.files.segmentation import Segment
 from sammed3d.files.volume import Volume
@@ -98,7 +99,7 @@ def _held(folder: Path, grid: Grid) -> tuple[dict[str, Segment], dict[str, Objec
     try:
         for label in sorted(folder.glob("label*.nii.gz")):
             end = label.name.removeprefix("label").removesuffix(".nii.gz")
-            entries = json.loads((folder / f"labels{end}.json").read_text(encoding="utf-8"))
+            entries = json.loads((folder / f"labels{end}.json").read_text(encoding=UTF8))
             found, masks = read_segments(label)
             if not found.matches(grid, tolerance=1e-3):
                 raise VolumeError(f"{label}: lies elsewhere than the image.")

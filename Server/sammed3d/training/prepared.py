@@ -28,7 +28,7 @@ import torchio
 from torch import Tensor
 
 from sammed3d.errors import SAMMed3DError, VolumeError
-from sammed3d.files.datasets import TINY_MM3, Case, content_digest, read_labels, split
+from sammed3d.files.datasets import TINY_MM3, UTF8, Case, content_digest, read_labels, split
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.volume import Volume
 from sammed3d.training.images import LabelMap, ScalarImage
@@ -185,12 +185,12 @@ def _write_split(folder: Path, dataset: str, groups: Sequence[tuple[str, str]], 
     file = folder / SPLIT
     known: dict[str, Any] = {"seed": seed, "train": [], "validation": []}
     if file.is_file():
-        known |= json.loads(file.read_text())
+        known |= json.loads(file.read_text(encoding=UTF8))
     for side, chosen in (("train", train), ("validation", validate)):
         others = [name for name in known[side] if not name.startswith(f"{dataset}/")]
         known[side] = sorted([*others, *(f"{dataset}/{name}" for group, name in groups if group in set(chosen))])
     with written_whole(file) as beside:
-        beside.write_text(json.dumps(known, indent=1))
+        beside.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
 
 def _prepare_case(
@@ -293,7 +293,7 @@ def find_samples(folder: Path, side: str) -> list[Sample]:
     """
     about = Preparation.read(folder)
     try:
-        chosen = set(json.loads((folder / SPLIT).read_text())[side])
+        chosen = set(json.loads((folder / SPLIT).read_text(encoding=UTF8))[side])
     except (OSError, ValueError, KeyError) as error:
         raise VolumeError(
             f"{folder}: its preparation was not finished. Run 'sammed3d data prepare' again; it goes on where it was."

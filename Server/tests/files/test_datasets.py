@@ -169,6 +169,15 @@ def test_the_command_prints_a_table_or_json_and_fails_where_there_are_problems(n
     assert reports[1]["remarks"] == ["liver: not in this case.", "spleen: not in this case."]
 
 
+def test_names_saved_by_windows_own_tools_which_put_a_mark_in_front_are_read(nnunet, tmp_path):
+    about = (nnunet / "dataset.json").read_text(encoding="utf-8").replace("spleen", "Größe")
+    (nnunet / "dataset.json").write_text(about, encoding="utf-8-sig")
+    assert find_cases(nnunet)[0].names == {1: "liver", 2: "Größe"}
+    write_case(tmp_path / "b", "one/image.nii.gz", "one/label.nii.gz")
+    (tmp_path / "b" / "one" / "labels.json").write_text('{"1": "liver"}', encoding="utf-8-sig")
+    assert find_cases(tmp_path / "b")[0].names == {1: "liver"}
+
+
 @pytest.mark.parametrize("content", ['{"1": "liver",}', '["liver"]', '{"one": "liver"}', '{"1": {"colour": 3}}'])
 def test_names_that_are_damaged_are_told_with_their_file(content, tmp_path):
     write_case(tmp_path / "a", "image.nii.gz", "label.nii.gz")

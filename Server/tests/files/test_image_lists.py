@@ -48,6 +48,8 @@ def test_the_published_lists_are_read_as_they_are(demo):
     assert [mask.name[-7:] for mask in listed.masks] == ["000.png", "001.png"]
     assert {listed.structure_of(mask) for mask in listed.masks} == {"liver"}
     assert list_in(demo, TEST) == list_in(demo / TEST, TRAIN) == demo / TEST
+    (demo / TEST).write_text((demo / TEST).read_text(), encoding="utf-8-sig")  # as Windows' own tools save it
+    assert read_list(demo / TEST) == found[1]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,14 @@ def test_empty_segments_are_told_and_change_nothing(volume, tmp_path):
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
+def test_a_case_whose_names_were_corrected_with_windows_own_tools_takes_more_segments(volume, tmp_path):
+    case = tmp_path / keep(volume, {"1": segment("liver", np.s_[1:4, 1:5, 2:6])}, {}, tmp_path).case
+    text = (case / "labels.json").read_text(encoding="utf-8").replace("liver", "Größe")
+    (case / "labels.json").write_text(text, encoding="utf-8-sig")  # the mark in front
+    keep(volume, {"1": segment("cyst", np.s_[8:10, 8:10, 8:10])}, {}, tmp_path)
+    assert structures(tmp_path, volume).keys() == {"Größe", "cyst"}
+
+
 @pytest.mark.parametrize("damage", ["labels.json", "label.nii.gz", "prompts.json"])
 def test_a_damaged_case_is_not_overwritten(volume, tmp_path, damage):
     prompts = {"1": ObjectPrompts("liver", (Click((12, -18, 33)),))}

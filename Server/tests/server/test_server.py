@@ -252,6 +252,15 @@ def test_no_keys_are_lost_where_there_is_no_room_for_one_more(tmp_path, monkeypa
         add_key(tmp_path / "absent" / "keys.json", "carl")
 
 
+def test_keys_whose_quotas_were_written_with_windows_own_tools_are_read(tmp_path):
+    file = tmp_path / "keys.json"
+    key = add_key(file, "anna")
+    file.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")  # the mark in front
+    assert Keys.read(file).user_of(key) == "anna"
+    add_key(file, "ben")
+    assert Keys.read(file).user_of(key) == "anna"
+
+
 def test_a_key_needs_a_name(tmp_path):
     with pytest.raises(ModelError, match="needs a name"):
         add_key(tmp_path / "keys.json", " ")

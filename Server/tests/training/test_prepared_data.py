@@ -45,6 +45,8 @@ def test_preparing_goes_on_where_it_stopped_and_keeps_cases_together(data, tmp_p
     assert len(split["validation"]) == 1
     sides = [{s.case for s in prepared.find_samples(data / "ready", side)} for side in ("train", "validation")]
     assert sides[0].isdisjoint(sides[1])
+    (data / "ready" / "split.json").write_text(json.dumps(split), encoding="utf-8-sig")  # as Windows' own tools save it
+    assert [{s.case for s in prepared.find_samples(data / "ready", side)} for side in ("train", "validation")] == sides
     kept = data / "ready" / "spleen" / "ct_test" / "labelsTr" / "case1.nii.gz"
     before = kept.stat().st_mtime_ns
     lost = data / "ready" / "spleen" / "ct_test" / "labelsTr" / "case2.nii.gz"

@@ -121,7 +121,7 @@ def _keep_access(old: Path, new: Path) -> None:
 
 def _read_entries(path: Path) -> dict[str, Any] | None:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows' own tools put a mark in front
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):
         return None
     return entries if isinstance(entries, dict) else None
