@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def cached(case: Case, cache: Path, spacing: Point3) -> CachedCase:
     Raises:
         VolumeError: image or label map cannot be used, or it holds more than `MOST_STRUCTURES` structures.
     """
-    folder = cache / case.name
+    folder = cache / _folder_name(case.name)
     done = folder / "done.json"
     wanted = {"spacing": list(spacing), "content": content_digest(case)}
     if not done.is_file() or json.loads(done.read_text()) != wanted:
@@ -57,6 +58,12 @@ def cached(case: Case, cache: Path, spacing: Point3) -> CachedCase:
     return CachedCase(
         case.name, np.load(folder / "image.npy", mmap_mode="r"), np.load(folder / "label.npy", mmap_mode="r")
     )
+
+
+def _folder_name(name: str) -> str:
+    """Return a case's folder in the cache; a name that is a path, as `cases_of` makes some, would lead out of it."""
+    own = Path(name).name
+    return own if own == name else f"{own}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _resampled(case: Case, spacing: Point3) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:

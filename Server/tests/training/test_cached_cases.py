@@ -1,0 +1,22 @@
+"""Cases on the model's lattice lie in the cache, whatever they are called."""
+
+import numpy as np
+
+from helpers import make_affine, phantom, write_image
+from sammed3d.files.datasets import cases_of
+from sammed3d.training.default_model.cases import cached
+
+SPACING = (2.0, 2.0, 2.0)
+
+
+def test_cases_of_one_name_in_two_datasets_are_cached_apart_and_nothing_is_written_beside_them(tmp_path):
+    datasets = [tmp_path / place for place in ("a/raw", "b/raw")]
+    for seed, folder in enumerate(datasets):
+        (folder / "same").mkdir(parents=True)
+        write_image(folder / "same" / "image.nii.gz", phantom((8, 8, 8), seed), make_affine(SPACING))
+        write_image(folder / "same" / "label.nii.gz", np.ones((8, 8, 8), np.uint8), make_affine(SPACING))
+    images = [cached(case, tmp_path / "cache", SPACING).image for case in cases_of(datasets)]
+    assert not np.array_equal(*images)
+    for folder in datasets:
+        assert {file.name for file in (folder / "same").iterdir()} == {"image.nii.gz", "label.nii.gz"}
+    assert len(list((tmp_path / "cache").glob("*/image.npy"))) == 2
