@@ -246,16 +246,20 @@ def _structures(case: Case, labels: npt.NDArray[Any]) -> dict[str, tuple[str, li
     """Return name and label values of each structure, by its folder.
 
     Raises:
-        VolumeError: structures of different names would share a folder.
+        VolumeError: structures of different names would share a folder, be it on a system that takes "Liver" for
+            "liver".
     """
     found: dict[str, tuple[str, list[int]]] = {}
+    taken: dict[str, str] = {}
     for name, values in case.structures_in(labels).items():
-        known, _ = found.setdefault(_folder_name(name), (name, values))
+        folder = _folder_name(name)
+        known = taken.setdefault(folder.casefold(), name)
         if known != name:
             raise VolumeError(
-                f"{case.name}: {known!r} and {name!r} would share the folder {_folder_name(name)}. Rename one of them "
-                "in the dataset."
+                f"{case.name}: {known!r} and {name!r} would share the folder {folder}. Rename one of them in the "
+                "dataset."
             )
+        found[folder] = name, values
     return found
 
 
@@ -298,11 +302,12 @@ def find_samples(folder: Path, side: str) -> list[Sample]:
         raise VolumeError(
             f"{folder}: its preparation was not finished. Run 'sammed3d data prepare' again; it goes on where it was."
         ) from error
+    voxels = {name.casefold(): count for name, count in about.voxels.items()}  # folders may be named as in another case
     samples = []
     for label in sorted(folder.glob("*/*/labelsTr/*.nii.gz")):
         structure, dataset, case = label.parents[2].name, label.parents[1].name, label.name.removesuffix(".nii.gz")
         if f"{dataset}/{case}" in chosen:
-            count = about.voxels.get(f"{structure}/{dataset}/{case}", 0)
+            count = voxels.get(f"{structure}/{dataset}/{case}".casefold(), 0)
             image = label.parents[1] / "imagesTr" / label.name
             samples.append(Sample(case, structure, dataset, image, label, count))
     if not samples and side == "train":

@@ -129,6 +129,24 @@ def test_labels_of_one_name_are_one_structure_and_names_that_share_a_folder_are_
     )
 
 
+def test_names_that_differ_in_capitals_alone_are_told_and_those_of_other_cases_found(tmp_path):
+    """As on Windows and macOS, which take folders of such names for one."""
+    labelled(tmp_path / "raw" / "a", (2, 2, 2), (10, 10, 10), names='{"1": "Liver", "2": "liver"}')
+    labelled(tmp_path / "raw" / "b", (2, 2, 2), names='{"1": "Liver"}')
+    labelled(tmp_path / "raw" / "c", (2, 2, 2), names='{"1": "liver"}')
+    said = {}
+    ready = tmp_path / "ready"
+    prepared.prepare(find_cases(tmp_path / "raw"), ready, "ct_x", spacing=3.0, validation=0.0, on_case=said.__setitem__)
+    assert said["a"].problem == (
+        "a: 'Liver' and 'liver' would share the folder liver. Rename one of them in the dataset."
+    )
+    for part in ("imagesTr", "labelsTr"):  # what such a system makes of it
+        place = f"ct_x/{part}/c.nii.gz"
+        (ready / "liver" / place).rename(ready / "Liver" / place)
+    found = {(sample.structure, sample.case): sample.voxels for sample in prepared.find_samples(ready, "train")}
+    assert found == {("Liver", "b"): 4**3, ("Liver", "c"): 4**3}
+
+
 @pytest.mark.slow
 def test_damaged_cases_are_named_and_the_others_prepared(data, tmp_path):
     runner = CliRunner()

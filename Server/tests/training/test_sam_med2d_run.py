@@ -258,6 +258,7 @@ def test_labels_of_one_name_are_one_mask_and_names_that_would_share_files_are_to
         ("a 1", '{"1": "kidney", "2": "kidney"}'),
         ("a-1", "{}"),
         ("b", '{"1": "left lung", "2": "left-lung"}'),
+        ("c", '{"1": "Liver", "2": "liver"}'),  # one file on Windows and macOS
     ):
         (tmp_path / "raw" / name).mkdir(parents=True)
         write_image(tmp_path / "raw" / name / "image.nii.gz", phantom(labels.shape).astype(np.int16), np.eye(4))
@@ -268,6 +269,7 @@ def test_labels_of_one_name_are_one_mask_and_names_that_would_share_files_are_to
     words = " ".join(result.output.split())
     assert "a-1: its slices would have the names of those of a 1. Rename one of them." in words
     assert "b: two of its structures would share the files of 'left-lung'." in words
+    assert "c: two of its structures would share the files of 'liver'." in words
     listed = read_list(tmp_path / "flat" / TRAIN)
     assert [[mask.name for mask in each.masks] for each in listed] == [[f"a-1_00{n}_kidney_000.png"] for n in range(3)]
     assert read_mask(listed[0].masks[0]).sum() == (labels[..., 0] > 0).sum()

@@ -71,7 +71,7 @@ def _slices_of(case: Case, folder: Path, every: int, smallest: int) -> list[List
     structures: dict[str, tuple[npt.NDArray[np.bool_], set[int]]] = {}
     for structure, values in case.structures_in(labels).items():
         inside, word = np.isin(labels, values), _word(structure)
-        if word in structures:
+        if word.casefold() in map(str.casefold, structures):  # some systems take "Liver" for "liver"
             raise VolumeError(
                 f"two of its structures would share the files of {word!r}. Rename one of them in the dataset."
             )
