@@ -153,4 +153,5 @@ def _segmentation(
         device_serial_number="0",
         series_description=_line(title),
     )
+    made.SpecificCharacterSet = UNICODE  # before 0.28, highdicom says none, and "?" stands for letters
     return made

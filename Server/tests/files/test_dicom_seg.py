@@ -59,6 +59,22 @@ def test_names_of_any_script_stay_whatever_character_set_the_series_has(characte
     assert slices[0].get("SpecificCharacterSet") == character_set, "the series' own headers stay"
 
 
+def test_names_stay_with_a_highdicom_that_leaves_the_character_set_out(monkeypatch):
+    """As that of 0.27 and earlier does."""
+    make = highdicom.seg.Segmentation
+
+    def without(**given):
+        made = make(**given)
+        made.pop("SpecificCharacterSet", None)
+        return made
+
+    monkeypatch.setattr(highdicom.seg, "Segmentation", without)
+    slices = series("GB18030", "\u738b^\u5c0f\u4e1c")
+    written = saved(dicom_seg.segmentation("t", ["\u809d\u81d3"], [mask_at(1)], slices))
+    assert str(written.PatientName) == "\u738b^\u5c0f\u4e1c"
+    assert str(written.SegmentSequence[0].SegmentLabel) == "\u809d\u81d3"
+
+
 def test_segments_side_by_side_are_handed_over_as_labels_and_those_that_overlap_each_by_itself(monkeypatch):
     """Masks that lie side by side in an array cost a segment times its memory, and highdicom ten times as long."""
     shapes = []
