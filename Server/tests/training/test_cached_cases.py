@@ -1,5 +1,7 @@
 """Cases on the model's lattice lie in the cache, whatever they are called."""
 
+from pathlib import Path
+
 import numpy as np
 
 from helpers import make_affine, phantom, write_image
@@ -9,14 +11,16 @@ from sammed3d.training.default_model.cases import cached
 SPACING = (2.0, 2.0, 2.0)
 
 
-def test_cases_of_one_name_in_two_datasets_are_cached_apart_and_nothing_is_written_beside_them(tmp_path):
+def test_cases_of_one_name_in_two_datasets_are_cached_apart_and_nothing_is_written_beside_them(tmp_path, monkeypatch):
     datasets = [tmp_path / place for place in ("a/raw", "b/raw")]
     for seed, folder in enumerate(datasets):
         (folder / "same").mkdir(parents=True)
         write_image(folder / "same" / "image.nii.gz", phantom((8, 8, 8), seed), make_affine(SPACING))
         write_image(folder / "same" / "label.nii.gz", np.ones((8, 8, 8), np.uint8), make_affine(SPACING))
-    images = [cached(case, tmp_path / "cache", SPACING).image for case in cases_of(datasets)]
-    assert not np.array_equal(*images)
+    monkeypatch.chdir(tmp_path / "a")
+    for given in (datasets, [Path("raw"), Path("../b/raw")]):
+        images = [cached(case, tmp_path / "cache", SPACING).image for case in cases_of(given)]
+        assert not np.array_equal(*images)
     for folder in datasets:
         assert {file.name for file in (folder / "same").iterdir()} == {"image.nii.gz", "label.nii.gz"}
-    assert len(list((tmp_path / "cache").glob("*/image.npy"))) == 2
+    assert len(list((tmp_path / "cache").rglob("image.npy"))) == 4

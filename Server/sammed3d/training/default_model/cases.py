@@ -61,9 +61,11 @@ def cached(case: Case, cache: Path, spacing: Point3) -> CachedCase:
 
 
 def _folder_name(name: str) -> str:
-    """Return a case's folder in the cache; a name that is a path, as `cases_of` makes some, would lead out of it."""
-    own = Path(name).name
-    return own if own == name else f"{own}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    """Return a case's folder in the cache; some names that `cases_of` makes are paths, which may lead out of it."""
+    path = Path(name)
+    if not path.anchor and ".." not in path.parts:
+        return name
+    return f"{path.name}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _resampled(case: Case, spacing: Point3) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
