@@ -99,9 +99,11 @@ def _is_empty(masks: Tensor) -> Tensor:
 
 def _pick(weights: Tensor, generator: torch.Generator, count: int) -> Tensor:
     """Draw voxels (N, count, 3) of each (N, 1, n, n, n) by weight."""
-    flat = weights.flatten(1).double()  # a running sum in single precision would round small weights away
-    sums = flat.cumsum(1)
+    flat = weights.flatten(1)
+    if flat.device.type == "mps":  # Apple's GPUs have no double precision
+        flat = flat.cpu()
+    sums = flat.double().cumsum(1)  # in single precision it would round small weights away
     chosen = torch.rand(len(flat), count, generator=generator).to(flat.device) * sums[:, -1:]
-    index = torch.searchsorted(sums, chosen, right=True).clamp(max=flat.shape[1] - 1)
+    index = torch.searchsorted(sums, chosen, right=True).clamp(max=flat.shape[1] - 1).to(weights.device)
     edge = weights.shape[-1]
     return torch.stack([index // edge**2, index // edge % edge, index % edge], dim=-1)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Sampler
 
 from sammed3d.charts import line_chart
@@ -111,7 +111,7 @@ class Run:
 
     def save(self) -> None:
         """Write the state, so that a kill in the middle leaves the previous one."""
-        sums = self._all_mean(torch.tensor(self.sums, dtype=torch.float64, device=self.fabric.device)).tolist()
+        sums = self._all_mean(self.sums)
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             state = {
@@ -174,8 +174,7 @@ class Run:
                 if stop_after is not None and self.steps >= stop_after:
                     return False
         self.seconds += time.monotonic() - began
-        means = torch.tensor(self.sums, dtype=torch.float64, device=self.fabric.device) / self.per_epoch()
-        loss, dice = (float(mean) for mean in self._all_mean(means))
+        loss, dice = self._all_mean([total / self.per_epoch() for total in self.sums])
         self._finish_epoch(loss, dice)
         if self.unfreezing.after(self.epoch, loss):
             self._set_up()
@@ -226,12 +225,14 @@ class Run:
         chosen = [int(order[n % len(order)]) for n in range(first, first + size)]
         return [(index, _seed(self.recipe.seed, self.epoch, index, 3)) for index in chosen]
 
-    def _all_mean(self, values: Tensor) -> Tensor:
-        """Return the mean over all processes."""
-        if self.fabric.world_size == 1:
-            return values
-        mean: Tensor = self.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[assignment]
-        return mean
+    def _all_mean(self, values: Sequence[float]) -> list[float]:
+        """Return the means over all processes."""
+        if self.fabric.world_size == 1:  # also on an Apple GPU, which has no double precision
+            return list(values)
+        mean = self.fabric.all_reduce(
+            torch.tensor(values, dtype=torch.float64, device=self.fabric.device), reduce_op="mean"
+        )
+        return mean.tolist()  # type: ignore[union-attr]
 
     def _finish_epoch(self, loss: float, dice: float) -> None:
         validation = math.nan
