@@ -15,6 +15,8 @@ Importing this package does not import torch; `load_predictor`, `load_model` and
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from sammed3d.core.cancellation import Cancellation
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
     from sammed3d.zoo import LoadedModel, load_model, load_predictor
 
 __version__ = "0.1.0"
+
+if sys.platform == "darwin":
+    # Apple's GPUs lack operations of the default model up to torch 2.8, which reads this when it is first imported
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 __all__ = [
     "AmbiguousFamilyError",

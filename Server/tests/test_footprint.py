@@ -24,6 +24,24 @@ def test_importing_the_package_needs_only_what_slicer_bundles():
     assert loaded == []
 
 
+def test_what_apple_gpus_lack_runs_on_the_processor_unless_the_user_says_otherwise():
+    """Without it, a click ends there with "not currently implemented for the MPS device"; torch reads it once."""
+    code = """
+        import os, sys, numpy, SimpleITK
+        sys.platform, known = {platform!r}, {known!r}
+        os.environ.pop("PYTORCH_ENABLE_MPS_FALLBACK", None)
+        os.environ.update(known)
+        import sammed3d
+        print(os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK"), "torch" in sys.modules)
+        """
+    for platform, known, expected in (
+        ("darwin", {}, "1"),
+        ("darwin", {"PYTORCH_ENABLE_MPS_FALLBACK": "0"}, "0"),
+        ("linux", {}, "None"),
+    ):
+        assert run(code.format(platform=platform, known=known)) == [expected, "False"]
+
+
 NOT_FOR_SEGMENTING = (
     "requests",
     "PIL",
