@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -50,7 +49,7 @@ def download(
         target: path of the file, once it is complete.
         sha256: SHA-256 (hex) that the file must have; None where it is not known.
         progress: told about every chunk.
-        cancellation: stops it; the part stays for the next time.
+        cancellation: stops it, also between two tries; the part stays for the next time.
         pause: seconds before the first new try; doubles each time.
 
     Returns:
@@ -163,7 +162,7 @@ def _fetch_patiently(
                         f"{name}: the download broke off {TRIES} times ({type(error).__name__}). "
                         "Check the network or proxy; the next try goes on where this one ended."
                     ) from error
-                time.sleep(pause * 2**attempt)
+                cancellation.wait(pause * 2**attempt)
             except OSError as error:
                 raise ModelError(f"{name}: cannot be written ({error.strerror}).") from error
 

@@ -198,6 +198,20 @@ def test_cancelling_keeps_the_part_for_the_next_time(server, target):
     assert target.read_bytes() == CONTENT
 
 
+def test_cancelling_ends_the_wait_for_the_next_try(server, target):
+    server.faults = [500]
+    cancellation = Cancellation()
+    answer = server.answer
+
+    def cancelled_meanwhile(request):
+        answer(request)
+        cancellation.cancel()
+
+    server.answer = cancelled_meanwhile
+    with pytest.raises(PredictionCancelled):
+        download(server.url, target, cancellation=cancellation, pause=1e6)
+
+
 def test_a_disk_too_small_is_said_before_it_is_full(server, target, monkeypatch):
     import shutil
     from collections import namedtuple
