@@ -95,6 +95,18 @@ def check_weights(file: Path, family: str | None) -> None:
         load_model(file, family)
 
 
+def _problem_with(file: Path, family: str | None) -> str:
+    """Return why a file is no model of a family; "" where it is one.
+
+    In words, not as the error: that holds the file mapped into memory, and Windows deletes no such file.
+    """
+    try:
+        check_weights(file, family)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
 class ModelStore:
     """Look models up, download, import, check and remove them.
 
@@ -192,14 +204,12 @@ class ModelStore:
             raise ModelError(
                 f"{error} If its authors say that they replaced it: sammed3d models download {name} --renew"
             ) from error
-        try:
-            check_weights(file, entry.family)
-        except ModelError as error:
+        if problem := _problem_with(file, entry.family):
             shutil.rmtree(file.parent)
             raise ModelError(
                 f"{name}: what {url.partition('://')[2].partition('/')[0]} sent is not this model, so it was deleted "
-                f"and not recorded ({error}) Check proxies and logins on the way there, or get it from {entry.page}."
-            ) from error
+                f"and not recorded ({problem}) Check proxies and logins on the way there, or get it from {entry.page}."
+            )
         if entry.sha256 is None:
             self._pin(name, digest)
         model = StoredModel(name, entry.title, entry.purpose, entry.licence, entry.family, digest, url, file)
@@ -284,13 +294,19 @@ class ModelStore:
         """Delete a model from this computer.
 
         Raises:
-            ModelError: it is not installed, or the bundled one.
+            ModelError: it is not installed, the bundled one, or cannot be deleted.
         """
         model = self.model(name)
         if model.is_bundled:
             raise ModelError("The default model is part of the installation and stays.")
-        shutil.rmtree(model.path.parent)
-        clear_exported(self.folder, model.sha256)
+        try:
+            clear_exported(self.folder, model.sha256)  # first: Windows keeps those that a program runs
+            shutil.rmtree(model.path.parent)
+        except OSError as error:
+            raise ModelError(
+                f"{name}: not all of its files could be deleted ({error.strerror}). Close programs that use it, check "
+                "the permissions, and remove it again."
+            ) from error
 
     def _write(self, model: StoredModel) -> None:
         data = asdict(model) | {"path": model.path.name}

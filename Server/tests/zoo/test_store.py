@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import CheckpointError, ModelError, ModelWarning, PredictionCancelled
 from sammed3d.nets import build
 from sammed3d.zoo import load_predictor, registry
-from sammed3d.zoo.checkpoint import read_checkpoint
+from sammed3d.zoo.checkpoint import read_checkpoint, write_checkpoint
 from sammed3d.zoo.families import FAMILIES
 from sammed3d.zoo.folders import default_folder, exported_folder
 from sammed3d.zoo.load import load_model
@@ -127,6 +128,48 @@ def test_what_is_no_model_is_not_recorded(store, server, content, message):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs a system that lists what is mapped")
+def test_what_is_no_model_is_deleted_where_files_in_memory_cannot_be_as_on_windows(
+    store, server, tmp_path, monkeypatch
+):
+    write_checkpoint(tmp_path / "other.safetensors", {"x": torch.zeros(3)})
+    server.content = (tmp_path / "other.safetensors").read_bytes()
+    rmtree = shutil.rmtree
+
+    def refuses(folder, *args, **options):
+        if str(folder) in Path("/proc/self/maps").read_text():
+            raise PermissionError(13, "The process cannot access the file because it is being used", str(folder))
+        rmtree(folder, *args, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", refuses)
+    with pytest.raises(ModelError, match="sent is not this model, so it was deleted"):
+        store.fetch("tiny")
+    assert not (store.folder / "tiny").exists()
+
+
+def test_a_model_that_another_program_uses_is_told(store, tiny_checkpoint, monkeypatch):
+    model = store.add(tiny_checkpoint, "mine")
+    exported = exported_folder(store.folder) / "some"
+    exported.mkdir(parents=True)
+    (exported / "model.json").write_text(json.dumps({"source_sha256": model.sha256}))
+    rmtree = shutil.rmtree
+
+    def refuses(folder, *args, **options):
+        if folder == exported:
+            raise PermissionError(13, "Access is denied", str(folder))
+        rmtree(folder, *args, **options)
+
+    with monkeypatch.context() as windows:
+        windows.setattr(shutil, "rmtree", refuses)
+        with pytest.raises(
+            ModelError, match=r"mine: .* could be deleted \(Access is denied\)\. Close programs that use"
+        ):
+            store.remove("mine")
+    assert store.model("mine").path.is_file(), "and can be removed again"
+    store.remove("mine")
+    assert not exported.exists()
+
+
 def test_an_import_under_a_published_name_is_that_model(store, tmp_path):
     file = tmp_path / "downloaded.pth"
     torch.save({"model_state_dict": build("sam_med3d").state_dict()}, file)
