@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from sammed3d.core.control_groups import THREADS, threads_said, usable_processors
+from sammed3d.core.control_groups import MOST_PROCESSES, THREADS, threads_said, usable_processors
 from sammed3d.errors import SAMMed3DError
 from sammed3d.ray_cluster import joined
 
@@ -148,6 +148,7 @@ def _in_pool(
 ) -> Iterator[tuple[int, Result]]:
     """Yield each case and what became of it, but for those that are left over where a process dies."""
     context = multiprocessing.get_context("spawn")
+    count = min(count, MOST_PROCESSES)
     with ProcessPoolExecutor(count, context) as pool:
         try:
             with _processors_shared(count):

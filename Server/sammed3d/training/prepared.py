@@ -27,6 +27,7 @@ import torch
 import torchio
 from torch import Tensor
 
+from sammed3d.core.control_groups import MOST_PROCESSES
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.datasets import TINY_MM3, UTF8, Case, content_digest, read_labels, split
 from sammed3d.files.outputs import written_whole
@@ -173,7 +174,7 @@ def _each(
     if workers <= 1:
         yield from ((case, work(case)) for case in cases)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, MOST_PROCESSES), multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(work, case): case for case in cases}
         for future in as_completed(running):
             yield running[future], future.result()
