@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from sammed3d.files.outputs import RESERVED
+
 LONGEST = 120
 """Characters: with a folder and an ending before and behind, within what Windows takes."""
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-"""Names of devices on Windows, whatever their ending."""
 
 
 def fileNameFor(text: str, otherwise: str = "Segmentation") -> str:

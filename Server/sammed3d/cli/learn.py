@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ from sammed3d.cli.signals import interrupted_by_signals
 from sammed3d.cli.terminal import DebugOption, DeviceOption, FamilyOption, explained, print_table, screen
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
-from sammed3d.zoo.store import ModelStore
+from sammed3d.zoo.store import ModelStore, check_name
 
 if TYPE_CHECKING:
     from sammed3d.training.learning.run import Learned
@@ -45,8 +44,7 @@ def learn(
             from sammed3d.training.learning.run import LearningRun  # noqa: PLC0415 - the extras
         except ImportError as error:
             raise ModelError(MISSING) from error
-        if not re.fullmatch(r"[a-z0-9_]+", name):
-            raise ModelError(f"{name!r} cannot be a model's name: use lower-case letters, digits and underscores.")
+        check_name(name)
         store = ModelStore()
         folder = run or Path("learned") / name
         _check_name(name, store, folder)

@@ -12,6 +12,8 @@ from sammed3d.errors import VolumeError
 
 DATA_SUFFIXES = {".mhd": (".raw", ".zraw"), ".nhdr": (".raw", ".raw.gz")}
 """Headers, and the files beside them that hold the voxels."""
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+"""Names of devices on Windows, in small letters: no file's or folder's there, whatever its ending."""
 
 
 def check_output(output: Path, inputs: Iterable[Path | None], force: bool = False) -> None:

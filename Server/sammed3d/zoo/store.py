@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError, ModelWarning
+from sammed3d.files.outputs import RESERVED
 from sammed3d.zoo import registry
 from sammed3d.zoo.about_file import words_of, works_by_slice
 from sammed3d.zoo.download import ChecksumError, Progress, download, file_digest
@@ -93,6 +94,18 @@ def check_weights(file: Path, family: str | None) -> None:
         from sammed3d.zoo.load import load_model  # noqa: PLC0415 - needs torch
 
         load_model(file, family)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a model's name, be it on Windows alone.
+
+    Raises:
+        ModelError: it has other signs than lower-case letters, digits and underscores, or Windows keeps it to itself.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ModelError(f"{name!r} cannot be a model's name: use lower-case letters, digits and underscores.")
+    if name in RESERVED:
+        raise ModelError(f"{name!r} cannot be a model's name: it is that of a device on Windows. Choose another name.")
 
 
 def _problem_with(file: Path, family: str | None) -> str:
@@ -254,8 +267,7 @@ class ModelStore:
         if checkpoint.suffix not in SUFFIXES:
             raise ModelError(f"{checkpoint.name}: not a checkpoint. Known kinds: {', '.join(SUFFIXES)}.")
         name = name or re.sub(r"\W+", "_", checkpoint.stem if run is None else run.resolve().name).strip("_").lower()
-        if not re.fullmatch(NAME, name):
-            raise ModelError(f"{name!r} cannot be a model's name: use lower-case letters, digits and underscores.")
+        check_name(name)
         if any(m.name == name for m in self.models()) or name == "default":
             raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
         target = self.folder / name / checkpoint.name

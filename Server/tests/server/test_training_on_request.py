@@ -175,6 +175,7 @@ def test_how_it_ends_is_told_and_the_servers_files_are_not(tmp_path):
     [
         ({"name": "../../etc"}, 400, "no name of a model"),
         ({"name": ["a"]}, 400, "no name of a model"),
+        ({"name": "com1"}, 400, "no name of a model"),
         ({"minutes": 21}, 400, "at most 20"),
         ({"minutes": 0}, 400, "above 0"),
         ({"minutes": True}, 400, "above 0"),

@@ -374,7 +374,7 @@ def test_structures_are_counted_without_the_background_that_may_be_missing(tmp_p
 
 def test_names_and_models_that_cannot_be_are_refused_before_anything_is_measured(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
-    for name, words in (("Ours!", "cannot be a model's name"), ("default", "already")):
+    for name, words in (("Ours!", "cannot be a model's name"), ("nul", "device on Windows"), ("default", "already")):
         result = CliRunner().invoke(app, ["learn", str(dataset), "--name", name, "--run", str(tmp_path / "run")])
         assert result.exit_code == 1
         assert words in result.output.replace("\n", " ")

@@ -321,6 +321,8 @@ def test_imports_that_cannot_be_are_refused(store, tiny_checkpoint, tmp_path):
         store.add(tiny_checkpoint, name="mine")
     with pytest.raises(ModelError, match="cannot be a model's name"):
         store.add(tiny_checkpoint, name="../../etc")
+    with pytest.raises(ModelError, match=r"'aux' cannot be a model's name: it is that of a device on Windows\."):
+        store.add(tiny_checkpoint, name="aux")
     with pytest.raises(ModelError, match="there is no such file"):
         store.add(tmp_path / "absent.pth")
     (tmp_path / "image.nii.gz").write_bytes(b"")

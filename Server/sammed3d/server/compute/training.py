@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from sammed3d.errors import SAMMed3DError
+from sammed3d.files.outputs import RESERVED
 from sammed3d.server.compute.admission import BusyError
 from sammed3d.server.http.keys import Quota
 
@@ -140,7 +141,7 @@ class Trainings:
             raise NoTrainingError("There is no such model. See 'trainers' in /info/.")
         now = datetime.now(UTC)
         name, minutes = wishes.get("name") or f"learnt_{now:%Y%m%d_%H%M%S}", wishes.get("minutes", self.minutes)
-        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        if not isinstance(name, str) or not re.fullmatch(NAME, name) or name in RESERVED:
             raise TrainingError("'name' is no name of a model: up to 64 lower-case letters, digits and underscores.")
         if type(minutes) not in (int, float) or not 0 < minutes <= self.minutes:
             raise TrainingError(f"'minutes' is a number above 0 and at most {self.minutes:g} here.")
