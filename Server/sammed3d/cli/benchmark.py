@@ -28,7 +28,7 @@ from sammed3d.cli.terminal import (
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files import datasets
 from sammed3d.files.image_lists import TEST, list_in, names_of, read_list
-from sammed3d.files.outputs import check_output
+from sammed3d.files.outputs import check_output, written_whole
 
 if TYPE_CHECKING:
     from sammed3d.evaluation.benchmarks import Benchmark, Row
@@ -73,8 +73,10 @@ def benchmark(
         rows = benchmarks.rows_of(chosen, measured)
         table = benchmarks.as_json(chosen, shown, rows, left_out)
         output.mkdir(parents=True, exist_ok=True)
-        (output / FILES[0]).write_text(benchmarks.markdown(chosen, shown, rows, left_out), encoding="utf-8")
-        (output / FILES[1]).write_text(json.dumps(table, indent=1), encoding="utf-8")
+        texts = benchmarks.markdown(chosen, shown, rows, left_out), json.dumps(table, indent=1)
+        for file, text in zip(FILES, texts, strict=True):
+            with written_whole(output / file) as beside:
+                beside.write_text(text, encoding="utf-8")
         if as_json:
             print(json.dumps(table))
         else:

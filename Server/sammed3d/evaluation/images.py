@@ -26,6 +26,7 @@ from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
 from sammed3d.evaluation import apart, metrics
 from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.files.image_lists import ListedImage, check_sizes, names_of, read_mask, read_pixels
+from sammed3d.files.outputs import written_whole
 from sammed3d.files.picture import write_png
 from sammed3d.inference.images import ImageFrame
 from sammed3d.nets.sam_med2d import BestMask, SamMed2d, best_mask
@@ -111,13 +112,16 @@ class ImageEvaluation:
         }
 
     def write(self, output: Path) -> None:
-        """Write `scores.csv`, `summary.json`, and `prompts.json` in the published form, which `read_prompts` reads."""
+        """Write `scores.csv`, `summary.json`, and `prompts.json` in the published form, which `read_prompts` reads.
+
+        Raises:
+            VolumeError: one cannot be written.
+        """
         output.mkdir(parents=True, exist_ok=True)
-        with (output / "scores.csv").open("w", newline="", encoding="utf-8") as out:
+        with written_whole(output / "scores.csv") as beside, beside.open("w", newline="", encoding="utf-8") as out:
             writer = csv.DictWriter(out, [each.name for each in fields(ImageScore)])
             writer.writeheader()
             writer.writerows(asdict(score) for score in self.scores)
-        (output / "summary.json").write_text(json.dumps(self.summary(), indent=1), encoding="utf-8")
         prompts = {
             name: {
                 "boxes": [each.box.tolist()],
@@ -126,7 +130,9 @@ class ImageEvaluation:
             }
             for name, each in self.prompts.items()
         }
-        (output / "prompts.json").write_text(json.dumps(prompts, indent=1), encoding="utf-8")
+        for name, content in (("summary.json", self.summary()), ("prompts.json", prompts)):
+            with written_whole(output / name) as beside:
+                beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def read_prompts(file: Path) -> dict[str, FixedPrompts]:

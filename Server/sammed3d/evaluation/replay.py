@@ -25,6 +25,7 @@ from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
 from sammed3d.evaluation import apart, metrics
 from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.files.datasets import Case, read_labels
+from sammed3d.files.outputs import written_whole
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
@@ -194,8 +195,12 @@ def _lost(case: ReplayCase) -> list[Difference]:
 
 
 def write_table(found: Sequence[Difference], file: Path) -> None:
-    """Write differences as CSV, the largest first."""
-    with file.open("w", newline="", encoding="utf-8") as out:
+    """Write differences as CSV, the largest first.
+
+    Raises:
+        VolumeError: it cannot be written.
+    """
+    with written_whole(file) as beside, beside.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, [field.name for field in fields(Difference)])
         writer.writeheader()
         writer.writerows(asdict(each) for each in sorted(found, key=_rank))

@@ -12,6 +12,7 @@ from pathlib import Path
 from sammed3d.charts import line_chart
 from sammed3d.core.mask import millilitres
 from sammed3d.evaluation.results import Evaluation, Score
+from sammed3d.files.outputs import written_whole
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f; }
@@ -27,14 +28,19 @@ FILES = ("scores.csv", "summary.json", "report.html")
 
 
 def write(result: Evaluation, folder: Path) -> None:
-    """Write `scores.csv` (a line for each score), `summary.json` and `report.html`."""
+    """Write `scores.csv` (a line for each score), `summary.json` and `report.html`.
+
+    Raises:
+        VolumeError: one cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+    with written_whole(folder / "scores.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Score)])
         writer.writeheader()
         writer.writerows(asdict(score) for score in result.scores)
-    (folder / "summary.json").write_text(json.dumps(result.summary(), indent=2), encoding="utf-8")
-    (folder / "report.html").write_text(html(result), encoding="utf-8")
+    for name, text in (("summary.json", json.dumps(result.summary(), indent=2)), ("report.html", html(result))):
+        with written_whole(folder / name) as beside:
+            beside.write_text(text, encoding="utf-8")
 
 
 def html(result: Evaluation) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +28,8 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
 
     Raises:
         VolumeError: it is an input, also by another spelling or through a link, or lies in an input folder; it is a
-            folder; it exists and `force` was not said; or nothing can be written there.
+            folder; it exists and `force` was not said, or on Windows a program has it open; or nothing can be written
+            there.
     """
     written = [path for path in with_data(output) if os.path.exists(path)]  # noqa: PTH110 - False where it is hidden
     for source in inputs:
@@ -42,6 +45,10 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
         raise VolumeError(f"{output}: is a folder. Name a file for the result.")
     if written and not force:
         raise VolumeError(f"{output}: exists already. Choose another name, or replace it with --force.")
+    if sys.platform == "win32" and any(_is_held(path) for path in written):
+        raise VolumeError(
+            f"{output}: a program has it open, or it is read-only. Close it there, or choose another name."
+        )
     place = next(parent for parent in output.absolute().parents if os.path.exists(parent))  # noqa: PTH110
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise VolumeError(f"{output}: cannot be written in {place}. Check its permissions, or choose another place.")
@@ -80,9 +87,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except (RuntimeError, OSError) as error:  # SimpleITK's own are RuntimeErrors
-        raise VolumeError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
+        raise VolumeError(
+            f"{path}: cannot be written. Check the folder, permissions and free space, and close it in other programs."
+        ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def with_data(path: Path) -> Iterator[Path]:
@@ -90,6 +100,15 @@ def with_data(path: Path) -> Iterator[Path]:
     yield path
     for suffix in DATA_SUFFIXES.get(path.suffix.lower(), ()):
         yield path.with_suffix(suffix)
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether a file cannot be replaced on Windows, which keeps those that a program has open."""
+    try:
+        with path.open("r+b"):
+            return False
+    except PermissionError:
+        return True
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -1,3 +1,4 @@
+import csv
 import re
 from dataclasses import replace
 
@@ -6,9 +7,12 @@ import pytest
 
 from helpers import make_affine
 from sammed3d.core.geometry import Grid
+from sammed3d.errors import VolumeError
 from sammed3d.evaluation import report
+from sammed3d.evaluation.images import ImageEvaluation
 from sammed3d.evaluation.metrics import dice
 from sammed3d.evaluation.protocols import PROTOCOLS
+from sammed3d.evaluation.replay import write_table
 from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.simulation.clicks import next_click
 
@@ -106,3 +110,24 @@ def test_every_number_of_a_structure_stands_under_its_title():
     two = report.html(Evaluation("a", PROTOCOLS["honest"], 1, scores[:2]))
     assert [re.findall("<th>Dice at (\\d+)</th>", two), re.findall("<th>NSD at (\\d+)</th>", two)] == [["1", "2"]] * 2
     assert found["a long name &amp; more 3"] == ""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: report.write(Evaluation("m", PROTOCOLS["honest"], 0), folder),
+        lambda folder: ImageEvaluation("m", 0).write(folder),
+        lambda folder: write_table([], folder / "scores.csv"),
+    ],
+    ids=["volumes", "images", "replay"],
+)
+def test_scores_that_cannot_be_written_leave_the_earlier_ones_and_are_told(write, tmp_path, monkeypatch):
+    (tmp_path / "scores.csv").write_text("earlier")
+
+    def full(_writer, _rows):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", full)
+    with pytest.raises(VolumeError, match=r"scores\.csv: cannot be written\. Check .* free space"):
+        write(tmp_path)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["earlier"]

@@ -1,6 +1,8 @@
 """What is read is never written over, and nothing else without being asked."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +84,39 @@ def test_places_where_nothing_can_be_written_are_refused_before_any_work(image, 
     for name in ("mask.nrrd", "new/newer/scores.csv"):
         with pytest.raises(VolumeError, match="Check its permissions, or choose another place"):
             check_output(tmp_path / name, ())
+
+
+def test_a_file_that_a_program_has_open_on_windows_is_refused_before_any_work(image, tmp_path, monkeypatch):
+    table = tmp_path / "scores.csv"
+    table.write_text("earlier")
+    check_output(table, (image,), force=True)
+    opened = Path.open
+
+    def held(path, mode="r", *args, **options):
+        if path == table and mode != "r":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, mode, *args, **options)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    check_output(table, (image,), force=True)
+    monkeypatch.setattr(Path, "open", held)
+    with pytest.raises(VolumeError, match=r"scores\.csv: a program has it open, or it is read-only\. Close it there"):
+        check_output(table, (image,), force=True)
+
+
+def test_what_cannot_be_put_in_place_is_told_and_what_is_there_stays(tmp_path, monkeypatch):
+    """As on Windows while another program reads it; a virus scanner may even hold the file beside."""
+    table = tmp_path / "scores.csv"
+    table.write_text("earlier")
+
+    def held(path, *_args, **_options):
+        raise PermissionError(13, "Access is denied", str(path))
+
+    monkeypatch.setattr(Path, "replace", held)
+    monkeypatch.setattr(Path, "unlink", held)
+    with (
+        pytest.raises(VolumeError, match=r"scores\.csv: cannot be written\. .* close it in other programs"),
+        written_whole(table) as beside,
+    ):
+        beside.write_text("new")
+    assert table.read_text() == "earlier"
