@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from numbers import Integral, Real
+from typing import Any, Literal, TypeGuard, get_args
 
 from sammed3d.core.geometry import Index3, Point3
 from sammed3d.errors import ModelError
@@ -47,12 +49,17 @@ class Preset:
     boxes: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.spacing) <= 0 or min(self.patch_shape) < 1 or min(self.low_res_shape) < 1:
-            raise ModelError("A preset needs positive spacing, patch shape and low-res shape.")
+        triples: tuple[tuple[object, type], ...] = (
+            (self.spacing, Real),
+            (self.patch_shape, Integral),
+            (self.low_res_shape, Integral),
+        )
+        if not all(_are_numbers(values, 3, kind) and min(values) > 0 for values, kind in triples):
+            raise ModelError("A preset needs spacing, patch shape and low-res shape of three positive numbers each.")
         if self.rescale and self.clamp is None:
             raise ModelError("A preset with rescale=true needs a clamp range to map to [0, 1].")
-        if self.clamp is not None and self.clamp[0] >= self.clamp[1]:
-            raise ModelError(f"A preset's clamp range must rise, not {self.clamp}.")
+        if self.clamp is not None and not (_are_numbers(self.clamp, 2, Real) and self.clamp[0] < self.clamp[1]):
+            raise ModelError(f"A preset's clamp range must be two numbers that rise, not {self.clamp}.")
         if self.normalisation not in get_args(Normalisation):
             raise ModelError(f"Unknown normalisation {self.normalisation!r}: use {', '.join(get_args(Normalisation))}.")
         if self.fit not in get_args(Fit):
@@ -86,3 +93,11 @@ class Preset:
             return cls(**known)
         except TypeError as error:
             raise ModelError(f"The model's preset cannot be read: {error}.") from error
+
+
+def _are_numbers(values: object, count: int, kind: type) -> TypeGuard[tuple[Any, ...]]:
+    """Tell whether these are so many finite numbers of a kind."""
+    if not isinstance(values, tuple) or len(values) != count:
+        return False
+    numbers = [each for each in values if isinstance(each, Real) and isinstance(each, kind) and type(each) is not bool]
+    return len(numbers) == count and all(map(math.isfinite, numbers))
