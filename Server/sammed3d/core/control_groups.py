@@ -1,4 +1,4 @@
-"""The control groups (cgroup v1 and v2, Linux) round this process, whose limits are narrower than the machine."""
+"""How much of the machine is for this process, by control groups (cgroup v1 and v2, Linux) and by the user's word."""
 
 from __future__ import annotations
 

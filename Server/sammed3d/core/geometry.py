@@ -2,7 +2,7 @@
 
 World means patient RAS coordinates in mm (x to the Right, y to the Anterior, z to the Superior) everywhere in this
 package. Array axes are (I, J, K), the order of the file; ITK's LPS frame and NumPy's reversed (K, J, I) arrays exist
-only inside `volume.py`.
+only where files of others are read and written.
 """
 
 from __future__ import annotations
