@@ -99,5 +99,7 @@ def _are_numbers(values: object, count: int, kind: type) -> TypeGuard[tuple[Any,
     """Tell whether these are so many finite numbers of a kind."""
     if not isinstance(values, tuple) or len(values) != count:
         return False
-    numbers = [each for each in values if isinstance(each, Real) and isinstance(each, kind) and type(each) is not bool]
+    numbers = [
+        each for each in values if isinstance(each, Real) and isinstance(each, kind) and not isinstance(each, bool)
+    ]
     return len(numbers) == count and all(map(math.isfinite, numbers))
