@@ -25,6 +25,7 @@ from torch.utils.data import Sampler
 
 from sammed3d.charts import line_chart
 from sammed3d.errors import ModelError
+from sammed3d.files.outputs import written_whole
 from sammed3d.training.click_loop import ClickLoop
 from sammed3d.training.loading import loaded
 from sammed3d.training.lora import add_lora, lora_weights, plain_weights
@@ -265,13 +266,13 @@ class Run:
 
     def _log(self, loss: float, dice: float, validation: float) -> None:
         file = self.folder / LOG
-        is_new = not file.is_file()
-        rows = [] if is_new else [row for row in csv.DictReader(file.open()) if int(row["epoch"]) < self.epoch]
+        known = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        rows = [row for row in csv.DictReader(known) if int(row["epoch"]) < self.epoch]
         lr = self.optimizer.param_groups[0]["lr"]
         values = (self.epoch, self.steps, loss, dice, lr, validation, self.seconds)
         shown = ("" if isinstance(value, float) and math.isnan(value) else str(value) for value in values)
         rows.append(dict(zip(COLUMNS, shown, strict=True)))
-        with file.open("w", newline="") as out:
+        with written_whole(file) as beside, beside.open("w", newline="", encoding="utf-8") as out:
             writer = csv.DictWriter(out, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
@@ -279,7 +280,7 @@ class Run:
             name: [(int(row["epoch"]) + 1.0, float(row[column])) for row in rows if row[column]]
             for name, column in (("training", "dice"), ("validation", "validation_dice"))
         }
-        (self.folder / "curves.svg").write_text(line_chart(curves, "epochs", "Dice"))
+        (self.folder / "curves.svg").write_text(line_chart(curves, "epochs", "Dice"), encoding="utf-8")
         if self.recipe.tensorboard:
             from tensorboardX import SummaryWriter  # noqa: PLC0415 - not every run writes it
 
@@ -307,7 +308,9 @@ class Run:
         counts = Counter(f"{sample.dataset}, structures" for sample in samples)
         card = model_card(model, recipe, [sample.structure for sample in samples], counts)
         (self.folder / RUN_CARD).write_text(card, encoding="utf-8")
-        (self.folder / "summary.json").write_text(json.dumps({"best": self.best, "epoch": self.epoch + 1}))
+        (self.folder / "summary.json").write_text(
+            json.dumps({"best": self.best, "epoch": self.epoch + 1}), encoding="utf-8"
+        )
 
 
 class _BatchesOfRank(Sampler[list[tuple[int, int]]]):

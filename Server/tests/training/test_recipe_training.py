@@ -1,5 +1,6 @@
 """Training by the recipe, end to end on tiny networks: the loss falls, and nothing depends on how it was run."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from networks import TINY_PRESET, TINY_SIZES, filled
 from sammed3d import load_predictor
 from sammed3d.cli.app import app
-from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.errors import CheckpointError, ModelError, VolumeError
 from sammed3d.nets import build
 from sammed3d.training import prepared
 from sammed3d.training.contract import model_to_train
@@ -92,6 +93,23 @@ def test_the_last_batch_of_an_epoch_may_be_smaller_and_nothing_is_dropped(data, 
     batches = [[index for index, _ in run.batch_indices(n)] for n in range(3)]
     assert [len(batch) for batch in batches] == [3, 3, 2]
     assert sorted(index for batch in batches for index in batch) == list(range(8))
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_log_of_the_epochs_before(data, tmp_path, monkeypatch):
+    write, count = csv.DictWriter.writerows, 0
+
+    def full(writer, rows):
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise OSError(28, "No space left on device")
+        write(writer, rows)
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", full)
+    with pytest.raises(VolumeError, match=r"log\.csv: cannot be written\. Check .* free space"):
+        run_of(data, tmp_path, recipe()).train()
+    assert [row["epoch"] for row in log_of(tmp_path)] == ["0"]
 
 
 def test_a_killed_save_leaves_the_previous_state(data, tmp_path, monkeypatch):

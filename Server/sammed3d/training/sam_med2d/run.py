@@ -21,6 +21,7 @@ from torch import Tensor
 from sammed3d.charts import line_chart
 from sammed3d.errors import ModelError
 from sammed3d.files.image_lists import ListedImage
+from sammed3d.files.outputs import written_whole
 from sammed3d.nets import SamMed2d, Slicewise, build
 from sammed3d.predictors.device import choose_device
 from sammed3d.training.loading import loaded
@@ -146,17 +147,17 @@ class ImageRun:
             self.best = loss
             self._export(loss)
         file = self.folder / LOG
-        known = file.read_text().splitlines() if file.is_file() else []
+        known = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         rows = [row for row in csv.DictReader(known) if int(row["epoch"]) < self.epoch]
         lr = self.recipe.lr_at(self.epoch)
         values = (self.epoch, self.steps, loss, dice, lr, self.seconds)
         rows.append({name: str(value) for name, value in zip(COLUMNS, values, strict=True)})
-        with file.open("w", newline="") as out:
+        with written_whole(file) as beside, beside.open("w", newline="", encoding="utf-8") as out:
             writer = csv.DictWriter(out, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
         curve = [(int(row["epoch"]) + 1.0, float(row["dice"])) for row in rows]
-        (self.folder / "curves.svg").write_text(line_chart({"training": curve}, "epochs", "Dice"))
+        (self.folder / "curves.svg").write_text(line_chart({"training": curve}, "epochs", "Dice"), encoding="utf-8")
 
     def _export(self, loss: float) -> None:
         start = self.model
