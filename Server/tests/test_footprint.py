@@ -1,11 +1,14 @@
 """What the package loads and how much memory it takes, measured in processes of their own."""
 
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+import sammed3d
 
 
 def run(code):
@@ -22,6 +25,24 @@ def test_importing_the_package_needs_only_what_slicer_bundles():
         """
     )
     assert loaded == []
+
+
+WITH_TORCH = {
+    *("nets", "training", "zoo/adapters", "zoo/onnx"),
+    *(f"predictors/{name}.py" for name in ("device", "machine", "network", "processor", "products", "tensor_cache")),
+    *("predictors/torch_predictor.py", "simulation/training_clicks.py", "evaluation/images.py"),
+    *(f"zoo/{name}.py" for name in ("checkpoint", "families", "model")),
+}
+
+
+def test_torch_is_imported_where_the_map_says_and_nowhere_else():
+    package = Path(sammed3d.__file__).parent
+    found = {
+        path.relative_to(package)
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(import|from) torch\b", path.read_text(encoding="utf-8"), re.M)
+    }
+    assert {path.as_posix() for path in found if not {path, *path.parents} & set(map(Path, WITH_TORCH))} == set()
 
 
 def test_what_apple_gpus_lack_runs_on_the_processor_unless_the_user_says_otherwise():
