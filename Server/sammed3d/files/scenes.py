@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import xml.etree.ElementTree as ET
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -88,14 +89,14 @@ def _unpack(path: Path, folder: Path) -> Path:
                 raise VolumeError(f"{path.name}: holds more than {LARGEST_BYTES // 1024**3} GiB. Split the scene.")
             for entry in entries:
                 parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
-                if ".." in parts or PurePosixPath(*parts).is_absolute() or ":" in parts[0]:
+                if not parts or ".." in parts or PurePosixPath(*parts).is_absolute() or ":" in parts[0]:
                     raise VolumeError(f"{path.name}: names files outside of itself. Do not trust it.")
                 place = folder.joinpath(*parts)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with bundle.open(entry) as source, place.open("xb") as target:
                     shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-        raise VolumeError(f"{path.name}: is damaged, or no scene of Slicer (.mrb). Save it again.") from error
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:  # RuntimeError: it is locked
+        raise VolumeError(f"{path.name}: is damaged, locked, or no scene of Slicer (.mrb). Save it again.") from error
     scenes = sorted(folder.rglob("*.mrml"))
     if len(scenes) != 1:
         raise VolumeError(f"{path.name}: holds {len(scenes)} scenes (.mrml) instead of one. Save it again.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -152,7 +153,7 @@ def _unpacked(name: str, packed: Path, folder: Path) -> Path:
                     while part := source.read(1 << 20):
                         incoming.count(len(part))
                         target.write(part)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # says nothing of the file
         raise VolumeError(f"{name}: cannot be unpacked; it is damaged, locked or no zip.") from error

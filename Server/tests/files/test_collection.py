@@ -198,7 +198,7 @@ def test_drawings_and_boxes_are_kept_and_the_name_of_a_starting_mask_is_not(pair
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.mrb", b"no zip", "is damaged, or no scene"),
+        ("a.mrb", b"no zip", "is damaged, locked, or no scene"),
         ("a.mrml", b"<MRML><Volume", "the scene is damaged"),
         ("a.mrml", b"<!DOCTYPE x [<!ENTITY a 'b'>]><MRML/>", "defines entities"),
         ("a.seg.nrrd", b"NRRD0004\ntype: uint8\n", "say which volume"),
@@ -218,6 +218,21 @@ def test_a_bundle_that_writes_outside_of_its_folder_is_refused(tmp_path, entry):
         bundle.writestr(entry, "<MRML/>")
     (tmp_path / "unpacked").mkdir()
     with pytest.raises(VolumeError, match="outside of itself"):
+        read_scene(tmp_path / "a.mrb", tmp_path / "unpacked")
+
+
+@pytest.mark.parametrize("damage", ["data", "locked", "no name"])
+def test_a_damaged_bundle_is_named(tmp_path, damage):
+    with zipfile.ZipFile(tmp_path / "a.mrb", "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("." if damage == "no name" else "scene.mrml", bytes(range(256)) * 20)
+    content = bytearray((tmp_path / "a.mrb").read_bytes())
+    if damage == "data":
+        content[30 + len("scene.mrml")] ^= 0xFF
+    if damage == "locked":
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "a.mrb").write_bytes(content)
+    with pytest.raises(VolumeError, match=r"a\.mrb: (is damaged, locked, or no scene|names files outside)"):
         read_scene(tmp_path / "a.mrb", tmp_path / "unpacked")
 
 

@@ -117,6 +117,13 @@ def zipped(tmp_path, files):
     return content
 
 
+def broken(archive):
+    """A zip whose first file's compressed data are none."""
+    content = bytearray(archive)
+    content[30 + len("a")] ^= 0xFF
+    return bytes(content)
+
+
 def test_dicom_comes_as_slices_or_as_a_zip(send, tmp_path):
     loose = send(*slices())
     packed = send(("study.zip", zipped(tmp_path, [(f"../a/{name}", content) for name, content in slices()])))
@@ -224,6 +231,7 @@ def test_what_is_no_volume_is_refused_in_one_line(send, image, tmp_path):
         ([("a.nii", image(".nii")), ("b.dcm", b"x")], "a.nii: open image files one at a time"),
         ([("a.dcm", b"x"), ("b.dcm", b"y")], "DICOM"),
         ([("study.zip", b"PK\x03\x04 not really")], "study.zip: cannot be unpacked"),
+        ([("study.zip", broken(zipped(tmp_path, [("a", bytes(range(256)) * 20)])))], "study.zip: cannot be unpacked"),
         ([("study.zip", zipped(tmp_path, []))], "study.zip"),
         ([("study.zip", zipped(tmp_path, [("a", b"x"), ("b.nrrd", nrrd_elsewhere)]))], "in another file"),
     ):
