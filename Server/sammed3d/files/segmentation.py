@@ -6,6 +6,7 @@ Source of the `.seg.nrrd` keys: 3D Slicer's `vtkMRMLSegmentationStorageNode`, do
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,16 +136,27 @@ def _describe(grid: Grid) -> str:
 
 def write_whole(image: sitk.Image, path: Path) -> None:
     """Write an image: whole, or not at all; raises VolumeError if it cannot be."""
-    if path.suffix.lower() in DATA_SUFFIXES:  # two files that name each other
-        try:
-            sitk.WriteImage(image, str(path), useCompression=True)
-        except RuntimeError as error:
-            raise VolumeError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
+    if path.suffix.lower() in DATA_SUFFIXES:
+        _write_apart(image, path)
         return
     with written_whole(path) as beside:
         sitk.WriteImage(image, str(beside), useCompression=True)
         if path.name.lower().endswith(".seg.nrrd") and image.GetNumberOfComponentsPerPixel() > 1:
             _call_layers_a_list(beside)
+
+
+def _write_apart(image: sitk.Image, path: Path) -> None:
+    """Write a header and the voxels that it names into a folder beside their place, and move them there: it last."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".writing.", dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            sitk.WriteImage(image, str(made), useCompression=True)
+            for part in sorted(Path(folder).iterdir(), key=made.__eq__):
+                part.replace(path.with_name(part.name))
+    except (RuntimeError, OSError) as error:
+        raise VolumeError(
+            f"{path}: cannot be written. Check the folder, permissions and free space, and close it in other programs."
+        ) from error
 
 
 def _call_layers_a_list(path: Path) -> None:

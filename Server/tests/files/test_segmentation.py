@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -31,6 +33,22 @@ def test_label_maps_keep_voxels_and_geometry(tmp_path, name):
     assert np.array_equal(volume.array, one + 2 * two)
     assert volume.grid.matches(GRID)
     assert not [p for p in tmp_path.iterdir() if "writing" in p.name]
+
+
+@pytest.mark.parametrize("name", ["m.mhd", "m.nhdr"])
+def test_a_header_and_its_voxels_stay_as_they_were_where_others_cannot_be_written(tmp_path, monkeypatch, name):
+    write_segments(tmp_path / name, [segment("a", ball((6, 7, 8)))], GRID)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    assert len(before) == 2
+
+    def full(_image, file, **_options):
+        Path(file).write_bytes(b"half")
+        raise RuntimeError("ITK ERROR: no space left")
+
+    monkeypatch.setattr(sitk, "WriteImage", full)
+    with pytest.raises(VolumeError, match=r"m\.\w+: cannot be written\. Check .* free space"):
+        write_segments(tmp_path / name, [segment("a", ball((14, 14, 16), 4))], GRID)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_seg_nrrd_is_what_slicer_tools_expect(tmp_path):
