@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from sammed3d.errors import VolumeError
+from sammed3d.files import path_letters
 
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
 PIXEL_DATA, SEQUENCE_END = bytes.fromhex("e07f1000"), bytes.fromhex("feffdde0")
@@ -41,7 +42,8 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     ]
     if not found:
-        raise VolumeError(f"{name}: this folder holds no DICOM slices. Give the folder that does, or a file.")
+        words = f"{name}: this folder holds no DICOM slices. Give the folder that does, or a file."
+        raise VolumeError(words + path_letters.hint(folder))
     if series is None and len(found) > 1:
         listing = ", ".join(f"{index}: {len(files)} slices" for index, files in enumerate(found))
         raise VolumeError(

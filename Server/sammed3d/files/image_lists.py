@@ -22,6 +22,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from sammed3d.errors import VolumeError
+from sammed3d.files import path_letters
 from sammed3d.files.whole_pictures import check_opaque, check_whole
 
 TRAIN, TEST = "image2label_train.json", "label2image_test.json"
@@ -203,7 +204,8 @@ def _read(file: Path) -> npt.NDArray[np.generic]:
     except RuntimeError as error:
         if transparent_grey_size(file) is not None:
             return _by_pillow(file, "LA")[..., 0]
-        raise VolumeError(f"{file}: cannot be read as an image ({', '.join(SUFFIXES)}).") from error
+        words = f"{file}: cannot be read as an image ({', '.join(SUFFIXES)})."
+        raise VolumeError(words + path_letters.hint(file)) from error
     if image.GetDimension() != 2:
         raise VolumeError(f"{file}: is no 2-D image.")
     check_whole(file)

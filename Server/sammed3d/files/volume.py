@@ -19,7 +19,7 @@ import SimpleITK as sitk
 
 from sammed3d.core.geometry import LPS_TO_RAS, Grid
 from sammed3d.errors import EmptyVolumeError, VolumeError, VolumeWarning
-from sammed3d.files import dicom, nifti
+from sammed3d.files import dicom, nifti, path_letters
 
 Array = npt.NDArray[np.generic]
 KNOWN_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
@@ -194,7 +194,7 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
         reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
         image = reader.Execute()
     except RuntimeError as error:
-        raise VolumeError(_explain(path, str(error))) from error
+        raise VolumeError(_explain(path, str(error)) + path_letters.hint(path)) from error
     return grid, array_of(image), image
 
 
