@@ -335,10 +335,10 @@ def _sendable(key: str) -> str:
 
 
 def checked_url(url: str) -> str:
-    """Return the address of a server without what follows its host.
+    """Return the address of a server, which may have a path, without spaces round it and slashes at its end.
 
     Raises:
-        ModelError: it is none.
+        ModelError: it is none, or has a user, a query or a fragment.
     """
     url = url.strip().rstrip("/")
     if not _is_address(url):
@@ -350,9 +350,8 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna")
-        return (
-            parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and not (parts.username or parts.query)
-        )
+        more = parts.username or parts.query or parts.fragment
+        return parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and not more
     except ValueError:  # an IPv6 address that does not end, a port that is no number, a name with an empty part
         return False
 

@@ -110,7 +110,10 @@ def test_a_server_that_restarts_in_the_middle_is_not_noticed(tiny_network):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://[::1:80", "http://gpu:port", "http://gpu:99999", "http://gpu..hospital", f"http://{'a' * 64}", "gpu"],
+    [
+        *("http://[::1:80", "http://gpu:port", "http://gpu:99999", "http://gpu..hospital", f"http://{'a' * 64}", "gpu"),
+        *("http://127.0.0.1:9/?a=b", "http://127.0.0.1:9/#models"),
+    ],
 )
 def test_what_is_no_address_is_refused_as_such(url):
     with pytest.raises(ModelError, match="no address of a server"):
