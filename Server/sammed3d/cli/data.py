@@ -46,7 +46,8 @@ def check(
 
 def _print_case(report: CaseReport) -> None:
     size, spacing = " x ".join(map(str, report.shape)), " x ".join(f"{s:g}" for s in report.spacing)
-    print(f"{report.name}: {size} voxels of {spacing} mm, {len(report.volumes_ml)} structures")
+    found = f"{size} voxels of {spacing} mm, {len(report.volumes_ml)} structures" if report.shape else "cannot be used"
+    print(f"{report.name}: {found}")
     for problem in report.problems:
         print(f"  ✗ {problem}")
     for remark in report.remarks:
@@ -54,7 +55,7 @@ def _print_case(report: CaseReport) -> None:
 
 
 def _print_structures(reports: list[CaseReport]) -> None:
-    names = sorted({name for report in reports for name in report.volumes_ml})
+    names = sorted({name for report in reports for name in report.volumes_ml}, key=datasets.counted)
     table = Table("Structure", "Cases", "Median ml", "Smallest ml", "Largest ml")
     for name in names:
         volumes = sorted(report.volumes_ml[name] for report in reports if name in report.volumes_ml)
@@ -92,11 +93,12 @@ def prepare(
         cases = [case for case in found if case.label is not None]
         problems: list[str] = []
         left_out: Counter[str] = Counter()
-        done = 0
+        done = empty = 0
 
         def report(case: str, result: prepared.PreparedCase) -> None:
-            nonlocal done
+            nonlocal done, empty
             done += 1
+            empty += not (result.problem or result.voxels or result.left_out)
             end = f": {result.problem}" if result.problem else ""
             screen.print(f"{done}/{len(cases)} {case}{end}", highlight=False)
             problems.extend([result.problem] if result.problem else [])
@@ -115,10 +117,15 @@ def prepare(
         )
         count = {side: len(prepared.find_samples(folder, side)) for side in ("train", "validation")}
         if left_out:
-            named = ", ".join(f"{structure} ({n})" for structure, n in sorted(left_out.items()))
+            named = ", ".join(
+                f"{structure} ({n})"
+                for structure, n in sorted(left_out.items(), key=lambda item: datasets.counted(item[0]))
+            )
             print(f"Left out, with less than {datasets.TINY_MM3:g} mm³: {named}.")
         if len(found) > len(cases):
             print(f"Left out, without labels: {len(found) - len(cases)} cases.")
+        if empty:
+            print(f"Left out, with an empty label map: {empty} cases.")
         print(f"{folder}: {count['train']} structures to train on, {count['validation']} that validate.")
     if problems:
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ import numpy as np
 
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import SAMMed3DError, VolumeError
+from sammed3d.files import nnunet
 from sammed3d.files.outputs import with_data
 from sammed3d.files.volume import Volume, read_image, without_nan
 
@@ -29,7 +30,8 @@ TINY_MM3 = 10.0
 LAYOUTS = (
     "an nnU-Net folder (imagesTr, labelsTr, dataset.json; also without the last, and with Val or Ts), "
     "STRUCTURE/DATASET/imagesTr and labelsTr (or Val, Ts) as SAM-Med3D has it and 'data prepare' writes it, folders "
-    "'images' and 'labels' with files of the same names, or a folder of cases (image.nii.gz and label.nii.gz in each)"
+    "'images' and 'labels' with files of the same names, or a folder of cases (image and label in each, .nii.gz, .nrrd "
+    "or .mha)"
 )
 UTF8 = "utf-8-sig"
 """Encoding of JSON that people write: editors and shells of Windows put a mark in front."""
@@ -47,6 +49,9 @@ class Case:
         label: file; None for an image without labels.
         names: names of the label values, where the dataset gives them.
         group: a word that cases of the same image share; "" for a case of its own.
+        without: label values that are no structure here: those of nnU-Net's label "ignore", and where its regions
+            overlap, those of the regions that another case of the image has.
+        unknown: the value that marks voxels which nobody annotated (nnU-Net's label "ignore"); None if there is none.
     """
 
     name: str
@@ -54,6 +59,8 @@ class Case:
     label: Path | None
     names: Mapping[int, str] = field(default_factory=dict)
     group: str = ""
+    without: frozenset[int] = frozenset()
+    unknown: int | None = None
 
     def name_of(self, value: int) -> str:
         """Return a structure's name."""
@@ -62,8 +69,9 @@ class Case:
     def structures_in(self, labels: np.ndarray[Any, Any]) -> dict[str, list[int]]:
         """Return the structures of a label map: name, and the values above 0; labels of one name are one structure."""
         found: dict[str, list[int]] = {}
-        for value in np.unique(labels[labels > 0]).tolist():
-            found.setdefault(self.name_of(int(value)), []).append(int(value))
+        for value in map(int, np.unique(labels[labels > 0]).tolist()):
+            if value not in self.without:
+                found.setdefault(self.name_of(value), []).append(value)
         return found
 
 
@@ -96,7 +104,7 @@ def find_cases(folder: Path) -> list[Case]:
     """
     if not folder.is_dir():
         raise VolumeError(f"{folder}: there is no such folder.")
-    if (folder / "dataset.json").is_file():
+    if (folder / nnunet.DESCRIPTION).is_file():
         cases = _nnunet(folder)
     elif (folder / "images").is_dir() and (folder / "labels").is_dir():
         cases = _pairs(folder / "images", folder / "labels")
@@ -138,11 +146,15 @@ def read_labels(case: Case, grid: Grid) -> np.ndarray[Any, Any]:
     """Read a case's label map (I, J, K), on the grid of its image; 0 where it has no value (NaN).
 
     Raises:
-        VolumeError: there is none, it lies on another grid, or holds something else than whole numbers.
+        VolumeError: there is none, it cannot be read or lies on another grid, or it holds something else than whole
+            numbers from 0 on.
     """
     if case.label is None:
         raise VolumeError(f"{case.name}: has no label map.")
-    other, labels, _owner = read_image(case.label)
+    try:
+        other, labels, _owner = read_image(case.label)
+    except VolumeError as error:  # often image and label map are files of one name
+        raise VolumeError(f"{case.name}: the label map cannot be used. {error}") from error
     if other.shape != grid.shape:
         raise VolumeError(f"{case.name}: the label map has {other.shape} voxels, the image {grid.shape}.")
     if not other.matches(grid, tolerance=0.1 * min(grid.spacing)):
@@ -151,8 +163,15 @@ def read_labels(case: Case, grid: Grid) -> np.ndarray[Any, Any]:
             "Resample it to the image, or copy the image's header if only that is wrong."
         )
     labels = without_nan(labels)
+    if labels.dtype.kind == "f" and not bool(np.isfinite(labels).all()):
+        raise VolumeError(f"{case.name}: the label map holds infinite values. Save it as whole numbers.")
     if labels.dtype.kind == "f" and bool((labels.astype(np.float64) % 1).any()):
         raise VolumeError(f"{case.name}: the label map holds fractions. Save it as whole numbers.")
+    if labels.size and (lowest := int(labels.min())) < 0:
+        raise VolumeError(
+            f"{case.name}: the label map holds negative labels ({lowest}). Save it with labels from 0 on; those above "
+            "127 become negative where a file keeps them in signed bytes."
+        )
     return np.array(labels)
 
 
@@ -172,7 +191,12 @@ def content_digest(case: Case) -> str:
         VolumeError: a file cannot be read.
     """
     label = None if case.label is None else _digest(case.label)
-    content = [_digest(case.image), label, sorted(case.names.items())]
+    content = [
+        _digest(case.image),
+        label,
+        sorted(case.names.items()),
+        *([sorted(case.without)] if case.without else ()),
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -195,11 +219,16 @@ def check(case: Case) -> CaseReport:
         for name, size in sizes.items()
         if size < TINY_MM3
     ]
-    remarks += [f"label {v} has no name in the dataset." for v in mm3 if case.names and v not in case.names]
+    known = {*case.names, *case.without}
+    remarks += [f"label {v} has no name in the dataset." for v in mm3 if case.names and v not in known]
+    if case.unknown in mm3:
+        remarks.append(
+            f"label {case.unknown} (ignore): {mm3[case.unknown] / 1000:.2f} ml that nobody annotated; they count as "
+            "outside of all structures."
+        )
     named = dict.fromkeys(name for v, name in case.names.items() if v != 0)
     remarks += [f"{name}: not in this case." for name in named if name not in sizes]
     problems = [] if mm3 else ["the label map is empty."]
-    problems += [f"label {v} is negative." for v in mm3 if v < 0]
     volumes = {name: size / 1000 for name, size in sizes.items()}
     return CaseReport(case.name, shape, spacing, volumes, problems, remarks)
 
@@ -228,6 +257,11 @@ def drawn(names: Iterable[str], seed: int) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
 
 
+def counted(name: str) -> list[str | int]:
+    """Return what names are sorted by where people read them: "label 10" comes after "label 2"."""
+    return [int(part) if n % 2 else part for n, part in enumerate(re.split(r"(\d+)", name))]
+
+
 def stem(path: Path) -> str:
     """Return a file's name without the suffix of its format."""
     return next((path.name[: -len(s)] for s in SUFFIXES if path.name.lower().endswith(s)), path.stem)
@@ -246,20 +280,18 @@ def _digest(file: Path) -> str:
 
 
 def _nnunet(folder: Path) -> list[Case]:
-    try:
-        about = json.loads((folder / "dataset.json").read_text(encoding=UTF8))
-        names = _label_names(about.get("labels", {}))
-    except (OSError, ValueError, AttributeError) as error:
-        raise VolumeError(
-            f"{folder / 'dataset.json'}: is damaged; nnU-Net's documentation says what it holds."
-        ) from error
+    lists, unknown = nnunet.read_names(folder)
+    without = frozenset() if unknown is None else frozenset([unknown])
+    every = without.union(*lists)
     cases = []
     for label in _images(folder / "labelsTr"):
         name = stem(label)
         image = _first_existing(folder / "imagesTr", name)
         if image is None:
             raise VolumeError(f"{folder}: there is no image for {label.name} in imagesTr.")
-        cases.append(Case(name, image, label, names))
+        for n, names in enumerate(lists, start=1):  # several where regions overlap
+            own, group = (name, "") if len(lists) == 1 else (f"{name}_{n}", name)
+            cases.append(Case(own, image, label, names, group, every - names.keys(), unknown))
     return cases
 
 
@@ -293,18 +325,6 @@ def _of_structure(folder: Path) -> list[Case]:
     ]
 
 
-def _label_names(labels: Mapping[str, Any]) -> dict[int, str]:
-    """Read the names of labels: {"1": "liver"} in version 1, {"liver": 1} in version 2; a region is its first label."""
-    names = {}
-    for key, value in labels.items():
-        if re.fullmatch(r"\d+", key):
-            names[int(key)] = str(value)
-        elif isinstance(value, int):
-            names[value] = key
-    names.pop(0, None)
-    return names
-
-
 def _first_existing(folder: Path, name: str) -> Path | None:
     """Find a case's image: of several channels the first."""
     for suffix in SUFFIXES:
@@ -316,22 +336,31 @@ def _first_existing(folder: Path, name: str) -> Path | None:
 
 def _pairs(images: Path, labels: Path) -> list[Case]:
     by_name = {stem(path): path for path in _images(labels)}
+    if without := sorted(by_name.keys() - {stem(image) for image in _images(images)}):
+        raise VolumeError(f"{images.parent}: there is no image for {by_name[without[0]].name} in {images.name}.")
     return [Case(stem(image), image, by_name.get(stem(image))) for image in _images(images)]
 
 
 def _case_folders(folder: Path) -> list[Case]:
     cases = []
-    for image in sorted(folder.glob("*/image.nii.gz")):
-        name = image.parent.name
-        if name.startswith("."):  # what `collect` has not finished
+    for place in sorted(folder.iterdir()):
+        if place.name.startswith(".") or not place.is_dir():  # what `collect` has not finished
             continue
-        labels = [f for f in sorted(image.parent.iterdir()) if re.fullmatch(r"label(_\d+)?\.nii\.gz", f.name)]
+        files = _images(place)
+        images = [file for file in files if stem(file) == "image"]
+        labels = [file for file in files if re.fullmatch(r"label(_\d+)?", stem(file))]
+        for of, word in ((images, "images"), (labels, "label maps")):
+            twice = [name for name, count in Counter(map(stem, of)).items() if count > 1]
+            if twice:
+                raise VolumeError(f"{place}: holds several {word} {twice[0]!r} in different formats. Leave one there.")
+        if not images:
+            continue
         if not labels:
-            cases.append(Case(name, image, None))
+            cases.append(Case(place.name, images[0], None))
         for label in labels:  # several where structures overlap
             end = stem(label).removeprefix("label")
-            names = _names_in(image.with_name(f"labels{end}.json"))
-            cases.append(Case(name + end, image, label, names, group=name if len(labels) > 1 else ""))
+            names = _names_in(place / f"labels{end}.json")
+            cases.append(Case(place.name + end, images[0], label, names, group=place.name if len(labels) > 1 else ""))
     return cases
 
 

@@ -159,7 +159,7 @@ def prepare(
     work = functools.partial(_prepare_case, folder=folder, dataset=dataset, spacing=spacing, clamp=clamp)
     for case, done in _each(work, cases, workers):
         voxels |= done.voxels
-        if done.problem is None:
+        if done.voxels:  # a case without a mask can neither teach nor validate
             groups.append((case.group or case.name, case.name))
         on_case(case.name, done)
     others = {name: count for name, count in known.voxels.items() if name.partition("/")[2] not in redone}

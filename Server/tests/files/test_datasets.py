@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.errors import VolumeError
-from sammed3d.files.datasets import cases_of, check, find_cases, read_labels, split
+from sammed3d.files.datasets import cases_of, check, counted, find_cases, read_labels, split
 from sammed3d.files.segment_reader import read_segments
 from sammed3d.files.volume import Volume
 
@@ -56,6 +56,73 @@ def test_nnunet_folders_of_both_versions_are_understood(nnunet):
     for image in (nnunet / "imagesTr").glob("*_0000.nii.gz"):
         image.rename(image.with_name(image.name.replace("_0000", "")))
     assert find_cases(nnunet)[2].image.name == "case2.nii.gz"
+
+
+def test_regions_of_nnunet_are_structures_and_what_nobody_annotated_is_none(nnunet):
+    about = {"labels": {"background": 0, "tumour": [1, 2], "core": [2], "ignore": 3}, "regions_class_order": [1, 2]}
+    (nnunet / "dataset.json").write_text(json.dumps(about))
+    write_image(nnunet / "labelsTr" / "case0.nii.gz", labels((1, 3)), AFFINE)
+    tumour, core = find_cases(nnunet)[2:4]
+    assert [tumour.name, core.name, tumour.group, core.group] == ["case1_1", "case1_2", "case1", "case1"]
+    array = read_labels(tumour, Volume.read(tumour.image).grid)
+    assert tumour.structures_in(array) == {"tumour": [1, 2]}
+    assert core.structures_in(array) == {"core": [2]}
+    first = find_cases(nnunet)[0]
+    report = check(first)
+    assert report.volumes_ml == pytest.approx({"tumour": 5 * 8 * 5 * 12 / 1000})
+    assert report.remarks == [
+        "label 3 (ignore): 2.40 ml that nobody annotated; they count as outside of all structures."
+    ]
+    about["labels"] = {"background": 0, "tumour": [1, 2], "edema": 3}
+    (nnunet / "dataset.json").write_text(json.dumps(about))
+    assert [case.names for case in find_cases(nnunet)] == [{1: "tumour", 2: "tumour", 3: "edema"}] * 3
+
+
+def test_label_maps_without_an_image_are_told(tmp_path):
+    write_case(tmp_path, "images/x.nii.gz", "labels/x.nii.gz")
+    write_image(tmp_path / "labels" / "y.nii.gz", labels(), AFFINE)
+    with pytest.raises(VolumeError, match=r"there is no image for y\.nii\.gz in images"):
+        find_cases(tmp_path)
+
+
+def test_cases_in_folders_may_have_any_format_once(tmp_path):
+    write_case(tmp_path / "one", "image.nrrd", "label.mha")
+    (tmp_path / "one" / "labels.json").write_text('{"1": "liver"}')
+    [case] = find_cases(tmp_path)
+    assert [case.name, case.image.name, case.label.name, case.name_of(1)] == ["one", "image.nrrd", "label.mha", "liver"]
+    write_image(tmp_path / "one" / "image.nii.gz", phantom(SHAPE), AFFINE)
+    with pytest.raises(VolumeError, match=r"one: holds several images 'image' in different formats"):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [(-1, np.int8, r"holds negative labels \(-1\)"), (np.inf, np.float32, "holds infinite values")],
+)
+@pytest.mark.filterwarnings("error")
+def test_label_maps_with_labels_that_cannot_be_are_refused(value, kind, words, tmp_path):
+    array = labels().astype(kind)
+    array[0, 0, 0] = value
+    write_case(tmp_path, "images/x.nii.gz", "labels/x.nii.gz", array=array)
+    [case] = find_cases(tmp_path)
+    with pytest.raises(VolumeError, match=words):
+        read_labels(case, Volume.read(case.image).grid)
+
+
+def test_a_damaged_label_map_is_told_from_an_image_of_the_same_name(tmp_path):
+    write_case(tmp_path, "images/x.nii.gz", "labels/x.nii.gz")
+    (tmp_path / "labels" / "x.nii.gz").write_bytes(b"")
+    [problem] = check(find_cases(tmp_path)[0]).problems
+    assert problem.startswith("x: the label map cannot be used. x.nii.gz: ")
+
+
+def test_names_with_numbers_are_sorted_as_people_count():
+    assert sorted(["label 10", "label 2", "kidney", "label 1"], key=counted) == [
+        "kidney",
+        "label 1",
+        "label 2",
+        "label 10",
+    ]
 
 
 def test_pairs_and_case_folders_are_understood(tmp_path):
@@ -176,6 +243,17 @@ def test_names_saved_by_windows_own_tools_which_put_a_mark_in_front_are_read(nnu
     write_case(tmp_path / "b", "one/image.nii.gz", "one/label.nii.gz")
     (tmp_path / "b" / "one" / "labels.json").write_text('{"1": "liver"}', encoding="utf-8-sig")
     assert find_cases(tmp_path / "b")[0].names == {1: "liver"}
+
+
+def test_the_command_says_what_cannot_be_used_and_lists_labels_as_people_count(nnunet):
+    (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0}}))
+    write_image(nnunet / "labelsTr" / "case2.nii.gz", labels((10, 2)), AFFINE)
+    image = nnunet / "imagesTr" / "case0_0000.nii.gz"
+    image.write_bytes(image.read_bytes()[:50])
+    done = CliRunner().invoke(app, ["data", "check", str(nnunet)])
+    assert "case0: cannot be used\n" in done.output
+    shown = [line for line in done.output.splitlines() if "label" in line]
+    assert [line.split()[2] for line in shown] == ["1", "2", "10"]
 
 
 @pytest.mark.parametrize("content", ['{"1": "liver",}', '["liver"]', '{"one": "liver"}', '{"1": {"colour": 3}}'])

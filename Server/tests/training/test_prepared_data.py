@@ -1,6 +1,7 @@
 """Datasets prepared for training, and the patches cut from them."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,20 @@ def test_names_that_differ_in_capitals_alone_are_told_and_those_of_other_cases_f
 
 
 @pytest.mark.slow
+def test_a_case_with_an_empty_label_map_takes_no_place_among_those_that_validate(data, tmp_path):
+    raw, affine = tmp_path / "raw", make_affine((3.0, 3.0, 4.0))
+    for n in range(4):
+        shutil.copytree(data / "raw" / f"case{n}", raw / f"case{n}")
+        for end in "abc":
+            shutil.copytree(data / "raw" / "case0", raw / f"empty{n}{end}")
+            write_image(raw / f"empty{n}{end}" / "label.nii.gz", np.zeros((30, 34, 28), np.uint8), affine)
+    arguments = ["data", "prepare", raw, tmp_path / "ready", "--name", "ct_x", "--spacing", 3, "--workers", 1]
+    done = CliRunner().invoke(app, [*map(str, arguments), "--validation", "0.25"])
+    assert done.exit_code == 0, done.output
+    assert "Left out, with an empty label map: 12 cases." in done.output
+    assert "6 structures to train on, 2 that validate." in done.output
+
+
 def test_damaged_cases_are_named_and_the_others_prepared(data, tmp_path):
     runner = CliRunner()
     raw = tmp_path / "raw"

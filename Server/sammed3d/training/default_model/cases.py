@@ -95,4 +95,4 @@ def _numbered(case: Case, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     pairs = sorted((value, n) for n, values in enumerate(structures.values(), start=1) for value in values)
     known, numbers = (np.array(column) for column in zip(*pairs, strict=True))
     places = np.searchsorted(known, labels).clip(max=len(known) - 1)
-    return np.where(labels > 0, numbers.astype(np.uint8)[places], 0).astype(np.uint8)
+    return np.where(known[places] == labels, numbers.astype(np.uint8)[places], 0).astype(np.uint8)
