@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, Literal, get_args
 
 from sammed3d.core.geometry import Index3, Point3
 from sammed3d.errors import ModelError
@@ -49,17 +49,19 @@ class Preset:
     boxes: bool = False
 
     def __post_init__(self) -> None:
-        triples: tuple[tuple[object, type], ...] = (
-            (self.spacing, Real),
-            (self.patch_shape, Integral),
-            (self.low_res_shape, Integral),
-        )
-        if not all(_are_numbers(values, 3, kind) and min(values) > 0 for values, kind in triples):
-            raise ModelError("A preset needs spacing, patch shape and low-res shape of three positive numbers each.")
+        if not _are_three(self.spacing, Real) or not all(0 < s < math.inf for s in self.spacing):
+            raise ModelError(f"A preset's spacing is three numbers of mm above 0, not {self.spacing!r}.")
+        for name in ("patch_shape", "low_res_shape"):
+            shape = getattr(self, name)
+            if not _are_three(shape, Integral) or min(shape) < 1:
+                raise ModelError(f"A preset's {name} is three whole numbers above 0, not {shape!r}.")
+        for name in ("clamp_after", "rescale", "boxes"):
+            if not isinstance(getattr(self, name), bool):
+                raise ModelError(f"A preset's {name} is true or false, not {getattr(self, name)!r}.")
         if self.rescale and self.clamp is None:
             raise ModelError("A preset with rescale=true needs a clamp range to map to [0, 1].")
-        if self.clamp is not None and not (_are_numbers(self.clamp, 2, Real) and self.clamp[0] < self.clamp[1]):
-            raise ModelError(f"A preset's clamp range must be two numbers that rise, not {self.clamp}.")
+        if self.clamp is not None and not _rises(self.clamp):
+            raise ModelError(f"A preset's clamp range is two numbers that rise, not {self.clamp!r}.")
         if self.normalisation not in get_args(Normalisation):
             raise ModelError(f"Unknown normalisation {self.normalisation!r}: use {', '.join(get_args(Normalisation))}.")
         if self.fit not in get_args(Fit):
@@ -95,11 +97,16 @@ class Preset:
             raise ModelError(f"The model's preset cannot be read: {error}.") from error
 
 
-def _are_numbers(values: object, count: int, kind: type) -> TypeGuard[tuple[Any, ...]]:
-    """Tell whether these are so many finite numbers of a kind."""
-    if not isinstance(values, tuple) or len(values) != count:
-        return False
-    numbers = [
-        each for each in values if isinstance(each, Real) and isinstance(each, kind) and not isinstance(each, bool)
-    ]
-    return len(numbers) == count and all(map(math.isfinite, numbers))
+def _are_three(values: Any, kind: type[Any]) -> bool:
+    """Tell whether they are three numbers of a kind."""
+    return isinstance(values, tuple | list) and len(values) == 3 and all(_is(each, kind) for each in values)
+
+
+def _rises(values: Any) -> bool:
+    """Tell whether they are two finite numbers, the larger one last."""
+    pair = isinstance(values, tuple | list) and len(values) == 2 and all(_is(each, Real) for each in values)
+    return pair and -math.inf < values[0] < values[1] < math.inf
+
+
+def _is(value: Any, kind: type[Any]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -7,8 +7,9 @@ from typing import Any, Literal, overload
 
 from sammed3d.errors import ModelError
 from sammed3d.nets.promptable_unet import PromptableUNet, PromptableUNetConfig
-from sammed3d.nets.sam_med2d import CONFIGS_2D, SamMed2d
+from sammed3d.nets.sam_med2d import CONFIGS_2D, Decoder2dConfig, SamMed2d
 from sammed3d.nets.sam_med3d import CONFIGS, SamMed3d, SamMed3dConfig
+from sammed3d.nets.sizes import with_sizes
 from sammed3d.nets.slicewise import Slicewise
 
 __all__ = [
@@ -51,17 +52,29 @@ def build(name: str, sizes: Mapping[str, Any] | None = None) -> SamMed3d | SamMe
             the U-Net, whose configuration has names of its own.
 
     Raises:
-        ModelError: the name or a size is unknown.
+        ModelError: the name or a size is unknown, or no network has these sizes.
     """
+    try:
+        return _built(name, sizes or {})
+    except (
+        RuntimeError,
+        ValueError,
+        ArithmeticError,
+        TypeError,
+    ) as error:  # torch's, of sizes that do not fit together
+        raise ModelError(f"{name}: no network can be made with the sizes {sizes}: {error}") from error
+
+
+def _built(name: str, sizes: Mapping[str, Any]) -> SamMed3d | SamMed2d | PromptableUNet:
     if name in CONFIGS_2D:
-        others = {k: v for k, v in (sizes or {}).items() if k != "encoder"}
-        try:
-            return SamMed2d(CONFIGS_2D[name].with_sizes((sizes or {}).get("encoder", {})), **others)
-        except TypeError as error:
-            raise ModelError(f"Unknown network size: {error}.") from error
+        decoder = with_sizes(Decoder2dConfig(), {k: v for k, v in sizes.items() if k != "encoder"})
+        encoder = CONFIGS_2D[name].with_sizes(sizes.get("encoder", {}))
+        if encoder.out_channels % 16:  # eight heads of half the channels in the decoder
+            raise ModelError(f"The network size out_channels is {encoder.out_channels}; a multiple of 16 is needed.")
+        return SamMed2d(encoder, decoder.decoder_mlp)
     if name == PROMPTABLE_UNET:
-        return PromptableUNet(PromptableUNetConfig().with_sizes(sizes or {}))
+        return PromptableUNet(PromptableUNetConfig().with_sizes(sizes))
     config = CONFIGS.get(_ALIASES.get(name, name))
     if config is None:
         raise ModelError(f"There is no network named {name!r}. Known: {', '.join(names())}.")
-    return SamMed3d(config.with_sizes(sizes or {}))
+    return SamMed3d(config.with_sizes(sizes))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sammed3d.errors import ModelError
+from sammed3d.nets.sizes import with_sizes
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,20 @@ class EncoderConfig:
         """Return this configuration with other sizes, by the names of the attributes.
 
         Raises:
-            ModelError: a size is unknown.
+            ModelError: a size is unknown, cannot be one, or does not go together with the others.
         """
-        changed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
-        try:
-            return replace(self, **changed)
-        except TypeError as error:
-            raise ModelError(f"Unknown network size: {error}.") from error
+        made = with_sizes(self, sizes)
+        parts = {
+            "heads": (made.width, "width"),
+            "patch_size": (made.image_size, "image_size"),
+            "first_axis_divisor": (made.patch_size, "patch_size"),
+        }
+        for name, (whole, of) in parts.items():
+            if whole % getattr(made, name):
+                raise ModelError(
+                    f"The network size {name} is {getattr(made, name)}, which does not divide {of} ({whole})."
+                )
+        return made
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ the encoder's features. Everything runs at half the patch's resolution and below
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from sammed3d.errors import ModelError
 from sammed3d.nets.click_maps import REACHES, likeness, nearness
+from sammed3d.nets.sizes import with_sizes
 from sammed3d.nets.tempering import Tempering
 
 _BINS = 512
@@ -43,13 +44,17 @@ class PromptableUNetConfig:
         """Return this configuration with other sizes.
 
         Raises:
-            ModelError: a size is unknown.
+            ModelError: a size is unknown, cannot be one, or does not go together with the others.
         """
-        changed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
-        try:
-            return replace(self, **changed)
-        except TypeError as error:
-            raise ModelError(f"Unknown network size: {error}.") from error
+        made = with_sizes(self, sizes)
+        if not 0 < len(made.widths) == len(made.depths) == len(made.decoder_widths):
+            raise ModelError("The network sizes widths, depths and decoder_widths need a number for each level.")
+        if made.patch_size % 2 ** len(made.widths):
+            raise ModelError(
+                f"The network size patch_size is {made.patch_size}; {len(made.widths)} levels need a multiple of "
+                f"{2 ** len(made.widths)}."
+            )
+        return made
 
 
 class PromptableUNet(nn.Module):

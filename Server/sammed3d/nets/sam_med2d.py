@@ -24,6 +24,17 @@ CONFIGS_2D: dict[str, EncoderConfig] = {
 
 
 @dataclass(frozen=True)
+class Decoder2dConfig:
+    """Sizes beside those of the image encoder.
+
+    Attributes:
+        decoder_mlp: hidden width of the decoder's transformer MLPs.
+    """
+
+    decoder_mlp: int = 2048
+
+
+@dataclass(frozen=True)
 class BestMask:
     """The best of three masks by the network's own estimate.
 
@@ -55,6 +66,16 @@ class SamMed2d(nn.Module):
             config.out_channels, 2 * [config.image_size], config.grid, (2, 2), boxes=True
         )
         self.mask_decoder = MaskDecoder(config.out_channels, (2, 2), mlp_hidden=decoder_mlp)
+
+    @property
+    def patch_shape(self) -> tuple[int, int, int]:
+        """Voxels of a slice: columns, rows, 1."""
+        return self.config.image_size, self.config.image_size, 1
+
+    @property
+    def low_res_shape(self) -> tuple[int, int, int]:
+        """Voxels of the low-res logits of a slice."""
+        return 4 * self.config.grid, 4 * self.config.grid, 1
 
     def encode(self, image: Tensor, between_layers: Callable[[], None] | None = None) -> Tensor:
         """Compute the image embedding: (B, 3, 256, 256) -> (B, 256, 16, 16).

@@ -16,6 +16,7 @@ from sammed3d.nets.config import EncoderConfig
 from sammed3d.nets.image_encoder_3d import ImageEncoder3d
 from sammed3d.nets.mask_decoder import MaskDecoder
 from sammed3d.nets.prompt_encoder import PromptEncoder
+from sammed3d.nets.sizes import with_sizes
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ class SamMed3dConfig:
         """Return this configuration with other sizes: {"encoder": {"width": 96, ...}, "decoder_mlp": 512}.
 
         Raises:
-            ModelError: a size is unknown.
+            ModelError: a size is unknown, cannot be one, or does not go together with the others.
         """
-        try:
-            return replace(self, **{**sizes, "encoder": self.encoder.with_sizes(sizes.get("encoder", {}))})
-        except TypeError as error:
-            raise ModelError(f"Unknown network size: {error}.") from error
+        own = {name: value for name, value in sizes.items() if name != "encoder"}
+        encoder = self.encoder.with_sizes(sizes.get("encoder", {}))
+        if encoder.out_channels % 48:  # three axes of positions, and eight heads of half the channels in the decoder
+            raise ModelError(f"The network size out_channels is {encoder.out_channels}; a multiple of 48 is needed.")
+        return replace(with_sizes(self, own), encoder=encoder)
 
 
 CONFIGS: dict[str, SamMed3dConfig] = {

@@ -83,7 +83,11 @@ def _tensors(data: Mapping[Any, Any] | Sequence[Any], prefix: str = "") -> Itera
 def write_checkpoint(path: str | os.PathLike[str], weights: Mapping[str, Tensor], **metadata: Any) -> None:
     """Write weights as safetensors; metadata that is no string is stored as JSON."""
     text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
+    path = Path(path)
+    path.touch()
+    rights = path.stat().st_mode  # safetensors' own files can be read by their owner alone
     save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, path, text)
+    path.chmod(rights)
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,13 +112,27 @@ def tell(checkpoint: Checkpoint) -> tuple[str, str]:
 
 
 def sizes_of(checkpoint: Checkpoint, network: str) -> dict[str, Any]:
-    """Return what a network's name leaves open and the shapes of a checkpoint tell: which blocks have windows."""
-    if network != "fastsam3d_windowed":
+    """Return what a network's name leaves open and the shapes of a checkpoint tell.
+
+    Those are, of FastSAM3D's students, the number of attention heads and which blocks have windows.
+    """
+    if network not in ("fastsam3d", "fastsam3d_windowed"):
         return {}
     config = nets.CONFIGS[network].encoder
-    tables = {n: checkpoint.weights.get(f"image_encoder.blocks.{n}.attn.rel_pos_d") for n in range(config.depth)}
-    whole = 2 * config.grid - 1
-    return {"encoder": {"global_blocks": [n for n, t in tables.items() if t is not None and len(t) == whole]}}
+    of_blocks = {n: checkpoint.weights.get(f"image_encoder.blocks.{n}.attn.rel_pos_d") for n in range(config.depth)}
+    tables = {n: table for n, table in of_blocks.items() if table is not None and table.ndim == 2}
+    sizes: dict[str, Any] = {}
+    widths = {table.shape[1] for table in tables.values()}
+    if (
+        len(widths) == 1
+        and (width := widths.pop())
+        and config.width % width == 0
+        and config.width // width != config.heads
+    ):
+        sizes["heads"] = config.width // width
+    if network == "fastsam3d_windowed":
+        sizes["global_blocks"] = [n for n, table in tables.items() if len(table) == 2 * config.grid - 1]
+    return {"encoder": sizes} if sizes else {}
 
 
 def recognise(checkpoint: Checkpoint) -> list[str]:
@@ -133,7 +148,7 @@ def recognise(checkpoint: Checkpoint) -> list[str]:
             f"{checkpoint.path.name}: a checkpoint of plain SAM for images of 1024 x 1024 (MedSAM has the same "
             "layout). Use one for 256 x 256: SAM-Med2D or FT-SAM."
         )
-    found = {(key, tuple(value.shape)) for key, value in checkpoint.weights.items()}
+    found = {(key, _told(key, value.shape)) for key, value in checkpoint.weights.items()}
     shared = {name: len(found & expected) / len(found | expected) for name, expected in _known_shapes().items()}
     best = max(shared.values())
     names = [name for name, share in shared.items() if share == best and not FAMILIES[name].on_request]
@@ -149,4 +164,9 @@ def recognise(checkpoint: Checkpoint) -> list[str]:
 def _known_shapes() -> dict[str, set[tuple[str, tuple[int, ...]]]]:
     with torch.device("meta"):
         states = {name: nets.build(family.network).state_dict() for name, family in FAMILIES.items()}
-    return {name: {(key, tuple(value.shape)) for key, value in state.items()} for name, state in states.items()}
+    return {name: {(key, _told(key, value.shape)) for key, value in state.items()} for name, state in states.items()}
+
+
+def _told(key: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return what of a weight's shape tells families apart: not the number of heads, by which tables are narrower."""
+    return tuple(shape[:1] if ".attn.rel_pos_" in key else shape)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sammed3d import nets
-from sammed3d.errors import ModelError
+from sammed3d.errors import CheckpointError, ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.zoo.about_file import LEARNT_FROM
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, write_checkpoint
@@ -84,12 +84,14 @@ class LoadedModel:
             about: the other attributes.
 
         Raises:
-            CheckpointError: weights are missing, unexpected, of another shape, or not finite.
-            ModelError: the network or a size is unknown.
+            CheckpointError: weights are missing, unexpected, of another shape, or not finite; or the preset makes
+                patches that the network cannot take.
+            ModelError: the network or a size is unknown, or no network has these sizes.
         """
         with torch.device("meta"), _WithoutFirstValues():
             network = nets.build(network_name, sizes)
         load_weights(network, checkpoint)
+        _check_patches(network, about.get("preset", Preset()), checkpoint.path.name)
         shown = nets.Slicewise(network) if isinstance(network, nets.SamMed2d) else network
         return cls(shown, network_name, sizes, file=checkpoint.path, **about)
 
@@ -138,6 +140,21 @@ class LoadedModel:
             raise ModelError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _check_patches(network: nets.SamMed3d | nets.SamMed2d | nets.PromptableUNet, preset: Preset, name: str) -> None:
+    """Refuse a preset that makes other patches than the network takes.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    wanted = network.patch_shape, network.low_res_shape
+    if (preset.patch_shape, preset.low_res_shape) == wanted:
+        return
+    raise CheckpointError(
+        f"{name}: its preset makes patches of {preset.patch_shape} with logits of {preset.low_res_shape}, and its "
+        f"network takes {wanted[0]} with {wanted[1]}. Export the model again, or ask for a file that fits together."
+    )
 
 
 class _WithoutFirstValues(TorchFunctionMode):

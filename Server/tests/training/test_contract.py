@@ -9,7 +9,7 @@ from lightning.fabric import Fabric
 from typer.testing import CliRunner
 
 from helpers import make_affine, phantom, write_image
-from networks import TINY_2D, TINY_SIZES, filled
+from networks import TINY_2D, TINY_PRESET_2D, TINY_SIZES, filled
 from sammed3d import load_model, load_predictor
 from sammed3d.cli.app import app
 from sammed3d.errors import ModelError, VolumeError
@@ -154,7 +154,7 @@ def test_every_family_is_used_as_it_was_trained(family, data, raw, tmp_path):
 def test_families_that_work_slice_by_slice_are_not_trained(family, data, tmp_path):
     network = FAMILIES[family].network
     state = filled(build(network, TINY_2D)).state_dict()
-    write_checkpoint(tmp_path / "m.safetensors", state, sizes=TINY_2D)
+    write_checkpoint(tmp_path / "m.safetensors", state, sizes=TINY_2D, preset=TINY_PRESET_2D.to_json())
     recipe = Recipe.read(None, **QUICK, start=str(tmp_path / "m.safetensors"), family=family)
     with pytest.raises(ModelError, match="training is for 3-D models"):
         model_to_train(recipe, prepared.Preparation.read(data()), {"ct_test"})

@@ -264,7 +264,7 @@ def test_a_student_learns_its_teachers_embeddings_and_keeps_its_encoder_afterwar
     before, after = distilled, weights_of(tmp_path / "run")
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"prompt_encoder", "mask_decoder"}
-    wrong = recipe(teacher=str(teacher), sizes={**student, "encoder": {**student["encoder"], "out_channels": 24}})
+    wrong = recipe(teacher=str(teacher), sizes={**student, "encoder": {**student["encoder"], "out_channels": 96}})
     with pytest.raises(ModelError, match="out_channels and decoder_mlp"):
         model_to_train(wrong, about, {"ct_test"})
     clamped = model_to_train(recipe(**(vars(settings) | {"ct_window": [0, 300]})), about, {"ct_test"})

@@ -43,6 +43,13 @@ def weights(tiny_network):
     return tiny_network.state_dict()
 
 
+def test_files_that_are_written_may_be_read_by_whom_other_files_may(tmp_path, weights):
+    other = tmp_path / "other"
+    other.write_text("")
+    write_checkpoint(tmp_path / "tiny.safetensors", weights)
+    assert (tmp_path / "tiny.safetensors").stat().st_mode == other.stat().st_mode
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_the_published_layout_loads(tmp_path, weights, zipped):
     path = tmp_path / "sam_med3d.pth"

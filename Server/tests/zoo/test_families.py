@@ -70,6 +70,25 @@ def test_the_students_of_fastsam3d_are_told_apart_by_their_tables():
         assert how == "no other network is as near to its 216 weights"
 
 
+@pytest.mark.parametrize("name", ["fastsam3d", "fastsam3d_windowed"])
+def test_a_student_with_other_attention_heads_is_told_by_its_tables(name, tmp_path):
+    usual = asdict(CONFIGS[name].encoder)
+    small = {"width": 48, "out_channels": 48}
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        config = CONFIGS[name].with_sizes({"encoder": small, "decoder_mlp": 64})
+        patch.setitem(CONFIGS, name, config)
+        network = filled(build(name, {"encoder": {"heads": 8}}))
+        checkpoint = Checkpoint(network.state_dict(), path=tmp_path / "student.pth")
+        torch.save({"model_state_dict": dict(checkpoint.weights)}, checkpoint.path)
+        model = load_model(checkpoint.path, family=name)
+        assert model.plain_network.config.encoder.heads == 8
+        assert model.plain_network.config.encoder.global_blocks == tuple(usual["global_blocks"])
+    with torch.device("meta"):
+        state = build(name, {"encoder": {"heads": 8}}).state_dict()
+    assert tell(Checkpoint(state))[0] == name
+
+
 PUBLISHED = Preset(
     (1.5, 1.5, 1.5), (128, 128, 128), (32, 32, 32), clamp=None, normalisation="zscore_positive", fit="lattice"
 )
