@@ -52,7 +52,7 @@ class FindPanel:
         self.finder = Finder(segmenter)
         self.task: Task[list[Instance]] | None = None
         self._items: list[qt.QTableWidgetItem] = []  # Python's share of what the table shows
-        ui.foundTable.setHorizontalHeaderLabels([_("Object"), _("Volume (ml)"), _("Score (0 to 1)")])
+        ui.foundTable.setHorizontalHeaderLabels([_("Object"), _("Volume (ml)"), _("Stability (0 to 1)")])
         ui.foundTable.horizontalHeader().setStretchLastSection(True)
         ui.foundTable.verticalHeader().hide()
         self._connections = [

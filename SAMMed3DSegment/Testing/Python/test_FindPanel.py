@@ -99,7 +99,8 @@ def test_what_is_found_is_listed_and_nothing_is_written(module, ui, volumeNode):
     assert len(rows(ui)) == 3
     sizes = sorted(float(volume) for _, volume, _ in rows(ui))
     assert np.allclose(sizes, sorted(sphere(n).sum() * 1.5**3 / 1000 for n in range(3)), rtol=0.35)
-    assert all(0 < float(score) <= 1 for _, _, score in rows(ui))
+    assert ui.foundTable.horizontalHeaderItem(2).text().startswith("Stability"), "the command line's word"
+    assert all(0 < float(stability) <= 1 for _, _, stability in rows(ui))
     assert "3 found" in ui.findLabel.text
     assert slicer.mrmlScene.GetNumberOfNodes() == before, "no node, not even a segmentation"
     assert not ui.foundTable.isHidden()

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from sammed3d.cli.evaluate import until_stopped
-from sammed3d.cli.signals import interrupted_by_signals
+from sammed3d.cli.signals import STOPPED, interrupted_by_signals
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -28,7 +28,7 @@ from sammed3d.cli.terminal import (
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files import datasets
 from sammed3d.files.image_lists import TEST, list_in, names_of, read_list
-from sammed3d.files.outputs import check_output, written_whole
+from sammed3d.files.outputs import check_output, write_text
 
 if TYPE_CHECKING:
     from sammed3d.evaluation.benchmarks import Benchmark, Row
@@ -67,28 +67,25 @@ def benchmark(
             check_output(output / file, data, force)
         wanted = model or chosen.model
         measure = _on_lists if chosen.lists else _on_volumes
-        measured, left_out, shown = measure(chosen, data, wanted, seed, device, family, base)
+        measured, left_out, shown, stopped = measure(chosen, data, wanted, seed, device, family, base)
         if not measured:
             raise ModelError("Nothing could be measured: " + (left_out[0] if left_out else "no structure."))
         rows = benchmarks.rows_of(chosen, measured)
         table = benchmarks.as_json(chosen, shown, rows, left_out)
-        output.mkdir(parents=True, exist_ok=True)
-        texts = benchmarks.markdown(chosen, shown, rows, left_out), json.dumps(table, indent=1)
-        for file, text in zip(FILES, texts, strict=True):
-            with written_whole(output / file) as beside:
-                beside.write_text(text, encoding="utf-8")
+        write_text(output / FILES[0], benchmarks.markdown(chosen, shown, rows, left_out))
+        write_text(output / FILES[1], json.dumps(table, indent=1))
         if as_json:
             print(json.dumps(table))
         else:
             _print(chosen, rows, left_out, output)
     if left_out:
-        raise typer.Exit(1)
+        raise typer.Exit(STOPPED if stopped else 1)
 
 
 def _on_volumes(
     chosen: Benchmark, data: list[Path], model: str, seed: int, device: str, family: str | None, base: str | None
-) -> tuple[Measured, list[str], str]:
-    """Return structures and their Dice by column, what was not measured, and the model's name."""
+) -> tuple[Measured, list[str], str, bool]:
+    """Return structures and their Dice by column, what was not measured, the model's name, whether it was stopped."""
     from sammed3d.evaluation.benchmarks import best_of  # noqa: PLC0415 - the extra [evaluate]
     from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
     from sammed3d.evaluation.results import Evaluation  # noqa: PLC0415
@@ -113,12 +110,12 @@ def _on_volumes(
         for case, structure in done.structures
     ]
     left_out = [f"{what}: {why}" for why, names in done.left_out.items() for what in names]
-    return measured, [*done.failures, *left_out], predictor.name
+    return measured, [*done.failures, *left_out], predictor.name, done is stopped
 
 
 def _on_lists(
     chosen: Benchmark, data: list[Path], model: str, seed: int, device: str, family: str | None, base: str | None
-) -> tuple[Measured, list[str], str]:
+) -> tuple[Measured, list[str], str, bool]:
     """The same for lists of 2-D images."""
     from sammed3d.evaluation.apart import Workers  # noqa: PLC0415 - needs torch
     from sammed3d.evaluation.images import (  # noqa: PLC0415 - needs torch
@@ -145,7 +142,8 @@ def _on_lists(
     for score in done.scores:
         by_mask.setdefault(score.mask, {})[score.prompt.split(maxsplit=1)[0]] = score.dice
     structures = {score.mask: score.structure for score in done.scores}
-    return [(structures[mask], values) for mask, values in by_mask.items()], done.failures, loaded.name
+    found: Measured = [(structures[mask], values) for mask, values in by_mask.items()]
+    return found, done.failures, loaded.name, done.stopped
 
 
 def _print(chosen: Benchmark, rows: list[Row], left_out: list[str], output: Path) -> None:

@@ -9,7 +9,15 @@ import typer
 from rich.table import Table
 
 from sammed3d.cli.signals import interrupted_by_signals
-from sammed3d.cli.terminal import DebugOption, DeviceOption, FamilyOption, explained, print_table, screen
+from sammed3d.cli.terminal import (
+    DebugOption,
+    DeviceOption,
+    FamilyOption,
+    explained,
+    print_table,
+    screen,
+    stopped_run_goes_on,
+)
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
 from sammed3d.zoo.store import ModelStore, check_name
@@ -39,26 +47,23 @@ def learn(
 
     Stop it at any time: the same command goes on from there, and more minutes go on from where fewer ended.
     """
-    with explained(debug):
+    folder = run or Path("learned") / name
+    with stopped_run_goes_on(folder), explained(debug):
         try:
             from sammed3d.training.learning.run import LearningRun  # noqa: PLC0415 - the extras
         except ImportError as error:
             raise ModelError(MISSING) from error
         check_name(name)
         store = ModelStore()
-        folder = run or Path("learned") / name
         _check_name(name, store, folder)
 
         def say(line: str) -> None:
             screen.print(line, highlight=False)
 
-        try:
-            with interrupted_by_signals():
-                cases = datasets.find_cases(dataset)
-                learning = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family)
-                learned = learning.learn()
-        except KeyboardInterrupt:
-            raise ModelError(f"Stopped. The same command goes on from {folder}.") from None
+        with interrupted_by_signals():
+            cases = datasets.find_cases(dataset)
+            learning = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family)
+            learned = learning.learn()
         _print(learned)
         if not learned.is_better and not force:
             raise ModelError(_refusal(learned, folder))

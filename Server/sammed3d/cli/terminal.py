@@ -16,6 +16,7 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextCol
 from rich.table import Table
 from rich.text import Text
 
+from sammed3d.cli.signals import STOPPED
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import SAMMed3DError
 
@@ -95,6 +96,16 @@ def stage(
         progress.add_task(text, total=None)
         yield
     seconds[name] = time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def stopped_run_goes_on(folder: Path) -> Iterator[None]:
+    """Where Ctrl-C ends a run, say how it goes on; the exit code is that of what was stopped."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        screen.print(f"Stopped. The same command goes on from {folder}.", highlight=False, soft_wrap=True)
+        raise typer.Exit(STOPPED) from None
 
 
 @contextlib.contextmanager

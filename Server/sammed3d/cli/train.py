@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sammed3d.cli.terminal import BaseOption, DebugOption, FamilyOption, explained, screen
+from sammed3d.cli.terminal import BaseOption, DebugOption, FamilyOption, explained, screen, stopped_run_goes_on
 from sammed3d.errors import ModelError
 
 MISSING = 'Training needs more packages: pip install "sammed3d[train]"'
@@ -38,7 +38,7 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train or fine-tune a model on prepared data; can be stopped and started again at any time."""
-    with explained(debug):
+    with stopped_run_goes_on(run), explained(debug):
         try:
             from sammed3d.files.image_lists import TRAIN, list_in  # noqa: PLC0415
             from sammed3d.training.launch import launch  # noqa: PLC0415 - the extra [train]
@@ -69,8 +69,12 @@ def train(
             from sammed3d.training.on_ray import train_on_ray  # noqa: PLC0415 - the extra [ray]
 
             train_on_ray(chosen, data, run, accelerator, devices, nodes, ray)
-        if ray or launch(chosen, data, run, accelerator, devices, nodes, screen.print):
+        if ray or launch(chosen, data, run, accelerator, devices, nodes, _say):
             print(f"{run}: done. Use it: sammed3d models import {run}; its log is {run / 'log.csv'}.")
+
+
+def _say(line: str) -> None:
+    screen.print(line, highlight=False, soft_wrap=True)
 
 
 def _train_on_images(images: Path, run: Path, recipe: Path | None, accelerator: str, changes: dict[str, Any]) -> None:
@@ -79,5 +83,5 @@ def _train_on_images(images: Path, run: Path, recipe: Path | None, accelerator: 
     from sammed3d.training.sam_med2d.run import ImageRun  # noqa: PLC0415 - the extra [train]
 
     chosen = Recipe2d.read(recipe, **changes)
-    ImageRun(chosen, read_list(images), run, accelerator).train(say=lambda line: screen.print(line, highlight=False))
+    ImageRun(chosen, read_list(images), run, accelerator).train(say=_say)
     print(f"{run}: done. Use it: sammed3d models import {run}; its log is {run / 'log.csv'}.")

@@ -8,7 +8,6 @@ Source: SAM-Med2D `test.py` and `metrics.py`.
 
 from __future__ import annotations
 
-import csv
 import functools
 import json
 import re
@@ -26,7 +25,7 @@ from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
 from sammed3d.evaluation import apart, metrics
 from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.files.image_lists import ListedImage, check_sizes, names_of, read_mask, read_pixels
-from sammed3d.files.outputs import written_whole
+from sammed3d.files.outputs import write_rows, write_text
 from sammed3d.files.picture import write_png
 from sammed3d.inference.images import ImageFrame
 from sammed3d.nets.sam_med2d import BestMask, SamMed2d, best_mask
@@ -112,16 +111,9 @@ class ImageEvaluation:
         }
 
     def write(self, output: Path) -> None:
-        """Write `scores.csv`, `summary.json`, and `prompts.json` in the published form, which `read_prompts` reads.
-
-        Raises:
-            VolumeError: one cannot be written.
-        """
-        output.mkdir(parents=True, exist_ok=True)
-        with written_whole(output / "scores.csv") as beside, beside.open("w", newline="", encoding="utf-8") as out:
-            writer = csv.DictWriter(out, [each.name for each in fields(ImageScore)])
-            writer.writeheader()
-            writer.writerows(asdict(score) for score in self.scores)
+        """Write `scores.csv`, `summary.json`, and `prompts.json` in the published form, which `read_prompts` reads."""
+        write_rows(output / "scores.csv", [each.name for each in fields(ImageScore)], map(asdict, self.scores))
+        write_text(output / "summary.json", json.dumps(self.summary(), indent=1))
         prompts = {
             name: {
                 "boxes": [each.box.tolist()],
@@ -130,9 +122,7 @@ class ImageEvaluation:
             }
             for name, each in self.prompts.items()
         }
-        for name, content in (("summary.json", self.summary()), ("prompts.json", prompts)):
-            with written_whole(output / name) as beside:
-                beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_text(output / "prompts.json", json.dumps(prompts, indent=1))
 
 
 def read_prompts(file: Path) -> dict[str, FixedPrompts]:

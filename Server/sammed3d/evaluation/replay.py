@@ -6,7 +6,6 @@ under way and nothing else.
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import json
@@ -25,7 +24,7 @@ from sammed3d.errors import ModelError, SAMMed3DError, VolumeError
 from sammed3d.evaluation import apart, metrics
 from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.files.datasets import Case, read_labels
-from sammed3d.files.outputs import written_whole
+from sammed3d.files.outputs import make_folder, write_rows, write_text
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
@@ -141,21 +140,19 @@ def replay(
         ModelError: the folder holds results of another model.
     """
     done = output / "cases"
-    done.mkdir(parents=True, exist_ok=True)
+    make_folder(done)
     mark = output / "model.json"
     if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) != model:
         raise ModelError(f"{output}: holds results of another model. Choose another folder.")
-    mark.write_text(json.dumps(model), encoding="utf-8")
+    write_text(mark, json.dumps(model))
     model_digest = _digest(files)
     digests = {case.name: _digest(_files_of(case), model_digest + _names_of(case)) for case in cases}
     waiting = [case for case in cases if force or _done(done / f"{case.name}.json", digests[case.name]) is None]
     work = functools.partial(replay_case, output=output)
     for index, found in apart.each(waiting, work, load, workers or Workers(), _lost):
         case = waiting[index]
-        partial = done / f".{case.name}.json"
         entry = {"digest": digests[case.name], "found": [asdict(each) for each in found]}
-        partial.write_text(json.dumps(entry), encoding="utf-8")
-        partial.replace(done / f"{case.name}.json")
+        write_text(done / f"{case.name}.json", json.dumps(entry))
         on_case(case, found)
     return [
         Difference(**values) for case in cases for values in _done(done / f"{case.name}.json", digests[case.name]) or ()
@@ -195,15 +192,8 @@ def _lost(case: ReplayCase) -> list[Difference]:
 
 
 def write_table(found: Sequence[Difference], file: Path) -> None:
-    """Write differences as CSV, the largest first.
-
-    Raises:
-        VolumeError: it cannot be written.
-    """
-    with written_whole(file) as beside, beside.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, [field.name for field in fields(Difference)])
-        writer.writeheader()
-        writer.writerows(asdict(each) for each in sorted(found, key=_rank))
+    """Write differences as CSV, the largest first."""
+    write_rows(file, [field.name for field in fields(Difference)], map(asdict, sorted(found, key=_rank)))
 
 
 def _rank(each: Difference) -> tuple[bool, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 from dataclasses import asdict, fields
 from html import escape
@@ -12,7 +11,7 @@ from pathlib import Path
 from sammed3d.charts import line_chart
 from sammed3d.core.mask import millilitres
 from sammed3d.evaluation.results import Evaluation, Score
-from sammed3d.files.outputs import written_whole
+from sammed3d.files.outputs import write_rows, write_text
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f; }
@@ -31,16 +30,11 @@ def write(result: Evaluation, folder: Path) -> None:
     """Write `scores.csv` (a line for each score), `summary.json` and `report.html`.
 
     Raises:
-        VolumeError: one cannot be written.
+        VolumeError: they cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / "scores.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Score)])
-        writer.writeheader()
-        writer.writerows(asdict(score) for score in result.scores)
-    for name, text in (("summary.json", json.dumps(result.summary(), indent=2)), ("report.html", html(result))):
-        with written_whole(folder / name) as beside:
-            beside.write_text(text, encoding="utf-8")
+    write_rows(folder / "scores.csv", [f.name for f in fields(Score)], map(asdict, result.scores))
+    write_text(folder / "summary.json", json.dumps(result.summary(), indent=2))
+    write_text(folder / "report.html", html(result))
 
 
 def html(result: Evaluation) -> str:

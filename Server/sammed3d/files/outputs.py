@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -93,6 +95,42 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it; one that is there already stays.
+
+    Raises:
+        VolumeError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VolumeError(f"{folder}: cannot be made. Check its name, permissions and free space.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file and the folders above it, whole or not at all; line ends stay as they are.
+
+    Raises:
+        VolumeError: it cannot be written.
+    """
+    make_folder(path.parent)
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="")
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a table as CSV, with a line of titles, and the folders above it; whole or not at all.
+
+    Raises:
+        VolumeError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def with_data(path: Path) -> Iterator[Path]:

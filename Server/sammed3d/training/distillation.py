@@ -21,6 +21,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from sammed3d.errors import ModelError
+from sammed3d.files.outputs import make_folder, written_whole
 from sammed3d.nets import SamMed3d
 from sammed3d.training.contract import trainable
 from sammed3d.training.losses import mean_squared
@@ -28,6 +29,7 @@ from sammed3d.training.patches import Patches
 from sammed3d.training.prepared import Sample
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.run import BEST, Run
+from sammed3d.training.state import Say
 from sammed3d.zoo.download import file_digest
 from sammed3d.zoo.model import LoadedModel
 
@@ -61,6 +63,7 @@ class DistillationRun(Run):
         samples: samples to train on.
         folder: folder of the run.
         fabric: processes and devices.
+        say: told of every epoch, in the first process.
 
     Raises:
         ModelError: the teacher has another preprocessing than the student, or its embedding, or with `distill_layers`
@@ -68,7 +71,13 @@ class DistillationRun(Run):
     """
 
     def __init__(
-        self, recipe: Recipe, model: LoadedModel, samples: Sequence[Sample], folder: Path, fabric: Fabric
+        self,
+        recipe: Recipe,
+        model: LoadedModel,
+        samples: Sequence[Sample],
+        folder: Path,
+        fabric: Fabric,
+        say: Say = lambda _line: None,
     ) -> None:
         teacher = trainable(str(recipe.teacher), None if recipe.start else recipe.family)
         if teacher.preset != model.preset:
@@ -79,7 +88,7 @@ class DistillationRun(Run):
         if not all(isinstance(m.plain_network, SamMed3d) for m in (teacher, model)):
             raise ModelError("Distillation is for networks of SAM-Med3D's kind, which have layers to match.")
         recipe = replace(recipe, accumulation=min(recipe.accumulation, 10), normalisation="sample", smallest_voxels=0)
-        super().__init__(recipe, model, samples, (), folder, fabric)
+        super().__init__(recipe, model, samples, (), folder, fabric, say)
         self._teacher = EncoderWithLayers(teacher.plain_network.eval().requires_grad_(False)).to(fabric.device)
         # without flips, so that the teacher's outputs of a sample can be kept
         self.patches = Patches(samples, self.preset, recipe, augment=False)
@@ -102,6 +111,7 @@ class DistillationRun(Run):
             found = self.loop(images)
             output, target = self._compared(found, [torch.cat(layer) for layer in zip(*wanted, strict=True)])
             loss = mean_squared(output, target)
+            self._check_loss(float(loss.detach()), number)
             self.fabric.backward(loss / self._group(number))
         if last_of_step:
             self.optimizer.step()
@@ -144,8 +154,7 @@ class DistillationRun(Run):
         with torch.no_grad():
             outputs = self._teacher(image[None].to(self.fabric.device))
         kept = [t.half() for t in (outputs if self.recipe.distill_layers else outputs[-1:])]
-        self._cache.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.stem}.{self.fabric.global_rank}.part")
-        torch.save(kept, partial)
-        partial.replace(file)
+        make_folder(self._cache)
+        with written_whole(file) as beside:
+            torch.save(kept, beside)
         return kept

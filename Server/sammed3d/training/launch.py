@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from sammed3d.training.distillation import DistillationRun
 from sammed3d.training.prepared import Preparation, Sample, find_samples
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.run import Run
+from sammed3d.training.state import check_writable
 
 
 def launch(
@@ -37,7 +39,7 @@ def launch(
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: processes on this machine.
         nodes: machines.
-        say: called with what users should know before it starts, in one of the processes.
+        say: called with what users should know before it starts, and with every epoch, in one of the processes.
 
     Returns:
         Whether this is the process that has to say so.
@@ -53,6 +55,7 @@ def launch(
         strategy=several_processes() if several else "auto",
         precision=precision_of(recipe, accelerator),  # type: ignore[arg-type]
     )
+    check_writable(folder)
     large_enough(find_samples(data, "train"), recipe.smallest_voxels)  # a reason to refuse is told once, here
     fabric.launch()
     return train_in(fabric, recipe, data, folder, say)
@@ -69,11 +72,16 @@ def train_in(fabric: Fabric, recipe: Recipe, data: Path, folder: Path, say: Call
         for line in lines:
             say(line)
     if recipe.teacher is not None:
-        DistillationRun(recipe, model, samples, folder / "distillation", fabric).train()
+        said = partial(_of_distilling, say)
+        DistillationRun(recipe, model, samples, folder / "distillation", fabric, said).train()
         recipe = DistillationRun.following(recipe, folder / "distillation")
         model = model_to_train(recipe, about, datasets)
-    Run(recipe, model, samples, validation, folder, fabric).train()
+    Run(recipe, model, samples, validation, folder, fabric, say).train()
     return bool(fabric.is_global_zero)
+
+
+def _of_distilling(say: Callable[[str], None], line: str) -> None:
+    say(f"distilling, {line}")
 
 
 def several_processes() -> DDPStrategy:

@@ -6,7 +6,6 @@ if nothing had happened, and two processes with half the batch make the steps of
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -23,9 +22,8 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import Sampler
 
-from sammed3d.charts import line_chart
 from sammed3d.errors import ModelError
-from sammed3d.files.outputs import written_whole
+from sammed3d.files.outputs import make_folder, write_text
 from sammed3d.training.click_loop import ClickLoop
 from sammed3d.training.loading import loaded
 from sammed3d.training.lora import add_lora, lora_weights, plain_weights
@@ -34,6 +32,7 @@ from sammed3d.training.prepared import Sample
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.result import model_card, trained_model
 from sammed3d.training.schedule import Unfreezing, groups, how_often, lr_factor
+from sammed3d.training.state import Say, log_rows, read_state, write_curves, write_state
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.download import file_digest
 from sammed3d.zoo.model import LoadedModel
@@ -41,7 +40,7 @@ from sammed3d.zoo.store import RUN_CARD, RUN_WEIGHTS
 
 WHERE = ("epoch", "batch", "steps", "best", "seconds", "sums", "validated", "without_gain")
 """What a state says of where the run stands."""
-STATE, LOG, BEST, UPDATES = "last.ckpt", "log.csv", RUN_WEIGHTS, "lora.safetensors"
+BEST, UPDATES = RUN_WEIGHTS, "lora.safetensors"
 COLUMNS = ("epoch", "steps", "loss", "dice", "lr", "validation_dice", "seconds")
 
 
@@ -55,6 +54,7 @@ class Run:
         validation: samples to choose the best weights by; may be empty.
         folder: folder of the run. If it holds a state, the run goes on from there.
         fabric: processes and devices.
+        say: told of every epoch, in the first process.
 
     Raises:
         ModelError: the folder holds a run with another recipe, preprocessing or samples, or nothing of the network
@@ -69,8 +69,9 @@ class Run:
         validation: Sequence[Sample],
         folder: Path,
         fabric: Fabric,
+        say: Say = lambda _line: None,
     ) -> None:
-        self.recipe, self.model, self.folder, self.fabric = recipe, model, folder, fabric
+        self.recipe, self.model, self.folder, self.fabric, self._say = recipe, model, folder, fabric, say
         torch.manual_seed(recipe.seed)
         self.preset = model.preset
         network = model.plain_network
@@ -114,7 +115,6 @@ class Run:
         """Write the state, so that a kill in the middle leaves the previous one."""
         sums = self._all_mean(self.sums)
         if self.fabric.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
             state = {
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -126,16 +126,14 @@ class Run:
                 **{name: getattr(self, name) for name in WHERE},
                 "sums": sums,
             }
-            partial = self.folder / f"{STATE}.part"
-            torch.save(state, partial)
-            partial.replace(self.folder / STATE)
+            write_state(self.folder, state)
         self.fabric.barrier()
 
     def _resume(self) -> None:
-        file = self.folder / STATE
-        if not file.is_file():
+        needed = ("network", "optimizer", "recipe", "preset", "unfreezing", *WHERE)
+        state = read_state(self.folder, self.fabric.device, needed)
+        if state is None:
             return
-        state = torch.load(file, map_location=self.fabric.device, weights_only=True)
         if state["recipe"] != self.recipe.to_yaml():
             raise ModelError(f"{self.folder}: holds a run with another recipe. Choose another folder, or delete it.")
         if state["preset"] != self.preset.to_json():
@@ -187,6 +185,7 @@ class Run:
         batch_seed = _seed(recipe.seed, self.epoch, number, 7)
         with self.fabric.no_backward_sync(self.loop, enabled=not last_of_step):
             loss, dice = self.loop(images, batch["mask"].to(self.fabric.device), batch["seed"].tolist(), batch_seed)
+            self._check_loss(float(loss.detach()), number)
             self.fabric.backward(loss / self._group(number))
         if last_of_step:
             if recipe.clip_gradients:
@@ -194,6 +193,14 @@ class Run:
             self.optimizer.step()
             self.optimizer.zero_grad()
         return float(loss.detach()), float(dice.mean())
+
+    def _check_loss(self, loss: float, number: int) -> None:
+        """Refuse to go on from a loss that is no number, before it spoils the weights."""
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"{self.folder}: the loss of batch {number + 1} in epoch {self.epoch + 1} is {loss}. Choose a smaller "
+                "lr, or clip_gradients in the recipe; best.safetensors is what was best before."
+            )
 
     def _group(self, number: int) -> int:
         """Batches that make the step which this one belongs to; the last step of an epoch may have fewer."""
@@ -243,7 +250,7 @@ class Run:
             self.without_gain = 0 if validation > self.validated else self.without_gain + 1
             self.validated = max(self.validated, validation)
         if self.fabric.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             score = validation if len(self._validation) else -loss
             if score > self.best or not (self.folder / BEST).is_file():
                 self.best = max(self.best, score) if not math.isnan(score) else self.best
@@ -265,22 +272,14 @@ class Run:
         return float(np.mean(scores))
 
     def _log(self, loss: float, dice: float, validation: float) -> None:
-        file = self.folder / LOG
-        known = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        rows = [row for row in csv.DictReader(known) if int(row["epoch"]) < self.epoch]
         lr = self.optimizer.param_groups[0]["lr"]
         values = (self.epoch, self.steps, loss, dice, lr, validation, self.seconds)
-        shown = ("" if isinstance(value, float) and math.isnan(value) else str(value) for value in values)
-        rows.append(dict(zip(COLUMNS, shown, strict=True)))
-        with written_whole(file) as beside, beside.open("w", newline="", encoding="utf-8") as out:
-            writer = csv.DictWriter(out, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        curves = {
-            name: [(int(row["epoch"]) + 1.0, float(row[column])) for row in rows if row[column]]
-            for name, column in (("training", "dice"), ("validation", "validation_dice"))
-        }
-        (self.folder / "curves.svg").write_text(line_chart(curves, "epochs", "Dice"), encoding="utf-8")
+        shown = ("" if isinstance(value, float) and math.isnan(value) else value for value in values)
+        rows = log_rows(self.folder, COLUMNS, shown)
+        write_curves(self.folder, rows, {"training": "dice", "validation": "validation_dice"})
+        named = [("loss", loss), ("Dice", dice), ("validation Dice", validation)]
+        told = ", ".join(f"{name} {value:.4f}" for name, value in named if not math.isnan(value))
+        self._say(f"epoch {self.epoch + 1} of {self.recipe.epochs}: {told}")
         if self.recipe.tensorboard:
             from tensorboardX import SummaryWriter  # noqa: PLC0415 - not every run writes it
 
@@ -307,10 +306,8 @@ class Run:
         samples = self.patches.samples
         counts = Counter(f"{sample.dataset}, structures" for sample in samples)
         card = model_card(model, recipe, [sample.structure for sample in samples], counts)
-        (self.folder / RUN_CARD).write_text(card, encoding="utf-8")
-        (self.folder / "summary.json").write_text(
-            json.dumps({"best": self.best, "epoch": self.epoch + 1}), encoding="utf-8"
-        )
+        write_text(self.folder / RUN_CARD, card)
+        write_text(self.folder / "summary.json", json.dumps({"best": self.best, "epoch": self.epoch + 1}))
 
 
 class _BatchesOfRank(Sampler[list[tuple[int, int]]]):

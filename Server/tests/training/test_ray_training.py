@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from clusters import command_of, needs_ray
 from sammed3d.cli.app import app
-from sammed3d.training.run import STATE
+from sammed3d.training.state import STATE
 from training_runs import TINY, log_of, weights_of
 
 pytestmark = [pytest.mark.slow, needs_ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(600)]

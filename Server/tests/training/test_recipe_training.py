@@ -22,7 +22,8 @@ from sammed3d.training.contract import model_to_train
 from sammed3d.training.distillation import DistillationRun
 from sammed3d.training.lora import LoraLinear, add_lora, lora_weights, plain_weights
 from sammed3d.training.prepared import Preparation
-from sammed3d.training.run import BEST, STATE, UPDATES
+from sammed3d.training.run import BEST, UPDATES
+from sammed3d.training.state import STATE
 from sammed3d.zoo.checkpoint import read_checkpoint, write_checkpoint
 from sammed3d.zoo.merge import merge_files
 from training_runs import TINY, log_of, recipe, run_of, weights_of

@@ -123,6 +123,9 @@ def test_a_run_goes_on_where_it_was_stopped_and_ends_the_same(images, tiny_check
     assert "- cyst" in (tmp_path / "whole" / "model-card.md").read_text()
     with pytest.raises(ModelError, match="another recipe"):
         tiny_run(images, tmp_path / "whole", tiny_checkpoint_2d, lr=2e-3)
+    listed = read_list(images / TRAIN)[:-1]
+    with pytest.raises(ModelError, match="holds a run on other images or masks"):
+        ImageRun(whole.recipe, listed, tmp_path / "whole", "cpu")
 
 
 def test_the_optimizer_is_adam_at_the_recipes_rate(images, tiny_checkpoint_2d, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from sammed3d.evaluation.protocols import PROTOCOLS
 from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.evaluation.run import evaluate
 from sammed3d.files.datasets import Case, content_digest, image_digest, read_labels
-from sammed3d.files.outputs import written_whole
+from sammed3d.files.outputs import make_folder, write_text
 from sammed3d.files.volume import Volume
 from sammed3d.training.learning.learners import Learner, learner_for
 from sammed3d.training.learning.split import Split, sample_case, split_cases, written
@@ -147,7 +147,7 @@ class LearningRun:
             )
             self.split = replace(self.split, remark=f"{self.split.remark} {remark}".strip())
             say(remark)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._state = _State()
         if (folder / STATE).is_file():
             known = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -178,7 +178,7 @@ class LearningRun:
         sample_after = self._measured(f"sample-after-{self._state.steps}", str(best), rehearsed)
         forgotten = (mean_dice(sample_before), mean_dice(sample_after))
         learned = Learned(before, after, forgotten, self.split, self._state.steps, self._state.seconds)
-        (self._folder / RUN_CARD).write_text(card(learned, self._model), encoding="utf-8")
+        write_text(self._folder / RUN_CARD, card(learned, self._model))
         return learned
 
     def _learner(self, rehearsed: Sequence[Case]) -> Learner:
@@ -233,8 +233,7 @@ class LearningRun:
 
     def _write(self, file: Path, content: Any) -> None:
         """Write JSON whole or not at all: a run that is stopped, or meets a full disk, goes on from what is there."""
-        with written_whole(file) as beside:
-            beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_text(file, json.dumps(content, indent=1))
 
     def _measured(self, name: str, model: str, cases: Sequence[Case]) -> Evaluation:
         """Measure a model, or read what was measured when the run was started before."""

@@ -5,7 +5,7 @@ What happens in a batch depends on the seed, the epoch and its number alone.
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
 import math
 import time
@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sammed3d.charts import line_chart
 from sammed3d.errors import ModelError
 from sammed3d.files.image_lists import ListedImage
-from sammed3d.files.outputs import written_whole
+from sammed3d.files.outputs import make_folder, write_text
 from sammed3d.nets import SamMed2d, Slicewise, build
 from sammed3d.predictors.device import choose_device
 from sammed3d.training.loading import loaded
@@ -29,12 +28,12 @@ from sammed3d.training.result import model_card, origin_of
 from sammed3d.training.sam_med2d.images import Images
 from sammed3d.training.sam_med2d.recipe import Recipe2d
 from sammed3d.training.sam_med2d.step import learn, parts_that_learn
+from sammed3d.training.state import check_writable, log_rows, read_state, write_curves, write_state
 from sammed3d.zoo.families import SAM_MED2D
 from sammed3d.zoo.load import load_model
 from sammed3d.zoo.model import LoadedModel
 from sammed3d.zoo.store import RUN_CARD, RUN_WEIGHTS
 
-STATE, LOG = "last.ckpt", "log.csv"
 WHERE = ("epoch", "batch", "steps", "best", "seconds", "sums")
 """What a state says of where the run stands."""
 COLUMNS = ("epoch", "batches", "loss", "dice", "lr", "seconds")
@@ -50,10 +49,12 @@ class ImageRun:
         device: "auto", "cpu", "cuda" or "mps".
 
     Raises:
-        ModelError: the model cannot be trained on images, or the folder holds a run with another recipe.
+        ModelError: the model cannot be trained on images, or the folder holds a run with another recipe or images.
+        VolumeError: nothing can be written into the folder.
     """
 
     def __init__(self, recipe: Recipe2d, listed: Sequence[ListedImage], folder: Path, device: str = "auto") -> None:
+        check_writable(folder)
         self.recipe, self.folder, self.device = recipe, folder, choose_device(device)
         self.model = model_to_train(recipe)
         network: Any = self.model.plain_network.to(self.device).train()
@@ -117,24 +118,26 @@ class ImageRun:
 
     def _save(self) -> None:
         """Write the state, so that a kill in the middle leaves the previous one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "recipe": self.recipe.to_yaml(),
+            "images": self._images_digest(),
             **{name: getattr(self, name) for name in WHERE},
         }
-        partial = self.folder / f"{STATE}.part"
-        torch.save(state, partial)
-        partial.replace(self.folder / STATE)
+        write_state(self.folder, state)
 
     def _resume(self) -> None:
-        file = self.folder / STATE
-        if not file.is_file():
+        state = read_state(self.folder, self.device, ("network", "optimizer", "recipe", *WHERE))
+        if state is None:
             return
-        state = torch.load(file, map_location=self.device, weights_only=True)
         if state["recipe"] != self.recipe.to_yaml():
             raise ModelError(f"{self.folder}: holds a run with another recipe. Choose another folder, or delete it.")
+        if state.get("images", self._images_digest()) != self._images_digest():  # earlier versions do not say
+            raise ModelError(
+                f"{self.folder}: holds a run on other images or masks (the lists were changed since). Choose another "
+                "folder, or delete it; --start goes on from its weights."
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name in WHERE:
@@ -142,22 +145,13 @@ class ImageRun:
 
     def _finish_epoch(self, loss: float, dice: float) -> None:
         """Keep the weights of the epoch with the smallest loss, as published, and write the log."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         if loss < self.best:
             self.best = loss
             self._export(loss)
-        file = self.folder / LOG
-        known = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        rows = [row for row in csv.DictReader(known) if int(row["epoch"]) < self.epoch]
         lr = self.recipe.lr_at(self.epoch)
-        values = (self.epoch, self.steps, loss, dice, lr, self.seconds)
-        rows.append({name: str(value) for name, value in zip(COLUMNS, values, strict=True)})
-        with written_whole(file) as beside, beside.open("w", newline="", encoding="utf-8") as out:
-            writer = csv.DictWriter(out, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        curve = [(int(row["epoch"]) + 1.0, float(row["dice"])) for row in rows]
-        (self.folder / "curves.svg").write_text(line_chart({"training": curve}, "epochs", "Dice"), encoding="utf-8")
+        rows = log_rows(self.folder, COLUMNS, (self.epoch, self.steps, loss, dice, lr, self.seconds))
+        write_curves(self.folder, rows, {"training": "dice"})
 
     def _export(self, loss: float) -> None:
         start = self.model
@@ -167,11 +161,15 @@ class ImageRun:
         model = replace(start, name=name, licence=licence, origin=origin_of(start, trained))
         model.write(self.folder / RUN_WEIGHTS, self.network.state_dict(), recipe=self.recipe.to_yaml())
         structures = [each.structure_of(mask) for each in self.images.listed for mask in each.masks]
-        (self.folder / RUN_CARD).write_text(
-            model_card(model, self.recipe.to_yaml(), structures, {"2-D images": len(self.images)}), encoding="utf-8"
-        )
+        card = model_card(model, self.recipe.to_yaml(), structures, {"2-D images": len(self.images)})
+        write_text(self.folder / RUN_CARD, card)
         summary = {"loss": self.best, "epoch": self.epoch + 1}
-        (self.folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        write_text(self.folder / "summary.json", json.dumps(summary))
+
+    def _images_digest(self) -> str:
+        """Return a digest (hex) of which images and masks there are, by the names of their files."""
+        listed = [[each.image.name, [mask.name for mask in each.masks]] for each in self.images.listed]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def model_to_train(recipe: Recipe2d) -> LoadedModel:
