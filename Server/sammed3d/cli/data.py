@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sammed3d.cli.terminal import DebugOption, FamilyOption, ForceOption, JsonOption, explained, print_table, screen
+from sammed3d.cli.terminal import (
+    DebugOption,
+    FamilyOption,
+    ForceOption,
+    JsonOption,
+    explained,
+    print_table,
+    screen,
+    stopped_run_goes_on,
+)
 from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files import datasets, image_lists
 from sammed3d.files.datasets import CaseReport
@@ -80,7 +89,7 @@ def prepare(
     debug: DebugOption = False,
 ) -> None:
     """Resample a dataset and take its structures apart, as SAM-Med3D's published recipe needs it."""
-    with explained(debug):
+    with stopped_run_goes_on(folder), explained(debug):
         try:
             from sammed3d.training import prepared  # noqa: PLC0415 - the extra [train]
             from sammed3d.training.contract import preparation_for  # noqa: PLC0415

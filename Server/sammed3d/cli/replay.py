@@ -22,6 +22,7 @@ from sammed3d.cli.terminal import (
     explained,
     print_table,
     screen,
+    stopped_run_goes_on,
 )
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
@@ -51,7 +52,7 @@ def replay(
     Stop it at any time: the same command goes on with the cases that are not done. Cases that have changed since, and
     all cases where the model's file has, are done again; with --force all are.
     """
-    with explained(debug):
+    with stopped_run_goes_on(output), explained(debug):
         try:
             from sammed3d.evaluation import replay as replaying  # noqa: PLC0415 - the extra [evaluate]
             from sammed3d.evaluation.apart import Workers  # noqa: PLC0415

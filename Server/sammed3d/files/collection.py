@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,7 +21,8 @@ import SimpleITK as sitk
 from sammed3d.core import prompt_files
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import VolumeError
-from sammed3d.files.segmentation import Segment, layered, write_segments
+from sammed3d.files.outputs import make_folder
+from sammed3d.files.segmentation import Segment, layered, write_segments, write_whole
 from sammed3d.files.volume import Volume, image_on
 
 STRIPPED = (
@@ -148,9 +149,10 @@ def _write(
     volume: Volume, chosen: Sequence[tuple[str, Segment]], prompts: Sequence[ObjectPrompts], folder: Path
 ) -> None:
     """Write the files of a case; the folder appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=".collecting", dir=folder.parent))
+    make_folder(folder.parent)
+    beside = folder.with_name(f".collecting.{uuid4().hex[:8]}")
     try:
+        beside.mkdir()
         _write_image(volume, beside / "image.nii.gz")
         for number, layer in enumerate(_apart(chosen), start=1):
             end = "" if number == 1 else f"_{number}"
@@ -162,7 +164,6 @@ def _write(
             (beside / f"labels{end}.json").write_text(json.dumps(entries, indent=2), encoding="utf-8")
         if prompts:
             prompt_files.write(beside / "prompts.json", prompts)
-        beside.chmod(0o755)
         _put_in_place(beside, folder)
     except OSError as error:
         raise VolumeError(f"{folder}: cannot be written. Check permissions and free space.") from error
@@ -199,7 +200,4 @@ def _write_image(volume: Volume, path: Path) -> None:
     image.SetSpacing(frame.GetSpacing())
     image.SetOrigin(frame.GetOrigin())
     image.SetDirection(frame.GetDirection())
-    try:
-        sitk.WriteImage(image, str(path), useCompression=True)
-    except RuntimeError as error:
-        raise VolumeError(f"{path.parent}: the image cannot be written. Check permissions and free space.") from error
+    write_whole(image, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import os
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from sammed3d.errors import VolumeError
+from sammed3d.files.written import is_whole
 
 DATA_SUFFIXES = {".mhd": (".raw", ".zraw"), ".nhdr": (".raw", ".raw.gz")}
 """Headers, and the files beside them that hold the voxels."""
@@ -82,11 +84,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     The place is this call's own, so of several that write the same file at once, each writes it whole.
 
     Raises:
-        VolumeError: it cannot be written.
+        VolumeError: it cannot be written, or not to its end.
     """
     beside = path.with_name(f".writing.{uuid4().hex[:8]}.{path.name}")
     try:
         yield beside
+        if not is_whole(beside):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         beside.replace(path)
     except (RuntimeError, OSError) as error:  # SimpleITK's own are RuntimeErrors
         raise VolumeError(

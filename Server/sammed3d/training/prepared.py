@@ -15,8 +15,10 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,9 @@ from torch import Tensor
 from sammed3d.core.control_groups import MOST_PROCESSES
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.datasets import TINY_MM3, UTF8, Case, content_digest, read_labels, split
-from sammed3d.files.outputs import written_whole
+from sammed3d.files.outputs import make_folder, write_text, written_whole
 from sammed3d.files.volume import Volume
+from sammed3d.files.written import is_whole
 from sammed3d.training.images import LabelMap, ScalarImage
 
 SPLIT, PREPARATION, MADE_OF = "split.json", "preparation.json", ".prepared"
@@ -70,9 +73,7 @@ class Preparation:
     def write(self) -> None:
         """Write it into its folder, whole or not at all."""
         about = {"spacing": self.spacing, "clamp": self.clamp, "voxels": dict(sorted(self.voxels.items()))}
-        partial = self.folder / f".{PREPARATION}"
-        partial.write_text(json.dumps(about, indent=1), encoding="utf-8")
-        partial.replace(self.folder / PREPARATION)
+        write_text(self.folder / PREPARATION, json.dumps(about, indent=1))
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,9 @@ def prepare(
     linearly, masks to the nearest voxel, in the orientation of their files, as published.
 
     Raises:
-        VolumeError: the folder holds data with another spacing or range.
+        VolumeError: the folder holds data with another spacing or range, or cannot be written; or a process died.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     known = Preparation(folder, spacing, clamp, {})
     if (folder / PREPARATION).is_file():
         known = Preparation.read(folder)
@@ -174,10 +175,20 @@ def _each(
     if workers <= 1:
         yield from ((case, work(case)) for case in cases)
         return
-    with ProcessPoolExecutor(min(workers, MOST_PROCESSES), multiprocessing.get_context("spawn")) as pool:
+    # Ctrl-C reaches all processes of a terminal, and is this one's business alone.
+    context, ignored = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(min(workers, MOST_PROCESSES), context, signal.signal, ignored)
+    try:
         running = {pool.submit(work, case): case for case in cases}
         for future in as_completed(running):
             yield running[future], future.result()
+    except BrokenProcessPool as error:
+        raise VolumeError(
+            "A process that prepared a case died, perhaps for lack of memory. Start it again with fewer --workers; it "
+            "goes on where it was."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)  # what is under way is done to its end
 
 
 def _write_split(folder: Path, dataset: str, groups: Sequence[tuple[str, str]], validation: float, seed: int) -> None:
@@ -190,8 +201,7 @@ def _write_split(folder: Path, dataset: str, groups: Sequence[tuple[str, str]], 
     for side, chosen in (("train", train), ("validation", validate)):
         others = [name for name in known[side] if not name.startswith(f"{dataset}/")]
         known[side] = sorted([*others, *(f"{dataset}/{name}" for group, name in groups if group in set(chosen))])
-    with written_whole(file) as beside:
-        beside.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    write_text(file, json.dumps(known, indent=1))
 
 
 def _prepare_case(
@@ -218,9 +228,9 @@ def _prepare_case(
                 continue
             place = folder / folder_name / dataset
             image_file, label_file = (place / part / f"{case.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
-            if not label_file.is_file():
-                image_file.parent.mkdir(parents=True, exist_ok=True)
-                label_file.parent.mkdir(parents=True, exist_ok=True)
+            if not (_is_there(image_file) and _is_there(label_file)):
+                make_folder(image_file.parent)
+                make_folder(label_file.parent)
                 if resampled is None:
                     _save(torchio.Resample(spacing)(image), image_file)
                 else:
@@ -229,8 +239,7 @@ def _prepare_case(
                 _save(torchio.Resample(spacing)(mask), label_file)
             voxels[f"{folder_name}/{dataset}/{case.name}"] = _count(label_file)
             resampled = image_file
-        made_of.parent.mkdir(parents=True, exist_ok=True)
-        made_of.write_text(content, encoding="utf-8")
+        write_text(made_of, content)
     except SAMMed3DError as error:
         return PreparedCase(str(error))
     return PreparedCase(None, voxels, left_out)
@@ -262,6 +271,11 @@ def _structures(case: Case, labels: npt.NDArray[Any]) -> dict[str, tuple[str, li
             )
         found[folder] = name, values
     return found
+
+
+def _is_there(file: Path) -> bool:
+    """Tell whether a file is there from before, all of it."""
+    return file.is_file() and is_whole(file)
 
 
 def _count(label: Path) -> int:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_preparing_goes_on_after_the_disk_was_full(tmp_path, monkeypatch):
 
 
 def test_more_processes_than_windows_waits_for_are_not_started(tmp_path, monkeypatch):
-    def pool(count, _context):
+    def pool(count, *_):
         if count > 61:
             raise ValueError("max_workers must be <= 61")  # as Python says there
         return ThreadPoolExecutor(1)
@@ -128,6 +129,53 @@ def test_more_processes_than_windows_waits_for_are_not_started(tmp_path, monkeyp
     labelled(tmp_path / "raw" / "a", (2, 2, 2))
     prepared.prepare(find_cases(tmp_path / "raw"), tmp_path / "ready", "ct_x", spacing=3.0, validation=0.0, workers=64)
     assert [sample.case for sample in prepared.find_samples(tmp_path / "ready", "train")] == ["a"]
+
+
+def test_what_an_earlier_call_left_unfinished_is_made_anew(tmp_path):
+    raw, ready = tmp_path / "raw", tmp_path / "ready"
+    labelled(raw / "a", (2, 2, 2))
+    prepared.prepare(find_cases(raw), ready, "ct_x", spacing=3.0, validation=0.0)
+    for file in ready.rglob("*.nii.gz"):
+        whole = file.read_bytes()
+        for left in (whole[: len(whole) // 2], b""):
+            file.write_bytes(left)
+            prepared.prepare(find_cases(raw), ready, "ct_x", spacing=3.0, validation=0.0)
+            assert len(file.read_bytes()) == len(whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_what_is_under_way_and_begins_nothing_more(tmp_path):
+    for n in range(20):
+        labelled(tmp_path / "raw" / f"case{n:02}", (2, 2, 2))
+    done = []
+
+    def stopped(name, _case):
+        done.append(name)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepared.prepare(
+            find_cases(tmp_path / "raw"), tmp_path / "ready", "ct_x", spacing=3.0, workers=2, on_case=stopped
+        )
+    begun = list((tmp_path / "ready").glob("*/*/labelsTr/*.nii.gz"))
+    assert len(done) <= len(begun) <= 1 + 2 * 2 + 3, "the others were not begun"
+
+
+def test_a_process_that_dies_is_told(tmp_path, monkeypatch):
+    class Broken:
+        def __init__(self, *_args):
+            pass
+
+        def submit(self, *_args):
+            raise BrokenProcessPool
+
+        def shutdown(self, cancel_futures):
+            assert cancel_futures
+
+    labelled(tmp_path / "raw" / "a", (2, 2, 2))
+    monkeypatch.setattr(prepared, "ProcessPoolExecutor", Broken)
+    with pytest.raises(VolumeError, match=r"A process that prepared a case died.*fewer --workers"):
+        prepared.prepare(find_cases(tmp_path / "raw"), tmp_path / "ready", "ct_x", spacing=3.0, workers=2)
 
 
 def test_labels_of_one_name_are_one_structure_and_names_that_share_a_folder_are_told(tmp_path):
