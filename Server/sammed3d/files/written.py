@@ -58,4 +58,5 @@ def _bytes_of(header: bytes) -> int:
     else:
         axes, *sizes = struct.unpack_from(f"{order}8h", header, 40)
         [bits], [begin] = struct.unpack_from(f"{order}h", header, 72), struct.unpack_from(f"{order}f", header, 108)
-    return int(begin) + math.prod(sizes[:axes]) * bits // 8
+    size: int = int(begin) + math.prod(sizes[:axes]) * bits // 8
+    return size

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torchio
 from torch.nn import functional
 
 from helpers import ThresholdPredictor, make_affine, small_volume
 from networks import TINY_PRESET
-from sammed3d.core.geometry import Grid
+from sammed3d.core.geometry import Box, Grid
 from sammed3d.evaluation import metrics
 from sammed3d.evaluation import run as measuring
 from sammed3d.evaluation.protocols import PROTOCOLS, Step
@@ -19,6 +20,7 @@ from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import Prediction
 from sammed3d.predictors.torch_predictor import TorchPredictor
 from sammed3d.simulation.clicks import random_click
+from sammed3d.training.images import LabelMap, ScalarImage
 
 SHAPE = (40, 50, 30)
 
@@ -132,3 +134,12 @@ def test_labels_go_to_the_nearest_voxel_as_itk_takes_it():
     lattice = Lattice(Grid((8, 8, 8), make_affine((1.0, 1.0, 1.0))), (2.0, 2.0, 2.0))  # samples at 0.5, 2.5, ...
     labels = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
     assert lattice.sample_nearest(labels)[:, 0, 0].tolist() == [1, 3, 5, 7]
+    fine = Lattice(Grid((4, 4, 4), make_affine((3.0, 3.0, 3.0))), (1.5, 1.5, 1.5))  # voxels at samples 0.5, 2.5, ...
+    samples = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
+    back = fine.spread_nearest(Box((0, 0, 0), (8, 8, 8)), samples)
+    assert back[:, 0, 0].tolist() == [1, 3, 5, 7]
+    wanted = torchio.Resample(
+        ScalarImage(tensor=torch.zeros(1, 4, 4, 4), affine=fine.source.index_to_world),
+        image_interpolation="nearest",
+    )(LabelMap(tensor=torch.from_numpy(samples)[None], affine=fine.grid.index_to_world))
+    assert (back == wanted.numpy()[0]).all()

@@ -129,3 +129,5 @@ def test_masks_go_to_prompts_and_back(preset):
     _, (right, bottom) = slices.place((8.0, 12.0, 4.0))  # columns and rows run against R and A
     assert np.abs(np.array(box.end) - (right, bottom, 0)).max() < 4
     assert slices.bounds(np.full((16, 16, 1), -1, np.float32)) is None
+    assert slices.paint(np.full((16, 16, 1), 0.01, np.float32)).all(), "what is above 0 is inside"
+    assert not slices.paint(np.zeros((16, 16, 1), np.float32)).any()

@@ -67,6 +67,13 @@ def test_a_loop_feeds_back_its_logits_and_leaves_clicks_out_where_it_should():
     for coords, labels, _ in calls[:2]:
         for patch, (voxel, label) in enumerate(zip(coords[:, 0].long(), labels[:, 0], strict=True)):
             assert label == target[patch, 0, voxel[0], voxel[1], voxel[2]]
+    drawn = set()
+    for batch_seed in range(60):
+        again = len(calls)
+        with torch.no_grad():
+            loop(torch.zeros(1, 1, 16, 16, 16), target[:1], [1], batch_seed)
+        drawn.add(next(n for n, (coords, _, _) in enumerate(calls[again:]) if coords.shape[1] == 0))
+    assert drawn == set(range(2, 9)), "randint(2, 9), as published"
     loss.backward()
     assert loop.network.scale.grad != 0, "gradients flow through the chain"
     assert dice.shape == (2,)
