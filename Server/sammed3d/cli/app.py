@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import inspect
 import io
 import sys
 from collections.abc import Iterable
@@ -68,8 +69,13 @@ def with_commands(names: Iterable[str]) -> typer.Typer:
         if isinstance(found, typer.Typer):
             made.add_typer(found, name=name)
         else:
-            made.command(name)(found)
+            made.command(name, help=_flowing(found.__doc__))(found)
     return made
+
+
+def _flowing(text: str) -> str:
+    """Return a docstring whose paragraphs are lines, which fill the width of any terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from itertools import pairwise
 
 import pytest
 from rich.table import Table
@@ -53,3 +54,13 @@ def test_names_and_signs_that_the_output_has_no_letters_for_end_nothing(tmp_path
     assert "\\u2717 " in said
     assert "1 cases, 1 with problems." in said
     assert b"Error" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["propagate", "replay", "learn", "evaluate"])
+def test_help_fills_the_width_of_a_terminal(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    lines = CliRunner().invoke(app, [command, "--help"]).output.split("Arguments")[0].splitlines()
+    for line, following in pairwise(lines):
+        if line.strip() and following.strip() and "Usage" not in line:
+            assert len(line.rstrip()) + 1 + len(following.split()[0]) > 78, f"a word more would fit: {line!r}"
