@@ -75,7 +75,14 @@ def test_a_loop_feeds_back_its_logits_and_leaves_clicks_out_where_it_should():
         drawn.add(next(n for n, (coords, _, _) in enumerate(calls[again:]) if coords.shape[1] == 0))
     assert drawn == set(range(2, 9)), "randint(2, 9), as published"
     loss.backward()
-    assert loop.network.scale.grad != 0, "gradients flow through the chain"
+    with torch.no_grad():
+        either = []
+        for scale in (1.01, 0.99):
+            loop.network.scale.fill_(scale)
+            either.append(float(loop(torch.zeros_like(target), target, [1, 2], batch_seed=3)[0]))
+        loop.network.scale.fill_(1.0)
+    slope = (either[0] - either[1]) / 0.02
+    assert float(loop.network.scale.grad) == pytest.approx(slope, rel=0.02), "gradients flow through the whole chain"
     assert dice.shape == (2,)
     again = len(calls)
     ClickLoop(Recorder(), Recipe.read(None, all_clicks=True, mask_only=False, clicks=4), (4, 4, 4))(
