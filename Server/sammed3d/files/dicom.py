@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from sammed3d.errors import VolumeError
 from sammed3d.files import path_letters
 
-POSITION, ORIENTATION = "0020|0032", "0020|0037"
+POSITION, ORIENTATION, SPACING = "0020|0032", "0020|0037", "0028|0030"
+INTERCEPT, SLOPE = "0028|1052", "0028|1053"
 PIXEL_DATA, SEQUENCE_END = bytes.fromhex("e07f1000"), bytes.fromhex("feffdde0")
 """Tags (7FE0,0010) and (FFFE,E0DD) as they stand in a little-endian file."""
 IMPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2\0"
@@ -24,6 +25,8 @@ FRAME_TAGS = tuple(bytes.fromhex(tag) for tag in ("20003200", "20003700", "28003
 UNDEFINED_LENGTH = 0xFFFFFFFF
 GAP_TOLERANCE_MM = 0.05
 """How far a slice may lie from its even position before the series counts as irregular."""
+LEAST_STEP_MM = 1e-4
+"""Slices that lie closer than this are at one place."""
 
 
 def read_series(folder: Path, series: int | None = None) -> sitk.Image:
@@ -34,7 +37,7 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         series: which series (0, 1, ...) where the folder holds several.
 
     Raises:
-        VolumeError: no DICOM slices, several series and none chosen, damaged slices, or slices missing.
+        VolumeError: no DICOM slices, several series and none chosen, damaged slices, or slices that are no even stack.
     """
     name = folder.name or str(folder)  # the present folder has none
     found = [
@@ -64,7 +67,25 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         raise VolumeError(f"{name}: a DICOM slice is damaged or differs in size. Export it again.") from error
     _check_image(image, name)
     _check_positions(reader, image.GetSize()[2], name)
-    return image
+    return _with_all_fractions(reader, image)
+
+
+def _with_all_fractions(reader: sitk.ImageSeriesReader, image: sitk.Image) -> sitk.Image:
+    """Read slices again as real numbers where each is rescaled in its own way, as in PET.
+
+    ITK takes the first slice's type for all of them, so those after a slice of whole numbers would be cut to such.
+    """
+    if image.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
+        return image
+    scales = {
+        tuple(reader.GetMetaData(s, tag).strip() if reader.HasMetaDataKey(s, tag) else "" for tag in (SLOPE, INTERCEPT))
+        for s in range(image.GetSize()[2])
+    }
+    if len(scales) == 1:
+        return image
+    reader.SetOutputPixelType(sitk.sitkFloat32)
+    again: sitk.Image = reader.Execute()
+    return again
 
 
 def check_frames(path: Path, reader: sitk.ImageFileReader) -> None:
@@ -135,17 +156,35 @@ def _check_image(image: sitk.Image, name: str) -> None:
 
 
 def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> None:
-    """Refuse gaps, repeated slices and tilted gantries: ITK would silently squeeze them into a regular grid."""
-    if slices < 3 or not all(reader.HasMetaDataKey(s, tag) for s in range(slices) for tag in (POSITION, ORIENTATION)):
+    """Refuse gaps, repeated or turned slices, tilted gantries: ITK would squeeze them into a regular grid, silently."""
+    if slices < 2:
         return
-    positions = np.array([_numbers(reader.GetMetaData(s, POSITION)) for s in range(slices)])
-    row, column = np.reshape(_numbers(reader.GetMetaData(0, ORIENTATION)), (2, 3))
+    if not all(reader.HasMetaDataKey(s, tag) for s in range(slices) for tag in (POSITION, ORIENTATION, SPACING)):
+        raise VolumeError(
+            f"{name}: its slices do not say where they lie or how large their pixels are. Export the original series, "
+            "or convert it to NIfTI with a tool that knows."
+        )
+    positions, orientations, spacings = (
+        np.array([_numbers(reader.GetMetaData(s, tag)) for s in range(slices)])
+        for tag in (POSITION, ORIENTATION, SPACING)
+    )
+    if np.abs(orientations - orientations[0]).max() > 1e-3 or not np.allclose(spacings, spacings[0], rtol=1e-3, atol=0):
+        raise VolumeError(
+            f"{name}: its slices are not parallel, or their pixels not of one size (two series are mixed, or a "
+            "localizer is among them). Keep the slices of one stack in the folder."
+        )
+    row, column = np.reshape(orientations[0], (2, 3))
     steps = np.diff(positions, axis=0)
     step = np.median(steps, axis=0)
     if np.abs(steps - step).max() > GAP_TOLERANCE_MM:
         raise VolumeError(
             f"{name}: the slices are not evenly spaced (some are missing, or two series are mixed). "
             "Complete the folder, or resample the volume in 3D Slicer and use that."
+        )
+    if np.linalg.norm(step) < LEAST_STEP_MM:
+        raise VolumeError(
+            f"{name}: all {slices} slices lie at the same place, as in a series in time, so they are no volume. "
+            "Keep the slices of one stack in the folder."
         )
     tilt = np.abs([step @ row, step @ column]).max() * slices
     if tilt > 1.0:
