@@ -1,4 +1,4 @@
-"""Voxels of NIfTI files, read in one pass into one array.
+"""Voxels of NIfTI files, alone or in pairs (.hdr, .img), read in one pass into one array.
 
 ITK takes geometry and types from the header, but its reader of voxels holds a NIfTI image twice, and fills the missing
 part of a truncated file with whatever is in memory. So the voxels are read here, and a file that ends early is refused.
@@ -11,7 +11,7 @@ import itertools
 import warnings
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ import SimpleITK as sitk
 from sammed3d.errors import VolumeError, VolumeWarning
 
 CHUNK = 2**24
+PAIR = (".hdr", ".img")
+"""Endings of the two files that an image may be in, perhaps with ".gz" behind: header, voxels."""
 GZIP = b"\x1f\x8b"
 """The first bytes of compressed files."""
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -30,8 +32,13 @@ DISAGREEMENT = 0.1
 """Shares of a voxel by which the two positions in a header may differ unsaid."""
 
 
+def is_nifti(path: Path) -> bool:
+    """Whether ITK takes a file for NIfTI, alone or as one of a pair, and this module can read it."""
+    return sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "NiftiImageIO" and path.suffix.lower() != ".nia"
+
+
 def check_positions(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Refuse headers that mirror the image, and say where the two positions that a header can hold disagree.
+    """Refuse headers that say too little of where the image lies, and say where what they say disagrees.
 
     Which of them counts is ITK's choice, which is 3D Slicer's too: the sform where its code says scanner coordinates or
     there is no qform, else the qform.
@@ -41,21 +48,35 @@ def check_positions(path: Path, reader: sitk.ImageFileReader) -> None:
         reader: has read its header.
 
     Raises:
-        VolumeError: a voxel size is negative.
+        VolumeError: a voxel size is negative or 0, or the header is one of ANALYZE 7.5.
     """
     name = path.name
+    if (header := _header(path))[344:347] not in (b"n+1", b"ni1"):
+        raise VolumeError(
+            f"{name}: an ANALYZE file, which does not say which side of the image is left. Convert it to NIfTI with a "
+            "tool that knows where it comes from, and check the sides."
+        )
     sizes = np.array([float(reader.GetMetaData(f"pixdim[{axis}]")) for axis in (1, 2, 3)])
     if (sizes < 0).any():
         raise VolumeError(
             f"{name}: a voxel size in its header is negative ({', '.join(f'{s:g}' for s in sizes)} mm), so left and "
             "right cannot be trusted. Export the image again, or make them positive after checking the sides."
         )
-    if min(int(reader.GetMetaData(key)) for key in ("sform_code", "qform_code")) <= 0:
+    last = np.array(reader.GetSize()[:3]) - 1
+    if (_floats(header, 80, 3)[last > 0] == 0).any():  # ITK would make them 1 mm
+        raise VolumeError(
+            f"{name}: a voxel size in its header is 0, so the image's size is not known. Export it again, or put the "
+            "sizes in mm into the header."
+        )
+    sform_code, qform_code = (int(reader.GetMetaData(key)) for key in ("sform_code", "qform_code"))
+    if sform_code <= 0:
         return
     sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], float)
-    last = np.array(reader.GetSize()[:3]) - 1
+    if qform_code <= 0:
+        _check_scale(name, sizes, np.linalg.norm(sform[:, :3], axis=0), last)
+        return
     corners = np.array(list(itertools.product(*((0, n) for n in last))), float)
-    difference = sform - _qform(reader, sizes, _flip(path))
+    difference = sform - _qform(reader, sizes, _flip(header))
     apart = corners @ difference[:, :3].T + difference[:, 3]
     largest = float(np.linalg.norm(apart, axis=1).max())
     if largest <= DISAGREEMENT * sizes.min():
@@ -72,14 +93,27 @@ def check_positions(path: Path, reader: sitk.ImageFileReader) -> None:
     )
 
 
-def _flip(path: Path) -> float:
+def _check_scale(name: str, sizes: npt.NDArray[np.float64], scale: npt.NDArray[np.float64], last: Any) -> None:
+    """Say where a header has two sizes for its voxels: ITK, and 3D Slicer with it, takes those beside the sform."""
+    largest = float((np.abs(scale - sizes) * last).max())
+    if largest > DISAGREEMENT * sizes.min():
+        here, there = (" x ".join(f"{s:.4g}" for s in each) for each in (sizes, scale))
+        warnings.warn(
+            f"{name}: its header has two sizes for its voxels, {here} mm (pixdim) and {there} mm (sform). Those of "
+            "pixdim are used, as in 3D Slicer. Check which are right, and save it with them.",
+            VolumeWarning,
+            stacklevel=3,
+        )
+
+
+def _flip(header: bytes) -> float:
     """Return the sign of the third axis in a header's qform, which ITK does not pass on (pixdim[0])."""
-    with _open(path) as file:
-        header = file.read(112)
-    order = "<" if int.from_bytes(header[:4], "little") in (348, 540) else ">"
-    is_first_version = 348 in (int.from_bytes(header[:4], "little"), int.from_bytes(header[:4], "big"))
-    sign = np.frombuffer(header, f"{order}f4" if is_first_version else f"{order}f8", 1, 76 if is_first_version else 104)
-    return -1.0 if sign[0] < 0 else 1.0
+    return -1.0 if _floats(header, 76, 1)[0] < 0 else 1.0
+
+
+def _floats(header: bytes, place: int, count: int) -> npt.NDArray[np.float32]:
+    order = "<" if int.from_bytes(header[:4], "little") == 348 else ">"
+    return np.frombuffer(header, f"{order}f4", count, place)
 
 
 def _qform(reader: sitk.ImageFileReader, sizes: npt.NDArray[np.float64], flip: float) -> npt.NDArray[np.float64]:
@@ -98,7 +132,7 @@ def _qform(reader: sitk.ImageFileReader, sizes: npt.NDArray[np.float64], flip: f
 
 
 def read_voxels(path: Path, reader: sitk.ImageFileReader, axes: int = 3) -> npt.NDArray[np.generic]:
-    """Read the voxels of a `.nii` or `.nii.gz` file whose header `reader` has read.
+    """Read the voxels of a NIfTI file, or of a pair of files, whose header `reader` has read.
 
     Args:
         path: the file.
@@ -115,9 +149,9 @@ def read_voxels(path: Path, reader: sitk.ImageFileReader, axes: int = 3) -> npt.
     code = DTYPES.get(int(reader.GetMetaData("datatype")))
     if code is None:
         raise VolumeError(f"{path.name}: its voxels are no grey values. Convert it to integers or reals.")
-    with _open(path) as file:
+    byte_order = "<" if int.from_bytes(_header(path)[:4], "little") == 348 else ">"
+    with _open(_part(path, 1)) as file:
         try:
-            byte_order = "<" if int.from_bytes(file.read(4), "little") in (348, 540) else ">"
             file.seek(int(float(reader.GetMetaData("vox_offset"))))
             array = np.empty(reader.GetSize()[:axes], np.dtype(byte_order + code), order="F")
             _fill(array.reshape(-1, order="F").view(np.uint8).data, file)
@@ -134,6 +168,28 @@ def read_voxels(path: Path, reader: sitk.ImageFileReader, axes: int = 3) -> npt.
     np.multiply(scaled, slope, out=scaled)
     np.add(scaled, intercept, out=scaled)
     return scaled
+
+
+def _header(path: Path) -> bytes:
+    with _open(_part(path, 0)) as file:
+        return file.read(348)
+
+
+def _part(path: Path, which: int) -> Path:
+    """Return the file of the header (0) or of the voxels (1): of one file that file, of a pair one of the two.
+
+    Raises:
+        VolumeError: it is not there.
+    """
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    if not name.lower().endswith(PAIR):
+        return path
+    stem, wanted = name[: -len(PAIR[0])], {PAIR[which], PAIR[which] + ".gz"}
+    of_pair = (each for each in path.parent.iterdir() if each.name.startswith(stem))
+    found = sorted(each for each in of_pair if each.name[len(stem) :].lower() in wanted)
+    if not found:
+        raise VolumeError(f"{path.name}: one of two files; {stem}{PAIR[which]} is missing. Put both into one folder.")
+    return found[0]
 
 
 def _open(path: Path) -> BinaryIO:

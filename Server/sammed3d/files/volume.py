@@ -20,9 +20,9 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import LPS_TO_RAS, Grid
 from sammed3d.errors import EmptyVolumeError, VolumeError, VolumeWarning
 from sammed3d.files import dicom, nifti, path_letters
+from sammed3d.files.unreadable import why_unreadable
 
 Array = npt.NDArray[np.generic]
-KNOWN_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,7 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
     try:
         reader.ReadImageInformation()
         _check_header(reader, path.name)
-        is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+        is_nifti = nifti.is_nifti(path)
         if is_nifti:
             nifti.check_positions(path, reader)
         else:
@@ -244,6 +244,6 @@ def _explain(path: Path, itk_message: str) -> str:
             f"{path.name}: the image axes in its header are not perpendicular. "
             "Resample the image to a regular grid (for example with 3D Slicer's Resample Scalar Volume) and use that."
         )
-    if "Unable to determine ImageIO reader" in itk_message and not path.name.lower().endswith(KNOWN_SUFFIXES):
-        return f"{path.name}: not an image file that can be read. Use NIfTI, NRRD, MHA or a folder of DICOM slices."
+    if "Unable to determine ImageIO reader" in itk_message:
+        return f"{path.name}: {why_unreadable(path)}"
     return f"{path.name}: the file is damaged or incomplete and cannot be read. Copy or export it again."
