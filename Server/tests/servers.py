@@ -12,7 +12,7 @@ from sammed3d.server.app import create_app
 from sammed3d.server.compute.engine import Engine
 from sammed3d.server.compute.scheduler import Scheduler
 from sammed3d.server.http.connections import Connections, Shares
-from sammed3d.server.http.protocol import protocol_with
+from sammed3d.server.http.protocol import ConfigOfServer, protocol_with
 from sammed3d.wire.messages import ModelInfo
 
 
@@ -40,7 +40,7 @@ class LiveServer:
         }
         self.app = app = create_app(self.engine, self._keys, **rest)
         self.connections = Connections(self._options.get("shares", Shares()))
-        config = uvicorn.Config(
+        config = ConfigOfServer(
             app,
             host="127.0.0.1",
             port=self._port,

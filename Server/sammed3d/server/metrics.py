@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-
-from sammed3d.errors import ModelError
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -73,23 +70,3 @@ class Metrics:
     def restarted(self) -> None:
         """Count a worker that had to be replaced."""
         self._restarts.inc()
-
-    def serve(self, host: str, port: int) -> WSGIServer:
-        """Answer `GET /metrics` at an address of its own, in a thread; see `serve_registry` for errors."""
-        return serve_registry(self.registry, host, port)
-
-
-def serve_registry(registry: CollectorRegistry, host: str, port: int) -> WSGIServer:
-    """Answer `GET /metrics` with these numbers, in a thread.
-
-    Raises:
-        ModelError: the address cannot be had.
-    """
-    try:
-        server, _ = start_http_server(port, host, registry)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ModelError(
-            f"Port {port} of {host} cannot be had for metrics ({reason}). Choose another --admin-port."
-        ) from error
-    return server

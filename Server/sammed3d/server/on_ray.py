@@ -32,7 +32,8 @@ from sammed3d.server.compute.worker_process import WorkerSettings
 from sammed3d.server.http.guard import Guard
 from sammed3d.server.http.keys import Quota
 from sammed3d.server.ledger import Collector, Family, Ledger, counts_of, families_of
-from sammed3d.server.metrics import Metrics, serve_registry
+from sammed3d.server.metrics import Metrics
+from sammed3d.server.metrics_page import check_metrics, serve_metrics
 from sammed3d.server.serve import build, check_exposure, find_models, in_url, worker_settings
 from sammed3d.server.settings import ServerSettings
 
@@ -64,6 +65,7 @@ def start(settings: ServerSettings, workers: list[WorkerSettings] | None = None)
         ModelError: a setting does not go together with Ray, a port cannot be had, or Ray is not installed.
     """
     check(settings)
+    check_metrics(settings)
     if not settings.ray_address:  # the proxies of a cluster that there is have it already
         check_free(settings.host, settings.port)
     check_admin(settings.host, settings.port, settings.admin_host, settings.admin_port)
@@ -144,7 +146,7 @@ def run(settings: ServerSettings) -> None:
     if settings.admin_port:
         registry = CollectorRegistry()
         registry.register(Collector(families))
-        serve_registry(registry, settings.admin_host, settings.admin_port)
+        serve_metrics(registry, settings)
     print(f"Serving {', '.join(settings.model)} on http://{in_url(settings.host)}:{settings.port} with Ray", flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,8 +29,9 @@ from sammed3d.server.compute.worker_process import ModelSpec, WorkerSettings
 from sammed3d.server.http.connections import Connections
 from sammed3d.server.http.guard import Guard
 from sammed3d.server.http.keys import NO_QUOTA, Keys
-from sammed3d.server.http.protocol import protocol_with
+from sammed3d.server.http.protocol import ConfigOfServer, protocol_with
 from sammed3d.server.metrics import Metrics
+from sammed3d.server.metrics_page import check_metrics, serve_metrics
 from sammed3d.server.settings import ServerSettings
 from sammed3d.wire.loopback import is_loopback
 from sammed3d.wire.messages import ModelInfo
@@ -36,6 +39,8 @@ from sammed3d.zoo.store import ModelStore
 
 log = logging.getLogger("sammed3d.server")
 
+NOT_STARTED = 3
+"""Exit status where the server could not listen, which was said."""
 FILES = 8192
 """Open files that the server asks the system for: each connection is one."""
 LARGEST_VOLUME_MIB = 1024
@@ -239,10 +244,10 @@ def run(settings: ServerSettings) -> None:
     settings = settings.model_copy(update={"port": some_port(settings.host, settings.port)})
     app = build(settings, worker_settings(settings, find_models(settings)))
     if settings.admin_port:
-        app.metrics.serve(settings.admin_host, settings.admin_port)
+        serve_metrics(app.metrics.registry, settings)
     scheme = "https" if settings.tls_cert else "http"
     print(f"Serving {', '.join(settings.model)} on {scheme}://{in_url(settings.host)}:{settings.port}", flush=True)
-    uvicorn.run(
+    config = ConfigOfServer(
         app,
         host=settings.host,
         port=settings.port,
@@ -257,6 +262,11 @@ def run(settings: ServerSettings) -> None:
         timeout_graceful_shutdown=30,
         h11_max_incomplete_event_size=16 << 10,
     )
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):  # which has ended it in order
+        server.run()
+    if not server.started:
+        sys.exit(NOT_STARTED)
 
 
 def _check_addresses(settings: ServerSettings) -> None:
@@ -267,6 +277,7 @@ def _check_addresses(settings: ServerSettings) -> None:
     """
     check_tls(settings.tls_cert, settings.tls_key)
     check_exposure(settings.host, settings.keys, settings.tls_cert is not None, settings.insecure_http)
+    check_metrics(settings)
     check_free(settings.host, settings.port)
     check_admin(settings.host, settings.port, settings.admin_host, settings.admin_port)
 

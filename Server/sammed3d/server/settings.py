@@ -81,7 +81,7 @@ class ServerSettings(BaseSettings):
     training_data: Path | None = Field(None, description="Those cases: a dataset as `sammed3d collect` writes it.")
     training_minutes: float = Field(20.0, gt=0, description="Of the longest training.")
     admin_port: int = Field(0, ge=0, lt=1 << 16, description="Port of Prometheus metrics; 0 for none.")
-    admin_host: Host = Field("127.0.0.1", description="Address of the metrics.")
+    admin_host: Host = Field("127.0.0.1", description="Address of the metrics; others than loopback need keys and TLS.")
     log: Literal["text", "json"] = Field("text", description="Format of log lines.")
     ray: bool = Field(False, description="Run on Ray Serve, with a replica for each device.")
     ray_address: str = Field("", description="Address of a Ray cluster to join; none for one on this machine.")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -142,7 +143,10 @@ def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_ma
         (["--config", "absent.toml"], "no such configuration file"),
         (["--tls-cert", "absent.pem"], "both a certificate and its key"),
         (["--tls-cert", "absent.pem", "--tls-key", "absent.key"], "absent.pem .*: No such file or directory"),
-        (["--admin-port", "9443", "--admin-host", "192.0.2.1"], "192.0.2.1 cannot be had: .* with --admin-host"),
+        (
+            ["--insecure-http", "--keys", "keys.json", "--admin-port", "9443", "--admin-host", "192.0.2.1"],
+            "192.0.2.1 cannot be had: .* with --admin-host",
+        ),
         (["--port", "9443", "--admin-port", "9443"], "of the server and of its metrics. .* --admin-port"),
     ],
 )
@@ -264,7 +268,8 @@ def test_a_port_that_the_server_chose_itself_is_told(monkeypatch, capsys):
     monkeypatch.setattr(serve, "find_models", lambda _settings: ())
     monkeypatch.setattr(serve, "build", lambda _settings, _workers: None)
     monkeypatch.setattr(serve.logs, "set_up", lambda _kind: None)
-    monkeypatch.setattr(serve.uvicorn, "run", lambda _app, **options: listening.update(options))
+    monkeypatch.setattr(serve, "ConfigOfServer", lambda _app, **options: listening.update(options))
+    monkeypatch.setattr(serve.uvicorn, "Server", lambda _config: SimpleNamespace(run=lambda: None, started=True))
     serve.run(read_settings(None, port=0))
     assert listening["port"] > 0
     assert capsys.readouterr().out.strip().endswith(f"http://127.0.0.1:{listening['port']}")

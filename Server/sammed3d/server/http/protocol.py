@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sammed3d.server.http.connections import Connections
@@ -19,23 +21,58 @@ class GuardedProtocol(H11Protocol):
     """uvicorn's protocol, which closes connections that show no key in time, or whose next request's head is slow.
 
     Without this, a few hundred clients that send a letter now and then, or nothing, keep everybody else out.
-    `protocol_with` makes a class of it for a server.
+    `protocol_with` makes a class of it for a server. Where connections are encrypted, they are counted before the
+    handshake, which who keeps silent never ends.
     """
 
     known: Connections
+    tls: ssl.SSLContext | None = None
     _deadline: asyncio.TimerHandle | None = None
     _stranger_until: asyncio.TimerHandle | None = None
+    _handshake: asyncio.Task[None] | None = None
+    _speaks = False  # whether what comes is HTTP
+    _lost = False
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the first request."""
-        super().connection_made(transport)
-        self.app = self._with_connection(self.config.loaded_app)
-        self._expect_head()
+        """Count the connection, and wait for the handshake, or the first request."""
+        self.transport = transport
+        self._early = b""
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
         self._stranger_until = self.loop.call_later(self.known.shares.seconds, self.end)
         self.known.made(self)
+        if self.tls is None:
+            self._begin()
+        else:
+            transport.pause_reading()  # what comes is for the handshake
+            self._handshake = self.loop.create_task(self._encrypt(self.tls))
+
+    async def _encrypt(self, tls: ssl.SSLContext) -> None:
+        try:
+            transport = await self.loop.start_tls(self.transport, self, tls, server_side=True)
+        except (OSError, asyncio.CancelledError):  # of the other side, or no TLS at all
+            transport = None
+        if transport is None or self._lost:
+            self.end()
+            self.connection_lost(None)
+            return
+        self.transport = transport
+        self._begin()
+        if self._early:
+            self.data_received(self._early)
+
+    def _begin(self) -> None:
+        """Wait for the first request."""
+        self._speaks = True
+        super().connection_made(self.transport)
+        self.app = self._with_connection(self.config.loaded_app)
+        self._expect_head()
 
     def data_received(self, data: bytes) -> None:
         """Wait for the rest of a head, or not any more."""
+        if not self._speaks:  # the end of the handshake is not known here yet
+            self._early += data
+            return
         try:
             super().data_received(data)
         except UnicodeDecodeError:  # bytes in the address of the request that are no ASCII
@@ -59,10 +96,12 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
+        self._lost = True
         self._stop_waiting()
         self._not_strange()
         self.known.lost(self)
-        super().connection_lost(exc)
+        if self._speaks:
+            super().connection_lost(exc)
 
     def shown_key(self, user: str) -> bool:
         """Note that a request with a valid key came; False where the user holds too many connections."""
@@ -79,7 +118,7 @@ class GuardedProtocol(H11Protocol):
     @property
     def address(self) -> str:
         """Of the other side, without its port."""
-        return self.client[0] if self.client else ""
+        return self._address
 
     @property
     def is_idle(self) -> bool:
@@ -114,3 +153,21 @@ class GuardedProtocol(H11Protocol):
 def protocol_with(connections: Connections) -> type[GuardedProtocol]:
     """Make the class that uvicorn needs, for one server."""
     return type("ProtocolOfServer", (GuardedProtocol,), {"known": connections})
+
+
+class ConfigOfServer(uvicorn.Config):
+    """uvicorn's settings; connections reach the protocol before their TLS handshake, see `GuardedProtocol`.
+
+    Args:
+        app: the application.
+        options: those of `uvicorn.Config`.
+    """
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(app, loop="asyncio", **options)  # uvloop reads on where it was told to pause
+
+    def load(self) -> None:
+        """Hand the certificate over to the protocol."""
+        super().load()
+        self.http_protocol_class.tls = self.ssl  # type: ignore[attr-defined]
+        self.ssl = None
