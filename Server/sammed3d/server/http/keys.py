@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ class Keys:
 def add_key(path: Path, name: str) -> str:
     """Make a key for a user, keep its hash in a file, and return the key: the only time that it is seen.
 
-    The file keeps its owner and permissions, and the keys in it where there is no room for one more.
+    The file keeps its owner and permissions, and the keys in it where there is no room for one more. Where nothing can
+    be put in its place, because the folder is another's or the file alone is mounted, it is written in its place.
 
     Raises:
         ModelError: the user has no name, or a key already, or the file cannot be read or written.
@@ -101,15 +103,41 @@ def add_key(path: Path, name: str) -> str:
     key = secrets.token_urlsafe(32)
     entries = hashes | {name: hashlib.sha256(key.encode()).hexdigest()}
     path = path.resolve()  # through a link to it
+    text = json.dumps(entries, indent=2)
     try:
         with written_whole(path) as beside:
             beside.touch(mode=0o600)
-            beside.write_text(json.dumps(entries, indent=2), encoding="utf-8")
+            beside.write_text(text, encoding="utf-8")
             if path.is_file():
                 _keep_access(path, beside)
     except VolumeError as error:
-        raise ModelError(str(error)) from error
+        if not _rewritten(path, text.encode()):
+            raise ModelError(str(error)) from error
     return key
+
+
+def _rewritten(path: Path, content: bytes) -> bool:
+    """Write a file again in its place; False where there is none, or that failed, and it holds what it held."""
+    try:
+        with path.open("r+b", buffering=0) as file:
+            before = file.read()
+            try:
+                _overwrite(file, content)
+            except OSError:
+                _overwrite(file, before)  # there is room for that
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _overwrite(file: FileIO, content: bytes) -> None:
+    file.seek(0)
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+    file.truncate(len(content))
+    os.fsync(file.fileno())
 
 
 def _keep_access(old: Path, new: Path) -> None:
