@@ -23,7 +23,9 @@ def _option(name: str) -> Any:
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option(help="File of settings (TOML); see docs/server.md.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(envvar="SAMMED3D_CONFIG", help="File of settings (TOML); see docs/server.md.")
+    ] = None,
     host: Annotated[str | None, _option("host")] = None,
     port: Annotated[int | None, _option("port")] = None,
     model: Annotated[list[str] | None, _option("model")] = None,
@@ -57,14 +59,16 @@ def serve(
     log: Annotated[str | None, _option("log")] = None,
     ray: Annotated[bool | None, _option("ray")] = None,
     ray_address: Annotated[str | None, _option("ray_address")] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask the server that runs with these settings whether it lives, and end.")
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Run the inference server: patches and clicks in, masks out."""
-    given = {name: value for name, value in locals().items() if name not in ("config", "debug")}
+    given = {name: value for name, value in locals().items() if name not in ("config", "probe", "debug")}
     with explained(debug):
         try:
-            from sammed3d.server import on_ray  # noqa: PLC0415 - the extra [serve]
-            from sammed3d.server import serve as serving  # noqa: PLC0415
+            from sammed3d.server.probe import probe as ask  # noqa: PLC0415 - the extra [serve]
             from sammed3d.server.settings import read_settings  # noqa: PLC0415
         except ImportError as error:
             raise ModelError(MISSING) from error
@@ -72,6 +76,14 @@ def serve(
         for name in ("model", "host_name", "origin"):
             given[name] = given[name] or None
         settings = read_settings(config, **given)
+        if probe:
+            ask(settings)
+            return
+        try:
+            from sammed3d.server import on_ray  # noqa: PLC0415 - what takes a second, and more packages
+            from sammed3d.server import serve as serving  # noqa: PLC0415
+        except ImportError as error:
+            raise ModelError(MISSING) from error
         (on_ray if settings.ray else serving).run(settings)
 
 

@@ -37,6 +37,13 @@ def test_it_does_not_run_as_root_and_starts_without_a_shell(steps):
     assert json.loads(values(steps, "CMD")[-1]) == ["serve"]
 
 
+def test_its_health_check_knows_the_port_that_the_settings_name(steps):
+    """It runs in the container's environment, where a port and a certificate may be set."""
+    check = values(steps, "HEALTHCHECK")[0]
+    assert json.loads(check[check.index("CMD") + 3 :]) == ["sammed3d", "serve", "--probe"]
+    assert "8443" not in check
+
+
 def test_models_can_be_downloaded_into_a_new_volume(steps):
     """A volume takes over who owns the folder that it is mounted on; where there is none it is root's."""
     settings = dict(word.split("=", 1) for value in values(steps, "ENV") for word in value.split())
