@@ -102,10 +102,10 @@ class Session:
         """Add a click at a world position (RAS mm).
 
         Raises:
-            PromptError: it lies outside the volume.
+            PromptError: it is no three numbers, or lies outside the volume.
             PredictionCancelled: `cancellation` was used.
         """
-        click = Click((world[0], world[1], world[2]), positive)
+        click = Click(world, positive)  # type: ignore[arg-type]
         check_click(click, self.volume.grid, self.volume.name)
         following = None if self.following.mode == "never" else self.following
         now = state_of(self.current)
@@ -129,7 +129,7 @@ class Session:
         """Move a click, keeping its place in the order and its polarity; later clicks are applied again."""
         now = state_of(self.current)
         clicks = clicks_with(now, index)
-        clicks[index] = replace(clicks[index], world=(world[0], world[1], world[2]))
+        clicks[index] = replace(clicks[index], world=world)  # type: ignore[arg-type]
         check_click(clicks[index], self.volume.grid, self.volume.name)
         return _change(self, with_clicks(now, clicks), cancellation)
 

@@ -69,6 +69,10 @@ def test_prompts_from_elsewhere_are_put_in_their_order(tmp_path):
         (lambda s: s.scribble([]), "at least 1 point"),
         (lambda s: s.scribble([(1, 2)]), "three coordinates"),
         (lambda s: s.scribble(5), "three coordinates"),
+        (lambda s: s.click((1, 2)), "three coordinates"),
+        (lambda s: s.click((1, 2, 3, 4)), "three coordinates"),
+        (lambda s: s.click(5), "three coordinates"),
+        (lambda s: s.move_click(0, (1, 2)), "three coordinates"),
         (
             lambda s: s.scribble([(900, 900, 900), (950, 900, 900)]),
             r"scribble lies outside phantom, which reaches from",
