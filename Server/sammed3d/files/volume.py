@@ -23,6 +23,8 @@ from sammed3d.files import dicom, nifti, path_letters
 from sammed3d.files.unreadable import why_unreadable
 
 Array = npt.NDArray[np.generic]
+LEAST_EXTENT_MM, MOST_EXTENT_MM = 1.0, 3000.0
+"""Along its longest axis an image of a patient, or of a specimen, is larger than the one and smaller than the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +71,14 @@ class Volume:
 
         Raises:
             VolumeError: names the file and says what to do about it.
+
+        Warns:
+            VolumeWarning: the image is larger than any patient or smaller than a millimetre, or a reason of its header.
         """
         grid, array, owner = read_image(path, series)
-        return cls(array, grid, Path(path).name or str(path), owner)
+        name = Path(path).name or str(path)
+        _check_extent(grid, name)
+        return cls(array, grid, name, owner)
 
     def apart(self, name: str) -> Volume:
         """Return a copy under another name, whose voxels are its own: the file, or who handed them over, may go."""
@@ -128,6 +135,20 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> tuple
     if not path.exists():
         raise VolumeError(f"{path}: there is no such file or folder.")
     return _read_folder(path, series) if path.is_dir() else _read_file(path)
+
+
+def _check_extent(grid: Grid, name: str) -> None:
+    """Say where sizes are no patient's, which headers have whose units are others: sizes of segments follow them."""
+    extent = np.array(grid.shape) * grid.spacing
+    if LEAST_EXTENT_MM <= extent.max() <= MOST_EXTENT_MM:
+        return
+    size = " x ".join(f"{e:.0f}" if e >= 10 else f"{e:.3g}" for e in extent)
+    warnings.warn(
+        f"{name}: the image is {size} mm large by its header. Check whether its voxel "
+        "sizes are in mm: what is found in it, and how large that is said to be, depends on them.",
+        VolumeWarning,
+        stacklevel=3,
+    )
 
 
 def grid_of(image: Any) -> Grid:

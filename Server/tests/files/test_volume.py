@@ -230,6 +230,20 @@ def test_finite_volumes_give_no_warning_and_no_copy():
         assert Volume(array, Grid((6, 6, 6), np.eye(4))).array is array
 
 
+@pytest.mark.parametrize(
+    ("spacing", "said"), [(0.001, r"0\.012 x 0\.01 x 0\.008 mm large"), (400, r"4800 x 4000 x 3200 mm large")]
+)
+def test_sizes_that_are_no_patients_are_said(tmp_path, spacing, said):
+    path = tmp_path / "ct.nrrd"
+    write_image(path, phantom((12, 10, 8)), np.diag([spacing, spacing, spacing, 1]))
+    with pytest.warns(VolumeWarning, match=rf"ct\.nrrd: the image is .*{said} by its header\. Check"):
+        Volume.read(path)
+    write_image(path, phantom((12, 10, 8)), np.diag([0.1, 0.1, 200, 1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Volume.read(path)
+
+
 # DICOM
 
 
