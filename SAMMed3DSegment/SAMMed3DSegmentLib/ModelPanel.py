@@ -213,7 +213,7 @@ class ModelPanel:
             lines.append(about.purpose)
             lines.append(_("Licence: {licence}").format(licence=about.licence or _("as stated by its source")))
         if installed is not None:
-            lines.append(_("{size:.0f} MB on this computer").format(size=installed.size / MIB))
+            lines.append(_("{size:.0f} MiB on this computer").format(size=installed.size / MIB))
         elif entry is not None and entry.url is None:
             lines.append(_("Get the file from {page} and import it.").format(page=entry.page))
         return lines

@@ -26,6 +26,8 @@ def importFile(module, file):
 def test_models_say_what_they_are_for(module, ui):
     titles = [ui.modelSelector.itemText(n) for n in range(ui.modelSelector.count)]
     assert f"{registry.entries()[1].title} (not installed)" in titles
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("default"))
+    assert "9 MiB on this computer" in ui.modelLabel.text, "as `sammed3d models list` says"
     ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("sam_med3d_turbo"))
     assert "Licence: Apache-2.0" in ui.modelLabel.text
     assert ui.downloadButton.enabled

@@ -37,7 +37,7 @@ def list_models() -> None:
     table = Table("name", "here", "what for", "licence")
     installed = ModelStore().models()
     for model in installed:
-        table.add_row(model.name, f"{model.size >> 20} MiB", model.purpose, model.licence or "see its source")
+        table.add_row(model.name, f"{model.size / 2**20:.0f} MiB", model.purpose, model.licence or "see its source")
     for entry in registry.entries():
         if all(model.name != entry.name for model in installed):
             table.add_row(entry.name, "download" if entry.url else "import", entry.purpose, entry.licence)

@@ -285,6 +285,7 @@ def test_a_server_gives_the_same_mask(ct, tiny_checkpoint, tmp_path):
 def test_models_are_imported_listed_checked_and_removed(tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
     assert "SAM-Med3D" in run("models", "list").stdout
+    assert "9 MiB" in run("models", "list").stdout, "as the panel in Slicer says of the default model"
     assert run("models", "import", tiny_checkpoint, "--name", "mine").exit_code == 0
     assert "mine" in run("models", "list").stdout
     assert all(words in run("models", "info", "mine").stdout for words in ("sha256: ", " bytes\n"))
