@@ -12,6 +12,10 @@ class VolumeError(SAMMed3DError):
     """An image or mask cannot be used: unreadable, wrong dimension, constant, mismatching geometry."""
 
 
+class SeveralSeriesError(VolumeError):
+    """A folder holds several series of DICOM slices, and it was not said which one is meant."""
+
+
 class EmptyVolumeError(VolumeError):
     """An image holds nothing to segment: all voxels are equal, or none has a finite value."""
 

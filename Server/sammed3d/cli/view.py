@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from sammed3d import samples
 from sammed3d.cli.choice import CaOption, KeyOption, ServerOption
 from sammed3d.cli.terminal import DebugOption, DeviceOption, OptionalImageArgument, SeriesOption, explained
+from sammed3d.errors import VolumeWarning
 from sammed3d.files.volume import Volume
 
 
@@ -28,7 +30,7 @@ def view(
     debug: DebugOption = False,
 ) -> None:
     """Click to segment in a browser: opens a page on this computer, with the volume or picture if one is given."""
-    from sammed3d.web.images import read_image  # noqa: PLC0415 - only where it is used
+    from sammed3d.web.images import read_image, with_cautions  # noqa: PLC0415 - only where it is used
     from sammed3d.web.serve import Server, Start, check_host, serve  # noqa: PLC0415
 
     def ready(address: str) -> None:
@@ -36,6 +38,9 @@ def view(
 
     with explained(debug):
         check_host(host)
-        image = None if volume is None else read_image(volume, series)
+        image, cautions = (None, ()) if volume is None else with_cautions(lambda: read_image(volume, series))
+        for caution in cautions:
+            warnings.warn(caution, VolumeWarning, stacklevel=1)  # at the terminal, too
         remote = None if server is None else Server(server, key, "" if ca is None else str(ca))
-        serve(Start(image, lambda: Volume.read(samples.CT_ABDOMEN), model, device, remote), host, port, browser, ready)
+        start = Start(image, lambda: Volume.read(samples.CT_ABDOMEN), model, device, remote, cautions=cautions)
+        serve(start, host, port, browser, ready)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from sammed3d.errors import VolumeError
+from sammed3d.errors import SeveralSeriesError, VolumeError
 from sammed3d.files import path_letters
 
 POSITION, ORIENTATION, SPACING = "0020|0032", "0020|0037", "0028|0030"
@@ -37,7 +37,8 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         series: which series (0, 1, ...) where the folder holds several.
 
     Raises:
-        VolumeError: no DICOM slices, several series and none chosen, damaged slices, or slices that are no even stack.
+        SeveralSeriesError: several series, and none chosen.
+        VolumeError: no DICOM slices, damaged slices, or slices that are no even stack.
     """
     name = folder.name or str(folder)  # the present folder has none
     found = [
@@ -49,7 +50,7 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         raise VolumeError(words + path_letters.hint(folder))
     if series is None and len(found) > 1:
         listing = ", ".join(f"{index}: {len(files)} slices" for index, files in enumerate(found))
-        raise VolumeError(
+        raise SeveralSeriesError(
             f"{name}: this folder holds {len(found)} series ({listing}). Say which one to read "
             "(--series N; Volume.read(folder, series=N) in Python)."
         )

@@ -6,6 +6,7 @@ import gzip
 import zlib
 from pathlib import Path
 
+OTHER = "not an image file that can be read. Use NIfTI, NRRD, MHA or a folder of DICOM slices."
 DAMAGED = "the file is damaged or incomplete and cannot be read. Copy or export it again."
 KNOWN_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".dcm")
 HEAD_BYTES = 512
@@ -40,7 +41,7 @@ def why_unreadable(path: Path) -> str:
         return "the voxels of an image without its header, a file .hdr. Put both into one folder, or export it again."
     if path.name.lower().endswith(KNOWN_SUFFIXES):
         return DAMAGED
-    return "not an image file that can be read. Use NIfTI, NRRD, MHA or a folder of DICOM slices."
+    return OTHER
 
 
 def _unpacked(path: Path) -> bytes:

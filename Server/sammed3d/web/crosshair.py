@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,16 @@ NEAR = 3.0
 
 
 def at_crosshair(work: Work) -> str:
-    """Say where the crosshair is, which value is there, which segments and prompts; "" where there is no image."""
+    """Say what is at the crosshair, as `at_place` does; "" where there is no image."""
     cursor = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
     world = [0.0, 0.0, 0.0]
     if work.volume_node is None or cursor is None or not cursor.GetCursorPositionRAS(world):
         return ""
+    return at_place(work, world)
+
+
+def at_place(work: Work, world: Sequence[float]) -> str:
+    """Say where a place (RAS mm) of the image is, which value is there, which segments and prompts."""
     matrix = vtk.vtkMatrix4x4()
     work.volume_node.GetRASToIJKMatrix(matrix)
     image = work.volume_node.GetImageData()
@@ -36,7 +42,7 @@ def at_crosshair(work: Work) -> str:
     return f"{place}: {', '.join(there)}."
 
 
-def _segments(work: Work, world: list[float]) -> list[str]:
+def _segments(work: Work, world: Sequence[float]) -> list[str]:
     """Names of the segments at a place."""
     found, segmentation = [], work.segmentation_node.GetSegmentation()
     for row in work.rows():
@@ -50,7 +56,7 @@ def _segments(work: Work, world: list[float]) -> list[str]:
     return found
 
 
-def _prompts(work: Work, world: list[float]) -> list[str]:
+def _prompts(work: Work, world: Sequence[float]) -> list[str]:
     """Clicks and drawings of the selected segment at a place."""
     [prompts] = work.segmenter.objectPrompts([work.segment_id]) if work.segment_id else [None]
     if prompts is None:
@@ -60,7 +66,7 @@ def _prompts(work: Work, world: list[float]) -> list[str]:
     return [f"a {'positive' if positive else 'negative'} {kind}" for kind, positive in (*clicks, *drawn)]
 
 
-def _value(image: Any, matrix: vtk.vtkMatrix4x4, world: list[float]) -> float | None:
+def _value(image: Any, matrix: vtk.vtkMatrix4x4, world: Sequence[float]) -> float | None:
     """The voxel at a place; None outside."""
     voxel = [round(x) for x in matrix.MultiplyPoint((*world, 1.0))[:3]]
     extent = image.GetExtent()

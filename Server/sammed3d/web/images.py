@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import SimpleITK as sitk
 
+from sammed3d.errors import VolumeWarning
 from sammed3d.files.picture import Picture, PictureVolume, check_upright, is_picture
 from sammed3d.files.volume import Volume
 
@@ -23,6 +26,17 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> Volum
         check_upright(path)
         return PictureVolume.of(picture)
     return Volume.read(path, series)
+
+
+def with_cautions(read: Callable[[], Volume]) -> tuple[Volume, tuple[str, ...]]:
+    """Read an image, and return beside it what its user should know of it, which Python would only warn of."""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        volume = read()
+    for each in noted:
+        if not issubclass(each.category, VolumeWarning):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return volume, tuple(str(each.message) for each in noted if issubclass(each.category, VolumeWarning))
 
 
 def is_dicom_picture(path: Path) -> bool:

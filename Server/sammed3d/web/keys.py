@@ -30,6 +30,7 @@ def actions_of(page: Any) -> dict[str, Callable[[], object]]:
         "u": work.undo,
         "U": work.redo,
         "e": work.add,
+        "j": page.tour.next,
         "R": work.reset,
         "D": lambda: work.remove(work.segment_id),
         "2": lambda: edits.use("paint"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from sammed3d.web import views, widgets
 from sammed3d.web.boxes import BoxDrawing, crossing
 from sammed3d.web.cameras import Cameras
 from sammed3d.web.candidates import Candidates
+from sammed3d.web.click_tour import ClickTour
 from sammed3d.web.drawings import Drawings
 from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.keys import actions_of
@@ -65,6 +66,7 @@ class Page:
         self.boxes = BoxDrawing(work)
         self.drawings = Drawings(work, self.say, lambda: views.slice_views(app.view_manager))
         self.candidates = Candidates(work)
+        self.tour = ClickTour(work, self._show_place, self.say)
         self.models = Models(server.state, work, places, self.say)
         views.register(
             app.view_manager,
@@ -87,6 +89,7 @@ class Page:
                 "drawer": True,
                 "dark": True,
                 "opened": "",
+                "cautions": [],
                 "flat": False,
                 "receiving": False,
                 "renaming": "",
@@ -200,8 +203,8 @@ class Page:
 
     # What is done
 
-    def open(self, volume: Volume) -> None:
-        """Show a volume in all views, or a picture in one."""
+    def open(self, volume: Volume, cautions: Sequence[str] = ()) -> None:
+        """Show a volume in all views, or a picture in one, and what its user should know of it."""
         state = self._server.state
         for tool in (self.edits, self.boxes, self.drawings):
             tool.stop()
@@ -212,7 +215,7 @@ class Page:
         self._app.display_manager.show_volume_in_slice_background(node)
         self._app.display_manager.reset_views()
         self._cameras.forget()
-        state.opened = node.GetName()
+        state.opened, state.cautions = node.GetName(), list(cautions)
         state.window = widgets.window_of(volume)
         self._on_window(state.window)
         self._on_points(True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiohttp import BodyPartReader, web
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.web import results, uploads
 from sammed3d.web.allowance import Allowance
+from sammed3d.web.images import with_cautions
 from sammed3d.web.uploads import Incoming
 from sammed3d.web.work import explained
 
@@ -73,8 +75,9 @@ class Routes:
                         await _save(request, incoming)
                     except ValueError as error:  # of the message's form
                         raise VolumeError("The files arrived damaged. Send them again.") from error
-                    volume = await asyncio.to_thread(uploads.read, incoming.files, Path(folder), self._allowance)
-                self._page.open(volume)
+                    read = partial(uploads.read, incoming.files, Path(folder), self._allowance)
+                    volume, cautions = await asyncio.to_thread(with_cautions, read)
+                self._page.open(volume, cautions)
             except SAMMed3DError as error:
                 self._page.say(explained(error))
                 return web.Response(status=422, text=explained(error) + "\n")

@@ -45,6 +45,7 @@ class Start:
         server: predicts in place of this process; None for none.
         may_choose_place: whether the user may let another server predict, or this process.
         allowance: how much memory there is for images.
+        cautions: what the user should know of the volume.
     """
 
     volume: Volume | None
@@ -54,6 +55,7 @@ class Start:
     server: Server | None = None
     may_choose_place: bool = True
     allowance: Allowance = ANY_SIZE
+    cautions: tuple[str, ...] = ()
 
 
 def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callable[[str], None] = print) -> None:
@@ -76,7 +78,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     from trame_client.module.vue3 import www  # noqa: PLC0415
     from trame_slicer import module  # noqa: PLC0415
 
-    from sammed3d.web.crosshair import at_crosshair  # noqa: PLC0415
+    from sammed3d.web.crosshair import at_crosshair, at_place  # noqa: PLC0415
     from sammed3d.web.gate import QUERY, Gate  # noqa: PLC0415
     from sammed3d.web.page import Page  # noqa: PLC0415
     from sammed3d.web.routes import Routes  # noqa: PLC0415
@@ -91,6 +93,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     server.enable_module({"serve": {"sammed3d": str(static)}, "scripts": scripts})
     page = Page(server, app, Work(places.predictors.load, places.choice_of), places, start.model, start.sample)
     server.controller.trigger("crosshair")(lambda: at_crosshair(page.work))
+    server.controller.trigger("next_click")(lambda: at_place(page.work, place) if (place := page.tour.next()) else "")
     tasks: set[asyncio.Future[None]] = set()
 
     def guard(site: Any) -> None:
@@ -100,7 +103,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     def begin(**_: Any) -> None:
         tasks.add(asyncio.ensure_future(page.keep_going()))
         if start.volume is not None:
-            page.open(start.volume)
+            page.open(start.volume, start.cautions)
         address = f"http://{f'[{host}]' if ':' in host else host}:{server.port}/?{QUERY}={token}"
         ready(address)
         if open_browser:

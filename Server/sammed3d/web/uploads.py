@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from sammed3d.errors import VolumeError
+from sammed3d.errors import SeveralSeriesError, VolumeError
 from sammed3d.files.image_lists import SUFFIXES
 from sammed3d.files.picture import PictureVolume
+from sammed3d.files.unreadable import DAMAGED, OTHER, why_unreadable
 from sammed3d.files.volume import Volume
 from sammed3d.web.allowance import ANY_SIZE, Allowance
 from sammed3d.web.images import is_dicom_picture, read_image
@@ -84,6 +86,9 @@ def read(files: Sequence[tuple[str, Path]], folder: Path, allowance: Allowance =
 
     Raises:
         VolumeError: in one line why they are none.
+
+    Warns:
+        VolumeWarning: what a user should know of the image.
     """
     if not files:
         raise VolumeError("Nothing was sent.")
@@ -95,15 +100,39 @@ def read(files: Sequence[tuple[str, Path]], folder: Path, allowance: Allowance =
             raise VolumeError(f"{other}: open image files one at a time. Several files are taken for DICOM slices.")
         name, place = "DICOM", place.parent
     elif place.suffix == ".dcm" and not is_dicom_picture(place):
-        raise VolumeError(f"{name}: not one of {', '.join(IMAGES)} or a zip. Choose all slices of a DICOM series.")
+        raise VolumeError(f"{name}: {_why_not(place)}")
     _check_sizes(name, place, allowance)
-    try:
-        volume = read_image(place)
-    except VolumeError as error:
-        raise VolumeError(str(error).replace(str(place), name).replace(f"{place.name}:", f"{name}:")) from error
+    volume = _named(name, place)
     if isinstance(volume, PictureVolume):
         return PictureVolume.of(replace(volume.picture, name=name))
     return volume.apart(name)  # the file goes away
+
+
+def _named(name: str, place: Path) -> Volume:
+    """Read an image; errors and warnings have the name under which it was sent."""
+
+    def renamed(words: object) -> str:
+        return str(words).replace(str(place), name).replace(f"{place.name}:", f"{name}:")
+
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        try:
+            volume = read_image(place)
+        except SeveralSeriesError as error:
+            raise VolumeError(f"{name}: these are slices of several series. Choose those of one.") from error
+        except VolumeError as error:
+            raise VolumeError(renamed(error)) from error
+    for each in noted:
+        warnings.warn(renamed(each.message), each.category, stacklevel=3)
+    return volume
+
+
+def _why_not(place: Path) -> str:
+    """Say why a file of no known name is nothing that the page opens."""
+    why = why_unreadable(place)
+    if why in (OTHER, DAMAGED):
+        return f"not one of {', '.join(IMAGES)} or a zip. Choose all slices of a DICOM series."
+    return why
 
 
 def _check_sizes(name: str, place: Path, allowance: Allowance) -> None:

@@ -17,6 +17,8 @@ from sammed3d.web.uploads import IMAGES
 STYLE = Path(__file__).with_name("static") / "sammed3d.css"
 PICTURE_LAYOUT = "Axial Only"
 LAYOUTS = ("Quad View", "Axial Primary", "Axial Only", "3D Only")
+BESIDE = 720
+"""Width of a window, in pixels, from which on the panel lies beside the views; in narrower ones it lies over them."""
 AUTOMATIC = "Automatic"
 WINDOWS: dict[str, tuple[float, float] | None] = {
     AUTOMATIC: None,
@@ -42,6 +44,7 @@ KEYS = (
     ("B", "a box round the object, or none"),
     ("C", "of a picture: what else the model weighed"),
     ("H", "show or hide the clicks"),
+    ("J", "to the next click of the segment, in all views"),
     ("Delete", "remove the click under the mouse or crosshair; drag to move it"),
     ("U Shift+U", "undo, redo"),
     ("E", "next segment"),
@@ -84,7 +87,10 @@ def build(page: Any, server: Any, layouts: Any) -> None:
                 )
             tools.icon("mdi-theme-light-dark", "Light or dark", id="theme")
             tools.icon("mdi-power", "End this page", id="end", v_if="shared")
-        with v.VNavigationDrawer(v_model=("drawer",), width=340, permanent=True):
+        beside = f"$vuetify.display.width >= {BESIDE}"
+        with v.VNavigationDrawer(
+            v_model=("drawer",), width=340, permanent=(beside,), temporary=(f"!({beside})",), id="panel"
+        ):
             _panel(page)
         with v.VMain(style="height: 100vh", classes=("flat ? 'flat' : ''",)):
             layouts.initialize_layout_grid(layout)
@@ -118,6 +124,8 @@ def _panel(page: Any) -> None:
         )
         v.VBtn("Open", prepend_icon="mdi-folder-open", title=title, id="open", classes="flex-grow-1 mx-1")
         v.VBtn("Sample", id="sample", classes="flex-grow-1 mx-1")
+    with html.Div(v_if="cautions.length", classes="px-3 py-2", id="cautions", raw_attrs=["role='alert'"]):
+        v.VAlert("{{ each }}", v_for="(each, number) in cautions", key="number", type="warning", density="compact")
     with html.Div(classes="px-3"):
         v.VSelect(v_model=("model",), items=("models",), label="Model", classes="my-1", id="model", **_SMALL)
         if page.may_choose_place:

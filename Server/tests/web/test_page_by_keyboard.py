@@ -337,3 +337,31 @@ def test_a_segment_is_removed_after_a_question_and_caps_lock_changes_no_key(page
     assert questions == 2 * [f"Remove {name} with its clicks? That cannot be undone."]
     page.keyboard.press("Shift+D")
     expect(rows.first.locator(".ml")).not_to_contain_text("ml", timeout=PATIENCE)
+
+
+def test_j_brings_each_click_under_the_crosshair(page):
+    """From anywhere, a click is found and removed without looking."""
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.click("#sample")
+    expect(page.locator("#segments .ml")).to_have_text("", timeout=PATIENCE)
+    page.wait_for_timeout(1500)
+    page.locator(".remote-controlled-area").first.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("p")
+    expect(page.locator("#positive")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Enter")
+    until_volume(page, None)
+    press(page, "PageDown", 3)
+    press(page, "ArrowLeft", 5)
+    page.wait_for_timeout(1500)
+    page.keyboard.press("j")
+    expect(page.locator("#status")).to_have_text("Click 1 of 1, positive, is in the middle of the slice views.")
+    heard = re.compile(r"value -?\d+, .*, a positive click\.$")
+    expect(page.locator("#spoken")).to_have_text(heard, timeout=PATIENCE)
+    page.keyboard.press("Escape")  # places no more clicks
+    page.wait_for_timeout(1500)
+    page.keyboard.press("Delete")
+    expect(page.locator("#segments .ml")).to_have_text("", timeout=PATIENCE)
+    page.keyboard.press("j")
+    expect(page.locator("#status")).to_have_text("The selected segment has no click to go to.")

@@ -176,6 +176,20 @@ def test_what_the_page_says_is_seen_whole_at_twice_the_size(page):
     page.set_viewport_size({"width": 1280, "height": 720})
 
 
+def test_in_a_narrow_window_the_panel_is_put_away_and_lies_over_the_views_when_it_is_shown(page):
+    page.set_viewport_size({"width": 480, "height": 720})
+    sample, views = page.locator("#sample"), page.locator(".remote-controlled-area")
+    expect(sample).not_to_be_in_viewport(timeout=PATIENCE)
+    page.click("[aria-label='Show or hide the panel']")
+    expect(sample).to_be_in_viewport(timeout=PATIENCE)
+    page.wait_for_timeout(1000)  # it slides
+    assert sum(view.bounding_box()["width"] for view in views.all()[:3:2]) > 450, "they have all of the window"
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.wait_for_timeout(1000)
+    expect(sample).to_be_in_viewport(timeout=PATIENCE)
+    assert views.first.bounding_box()["x"] >= 340, "the panel lies beside them"
+
+
 def test_a_kidney_from_the_sample_to_a_file(page, troubles, tmp_path):
     """Load, three clicks, undo, redo, negative, a second segment by keys, and every download."""
     page.click("#sample")

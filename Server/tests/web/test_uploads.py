@@ -220,7 +220,7 @@ def test_what_is_no_volume_is_refused_in_one_line(send, image, tmp_path):
     for files, words in (
         ([], "Nothing was sent"),
         ([("notes.txt", b"hello")], "notes.txt: not one of"),
-        ([("scan.nii.gz", b"")], "scan.nii.gz: the file is damaged"),
+        ([("scan.nii.gz", b"")], "scan.nii.gz: the file is empty"),
         ([("scan.nii.gz", image(".nii.gz")[:150])], "scan.nii.gz: "),
         ([("scan.nrrd", image(".nrrd")[:-200])], "scan.nrrd: the file is damaged"),
         ([("scan.mha", b"MZ" + bytes(500))], "scan.mha: the file is damaged"),

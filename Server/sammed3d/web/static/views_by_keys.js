@@ -85,6 +85,16 @@
     } else say("Press P or N first, for positive or negative clicks, S or L to draw, 2 or 4 to paint or erase.");
   }
 
+  // The next click comes into the middle of the view, and the crosshair with it
+  async function goToNextClick(view) {
+    clearTimeout(resting);
+    const there = await window.trame.trigger("next_click", []);
+    if (!there) return;
+    place(view, 0.5, 0.5);
+    point(view, "pointermove", -1, 0);
+    spoken.textContent = there;
+  }
+
   function inSlice(view, event) {
     if (event.key in ARROWS) move(view, event);
     else if (event.key in WHEEL) {
@@ -97,10 +107,17 @@
       point(view, "pointermove", -1, held ? 1 : 0);
     } else if (event.key === "Enter" || event.key === " ") {
       if (!event.repeat) press(view, event);
+    } else if (event.key.toLowerCase() === "j" && !event.shiftKey && !held) {
+      if (!event.repeat) goToNextClick(view);
+      return true; // which says where it is once it is there
     } else if (held && event.key === "Escape") {
       letGo(window.trame.trigger("drop", []));
     } else if (held && state("keys").includes(event.key)) say("Let go first, with Enter.");
-    else return false;
+    else {
+      // what is deleted lies under the mouse, and only a move tells Slicer which that is now
+      if (event.key === "Delete" && !held && crosshair.parentElement === view) point(view, "pointermove", -1, 0);
+      return false;
+    }
     speak();
     return true;
   }
