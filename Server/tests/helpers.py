@@ -125,6 +125,7 @@ class Call(NamedTuple):
     box: PatchBox | None
     earlier: tuple[PatchClick, ...]
     from_wide: bool
+    from_mask: bool
 
 
 class FakePredictor:
@@ -181,7 +182,7 @@ class FakePredictor:
         prompts.check(self.preset)
         self.asked.set()
         self._pass(self.gate, cancellation)
-        told = prompts.clicks, prompts.mask_prompt, prompts.box, prompts.earlier, prompts.from_wide
+        told = prompts.clicks, prompts.mask_prompt, prompts.box, prompts.earlier, prompts.from_wide, prompts.from_mask
         self.calls.append(Call(patch.window, *told))
         self.log.append(("decode", patch.digest))
         self.before(patch, prompts)

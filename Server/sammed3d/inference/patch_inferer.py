@@ -226,7 +226,9 @@ class PatchInferer:
     def _question(self, walk: Walk, visit: Visit, seen: Float32 | None) -> tuple[Patch, PatchPrompts]:
         with timed(walk.seconds, "cut"):
             patch = self.patch(visit.window)
-        return patch, PatchPrompts(visit.clicks, visit.box, seen, visit.earlier, from_wide=visit.wide is not None)
+        wide = visit.wide is not None
+        from_mask = self.predictor.capabilities.refines_masks and walk.base is not None and not visit.followed
+        return patch, PatchPrompts(visit.clicks, visit.box, seen, visit.earlier, wide, from_mask)
 
     def _kept(self, layers: Sequence[Layer], base: BoxedMask | None, window: Box) -> list[KeptLayer] | None:
         """Name the layers that a window shows, placed in it; None where they are not kept, or not all that it shows."""

@@ -94,6 +94,8 @@ class PatchPrompts:
         from_wide: whether the object is a new one, and the mask prompt what its first click was answered in a wide
             patch round it. Models that ask for that (`Capabilities.looks_wide`) do not start from it: they blend it
             with their answer to the first click. No other takes it.
+        from_mask: whether the object started from a mask that somebody made, which is right but for what is clicked;
+            the mask prompt shows it. For models that ask for that (`Capabilities.refines_masks`); others never see it.
         raw: whether the network's own answer to the one click there is is wanted, by a single pass, and nothing of what
             is done for users who go on clicking. A search asks so (`automatic.py`), which judges that answer.
 
@@ -108,6 +110,7 @@ class PatchPrompts:
     mask_prompt: Float32 | None = None
     earlier: Sequence[PatchClick] = ()
     from_wide: bool = False
+    from_mask: bool = False
     raw: bool = False
 
     def __post_init__(self) -> None:
@@ -161,12 +164,14 @@ class Capabilities:
         scores: whether the scores that it gives with its logits were trained.
         looks_wide: whether the first click on a new object is answered better where its surroundings are looked at too;
             see `PatchPrompts.from_wide`.
+        refines_masks: whether an object that started from a mask is answered otherwise; see `PatchPrompts.from_mask`.
     """
 
     boxes: bool = False
     all_clicks: bool = False
     scores: bool = False
     looks_wide: bool = False
+    refines_masks: bool = False
 
 
 @runtime_checkable

@@ -1,9 +1,9 @@
 """Tempered answers: of what a network answers to clicks, what is shown and what counts.
 
-A network that cannot know an object's extent from few clicks answers with less than what overlaps best with it, and one
-that is given a negative click takes away whatever looks like the place that was clicked, however far. One that sees
-a patch begins with too little of what is large in it, and with too much of what is small; a wide patch round the first
-click tells which of both it is. Published models are not tempered.
+A network that cannot know an object's extent from few clicks answers with less than what overlaps best with it, and
+one that is given a negative click takes away whatever looks like the place that was clicked, however far, and of a mask
+that somebody made nearly all. One that sees a patch begins with too little of what is large in it, and with too much of
+what is small; a wide patch round the first click tells which of both it is. Published models are not tempered.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from sammed3d.core.interpolation import Float32, Float64
 
 HELD_BY = 0.3
 """Logits by which a click holds: more than is lost where the mask is interpolated again, on the volume's grid."""
+LEAST_REACH = 2.0
+"""Voxels of the logits that a negative click reaches at least (`Tempering.depth`)."""
 ROUNDED = 0.25
 """How far from its place a click may have been, in voxels of the logits, before it was rounded to a patch's voxels."""
 
@@ -33,6 +35,9 @@ class Tempering:
         early: raises the logits that are shown of a new object after n clicks by this, divided by n.
         reach: how far from a negative click its answer may take away, in voxels of the logits: one standard deviation
             of a Gaussian.
+        depth: for an object that started from a mask, that much for each voxel by which the click lies within what was
+            there, up to `reach`: who clicks in the middle of what is too much has its edges as far away on all sides.
+            0: always `reach`.
         against: share that counts of what an answer changes against its click: of what it takes away after a positive
             one, of what it adds after a negative one.
         wide: share of a wide patch's answer in that to the first click on a large object; 0: none is looked at.
@@ -44,6 +49,7 @@ class Tempering:
     early: float
     reach: float
     against: float
+    depth: float = 0.0
     wide: float = 0.0
     large: int = 0
     small: float = 1.0
@@ -66,22 +72,34 @@ class Tempering:
             return None
         return (1 - self.wide) * answer + self.wide * wide
 
-    def further(self, before: Tensor, answer: Tensor, place: Sequence[float], positive: bool) -> Tensor:
-        """Return what counts of the answer to a further click.
+    def further(
+        self, before: Tensor, answer: Tensor, place: Sequence[float], positive: bool, from_mask: bool = False
+    ) -> Tensor:
+        """Return what counts of the answer to a click where there is something: to a further one, or on a mask.
 
         Args:
             before: (1, 1, n, n, n) logits that were fed back.
             answer: same shape: the network's answer to them and the click.
             place: the click in voxels of the logits.
             positive: whether it is.
+            from_mask: whether the object started from a mask.
         """
         more, less = (answer - before).clamp(min=0), (before - answer).clamp(min=0)
         if positive:
             return before + more - self.against * less
         edge = torch.arange(answer.shape[-1], device=answer.device)
-        x, y, z = (torch.exp(-(((edge - at) / self.reach) ** 2) / 2) for at in place)
+        reach = self._reach_within(before[0, 0] > 0, edge, place) if from_mask and self.depth else self.reach
+        x, y, z = (torch.exp(-(((edge - at) / reach) ** 2) / 2) for at in place)
         near = x[:, None, None] * y[:, None] * z
         return before + self.against * more - near * less
+
+    def _reach_within(self, inside: Tensor, edge: Tensor, place: Sequence[float]) -> float:
+        """How far a negative click on a mask reaches; where nothing is outside, as far as any."""
+        x, y, z = ((edge - at) ** 2 for at in place)
+        squared = (x[:, None, None] + y[:, None] + z)[~inside]
+        if not len(squared):
+            return self.reach
+        return min(self.reach, max(LEAST_REACH, self.depth * math.sqrt(float(squared.min()))))
 
     def make_hold(self, logits: Float32, places: Sequence[Sequence[float]], positive: Sequence[bool]) -> None:
         """Change what is shown so that each click lies on its side of the mask's edge; where two disagree, the later.

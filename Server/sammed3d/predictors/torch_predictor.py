@@ -77,8 +77,8 @@ class TorchPredictor:
         self._network = network.eval().requires_grad_(False).to(self.device)
         sees_all = self._network.sees_all_clicks if all_clicks is None else all_clicks
         tempering = self._network.tempering
-        looks_wide = tempering is not None and tempering.wide > 0
-        self.capabilities = Capabilities(preset.boxes, sees_all, self._network.scores_are_trained, looks_wide)
+        looks_wide, refines = (False, False) if tempering is None else (tempering.wide > 0, tempering.depth > 0)
+        self.capabilities = Capabilities(preset.boxes, sees_all, self._network.scores_are_trained, looks_wide, refines)
         self._lock = threading.Lock()
         self._embeddings = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
         self._logits = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
@@ -140,7 +140,7 @@ class TorchPredictor:
                     known, low_res = 1, self._answer_with_wide(embedding, key, wide, cancellation)
                 if known < len(prompts.in_order):
                     fed_back = low_res if known else self._first_mask_prompt(prompts.mask_prompt)
-                    low_res = self._decode_each(embedding, key, known, fed_back, cancellation)
+                    low_res = self._decode_each(embedding, key, known, fed_back, cancellation, _refines(prompts))
                 self._synchronise()
                 seconds["decode"] = time.perf_counter() - begin
             tempering = self._network.tempering
@@ -265,9 +265,18 @@ class TorchPredictor:
         return low_res
 
     def _decode_each(
-        self, embedding: Tensor, key: Key, known: int, fed_back: Tensor | None, cancellation: Cancellation
+        self,
+        embedding: Tensor,
+        key: Key,
+        known: int,
+        fed_back: Tensor | None,
+        cancellation: Cancellation,
+        refines: bool = False,
     ) -> Tensor:
-        """Run the decoder for each prompt whose answer is not known; returns the last logits."""
+        """Run the decoder for each prompt whose answer is not known; returns the last logits.
+
+        What an answer changes is tempered where there was something: an earlier answer, or a mask (`refines`).
+        """
         digest, start, earlier, prompts = key
         low_res = torch.empty(0)
         for count in range(known + 1, len(prompts) + 1):
@@ -275,19 +284,19 @@ class TorchPredictor:
             for _ in range(self._network.first_passes if count == 1 and not start else 1):
                 cancellation.enter("decode")
                 low_res, scores = self._decode(embedding, seen, fed_back)
-                if count > 1 and fed_back is not None:
-                    low_res = self._tempered(fed_back, low_res, prompts[count - 1])
+                if fed_back is not None and (refines or count > 1):
+                    low_res = self._tempered(fed_back, low_res, prompts[count - 1], refines)
                 fed_back = low_res
             self._logits.put((digest, start, earlier, prompts[:count]), low_res)
             if self.capabilities.scores:
                 self._scores.put((digest, start, earlier, prompts[:count]), float(scores[0, 0]))
         return low_res
 
-    def _tempered(self, before: Tensor, answer: Tensor, prompt: Prompt) -> Tensor:
-        """Return what counts of the answer to a further prompt in a patch."""
+    def _tempered(self, before: Tensor, answer: Tensor, prompt: Prompt, refines: bool) -> Tensor:
+        """Return what counts of the answer to a prompt where there is something."""
         if self._network.tempering is None or not isinstance(prompt, PatchClick):
             return answer
-        return self._network.tempering.further(before, answer, self._place(prompt), prompt.positive)
+        return self._network.tempering.further(before, answer, self._place(prompt), prompt.positive, refines)
 
     def _place(self, click: PatchClick) -> list[float]:
         """A click in voxels of the logits."""
@@ -348,5 +357,10 @@ class TorchPredictor:
 
 
 def _start(prompts: PatchPrompts) -> str:
-    """Name what a question starts from: its mask prompt, and whether that is a wide patch's answer."""
-    return f"wide {prompts.mask_digest}" if prompts.from_wide else prompts.mask_digest
+    """Name what a question starts from: its mask prompt, and what that is where it is not an answer or a hint."""
+    word = "wide " if prompts.from_wide else "mask " if _refines(prompts) else ""
+    return word + prompts.mask_digest
+
+
+def _refines(prompts: PatchPrompts) -> bool:
+    return prompts.from_mask and prompts.mask_prompt is not None

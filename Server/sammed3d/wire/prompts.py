@@ -11,7 +11,12 @@ from sammed3d.wire.arrays import WireError
 from sammed3d.wire.kept import is_digest, layers_from_json, layers_to_json
 
 MAX_CLICKS = 1024
-_KINDS = frozenset({"clicks", "box", "earlier", "mask", "layers", "from_wide", "raw"})
+_TRUE_OR_FALSE = {
+    "from_wide": "a mask prompt is a wide patch's answer",
+    "from_mask": "an object started from a mask",
+    "raw": "the network's own answer is wanted",
+}
+_KINDS = frozenset({"clicks", "box", "earlier", "mask", "layers", *_TRUE_OR_FALSE})
 
 
 def prompts_to_json(prompts: PatchPrompts, mask: str = "", layers: Sequence[KeptLayer] | None = None) -> dict[str, Any]:
@@ -29,6 +34,8 @@ def prompts_to_json(prompts: PatchPrompts, mask: str = "", layers: Sequence[Kept
         found["earlier"] = _clicks_to_json(prompts.earlier)
     if prompts.from_wide:
         found["from_wide"] = True
+    if prompts.from_mask:
+        found["from_mask"] = True
     if prompts.raw:
         found["raw"] = True
     if mask:
@@ -77,12 +84,12 @@ def prompts_from_json(found: Any, limits: tuple[int, int, int]) -> PatchPrompts:
     if unknown:
         raise WireError(f"Prompts of the kind {unknown[0][:32]!r} are not known here. Update the older of the two.")
     clicks, earlier = (_clicks(found.get(kind, []), limits) for kind in ("clicks", "earlier"))
-    box, from_wide, raw = _box(found.get("box"), limits), found.get("from_wide", False), found.get("raw", False)
-    if not isinstance(from_wide, bool):
-        raise WireError("Whether a mask prompt is a wide patch's answer is true or false.")
-    if not isinstance(raw, bool):
-        raise WireError("Whether the network's own answer is wanted is true or false.")
-    return PatchPrompts(clicks, box, earlier=earlier, from_wide=from_wide, raw=raw)
+    box = _box(found.get("box"), limits)
+    said = {word: found.get(word, False) for word in _TRUE_OR_FALSE}
+    for word, meaning in _TRUE_OR_FALSE.items():
+        if not isinstance(said[word], bool):
+            raise WireError(f"Whether {meaning} is true or false.")
+    return PatchPrompts(clicks, box, earlier=earlier, **said)
 
 
 def _clicks_to_json(clicks: Sequence[PatchClick]) -> list[list[float | bool]]:

@@ -154,6 +154,20 @@ def test_where_something_is_known_of_an_object_no_wide_patch_is_looked_at():
     assert not any(call.from_wide or call.window.shape != COARSE.patch_shape for call in predictor.calls)
 
 
+def test_that_an_object_started_from_a_mask_is_said_in_every_patch_to_models_that_ask_for_it():
+    for refines in (True, False):
+        predictor = ThresholdPredictor()
+        predictor.capabilities = replace(predictor.capabilities, refines_masks=refines)
+        session = Session(long_volume(), predictor)
+        session.click((90.0, 90.0, 240.0))
+        mask = np.zeros(session.volume.grid.shape, bool)
+        mask[20:30, 20:30, 60:70] = True
+        session.start_from(mask)
+        session.click((90.0, 90.0, 240.0))
+        session.click((90.0, 90.0, 420.0))
+        assert [call.from_mask for call in predictor.calls] == [False, refines, refines]
+
+
 def test_at_the_end_of_the_volume_no_further_patch_is_opened(predictor, session):
     session.click(CENTRE)
     for corner in session.volume.grid.corners():

@@ -147,6 +147,65 @@ def test_a_further_click_counts_less_where_it_goes_against_its_sign(tiny_network
                 assert np.allclose(counted[with_it], (np.exp(-squared / 8) * change)[with_it], atol=1e-5)
 
 
+def ball(radius):
+    """A mask as a mask prompt: 5 inside, -5 outside."""
+    squared = sum((axis - 8) ** 2 for axis in np.ogrid[:16, :16, :16])
+    return np.where(squared <= radius**2, 5, -5).astype(np.float32)
+
+
+@pytest.mark.parametrize("click", CLICKS[:2], ids=["positive", "negative"])
+def test_the_first_click_on_a_mask_counts_as_a_further_one_does(tiny_network, click):
+    patch, refining = patch_at(), Counting(tiny_network)
+    refining.tempering = Tempering(early=1.5, reach=8.0, against=0.25, depth=1.0)
+    predictor = TorchPredictor(refining, TINY_PRESET, device="cpu")
+    assert predictor.capabilities.refines_masks
+    place = [voxel / 4 - 0.375 for voxel in click.voxel]
+    with torch.inference_mode():
+        embedding = tiny_network.encode(torch.tensor(patch.voxels)[None, None])
+        coords, labels = torch.tensor([[click.voxel]]), torch.tensor([[int(click.positive)]])
+        before = torch.tensor(ball(5))[None, None]
+        answer, _ = tiny_network.decode(embedding, coords, labels, before)
+        counts = refining.tempering.further(before, answer, place, click.positive, from_mask=True)
+        again, _ = tiny_network.decode(embedding, coords, labels, counts)
+        after_two = refining.tempering.further(counts, again, place, click.positive, from_mask=True)
+    assert not torch.allclose(counts, answer, atol=0.1)
+    asked = PatchPrompts([click], mask_prompt=ball(5), from_mask=True)
+    for prompts, expected in ((asked, counts), (replace(asked, clicks=[click, click]), after_two)):
+        assert np.allclose(predictor.predict(patch, prompts).low_res, expected[0, 0].numpy(), atol=1e-4)
+    for prompts in (
+        replace(asked, from_mask=False),
+        replace(asked, from_mask=False, mask_prompt=np.zeros_like(ball(5))),
+    ):
+        plain = TorchPredictor(tiny_network, TINY_PRESET, device="cpu").predict(patch, prompts)
+        assert np.array_equal(predictor.predict(patch, prompts).low_res, plain.low_res), "answers and hints are none"
+
+
+def test_a_published_network_takes_a_mask_as_it_was_trained_to(predictor):
+    assert not predictor.capabilities.refines_masks
+    asked = PatchPrompts(CLICKS[:2], mask_prompt=ball(5))
+    found = [predictor.predict(patch_at(), replace(asked, from_mask=word)).low_res for word in (True, False)]
+    assert np.array_equal(*found)
+
+
+def test_a_negative_click_on_a_mask_reaches_as_far_as_it_lies_within_and_a_little_more():
+    tempering, outside = Tempering(early=0.0, reach=8.0, against=0.2, depth=1.5), torch.full((1, 1, 16, 16, 16), -5.0)
+
+    def far_gone(before, place, from_mask):
+        found = tempering.further(before, outside, place, positive=False, from_mask=from_mask)
+        gone = np.argwhere(((before > 0) & (found <= 0))[0, 0].numpy())
+        return np.linalg.norm(gone - place, axis=1).max()
+
+    half = np.sqrt(2 * np.log(2))  # of what the answer takes away that much counts at this many standard deviations
+    mask = -outside.clone()
+    mask[..., :4] = -5.0
+    for depth, reach in ((1, 2.0), (2, 3.0), (4, 6.0)):
+        place = (8, 8, 3 + depth)
+        assert reach * half - 1 < far_gone(mask, place, from_mask=True) <= reach * half
+        assert far_gone(mask, place, from_mask=False) > 8.0, "of an answer of its own"
+    all_inside = -outside
+    assert far_gone(all_inside, (8, 8, 8), from_mask=True) == far_gone(all_inside, (8, 8, 8), from_mask=False)
+
+
 def test_every_click_holds_where_it_lies_and_an_answer_that_agrees_is_left_alone():
     tempering = Tempering(early=1.0, reach=8.0, against=0.2, hold=True)
     noise = np.random.default_rng(0).standard_normal((16, 16, 16)).astype(np.float32)

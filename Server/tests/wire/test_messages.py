@@ -14,6 +14,7 @@ from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, Pat
 from sammed3d.wire import messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.messages import ModelInfo, Question, Turn
+from sammed3d.wire.prompts import prompts_to_json
 from sammed3d.wire.strict_json import JsonError, decode
 
 PRESET = Preset(patch_shape=(16, 16, 16), low_res_shape=(4, 4, 4), boxes=True)
@@ -36,6 +37,17 @@ def test_a_question_survives_with_all_its_prompts():
     assert not found.prompts.from_wide
     assert np.array_equal(found.prompts.mask_prompt, MASK)
     assert found.prompts.mask_digest == PROMPTS.mask_digest != PatchPrompts(PROMPTS.clicks).mask_digest
+
+
+def test_that_an_object_started_from_a_mask_is_told_and_nothing_where_it_did_not():
+    for from_mask in (True, False):
+        prompts = replace(PROMPTS, from_mask=from_mask)
+        assert ("from_mask" in prompts_to_json(prompts)) == from_mask, "an older server would not know the word"
+        found = Question.from_bytes(Question("default", "a1", prompts).to_bytes(), {"default": PRESET})
+        assert found.prompts.from_mask == from_mask
+    message = messages.join({"model": "default", "request": "a", "prompts": {"clicks": [], "from_mask": "yes"}})
+    with pytest.raises(WireError, match="started from a mask is true or false"):
+        Question.from_bytes(message, {"default": PRESET})
 
 
 def test_a_wide_patchs_answer_is_told_from_a_mask_prompt():
