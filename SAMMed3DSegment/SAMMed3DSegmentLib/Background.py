@@ -121,10 +121,10 @@ class Background:
         except SAMMed3DError as error:
             return str(error)
         except MemoryError:
-            return "There is not enough memory to write what was segmented. Close other volumes, and undo."
+            return "There is not enough memory to write what was segmented. Close other volumes; Redo tries again."
         except Exception as error:
             logging.exception("A result could not be written")
-            return f"What was segmented could not be written: {error or type(error).__name__}. Undo, and try again."
+            return f"What was segmented could not be written: {error or type(error).__name__}. Redo tries again."
 
     def _finish(self, job: Job) -> str:
         """Take a job that ended; returns what the user should know about it."""

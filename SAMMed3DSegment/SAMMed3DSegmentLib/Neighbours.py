@@ -7,7 +7,8 @@ the overwrite mode was or is. A segment gives only voxels that it holds: what a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.history import PackedMask
 from SAMMed3DSegmentLib import MaskGrids
 from SAMMed3DSegmentLib.SegmentReader import heldMask
-from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
+from SAMMed3DSegmentLib.SegmentVoxels import Changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +83,14 @@ class Neighbours:
     Args:
         segmentationNode: where the segments are.
         segmentId: the segment that is written; what it holds now is what it can give.
+        changes: takes the changes of the neighbours.
 
     Attributes:
         ids: segment ids of the others.
     """
 
-    def __init__(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        self._node = segmentationNode
+    def __init__(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, changes: Changes) -> None:
+        self._node, self._changes = segmentationNode, changes
         self._matrix, self._held = heldMask(segmentationNode, segmentId)
         self.ids = [n for n in segmentationNode.GetSegmentation().GetSegmentIDs() if n != segmentId]
 
@@ -147,8 +149,8 @@ class Neighbours:
         ours = _near(self._held, self._matrix, matrix, gained)
         gained = MaskGrids.without(MaskGrids.common(gained, ours), held)
         lost = MaskGrids.common(held, lost)
-        setVoxels(self._node, other, matrix, gained, True)
-        setVoxels(self._node, other, matrix, lost, False)
+        self._changes.set(other, matrix, gained, True)
+        self._changes.set(other, matrix, lost, False)
         self._hold(matrix, lost)
         return Exchange(PlacedMask.of(matrix, gained), PlacedMask.of(matrix, lost))
 
@@ -162,6 +164,18 @@ class Neighbours:
         """Return the grid of a neighbour; one that holds nothing now has that of the voxels in question."""
         matrix, held = heldMask(self._node, other)
         return voxels.matrix if held is None else matrix
+
+
+@contextmanager
+def tracesKept(traces: Sequence[Trace]) -> Iterator[None]:
+    """Let traces say again what they said before, where passing them fails."""
+    before = [dict(trace.exchanges) for trace in traces]
+    try:
+        yield
+    except BaseException:
+        for trace, exchanges in zip(traces, before, strict=True):
+            trace.exchanges = exchanges
+        raise
 
 
 def between(before: Trace, wanted: Trace) -> tuple[list[Trace], list[Trace]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import slicer
 
-from sammed3d import Click
+from sammed3d import Click, VolumeError
 from sammed3d.core.mask import changed_box
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
@@ -166,34 +167,40 @@ class SegmentPrompts:
             PointList.setClicks(self.points, [click for click in clicks if click not in refused], volumeNode)
 
     def recall(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
-        """Write the mask of the state in force, if it is known; tells whether it is."""
+        """Write the mask of the state in force, if it is known; tells whether it is.
+
+        Raises:
+            VolumeError: it cannot be written, see `SegmentWriter.write`; what was shown before is still shown.
+        """
         wasShown = self.timeline.shown
-        if not self.timeline.recall():
-            return False
+        with self.timeline.showing():
+            if not self.timeline.recall():
+                return False
+            if self.timeline.shown is not wasShown:
+                held = self.timeline.kept
+                if isinstance(held, Holdings):
+                    self._beforeWriting()
+                    restored = SegmentWriter.restore(self.segmentationNode, self.segmentId, held, self._held)
+                    self._hold(replace(restored, placement=held.placement))
+                else:
+                    self._write(volumeNode)
         self._written = None
-        if self.timeline.shown is not wasShown:
-            held = self.timeline.kept
-            if isinstance(held, Holdings):
-                self._beforeWriting()
-                restored = SegmentWriter.restore(self.segmentationNode, self.segmentId, held, self._held)
-                self._hold(replace(restored, placement=held.placement))
-            else:
-                self._write(volumeNode)
         return True
 
     def evaluated(self, job: Job, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Take the mask of a job; tells whether the segment shows it now.
 
         Raises:
-            VolumeError: the mask cannot be written, see `SegmentWriter.write`; the timeline is as before.
+            VolumeError: the mask cannot be written, see `SegmentWriter.write`; what was shown before is still shown.
         """
         grid = job.volume.grid.index_to_world
         SegmentWriter.check(self.segmentationNode, self.segmentId, volumeNode, job.mask, grid)
         followed = None if job.followed is None else job.followed.state
-        if not self.timeline.evaluated(job.state, job.mask, followed):
-            return False
-        more, self._written = self._written is job.state, job.state
-        self._write(volumeNode, grid, more)
+        with self.timeline.showing():
+            if not self.timeline.evaluated(job.state, job.mask, followed):
+                return False
+            self._write(volumeNode, grid, more=self._written is job.state)
+        self._written = job.state
         self._keep(volumeNode)
         return True
 
@@ -221,7 +228,8 @@ class SegmentPrompts:
     def failed(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> int:
         """Go back to the state that the segment shows; returns how many prompts were taken back."""
         abandoned = self.timeline.failed()
-        self.recall(volumeNode)
+        with suppress(VolumeError):  # refused again: the segment is as it was, and the next click or step tries again
+            self.recall(volumeNode)
         self.show(volumeNode)
         boxes = int(abandoned.box is not None and abandoned.box != self.timeline.now.box)
         drawn = sum(drawing not in self.timeline.now.drawings for drawing in abandoned.drawings)

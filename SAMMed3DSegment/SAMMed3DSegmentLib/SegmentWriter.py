@@ -18,9 +18,9 @@ from sammed3d.core.geometry import voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.inference.history import PackedMask
 from SAMMed3DSegmentLib import LabelmapSource, MaskGrids
-from SAMMed3DSegmentLib.Neighbours import Neighbours, PlacedMask, Taken, Trace, between
+from SAMMed3DSegmentLib.Neighbours import Neighbours, PlacedMask, Taken, Trace, between, tracesKept
 from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, labelmapOfSegment
-from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
+from SAMMed3DSegmentLib.SegmentVoxels import allOrNothing
 from SAMMed3DSegmentLib.VolumeBridge import placementOf, segmentableFromNode
 
 SEGMENT_EDITOR_TAG, OWN_TAG = "SegmentEditor", "SAMMed3DSegment"
@@ -120,7 +120,8 @@ def write(
         frame: where the segmentation is not in the scene but shown by another node, as a frame of a sequence is.
 
     Raises:
-        VolumeError: the segment's voxels are too fine for the mask, or Slicer does not let them be changed.
+        VolumeError: the segment's voxels are too fine for the mask, or Slicer does not let voxels be changed: then this
+            segment and its neighbours are as before.
     """
     if frame is None:
         LabelmapSource.setReference(segmentationNode, volumeNode)
@@ -133,12 +134,13 @@ def write(
     wanted = MaskGrids.together(MaskGrids.onGrid(mask, source, matrix, transform), before.beyondOn(matrix))
     added, removed = MaskGrids.difference(before.on(matrix), wanted)
     added, removed = _editable(shown, segmentationNode, segmentId, (volumeNode, image), matrix, (added, removed))
-    neighbours = Neighbours(segmentationNode, segmentId)
-    overwritten = {other for other in neighbours.ids if _overwrites(shown, other)}
-    setVoxels(segmentationNode, segmentId, matrix, removed, False)
-    changes = PlacedMask.of(matrix, removed), PlacedMask.of(matrix, added)
-    taken, trace = neighbours.write(before.taken, *changes, overwritten, before.trace)
-    setVoxels(segmentationNode, segmentId, matrix, added, True)
+    with allOrNothing(segmentationNode) as changes:
+        neighbours = Neighbours(segmentationNode, segmentId, changes)
+        overwritten = {other for other in neighbours.ids if _overwrites(shown, other)}
+        changes.set(segmentId, matrix, removed, False)
+        placed = PlacedMask.of(matrix, removed), PlacedMask.of(matrix, added)
+        taken, trace = neighbours.write(before.taken, *placed, overwritten, before.trace)
+        changes.set(segmentId, matrix, added, True)
     held = _holdings(segmentationNode, segmentId, matrix, added, removed, before, taken, trace)
     return replace(held, beyond=PackedMask.of(before.beyondOn(matrix)))
 
@@ -176,17 +178,21 @@ def restore(
     """Make a segment hold again what it held once, whatever masking there is now.
 
     Its neighbours get back what the writes in between took from them, and lose what these gave to them.
+
+    Raises:
+        VolumeError: Slicer does not let voxels be changed; all segments are as before.
     """
     matrix = wanted.matrix if wanted.voxels.box is not None else before.matrix
     added, removed = MaskGrids.difference(before.on(matrix), wanted.on(matrix))
     back, forward = between(before.trace, wanted.trace)
-    neighbours = Neighbours(segmentationNode, segmentId)
-    setVoxels(segmentationNode, segmentId, matrix, removed, False)
-    for trace in back:
-        neighbours.goBack(trace)
-    for trace in forward:
-        neighbours.goForward(trace)
-    setVoxels(segmentationNode, segmentId, matrix, added, True)
+    with tracesKept((*back, *forward)), allOrNothing(segmentationNode) as changes:
+        neighbours = Neighbours(segmentationNode, segmentId, changes)
+        changes.set(segmentId, matrix, removed, False)
+        for trace in back:
+            neighbours.goBack(trace)
+        for trace in forward:
+            neighbours.goForward(trace)
+        changes.set(segmentId, matrix, added, True)
     held = _holdings(segmentationNode, segmentId, matrix, added, removed, before, wanted.taken, wanted.trace)
     return replace(held, beyond=PackedMask.of(wanted.beyondOn(matrix)))
 

@@ -257,7 +257,14 @@ class Segmenter(SegmentsInScene):
     def _evaluate(self, prompts: SegmentPrompts, following: FollowChoice = NEVER) -> None:
         """Put the state in force before the user, and have it evaluated if its mask is not known."""
         self.message = ""
-        known = prompts.recall(self.volumeNode)
+        try:
+            known = prompts.recall(self.volumeNode)
+        except Exception as error:
+            prompts.failed(self.volumeNode)
+            if not isinstance(error, VolumeError):
+                raise
+            self._say(str(error))
+            return
         prompts.show(self.volumeNode)
         if known:
             prompts.job = None
@@ -299,9 +306,12 @@ class Segmenter(SegmentsInScene):
         begin = time.perf_counter()
         try:
             shown = prompts.evaluated(job, volumeNode)
-        except VolumeError as error:
+        except Exception as error:
             job.error = str(error)
-            return takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
+            text = takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
+            if not isinstance(error, VolumeError):
+                raise
+            return text
         if shown:
             self.seconds = {**job.seconds, "write": time.perf_counter() - begin}
             self._surfaces.add(prompts.key[0])

@@ -15,7 +15,8 @@ A session's objects and the segments of the Slicer module stand on it. The rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -169,6 +170,18 @@ class ObjectTimeline(History):
             return False
         self._position = self._moments.index(min(fitting, key=self._distance))
         return self.recall()
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show what was shown before, where showing another state fails; its mask stays known, and is in force."""
+        shown, mask = self._shown, self._mask
+        known = shown.state, shown.result
+        try:
+            yield
+        except BaseException:
+            self._shown, self._mask = shown, mask
+            shown.state, shown.result = known
+            raise
 
     # What the network does
 

@@ -57,6 +57,28 @@ def test_masks_are_shown_as_they_come_but_never_backwards():
     assert timeline.recall(), "what came late is known all the same"
 
 
+def test_what_cannot_be_shown_leaves_what_was_shown_and_is_known_for_redo():
+    timeline = clicked(A)
+    shown = timeline.shown
+    timeline.put_clicks((A, B), "m")
+
+    def show():
+        with timeline.showing():
+            assert timeline.evaluated(timeline.now, evaluate(timeline.now))
+            raise OSError("no disk")
+
+    with pytest.raises(OSError, match="no disk"):
+        show()
+    assert timeline.shown is shown
+    assert same(timeline.mask, evaluate(shown))
+    assert timeline.pending
+    assert timeline.failed().clicks == (A, B)
+    assert not timeline.pending
+    assert timeline.redo()
+    assert timeline.recall()
+    assert same(timeline.mask, evaluate(timeline.now))
+
+
 def test_the_mask_of_a_forgotten_state_is_not_shown():
     timeline = clicked(A)
     timeline.put_clicks((A, B), "m")
