@@ -13,6 +13,7 @@ class SceneObserver:
 
     Args:
         onSceneCloses: the scene is about to be closed.
+        onNodeLeaves: called with a node of any kind that is about to leave the scene, and is still in it.
         onNodeRemoved: called with a node of any kind that left the scene.
         onSegmentRemoved: called with a segmentation and the id of a segment that it had.
         onSegmentModified: called with a segmentation and the id of a segment: its name or colour may be another.
@@ -22,12 +23,13 @@ class SceneObserver:
     def __init__(
         self,
         onSceneCloses: Callable[[], None],
+        onNodeLeaves: Callable[[object], None],
         onNodeRemoved: Callable[[object], None],
         onSegmentRemoved: Callable[[slicer.vtkMRMLSegmentationNode, str], None],
         onSegmentModified: Callable[[slicer.vtkMRMLSegmentationNode, str], None],
         onVolumeMoved: Callable[[slicer.vtkMRMLScalarVolumeNode], None],
     ) -> None:
-        self._onSceneCloses, self._onNodeRemoved = onSceneCloses, onNodeRemoved
+        self._onSceneCloses, self._onNodeLeaves, self._onNodeRemoved = onSceneCloses, onNodeLeaves, onNodeRemoved
         self._onSegmentRemoved, self._onSegmentModified = onSegmentRemoved, onSegmentModified
         self._onVolumeMoved = onVolumeMoved
         self._observations: list[tuple[vtk.vtkObject, int]] = []
@@ -40,10 +42,15 @@ class SceneObserver:
         self._observe(scene, scene.StartCloseEvent, lambda *_: self._onSceneCloses())
 
         @vtk.calldata_type(vtk.VTK_OBJECT)
+        def leaves(_scene, _event, node):
+            self._onNodeLeaves(node)
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
         def removed(_scene, _event, node):
             self._drop(node)
             self._onNodeRemoved(node)
 
+        self._observe(scene, scene.NodeAboutToBeRemovedEvent, leaves)
         self._observe(scene, scene.NodeRemovedEvent, removed)
 
     def watchVolume(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -93,6 +93,13 @@ class SegmentPrompts:
             self.segmentationNode.GetSegmentation().GetSegment(self.segmentId) is not None
         )
 
+    def concerns(self, node: slicer.vtkMRMLNode) -> bool:
+        """Tell whether what is being evaluated needs a node: the volume, the segmentation, or the points."""
+        if self.job is None:
+            return False
+        source = slicer.mrmlScene.GetNodeByID(self.job.source)
+        return any(node is each for each in (source, self.segmentationNode, self.points))
+
     @property
     def edited(self) -> bool:
         """Whether somebody else changed the segment since it was written.

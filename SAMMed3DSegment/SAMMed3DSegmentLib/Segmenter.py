@@ -266,6 +266,7 @@ class Segmenter(SegmentsInScene):
             self._say(str(error))
             return
         prompts.show(self.volumeNode)
+        self.seconds = {}
         if known:
             prompts.job = None
             self._thread.cancel(prompts.key)

@@ -43,6 +43,7 @@ class SegmentsInScene(Background):
         self._points = PointObserver(self._onPoints)
         self._scene = SceneObserver(
             self.forgetScene,
+            self._onNodeLeaves,
             self._onNodeRemoved,
             self._onSegmentRemoved,
             PointList.followSegment,
@@ -124,7 +125,9 @@ class SegmentsInScene(Background):
     def _onSegmentRemoved(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         key = segmentationNode.GetID(), segmentId
         self._thread.cancel(key)
-        self._segments.pop(key, None)
+        prompts = self._segments.pop(key, None)
+        if prompts is not None and prompts.job is not None:
+            self.message = "The segment that was being segmented was removed; the prediction was stopped."
         points = PointList.pointListOf(segmentationNode, segmentId)
         if points is not None:
             self._points.forget(points)
@@ -174,6 +177,19 @@ class SegmentsInScene(Background):
         digest = self._images.digest(volumeNode) if has else ""  # a large image is not read before it is clicked in
         self._places[volumeNode.GetID()] = Place.of(volumeNode, digest)
 
+    def _onNodeLeaves(self, node) -> None:
+        """Stop what is predicted for a node, and take its prompts back while all that they refer to is there."""
+        if slicer.mrmlScene.IsClosing() or not any(prompts.concerns(node) for prompts in self._segments.values()):
+            return
+        self.poll()  # what is done by now is written
+        waiting = [prompts for prompts in self._segments.values() if prompts.concerns(node)]
+        for prompts in waiting:
+            self._thread.cancel(prompts.key)
+        if waiting:
+            self.poll()
+            names = ", ".join(prompts.name for prompts in waiting)
+            self._say(f"{node.GetName()} was removed before {names} was segmented; what was not done is taken back.")
+
     def _onNodeRemoved(self, node) -> None:
         if DrawingNodes.isDrawing(node):
             self._onDrawingRemoved(node)
@@ -187,8 +203,6 @@ class SegmentsInScene(Background):
         if node is self.segmentationNode:
             self.segmentationNode = None
         for key, prompts in list(self._segments.items()):
-            if prompts.job is not None and prompts.job.source == node.GetID():
-                self._thread.cancel(key)  # the next click is not to wait for it
             if node is prompts.points or node is prompts.segmentationNode:
                 self._points.forget(prompts.points)
                 self._thread.cancel(key)

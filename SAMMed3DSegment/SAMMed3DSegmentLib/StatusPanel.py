@@ -80,7 +80,9 @@ class StatusPanel:
             self._threadTime.follow(self._isWorking, self._onPoll, segmenter.wait)
         if segmenter.message:
             self.say(segmenter.message)
-        elif not segmenter.busy and segmenter.seconds:
+        elif not segmenter.busy and not segmenter.seconds:
+            self.say("")  # what was said before is over
+        elif not segmenter.busy:
             total = sum(segmenter.seconds.values())
             self.say(_("Done in {total:.1f} s.").format(total=max(total, 0.1)))
             self.ui.statusLabel.setToolTip(self._timings())
