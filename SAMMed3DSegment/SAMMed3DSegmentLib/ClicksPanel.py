@@ -132,8 +132,7 @@ class ClicksPanel:
         ready = hasVolume and bool(segmentId)
         for name in ("positiveButton", "negativeButton"):
             getattr(ui, name).enabled = hasVolume
-        for name in ("resetButton", "pointsButton"):
-            getattr(ui, name).enabled = bool(segmentId)
+        ui.pointsButton.enabled = bool(segmentId)
         wider = self.wider
         ui.undoButton.enabled = ready and (
             segmenter.canUndo(segmentId) or (wider is not None and wider.canUndo(segmentId))
@@ -141,7 +140,7 @@ class ClicksPanel:
         ui.redoButton.enabled = ready and (
             segmenter.canRedo(segmentId) or (wider is not None and wider.canRedo(segmentId))
         )
-        ui.boxButton.enabled = ready
+        ui.boxButton.enabled = ui.resetButton.enabled = ready
         placing = self.placeMode.active
         ui.positiveButton.checked = placing and segmenter.positive
         ui.negativeButton.checked = placing and not segmenter.positive

@@ -69,6 +69,10 @@ class DrawMode:
         self.freeHand.closed = kind is Lasso
         self.freeHand.start()
 
+    def findViews(self) -> None:
+        """Draw in slice views, too, that were opened since the start."""
+        self.freeHand.findViews()
+
     def stop(self) -> None:
         """Draw no more; what is being drawn is dropped."""
         self.freeHand.stop()

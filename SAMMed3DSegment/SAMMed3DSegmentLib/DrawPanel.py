@@ -88,6 +88,7 @@ class DrawPanel:
         ui, segmenter = self.ui, self._segmenter
         if self.mode.kind is not None and (self._clicks.placeMode.active or segmenter.volumeNode is None):
             self.mode.stop()
+        self.mode.findViews()
         kind = self.mode.kind
         for name in ("scribbleButton", "lassoButton", "takesAwayCheckBox"):
             getattr(ui, name).enabled = segmenter.volumeNode is not None

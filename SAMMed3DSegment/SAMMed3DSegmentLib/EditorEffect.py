@@ -55,6 +55,7 @@ class EditorEffect:
             self._observe(segmentation, slicer.vtkSegmentation.SegmentModified, self._edits.start)
         panel.segmenter.beforeWriting = saveStateForUndo
         panel.shortcuts.setEnabled(True)
+        panel.outside.start()
         panel.onUpdated, panel.status.onSaid = self._onPanel, lambda _text: onChanged()
 
     @property
@@ -155,6 +156,7 @@ class EditorEffect:
         panel.onUpdated, panel.status.onSaid = lambda: None, lambda _text: None
         panel.segmenter.beforeWriting = lambda: None
         panel.shortcuts.setEnabled(False)
+        panel.outside.stop()
         panel.clicks.stop()
         panel.drawing.stop()  # the left button is the next effect's
         panel.nextPlace.forget()  # its keys are off by now

@@ -44,6 +44,7 @@ class FreeHand:
     ) -> None:
         self._onDrawn, self.views = onDrawn, views
         self.closed, self.colour = False, (1.0, 1.0, 1.0)
+        self._active = False
         self._observations: list[tuple[vtk.vtkRenderWindowInteractor, int]] = []
         self._stroke: list[Place] = []
         self._view: slicer.vtkMRMLSliceNode | None = None
@@ -52,12 +53,20 @@ class FreeHand:
     @property
     def active(self) -> bool:
         """Whether the left button draws."""
-        return bool(self._observations)
+        return self._active
 
     def start(self) -> None:
         """Draw from now on, in all slice views that there are."""
         self.stop()
-        for interactor, node in self.views():
+        self._active = True
+        self.findViews()
+
+    def findViews(self) -> None:
+        """Draw in slice views, too, that were opened since the start; another layout may have more of them."""
+        known = [interactor for interactor, _ in self._observations]
+        for interactor, node in self.views() if self._active else ():
+            if any(interactor is each for each in known):
+                continue
             for event, act in (
                 ("LeftButtonPressEvent", self._onPress),
                 ("LeftButtonDoubleClickEvent", self._onPress),  # of two quick strokes, in place of the second press
@@ -69,6 +78,7 @@ class FreeHand:
     def stop(self) -> None:
         """Draw no more; what is being drawn is dropped."""
         self.drop()
+        self._active = False
         for interactor, tag in self._observations:
             interactor.RemoveObserver(tag)
         self._observations = []

@@ -18,6 +18,7 @@ from SAMMed3DSegmentLib.FollowPanel import FollowPanel
 from SAMMed3DSegmentLib.KeepPanel import KeepPanel
 from SAMMed3DSegmentLib.ModelPanel import ModelPanel
 from SAMMed3DSegmentLib.NextPlacePanel import NextPlacePanel
+from SAMMed3DSegmentLib.OutsideChanges import OutsideChanges
 from SAMMed3DSegmentLib.PanelKeys import actionsOf
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
@@ -108,6 +109,7 @@ class Panel:
         self.exports = ExportPanel(ui, segmenter, settings, self.threadTime, lambda: self.segmentId)
         self.keeps = KeepPanel(ui, segmenter, settings, self.threadTime, self.exports.segmentIds)
         self.shortcuts = Shortcuts(actionsOf(self), widget)
+        self.outside = OutsideChanges(segmenter, lambda: None if self._rebuilding else self.update())
         self._connect()
         self.readScene()
 
@@ -156,6 +158,7 @@ class Panel:
     def enter(self) -> None:
         """The module is shown."""
         self.shortcuts.setEnabled(True)
+        self.outside.start()
         self.server.showSettings()
         self.following.showSettings()
         self.models.refresh()
@@ -164,6 +167,7 @@ class Panel:
     def exit(self) -> None:
         """Another module is shown: keys and clicks are its own."""
         self.shortcuts.setEnabled(False)
+        self.outside.stop()
         self.drawing.mode.stop()
         self.clicks.stop()
         self.nextPlace.forget()
@@ -187,6 +191,7 @@ class Panel:
             self.exports,
             self.keeps,
             self.shortcuts,
+            self.outside,
         ):
             part.close()
         self._disconnect()
@@ -229,7 +234,7 @@ class Panel:
         self.ui.tryButton.setVisible(self._parameterNode().volume is None)
         for part in (self.segments, self.clicks, self.drawing, self.following, self.nextPlace, self.status):
             part.update()
-        for part in (self.find, self.series, self.exports, self.keeps):
+        for part in (self.find, self.series, self.exports, self.keeps, self.outside):
             part.update()
         if self.placeMode.active or self.drawing.mode.kind is not None:
             self.ready.begin(self.segmenter.model)
