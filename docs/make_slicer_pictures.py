@@ -165,9 +165,9 @@ def shot(module, name: str, height: int) -> None:
     """Save the panel as a picture; as high as Slicer's scroll area makes it, which asks for the height of its width."""
     module.parent.resize(WIDTH, height)
     module.parent.show()
-    module.parent.resize(WIDTH, max(height, module.parent.heightForWidth(module.parent.width)))
     for _ in range(5):
         qt.QApplication.processEvents()
+        module.parent.resize(WIDTH, max(height, module.parent.heightForWidth(WIDTH)))
     module.parent.grab().save(str(PICTURES / name))
 
 

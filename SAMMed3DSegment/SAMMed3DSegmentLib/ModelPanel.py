@@ -102,6 +102,8 @@ class ModelPanel:
         self.ui.modelSelector.clear()
         for title, name in listed:
             self.ui.modelSelector.addItem(title, name)
+        rows = self.ui.modelSelector.view()  # whole names, also where the panel is narrow
+        rows.setMinimumWidth(rows.sizeHintForColumn(0))
         self.ui.modelSelector.setCurrentIndex(self.ui.modelSelector.findData(chosen))
         self._filling = False
 

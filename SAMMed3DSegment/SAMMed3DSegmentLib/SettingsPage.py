@@ -24,7 +24,7 @@ FOLLOWING = _(
 def followingModes() -> dict[str, str]:
     """Return what to call each of `Following.MODES`."""
     return {
-        "ask": _("Say so, follow when asked"),
+        "ask": _("Follow when asked"),
         "always": _("Follow"),
         "never": _("Do not follow"),
     }
