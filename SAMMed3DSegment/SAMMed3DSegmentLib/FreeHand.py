@@ -25,7 +25,7 @@ def sliceViews() -> Iterator[tuple[vtk.vtkRenderWindowInteractor, slicer.vtkMRML
 class FreeHand:
     """Follow the mouse while the left button is held; between `start` and `stop`.
 
-    While somebody places points, and with Shift or Control held, the mouse is left to others.
+    While somebody places points since then, and with Shift or Control held, the mouse is left to others.
 
     Args:
         onDrawn: called with the places that a stroke passed, RAS mm of the world.
@@ -56,8 +56,11 @@ class FreeHand:
         return self._active
 
     def start(self) -> None:
-        """Draw from now on, in all slice views that there are."""
+        """Draw from now on, in all slice views that there are; what somebody was placing ends."""
         self.stop()
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        if interaction.GetCurrentInteractionMode() == interaction.Place:
+            interaction.SetCurrentInteractionMode(interaction.ViewTransform)
         self._active = True
         self.findViews()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import slicer
+import vtk
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class _Before:
 class PlaceMode:
     """Switch Slicer's place mode on a point list on and off, and notice when somebody else ends it or takes it over.
 
+    It ends, too, when its point list is removed: Slicer would place the next click in a list of its own.
+
     However it ended, the active list, its class and the persistence are again what they were: another module's points
     must not become clicks, and another module's ROI must not be followed by a second one.
 
@@ -32,7 +35,7 @@ class PlaceMode:
         self._points: slicer.vtkMRMLMarkupsFiducialNode | None = None
         self._before: _Before | None = None
         self._changing = False
-        self._observations: list[tuple[slicer.vtkMRMLNode, int]] = []
+        self._observations: list[tuple[vtk.vtkObject, int]] = []
 
     @property
     def active(self) -> bool:
@@ -95,6 +98,14 @@ class PlaceMode:
         ):
             self._observations.append((node, node.AddObserver(event, self._onEvent)))
 
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def removed(_scene, _event, node):
+            if node is self._points:
+                self._onListRemoved()
+
+        scene = slicer.mrmlScene
+        self._observations.append((scene, scene.AddObserver(scene.NodeRemovedEvent, removed)))
+
     def _onEvent(self, _caller, _event: str) -> None:
         if self._changing:
             return
@@ -102,13 +113,20 @@ class PlaceMode:
             self._restore()
         self._onChanged()
 
-    def _restore(self) -> None:
+    def _onListRemoved(self) -> None:
+        nobodys = slicer.mrmlScene.GetNodeByID(_selectionNode().GetActivePlaceNodeID() or "") is None
+        self._restore(nobodys)
+        if nobodys:
+            _interactionNode().SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.ViewTransform)
+        self._onChanged()
+
+    def _restore(self, nobodys: bool = False) -> None:
         """Make place mode what it was, as far as nobody else has changed it in the meantime."""
         points, before = self._points, self._before
         if points is None or before is None:
             return
         self._changing = True
-        if self._isOurs():
+        if nobodys or self._isOurs():
             selection = _selectionNode()
             selection.SetReferenceActivePlaceNodeClassName(before.className)
             present = before.nodeId is not None and slicer.mrmlScene.GetNodeByID(before.nodeId) is not None

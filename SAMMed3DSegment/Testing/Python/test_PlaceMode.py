@@ -1,7 +1,14 @@
 """Placing points with the panel: place mode is given back however it ends."""
 
+import numpy as np
 import pytest
 import slicer
+
+from panels import placeClick, settle
+from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from segmenters import SPOTS
+from slicerHarness.views import SliceView
 
 
 def placeState():
@@ -52,3 +59,43 @@ def test_a_roi_drawn_for_the_box_takes_place_mode_over(module, ui, chosenVolume,
     assert not ui.positiveButton.checked, "points would not be clicks now"
     assert placeState() == ("vtkMRMLMarkupsROINode", roi.GetID(), 0)
     assert module.panel.segmenter.objectPrompts([module.panel.segmentId])[0].clicks == ()
+
+
+def test_place_mode_ends_with_the_point_list(module, ui, chosenVolume, otherList, scene):
+    """Else Slicer would put the next click in a list of its own, and nothing would be segmented."""
+    before, interaction = placeState(), slicer.app.applicationLogic().GetInteractionNode()
+    ui.positiveButton.click()
+    scene.RemoveNode(next(PointList.pointLists()))
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert placeState() == before
+    assert not ui.positiveButton.checked
+    ui.positiveButton.click()
+    assert ui.positiveButton.checked
+    placeClick(module, SPOTS[0])
+    assert len(module.panel.segmenter.objectPrompts([module.panel.segmentId])[0].clicks) == 1
+
+
+def test_what_others_place_goes_on_when_the_point_list_is_removed(module, ui, chosenVolume, otherList, scene):
+    ui.positiveButton.click()
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetReferenceActivePlaceNodeID(otherList.GetID())
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    scene.RemoveNode(next(PointList.pointLists()))
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    assert selection.GetActivePlaceNodeID() == otherList.GetID()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+
+
+def test_drawing_ends_what_others_were_placing(module, ui, chosenVolume, otherList):
+    """The button is pressed, so the mouse draws."""
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.Place)
+    centre = volumeFromNode(chosenVolume).grid.to_world(SPOTS[0])
+    view = SliceView("Placing")
+    view.show(chosenVolume, through=centre)
+    ui.scribbleButton.click()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    view.draw(np.add(view.pixelOf(centre), [(n, 0) for n in range(-20, 20, 4)]))
+    settle(module)
+    assert len(module.panel.segmenter.objectPrompts([module.panel.segmentId])[0].drawings) == 1
+    assert otherList.GetNumberOfControlPoints() == 0
