@@ -13,7 +13,7 @@ import vtk
 
 from sammed3d.core.drawings import Drawing, Lasso, Scribble
 from sammed3d.inference.object_timeline import same_drawing
-from SAMMed3DSegmentLib.PointList import GREEN, RED, SEGMENT_ATTRIBUTE, SEGMENTATION_ROLE, VOLUME_ROLE
+from SAMMed3DSegmentLib.PointList import GREEN, RED, SEGMENT_ATTRIBUTE, SEGMENTATION_ROLE, VOLUME_ROLE, pointListOf
 from SAMMed3DSegmentLib.VolumeBridge import worldToVolume
 
 KIND_ATTRIBUTE = "SAMMed3DSegment.Drawing"
@@ -77,7 +77,7 @@ def setDrawings(
     drawings: Sequence[Drawing],
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
 ) -> None:
-    """Make the curves of a segment those drawings; curves that are right already stay."""
+    """Make the curves of a segment those drawings; curves that are right already stay, new ones are shown as clicks."""
     wanted = [drawing for drawing in drawings if not drawing.painted]
     there = list(drawingNodes(segmentationNode, segmentId))
     kept = 0
@@ -86,7 +86,8 @@ def setDrawings(
         kept += 1
     for node in there[kept:]:
         slicer.mrmlScene.RemoveNode(node)
-    shown = there[0].GetDisplayVisibility() if there else 1
+    points = pointListOf(segmentationNode, segmentId)
+    shown = points is None or bool(points.GetDisplayVisibility())
     for drawing in wanted[kept:]:
         _create(segmentationNode, segmentId, drawing, volumeNode).SetDisplayVisibility(shown)
 

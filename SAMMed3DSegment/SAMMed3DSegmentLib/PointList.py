@@ -34,7 +34,8 @@ PointListNode = slicer.vtkMRMLMarkupsFiducialNode
 def createPointList(
     segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, volumeNode: slicer.vtkMRMLScalarVolumeNode
 ) -> PointListNode:
-    """Add an empty point list for a segment to the scene."""
+    """Add an empty point list for a segment to the scene; it is hidden where all others are."""
+    others = list(pointLists())
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", listName(segment))
     node.SetAttribute(SEGMENT_ATTRIBUTE, segmentId)
@@ -49,6 +50,8 @@ def createPointList(
     display.SetSelectedColor(*GREEN)
     display.SetColor(*RED)
     display.SetActiveColor(*WHITE)
+    if others and not any(points.GetDisplayVisibility() for points in others):
+        node.SetDisplayVisibility(False)
     return node
 
 

@@ -70,6 +70,8 @@ class SegmentsInScene(Background):
         if segmentationNode is not None:
             self._scene.watchSegmentation(segmentationNode)
         self._points.observeAll()
+        if volumeNode is not None:
+            self._showDrawings(volumeNode)
 
     @property
     def positive(self) -> bool:
@@ -242,6 +244,16 @@ class SegmentsInScene(Background):
                 prompts.timeline.remove_drawing(removed, self.model)
                 self._evaluate(prompts)
                 return
+
+    def _showDrawings(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Show the drawings in force, also those whose curves were removed while no volume was chosen."""
+        for prompts in self._segments.values():
+            drawings = prompts.timeline.now.drawings
+            if not drawings or not prompts.isThere or prompts.segmentationNode is not self.segmentationNode:
+                continue
+            if prompts.timeline.image == self._images.digest(volumeNode):
+                with self._points.quietly():
+                    DrawingNodes.setDrawings(prompts.segmentationNode, prompts.segmentId, drawings, volumeNode)
 
     # For subclasses
 

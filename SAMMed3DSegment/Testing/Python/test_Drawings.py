@@ -243,3 +243,24 @@ def test_a_drawing_removed_while_another_volume_is_chosen_leaves_the_mask(
     settle(segmenter)
     assert np.array_equal(voxels(segmentationNode, liver), before)
     assert len(models.calls) == asked
+    segmenter.setInput(volumeNode, segmentationNode)
+    drawings = segmenter.objectPrompts([liver])[0].drawings
+    curves = list(DrawingNodes.drawingNodes(segmentationNode, liver))
+    assert len(curves) == len(drawings) == (0 if other else 1), "curves are what is in force"
+
+
+def test_drawings_that_undo_brings_back_are_hidden_where_the_clicks_are(segmenter, segmentationNode, volumeNode, liver):
+    grid = volumeFromNode(volumeNode).grid
+    clickAt(segmenter, liver, SPOTS[0])
+    segmenter.pointsFor(liver).SetDisplayVisibility(False)
+    segmenter.draw(liver, Scribble(tuple(map(tuple, grid.to_world([(20, 25, 15), (24, 25, 15)])))))
+    settle(segmenter)
+    for step in (segmenter.undo, segmenter.redo):
+        step(liver)
+    [curve] = DrawingNodes.drawingNodes(segmentationNode, liver)
+    assert not curve.GetDisplayVisibility()
+    other = segmentationNode.GetSegmentation().AddEmptySegment("", "other")
+    assert not segmenter.pointsFor(other).GetDisplayVisibility()
+    segmenter.pointsFor(liver).SetDisplayVisibility(True)
+    third = segmentationNode.GetSegmentation().AddEmptySegment("", "third")
+    assert segmenter.pointsFor(third).GetDisplayVisibility()
