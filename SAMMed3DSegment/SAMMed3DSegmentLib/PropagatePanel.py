@@ -120,13 +120,11 @@ class PropagatePanel:
 
     def undo(self) -> None:
         """Let the frames hold again what they held before."""
-        self.propagation.undo()
-        self._afterStep(_("Taken back in all frames."))
+        self._step(self.propagation.undo, _("Taken back in all frames."))
 
     def redo(self) -> None:
         """Do again what was taken back."""
-        self.propagation.redo()
-        self._afterStep(_("Done again in all frames."))
+        self._step(self.propagation.redo, _("Done again in all frames."))
 
     def forget(self) -> None:
         """Stop, and forget what was carried: the scene closes, or the server may not be used any more."""
@@ -228,7 +226,11 @@ class PropagatePanel:
         parts.append(inWords(self.propagation.found, step, self._total))
         return " ".join(parts)
 
-    def _afterStep(self, text: str) -> None:
+    def _step(self, step: Callable[[], None], text: str) -> None:
+        try:
+            step()
+        except SAMMed3DError as error:
+            text = str(error)
         left = self.propagation.step.left
         if left:
             numbers = ", ".join(str(number + 1) for number in left)

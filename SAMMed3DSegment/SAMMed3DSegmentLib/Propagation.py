@@ -165,13 +165,17 @@ class Propagation:
         return segmenter.promptsInForce(segmentId) is step.prompts
 
     def undo(self) -> None:
-        """Let all frames hold again what they held before; those that somebody changed since stay."""
+        """Let all frames hold again what they held before; those that somebody changed since stay.
+
+        Raises:
+            VolumeError: a frame cannot be written; once more goes on with it.
+        """
         if self.canUndo:
             self._restore(self.step.after, self.step.before)
             self.step.undone, self.step.newest = True, self._segmenter.newestPrompts(self.step.segmentId)
 
     def redo(self) -> None:
-        """Carry the object again, without asking the model."""
+        """Carry the object again, without asking the model; errors as `undo`."""
         if self.canRedo:
             self._restore(self.step.before, self.step.after)
             self.step.undone = False
@@ -218,11 +222,18 @@ class Propagation:
         step.left = []
         for number in sorted(now):
             frame = step.frames.segmentation(step.segmentationNode, number)
-            if digestOfSegment(frame, step.segmentId) != now[number].digest:
+            digest = digestOfSegment(frame, step.segmentId)
+            if digest == wanted[number].digest:  # as it should be, perhaps since the first try
+                continue
+            if digest != now[number].digest:
                 step.left.append(number)
                 continue
-            with _othersStayCarried(frame, step.segmentId):
-                held = SegmentWriter.restore(frame, step.segmentId, wanted[number], now[number])
+            try:
+                with _othersStayCarried(frame, step.segmentId):
+                    held = SegmentWriter.restore(frame, step.segmentId, wanted[number], now[number])
+            except VolumeError as error:
+                step.frames.changed(step.segmentationNode)
+                raise VolumeError(f"Frame {number + 1}: {error} Press again to go on.") from error
             _mark(frame, step.segmentId, held.digest)
         step.frames.changed(step.segmentationNode)
 
