@@ -12,10 +12,10 @@ WRITTEN_TAG = "SAMMed3DSegment.Written"
 
 
 class SegmentDigests:
-    """Compare segments with what was written into them; voxels are read again only after their labelmap changed."""
+    """Compare segments with what was written into them; voxels are read again after their labelmap or label changed."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[object, int, str]] = {}
+        self._known: dict[tuple[str, str], tuple[object, tuple[int, int], str]] = {}
 
     def differs(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
         """Tell whether a segment holds something else than was written; a segment that is gone does not."""
@@ -38,9 +38,11 @@ class SegmentDigests:
     def now(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
         """Return the digest of what a segment holds."""
         name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-        labelmap = segmentationNode.GetSegmentation().GetSegment(segmentId).GetRepresentation(name)
-        key, time = (segmentationNode.GetID(), segmentId), 0 if labelmap is None else labelmap.GetMTime()
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+        labelmap = segment.GetRepresentation(name)
+        stamp = 0 if labelmap is None else labelmap.GetMTime(), segment.GetLabelValue()
+        key = segmentationNode.GetID(), segmentId
         known = self._known.get(key)
-        if known is None or known[0] is not labelmap or known[1] != time:
-            known = self._known[key] = labelmap, time, digestOfSegment(segmentationNode, segmentId)
+        if known is None or known[0] is not labelmap or known[1] != stamp:
+            known = self._known[key] = labelmap, stamp, digestOfSegment(segmentationNode, segmentId)
         return known[2]

@@ -17,10 +17,10 @@ HUE_STEP = 0.09
 
 
 class SegmentVolumes:
-    """Volumes of segments in ml; voxels are counted again only after their labelmap changed."""
+    """Volumes of segments in ml; voxels are counted again only after their labelmap or their label changed."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[object, int, float]] = {}
+        self._known: dict[tuple[str, str], tuple[object, tuple[int, int], float]] = {}
 
     def of(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> float | None:
         """Return a segment's volume in the world, ml; None where a transform that is not linear hides it."""
@@ -28,12 +28,13 @@ class SegmentVolumes:
         if scale is None:
             return None
         labelmap = labelmapOfSegment(segmentationNode, segmentId)
-        key, time = (segmentationNode.GetID(), segmentId), 0 if labelmap is None else labelmap.GetMTime()
+        label = segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue()
+        key, stamp = (segmentationNode.GetID(), segmentId), (0 if labelmap is None else labelmap.GetMTime(), label)
         known = self._known.get(key)
-        if known is None or known[0] is not labelmap or known[1] != time:
+        if known is None or known[0] is not labelmap or known[1] != stamp:
             matrix, held = heldMask(segmentationNode, segmentId)
             count = 0 if held is None else int(np.count_nonzero(held.voxels))
-            known = self._known[key] = labelmap, time, count * abs(np.linalg.det(matrix[:3, :3])) / 1000
+            known = self._known[key] = labelmap, stamp, count * abs(np.linalg.det(matrix[:3, :3])) / 1000
         return known[2] * scale
 
     def forget(self) -> None:

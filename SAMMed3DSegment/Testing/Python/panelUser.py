@@ -305,7 +305,8 @@ class PanelUser:
         container.enter()
 
     def changeLayout(self):
-        self.view = SliceView(f"Walk {len(self.done)}", self.random.choice(["Axial", "Sagittal", "Coronal"]))
+        if len(slicer.app.layoutManager().sliceViewNames()) < 4:
+            self.view = SliceView(f"Walk {len(self.done)}", self.random.choice(["Axial", "Sagittal", "Coronal"]))
 
     # What is chosen
 

@@ -6,10 +6,12 @@ import slicer
 
 import qt
 from helpers import phantom
-from mrmlNodes import OBLIQUE, addSeries, addVolume, drawByHand, linearTransform
+from mrmlNodes import OBLIQUE, addSeries, addVolume, drawByHand, importedSegments, linearTransform
 from panels import placeClick, settle, shownSegmentation, wait
 from sammed3d import Box
 from SAMMed3DSegmentLib import PointList
+from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
+from SAMMed3DSegmentLib.SegmentFacts import SegmentVolumes
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import SPOTS, until
 from slicerHarness.views import SliceView
@@ -132,6 +134,31 @@ def test_while_a_series_is_played_nobody_looks(module, ui, volumeNode):
         for _ in range(3):
             qt.QApplication.processEvents()
         assert bool(updates) != playing
+
+
+def test_sizes_and_digests_follow_the_label_of_a_segment(scene, volumeNode):
+    """Saving lets segments share labelmaps and gives them other labels, one after the other."""
+    node = importedSegments(scene, OBLIQUE, volumeNode)
+    segment, volumes, digests = node.GetSegmentation().GetSegment("one"), SegmentVolumes(), SegmentDigests()
+    one, digest = volumes.of(node, "one"), digests.now(node, "one")
+    assert one > 0
+    segment.SetLabelValue(7)
+    assert volumes.of(node, "one") == 0
+    assert digests.now(node, "one") == ""
+    segment.SetLabelValue(1)
+    assert (volumes.of(node, "one"), digests.now(node, "one")) == (one, digest)
+
+
+def test_after_saving_the_size_is_the_selected_segments(clicked, ui, tmp_path):
+    placeClick(clicked, SPOTS[1])
+    clicked.panel.segments.select(shownSegmentation(clicked).GetSegmentation().GetNthSegmentID(1))
+    ui.negativeButton.click()
+    ui.positiveButton.click()
+    placeClick(clicked, SPOTS[3])
+    before = ui.segmentLabel.text
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "saved.mrb"))
+    assertInStep(clicked)
+    assert ui.segmentLabel.text == before
 
 
 # Drawing

@@ -23,6 +23,8 @@ from segmenters import newPredictor
 
 ACTIONS = int(os.environ.get("SAMMED3D_PANEL_WALK", "80"))
 SEED = int(os.environ.get("SAMMED3D_SEED", "1")) or random.SystemRandom().randrange(1, 10**9)
+MOST = 5
+"""Volumes in the scene, beyond which no other scene is added."""
 OFFERED = (
     *("positiveButton", "negativeButton", "undoButton", "redoButton", "resetButton", "boxButton", "followButton"),
     *("nextPlaceButton", "addSegmentButton", "nextSegmentButton", "removeSegmentButton", "editorButton", "findButton"),
@@ -37,6 +39,7 @@ class PanelWalk(PanelUser):
         """Tomorrow the scene says what it said."""
         scene, file = slicer.mrmlScene, str(self.folder / "walk.mrb")
         assert scene.WriteToMRB(file)
+        self.settle()  # segments share labelmaps when they are saved
         before = self.seen()
         scene.Clear(0)
         assert scene.ReadFromMRB(file)
@@ -67,6 +70,8 @@ class PanelWalk(PanelUser):
     def addScene(self):
         """Another scene is added to this one: nothing of this one changes."""
         file = self.folder / "other.mrb"
+        if len(self.volumes()) > MOST:
+            return
         if not file.exists():
             assert slicer.mrmlScene.WriteToMRB(str(file))
             return
