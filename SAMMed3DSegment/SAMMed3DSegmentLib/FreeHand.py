@@ -55,6 +55,11 @@ class FreeHand:
         """Whether the left button draws."""
         return self._active
 
+    @property
+    def hasViews(self) -> bool:
+        """Whether there are slice views to draw in."""
+        return bool(self._observations)
+
     def start(self) -> None:
         """Draw from now on, in all slice views that there are; what somebody was placing ends."""
         self.stop()

@@ -66,6 +66,8 @@ class Drawings:
             return
         self._work.place("")
         self._mode.start(KINDS[kind], positive)
+        if not self._mode.freeHand.hasViews:
+            self.stop()
         self._work.prepare()
         self._say(HINTS[kind] if self.kind else "There is no slice view to draw in. Choose other views.")
 
