@@ -68,7 +68,7 @@ class PromptableUNet(nn.Module):
     scores_are_trained = False
     first_passes = 2  # the second sees what the first found, and fills it
     tempering = Tempering(  # see docs/model-card.md
-        early=1.2, reach=8.0, against=0.2, depth=1.2, wide=0.75, large=868, small=0.5, hold=True
+        early=1.2, reach=8.0, against=0.2, depth=1.2, beyond=2.5, wide=0.75, large=868, small=0.5, hold=True
     )
 
     def __init__(self, config: PromptableUNetConfig | None = None) -> None:

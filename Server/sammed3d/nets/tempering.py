@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from sammed3d.core.interpolation import Float32, Float64
 HELD_BY = 0.3
 """Logits by which a click holds: more than is lost where the mask is interpolated again, on the volume's grid."""
 LEAST_REACH = 2.0
-"""Voxels of the logits that a negative click reaches at least (`Tempering.depth`)."""
+"""Voxels of the logits that a click on a mask reaches at least (`Tempering.depth` and `beyond`)."""
 ROUNDED = 0.25
 """How far from its place a click may have been, in voxels of the logits, before it was rounded to a patch's voxels."""
 
@@ -38,6 +38,8 @@ class Tempering:
         depth: for an object that started from a mask, that much for each voxel by which the click lies within what was
             there, up to `reach`: who clicks in the middle of what is too much has its edges as far away on all sides.
             0: always `reach`.
+        beyond: the same for a positive click on such an object: how far from it its answer may add, for each voxel by
+            which it lies beyond what was there. 0: everywhere, as on any other object.
         against: share that counts of what an answer changes against its click: of what it takes away after a positive
             one, of what it adds after a negative one.
         wide: share of a wide patch's answer in that to the first click on a large object; 0: none is looked at.
@@ -50,6 +52,7 @@ class Tempering:
     reach: float
     against: float
     depth: float = 0.0
+    beyond: float = 0.0
     wide: float = 0.0
     large: int = 0
     small: float = 1.0
@@ -85,21 +88,15 @@ class Tempering:
             from_mask: whether the object started from a mask.
         """
         more, less = (answer - before).clamp(min=0), (before - answer).clamp(min=0)
+        inside = before[0, 0] > 0
         if positive:
+            if from_mask and self.beyond and bool(inside.any()):
+                more = more * _nearness(place, inside, max(LEAST_REACH, self.beyond * _distance(place, inside)))
             return before + more - self.against * less
-        edge = torch.arange(answer.shape[-1], device=answer.device)
-        reach = self._reach_within(before[0, 0] > 0, edge, place) if from_mask and self.depth else self.reach
-        x, y, z = (torch.exp(-(((edge - at) / reach) ** 2) / 2) for at in place)
-        near = x[:, None, None] * y[:, None] * z
-        return before + self.against * more - near * less
-
-    def _reach_within(self, inside: Tensor, edge: Tensor, place: Sequence[float]) -> float:
-        """How far a negative click on a mask reaches; where nothing is outside, as far as any."""
-        x, y, z = ((edge - at) ** 2 for at in place)
-        squared = (x[:, None, None] + y[:, None] + z)[~inside]
-        if not len(squared):
-            return self.reach
-        return min(self.reach, max(LEAST_REACH, self.depth * math.sqrt(float(squared.min()))))
+        reach = self.reach
+        if from_mask and self.depth and not bool(inside.all()):
+            reach = min(reach, max(LEAST_REACH, self.depth * _distance(place, ~inside)))
+        return before + self.against * more - _nearness(place, inside, reach) * less
 
     def make_hold(self, logits: Float32, places: Sequence[Sequence[float]], positive: Sequence[bool]) -> None:
         """Change what is shown so that each click lies on its side of the mask's edge; where two disagree, the later.
@@ -119,6 +116,25 @@ class Tempering:
             if (near.min() < HELD_BY) if inside else (near.max() > -HELD_BY):
                 for offset in itertools.product((-ROUNDED, ROUNDED), repeat=3):
                     _hold(logits, np.add(place, offset), inside)
+
+
+def _squares(place: Sequence[float], like: Tensor) -> Iterator[Tensor]:
+    """Yield squared distances from a place along each axis, shaped to be added or multiplied to a field."""
+    for axis, (at, edge) in enumerate(zip(place, like.shape, strict=True)):
+        squared = (torch.arange(edge, device=like.device) - at) ** 2
+        yield squared.view([-1 if axis == other else 1 for other in range(3)])
+
+
+def _nearness(place: Sequence[float], like: Tensor, reach: float) -> Tensor:
+    """Return a Gaussian round a place, 1 there, with a field's shape."""
+    x, y, z = (torch.exp(squared / (-2 * reach**2)) for squared in _squares(place, like))
+    return x * y * z
+
+
+def _distance(place: Sequence[float], marked: Tensor) -> float:
+    """Return how many voxels a place lies from the nearest marked one; there must be one."""
+    x, y, z = _squares(place, marked)
+    return math.sqrt(float((x + y + z)[marked].min()))
 
 
 def _hold(logits: Float32, place: Float64, inside: bool) -> None:

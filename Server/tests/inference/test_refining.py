@@ -64,4 +64,4 @@ def test_a_positive_click_adds_what_is_missing_and_takes_nothing(ct, model):
     session.click(tuple(ct.grid.to_world(np.round(center_of_mass(organ - half)))), positive=True)
     mask = session.mask()
     assert mask[half != 0].mean() > 0.95
-    assert mask[(organ != 0) & (half == 0)].mean() > 0.3
+    assert mask[(organ != 0) & (half == 0)].mean() > 0.2

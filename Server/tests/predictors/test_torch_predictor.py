@@ -156,7 +156,7 @@ def ball(radius):
 @pytest.mark.parametrize("click", CLICKS[:2], ids=["positive", "negative"])
 def test_the_first_click_on_a_mask_counts_as_a_further_one_does(tiny_network, click):
     patch, refining = patch_at(), Counting(tiny_network)
-    refining.tempering = Tempering(early=1.5, reach=8.0, against=0.25, depth=1.0)
+    refining.tempering = Tempering(early=1.5, reach=8.0, against=0.25, depth=1.0, beyond=2.0)
     predictor = TorchPredictor(refining, TINY_PRESET, device="cpu")
     assert predictor.capabilities.refines_masks
     place = [voxel / 4 - 0.375 for voxel in click.voxel]
@@ -187,7 +187,7 @@ def test_a_published_network_takes_a_mask_as_it_was_trained_to(predictor):
     assert np.array_equal(*found)
 
 
-def test_a_negative_click_on_a_mask_reaches_as_far_as_it_lies_within_and_a_little_more():
+def test_a_click_on_a_mask_reaches_as_far_as_it_lies_from_the_edge_and_a_little_more():
     tempering, outside = Tempering(early=0.0, reach=8.0, against=0.2, depth=1.5), torch.full((1, 1, 16, 16, 16), -5.0)
 
     def far_gone(before, place, from_mask):
@@ -202,6 +202,14 @@ def test_a_negative_click_on_a_mask_reaches_as_far_as_it_lies_within_and_a_littl
         place = (8, 8, 3 + depth)
         assert reach * half - 1 < far_gone(mask, place, from_mask=True) <= reach * half
         assert far_gone(mask, place, from_mask=False) > 8.0, "of an answer of its own"
+    adding = replace(tempering, beyond=2.0)
+    for distance, reach in ((1, 2.0), (3, 6.0)):
+        place = (8, 8, 3 - distance + 1)
+        added = adding.further(mask, -outside, place, positive=True, from_mask=True) > 0
+        new = np.argwhere((added & (mask <= 0))[0, 0].numpy())
+        assert reach * half - 1 < np.linalg.norm(new - place, axis=1).max() <= reach * half
+        everywhere = adding.further(mask, -outside, place, positive=True)
+        assert bool((everywhere > 0).all()), "on an answer of its own it counts everywhere"
     all_inside = -outside
     assert far_gone(all_inside, (8, 8, 8), from_mask=True) == far_gone(all_inside, (8, 8, 8), from_mask=False)
 
