@@ -12,6 +12,7 @@ if any(importlib.util.find_spec(name) is None for name in ("slicer", "PySide6"))
 else:
     import slicer
 
+    import qt
     import slicerHarness  # fills `slicer`
     from mrmlNodes import OBLIQUE, addVolume
     from sammed3d.web.work import Work
@@ -96,6 +97,18 @@ def module(scene, predictor, tmp_path, monkeypatch):
 def ui(module):
     """The widgets of the module by their names."""
     return module.ui
+
+
+@pytest.fixture
+def area(module):
+    """The panel as the application shows modules: with a scroll bar where it is too high."""
+    area = qt.QScrollArea()
+    area.setWidgetResizable(True)
+    area.setWidget(module.parent)
+    area.resize(430, 500)
+    area.show()
+    yield area
+    area.takeWidget()
 
 
 @pytest.fixture

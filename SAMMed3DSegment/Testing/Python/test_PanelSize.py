@@ -35,18 +35,6 @@ def test_the_panel_fits_beside_the_views_also_with_all_sections_open(module, ui,
     assert rows.minimumWidth >= rows.sizeHintForColumn(0), "the list of models is as wide as their names"
 
 
-@pytest.fixture
-def area(module):
-    """The panel as the application shows modules: with a scroll bar where it is too high."""
-    area = qt.QScrollArea()
-    area.setWidgetResizable(True)
-    area.setWidget(module.parent)
-    area.resize(430, 500)
-    area.show()
-    yield area
-    area.takeWidget()
-
-
 def test_no_text_is_cut_off_where_sections_are_opened_one_after_the_other(area, ui, chosenVolume):
     ui.placeSelector.setCurrentIndex(1)
     seen = []

@@ -33,11 +33,10 @@ def test_a_server_needs_an_address_and_consent_first(module, ui, chosenVolume, p
 
 
 @pytest.mark.parametrize("size", [(490, 900), (700, 900)], ids=str)
-def test_what_is_sent_can_be_read_to_its_end(module, ui, chosenVolume, size):
+def test_what_is_sent_can_be_read_to_its_end(area, ui, chosenVolume, size):
     ui.placeSelector.setCurrentIndex(1)
     ui.serverSection.collapsed = False
-    module.parent.resize(*size)
-    module.parent.show()
+    area.resize(*size)
     qt.QApplication.processEvents()
     label, button = ui.consentLabel, ui.testButton
     assert all(words in label.text for words in ("154 to 192 mm", "288 mm", "whole slices", "all of the region"))
