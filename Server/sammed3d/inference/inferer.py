@@ -33,6 +33,7 @@ class PromptState:
             that touches the faces of this box.
         areas: flat masks of what loops enclose, shown to a 2-D model with the first click in their slices, in place of
             what reached those.
+        carried: whether `base` is the mask of another image, as of the frame before: the object may lie elsewhere here.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -43,6 +44,7 @@ class PromptState:
     honour: bool = True
     hint: BoxPrompt | None = None
     areas: tuple[BoxedMask, ...] = ()
+    carried: bool = False
 
     @property
     def is_start(self) -> bool:

@@ -97,7 +97,7 @@ class PatchInferer:
 
     def walked(self, state: PromptState, cancellation: Cancellation) -> Walk:
         """Answer all visits of some prompts, in order."""
-        walk = Walk(state.base, cancellation, state.hint)
+        walk = Walk(state.base, cancellation, state.hint, state.carried)
         self._answers.begin()
         shape = self.predictor.preset.patch_shape
         visit: Visit | None = None
@@ -227,7 +227,8 @@ class PatchInferer:
         with timed(walk.seconds, "cut"):
             patch = self.patch(visit.window)
         wide = visit.wide is not None
-        from_mask = self.predictor.capabilities.refines_masks and walk.base is not None and not visit.followed
+        stands = walk.base is not None and not walk.carried and not visit.followed
+        from_mask = stands and self.predictor.capabilities.refines_masks
         return patch, PatchPrompts(visit.clicks, visit.box, seen, visit.earlier, wide, from_mask)
 
     def _kept(self, layers: Sequence[Layer], base: BoxedMask | None, window: Box) -> list[KeptLayer] | None:

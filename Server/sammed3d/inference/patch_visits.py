@@ -48,6 +48,7 @@ class Walk:
         base: the mask that the object started from, or None.
         cancellation: stops it.
         hint: see `PromptState`.
+        carried: see `PromptState`.
         seconds: spent so far, by stage of the computation.
         visits: that were answered.
         clicks: the user's clicks so far: lattice sample and polarity.
@@ -58,6 +59,7 @@ class Walk:
     base: BoxedMask | None
     cancellation: Cancellation
     hint: BoxPrompt | None = None
+    carried: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     visits: list[Visit] = field(default_factory=list)
     clicks: list[tuple[Index3, bool]] = field(default_factory=list)
@@ -67,7 +69,7 @@ class Walk:
     @property
     def chain(self) -> Chain:
         """Names what was answered so far."""
-        start = None if self.base is None else self.base.digest
+        start = None if self.base is None else f"carried {self.base.digest}" if self.carried else self.base.digest
         return (start, *self.visits) if self.hint is None else (start, self.hint, *self.visits)
 
     @property

@@ -169,7 +169,7 @@ class _Way:
             raise VolumeError(f"{volume.name}: this frame is on another grid than the first. Resample it to that grid.")
         own = check_prompts(self._prompts.get(number) or ObjectPrompts("", ()), volume.grid, volume.name)
         base = self._kept.get(number, None if before is None else before.mask)
-        state = replace(_joined(places, own), base=base, model=self._predictor.name)
+        state = replace(_joined(places, own), base=base, model=self._predictor.name, carried=True)
         inferer = inferer_for(volume, self._predictor)
         if number in self._kept:
             mask: BoxedMask | None = self._kept[number]
