@@ -1,6 +1,6 @@
-import csv
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,10 +124,11 @@ def test_every_number_of_a_structure_stands_under_its_title():
 def test_scores_that_cannot_be_written_leave_the_earlier_ones_and_are_told(write, tmp_path, monkeypatch):
     (tmp_path / "scores.csv").write_text("earlier")
 
-    def full(_writer, _rows):
+    def full(path, _text, **_options):
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(csv.DictWriter, "writerows", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(VolumeError, match=r"scores\.csv: cannot be written\. Check .* free space"):
         write(tmp_path)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["earlier"]

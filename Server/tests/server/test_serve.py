@@ -37,8 +37,9 @@ from sammed3d.server.addresses import check_free, check_tls
 from sammed3d.server.compute.worker import Worker
 from sammed3d.server.http.keys import add_key
 from sammed3d.server.metrics import Metrics
+from sammed3d.server.metrics_page import serve_metrics
 from sammed3d.server.serve import in_url
-from sammed3d.server.settings import read_settings
+from sammed3d.server.settings import ServerSettings, read_settings
 from sammed3d.web.serve import check_host
 from sammed3d.wire import arrays, messages
 from sammed3d.zoo.store import ModelStore
@@ -207,7 +208,7 @@ def test_a_port_for_metrics_that_another_program_has_is_named(free_port):
         socket.create_server(("127.0.0.1", free_port)),
         pytest.raises(ModelError, match=f"Port {free_port} of 127.0.0.1 cannot be had for metrics .*--admin-port"),
     ):
-        Metrics().serve("127.0.0.1", free_port)
+        serve_metrics(Metrics().registry, ServerSettings(admin_host="127.0.0.1", admin_port=free_port))
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import socket
 import stat
 import time
@@ -240,10 +241,19 @@ def test_no_keys_are_lost_where_there_is_no_room_for_one_more(tmp_path, monkeypa
         with path.open("w", **options):
             raise OSError(errno.ENOSPC, "No space left on device")
 
+    before, synced = file.read_bytes(), []
+
+    def fill_again(number):
+        synced.append(number)
+        if len(synced) == 1:  # as where a disk says only then that it is full
+            raise OSError(errno.ENOSPC, "No space left on device")
+
     with monkeypatch.context() as full:
         full.setattr(Path, "write_text", fill_disk)
+        full.setattr(os, "fsync", fill_again)
         with pytest.raises(ModelError, match="cannot be written"):
             add_key(file, "ben")
+    assert (file.read_bytes(), len(synced)) == (before, 2)
     assert Keys.read(file).user_of(key) == "anna"
     add_key(file, "ben")
     assert stat.S_IMODE(file.stat().st_mode) == 0o640, "who could read it still can"

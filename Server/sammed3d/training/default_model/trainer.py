@@ -162,12 +162,13 @@ class Trainer:
     def export(self, file: Path, **metadata: Any) -> None:
         """Write the averaged weights in half precision as a checkpoint that `load_predictor` understands."""
         weights = {k: v.to("cpu", torch.float16).contiguous() for k, v in self.average.items()}
+        shapes = {"patch_shape": self.network.patch_shape, "low_res_shape": self.network.low_res_shape}
         write_checkpoint(
             file,
             weights,
             network="promptable_unet",
             sizes=self.sizes,
-            preset=json.dumps(PRESET.to_json()),
+            preset=json.dumps(PRESET.to_json() | shapes),
             name="default",
             **metadata,
         )
