@@ -259,7 +259,6 @@ def cases(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
 def test_a_client_has_a_small_network_learn_and_reads_how_it_went(cases, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
     weights = filled(build("promptable_unet", SIZES)).state_dict()
