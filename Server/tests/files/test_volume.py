@@ -7,8 +7,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
+from ct_slices import write_slices
 from helpers import grids, make_affine, phantom, write_image
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError, VolumeWarning
@@ -245,35 +246,6 @@ def test_sizes_that_are_no_patients_are_said(tmp_path, spacing, said):
 
 
 # DICOM
-
-
-def write_slices(
-    folder, array, spacing=(0.8, 0.9, 2.5), series=None, skip=(), shift=0.0, syntax=ExplicitVRLittleEndian
-):
-    folder.mkdir(exist_ok=True)
-    series = series or generate_uid()
-    for k in range(array.shape[2]):
-        if k in skip:
-            continue
-        ds = pydicom.Dataset()
-        ds.file_meta = pydicom.dataset.FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = syntax
-        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
-        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
-        ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.Modality = series, "1.2.3", "CT"
-        ds.PatientName, ds.PatientID = "Doe^Jane", "12345"
-        ds.ImagePositionPatient = [-10.0, -20.0 + shift * k, 30.0 + spacing[2] * k]
-        ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        ds.PixelSpacing = [spacing[1], spacing[0]]
-        ds.SliceThickness = spacing[2]
-        ds.Rows, ds.Columns = array.shape[1], array.shape[0]
-        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-        ds.BitsAllocated = ds.BitsStored = 16
-        ds.HighBit, ds.PixelRepresentation = 15, 1
-        ds.RescaleSlope, ds.RescaleIntercept, ds.InstanceNumber = 1, -1000, k + 1
-        ds.PixelData = np.ascontiguousarray(array[:, :, k].T + np.int16(1000)).tobytes()
-        ds.save_as(folder / f"{generate_uid()}.dcm", enforce_file_format=True)
-    return folder
 
 
 def test_a_folder_of_dicom_slices_is_a_volume(tmp_path):

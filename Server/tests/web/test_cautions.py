@@ -3,10 +3,9 @@
 import warnings
 
 import numpy as np
-import pydicom
 import pytest
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from ct_slices import write_slices
 from helpers import small_volume, write_image
 from sammed3d.errors import VolumeError, VolumeWarning
 from sammed3d.web.images import with_cautions
@@ -44,25 +43,12 @@ def test_other_warnings_stay_what_they_are():
 
 
 def test_slices_of_several_series_are_told_in_words_of_the_page(tmp_path):
-    def slices(folder):
-        series = generate_uid()
-        for k in range(3):
-            ds = pydicom.Dataset()
-            ds.file_meta = pydicom.dataset.FileMetaDataset()
-            ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
-            ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
-            ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.Modality = series, "1.2.3", "CT"
-            ds.ImagePositionPatient, ds.ImageOrientationPatient = [0, 0, 2 * k], [1, 0, 0, 0, 1, 0]
-            ds.PixelSpacing, ds.Rows, ds.Columns = [1, 1], 4, 4
-            ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-            ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
-            ds.PixelData = np.arange(k, k + 16, dtype=np.int16).tobytes()
-            ds.save_as(path := folder / f"{ds.SOPInstanceUID}.dcm", enforce_file_format=True)
-            yield path.name, path.read_bytes()
-
+    folder = tmp_path / "two"
+    for seed in (1, 2):
+        write_slices(folder, np.random.default_rng(seed).integers(0, 9, (4, 4, 3), dtype=np.int16))
+    files = [(file.name, file.read_bytes()) for file in folder.iterdir()]
     with pytest.raises(VolumeError, match=r"^DICOM: these are slices of several series\. Choose those of one\.$"):
-        sent(tmp_path, *slices(tmp_path), *slices(tmp_path))()
+        sent(tmp_path, *files)()
 
 
 def test_a_file_without_an_ending_is_told_by_what_it_holds(tmp_path):
