@@ -226,10 +226,15 @@ class PatchInferer:
     def _question(self, walk: Walk, visit: Visit, seen: Float32 | None) -> tuple[Patch, PatchPrompts]:
         with timed(walk.seconds, "cut"):
             patch = self.patch(visit.window)
-        wide = visit.wide is not None
-        stands = walk.base is not None and not walk.carried and not visit.followed
-        from_mask = stands and self.predictor.capabilities.refines_masks
-        return patch, PatchPrompts(visit.clicks, visit.box, seen, visit.earlier, wide, from_mask)
+        given = walk.base is not None and not walk.carried and not visit.followed
+        return patch, PatchPrompts(
+            visit.clicks,
+            visit.box,
+            seen,
+            visit.earlier,
+            from_wide=visit.wide is not None,
+            from_mask=given and self.predictor.capabilities.refines_masks,
+        )
 
     def _kept(self, layers: Sequence[Layer], base: BoxedMask | None, window: Box) -> list[KeptLayer] | None:
         """Name the layers that a window shows, placed in it; None where they are not kept, or not all that it shows."""

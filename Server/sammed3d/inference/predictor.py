@@ -140,7 +140,7 @@ class PatchPrompts:
 
         Raises:
             PromptError: there is no prompt, or a box and the model knows none, or the mask prompt has another shape, or
-                the network's own answer is wanted to something else than one click.
+                the network's own answer is wanted to something else than one click, or a new object from a mask.
         """
         if self.box is not None and not preset.boxes:
             raise PromptError(
@@ -148,8 +148,13 @@ class PatchPrompts:
             )
         if not self.in_order:
             raise PromptError("A prediction needs at least one click, or a box.")
-        if self.raw and (len(self.clicks) != 1 or self.box is not None or self.earlier or self.from_wide):
+        more = self.box is not None or self.earlier or self.from_wide or self.from_mask
+        if self.raw and (len(self.clicks) != 1 or more):
             raise PromptError("A network's own answer is that to one click. Ask without more, or not for that.")
+        if self.from_mask and self.from_wide:
+            raise PromptError(
+                "An object is a new one, or it started from a mask. Ask with from_wide or from_mask alone."
+            )
         if self.mask_prompt is not None and self.mask_prompt.shape != preset.low_res_shape:
             raise PromptError(f"The mask prompt's shape {self.mask_prompt.shape} is not {preset.low_res_shape}.")
 

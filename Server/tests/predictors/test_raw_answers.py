@@ -51,7 +51,7 @@ def test_a_search_with_a_server_that_cannot_answer_it_so_is_refused(tempered, pa
             remote.predict_each(patch, CLICKS, 2)
 
 
-@pytest.mark.parametrize("more", [{"clicks": CLICKS}, {"earlier": CLICKS[1:]}])
+@pytest.mark.parametrize("more", [{"clicks": CLICKS}, {"earlier": CLICKS[1:]}, {"from_mask": True}])
 def test_the_networks_own_answer_is_that_to_one_click(tempered, patch, more):
     with pytest.raises(PromptError, match="one click"):
         tempered.predict(patch, PatchPrompts(**{"clicks": CLICKS[:1], **more}, raw=True))
