@@ -77,6 +77,13 @@ def check_apart(outputs: Iterable[Path | None]) -> None:
         known |= files
 
 
+def not_written(path: Path) -> VolumeError:
+    """Return the error to raise where a file could not be written."""
+    return VolumeError(
+        f"{path}: cannot be written. Check the folder, permissions and free space, and close it in other programs."
+    )
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a place beside a file to write to, which becomes the file in the end; where that fails, nothing is left.
@@ -93,9 +100,7 @@ def written_whole(path: Path) -> Iterator[Path]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         beside.replace(path)
     except (RuntimeError, OSError) as error:  # SimpleITK's own are RuntimeErrors
-        raise VolumeError(
-            f"{path}: cannot be written. Check the folder, permissions and free space, and close it in other programs."
-        ) from error
+        raise not_written(path) from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()

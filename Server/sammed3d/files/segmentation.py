@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.errors import VolumeError
-from sammed3d.files.outputs import DATA_SUFFIXES, written_whole
+from sammed3d.files.outputs import DATA_SUFFIXES, not_written, written_whole
 from sammed3d.files.volume import array_of, image_on, read_image, without_nan
 
 RGB = tuple[float, float, float]
@@ -154,9 +154,7 @@ def _write_apart(image: sitk.Image, path: Path) -> None:
             for part in sorted(Path(folder).iterdir(), key=made.__eq__):
                 part.replace(path.with_name(part.name))
     except (RuntimeError, OSError) as error:
-        raise VolumeError(
-            f"{path}: cannot be written. Check the folder, permissions and free space, and close it in other programs."
-        ) from error
+        raise not_written(path) from error
 
 
 def _call_layers_a_list(path: Path) -> None:
