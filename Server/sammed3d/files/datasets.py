@@ -279,6 +279,12 @@ def _digest(file: Path) -> str:
     return sha256.hexdigest()
 
 
+def _without_image(folder: Path, label: str, images: str) -> VolumeError:
+    return VolumeError(
+        f"{folder}: there is no image for {label} in {images}. Put it there, or take the label map away."
+    )
+
+
 def _nnunet(folder: Path) -> list[Case]:
     lists, unknown = nnunet.read_names(folder)
     without = frozenset() if unknown is None else frozenset([unknown])
@@ -288,7 +294,7 @@ def _nnunet(folder: Path) -> list[Case]:
         name = stem(label)
         image = _first_existing(folder / "imagesTr", name)
         if image is None:
-            raise VolumeError(f"{folder}: there is no image for {label.name} in imagesTr.")
+            raise _without_image(folder, label.name, "imagesTr")
         for n, names in enumerate(lists, start=1):  # several where regions overlap
             own, group = (name, "") if len(lists) == 1 else (f"{name}_{n}", name)
             cases.append(Case(own, image, label, names, group, every - names.keys(), unknown))
@@ -303,7 +309,7 @@ def _sides(folder: Path) -> list[Case]:
         pairs = [(label, _first_existing(folder / f"images{side}", stem(label))) for label in labels]
         without = [label.name for label, image in pairs if image is None]
         if without:
-            raise VolumeError(f"{folder}: there is no image for {without[0]} in images{side}.")
+            raise _without_image(folder, without[0], f"images{side}")
         taken = {case.name for case in cases}
         for label, image in pairs:
             name = stem(label)
@@ -337,7 +343,7 @@ def _first_existing(folder: Path, name: str) -> Path | None:
 def _pairs(images: Path, labels: Path) -> list[Case]:
     by_name = {stem(path): path for path in _images(labels)}
     if without := sorted(by_name.keys() - {stem(image) for image in _images(images)}):
-        raise VolumeError(f"{images.parent}: there is no image for {by_name[without[0]].name} in {images.name}.")
+        raise _without_image(images.parent, by_name[without[0]].name, images.name)
     return [Case(stem(image), image, by_name.get(stem(image))) for image in _images(images)]
 
 

@@ -81,7 +81,7 @@ def test_regions_of_nnunet_are_structures_and_what_nobody_annotated_is_none(nnun
 def test_label_maps_without_an_image_are_told(tmp_path):
     write_case(tmp_path, "images/x.nii.gz", "labels/x.nii.gz")
     write_image(tmp_path / "labels" / "y.nii.gz", labels(), AFFINE)
-    with pytest.raises(VolumeError, match=r"there is no image for y\.nii\.gz in images"):
+    with pytest.raises(VolumeError, match=r"there is no image for y\.nii\.gz in images\. Put it there"):
         find_cases(tmp_path)
 
 
