@@ -9,8 +9,6 @@ from pathlib import Path, PurePosixPath
 
 THREADS = "OMP_NUM_THREADS"
 """The variable that OpenMP (torch) and OpenBLAS (NumPy, SciPy) take their number of threads from."""
-MOST_PROCESSES = 61
-"""Processes of a pool: Windows waits for no more of them at once, and Python refuses to."""
 THREADS_SAID = (THREADS, "MKL_NUM_THREADS")
 """Variables by which a user has decided about threads already."""
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from sammed3d.core.control_groups import MOST_PROCESSES, THREADS, threads_said, usable_processors
+from sammed3d.core.control_groups import THREADS, threads_said, usable_processors
+from sammed3d.core.process_pools import MOST_PROCESSES, process_pool
 from sammed3d.errors import SAMMed3DError
 from sammed3d.ray_cluster import joined
 
@@ -147,11 +147,9 @@ def _in_pool(
     cases: dict[int, Case], work: Callable[[Case, Model], Result], load: Callable[[], Model], count: int
 ) -> Iterator[tuple[int, Result]]:
     """Yield each case and what became of it, but for those that are left over where a process dies."""
-    context = multiprocessing.get_context("spawn")
-    count = min(count, MOST_PROCESSES)
-    with ProcessPoolExecutor(count, context) as pool:
+    with process_pool(count) as pool:
         try:
-            with _processors_shared(count):
+            with _processors_shared(min(count, MOST_PROCESSES)):
                 running = {pool.submit(_in_worker, case, work, load): index for index, case in cases.items()}
             for future in as_completed(running):
                 with contextlib.suppress(BrokenProcessPool):

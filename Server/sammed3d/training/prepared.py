@@ -11,13 +11,11 @@ from __future__ import annotations
 import functools
 import glob
 import json
-import multiprocessing
 import os
 import re
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +27,7 @@ import torch
 import torchio
 from torch import Tensor
 
-from sammed3d.core.control_groups import MOST_PROCESSES
+from sammed3d.core.process_pools import process_pool
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.datasets import TINY_MM3, UTF8, Case, content_digest, read_labels, split
 from sammed3d.files.outputs import make_folder, write_text, written_whole
@@ -175,9 +173,7 @@ def _each(
     if workers <= 1:
         yield from ((case, work(case)) for case in cases)
         return
-    # Ctrl-C reaches all processes of a terminal, and is this one's business alone.
-    context, ignored = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(min(workers, MOST_PROCESSES), context, signal.signal, ignored)
+    pool = process_pool(workers, interrupted=False)  # that is this process's business alone
     try:
         running = {pool.submit(work, case): case for case in cases}
         for future in as_completed(running):

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -88,16 +87,6 @@ def lost(_case):
 def test_work_in_this_process_is_in_order():
     assert list(apart.each([1, 2, 3], doubled, ThresholdPredictor, Workers(), lost)) == [(0, 2), (1, 4), (2, 6)]
     assert list(apart.each([], doubled, no_model, Workers(), lost)) == []
-
-
-def test_more_processes_than_windows_waits_for_are_not_started(monkeypatch):
-    def pool(count, _context):
-        if count > 61:
-            raise ValueError("max_workers must be <= 61")  # as Python says there
-        return ThreadPoolExecutor(1)
-
-    monkeypatch.setattr(apart, "ProcessPoolExecutor", pool)
-    assert dict(apart.each([1, 2], doubled, ThresholdPredictor, Workers(64), lost)) == {0: 2, 1: 4}
 
 
 def slow(case, _predictor, marks):

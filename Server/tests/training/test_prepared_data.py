@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -117,18 +116,6 @@ def test_preparing_goes_on_after_the_disk_was_full(tmp_path, monkeypatch):
             prepared.prepare(find_cases(raw), ready, "ct_x", spacing=3.0, validation=0.0)
     prepared.prepare(find_cases(raw), ready, "ct_x", spacing=3.0, validation=0.0)
     assert [sample.case for sample in prepared.find_samples(ready, "train")] == ["a"]
-
-
-def test_more_processes_than_windows_waits_for_are_not_started(tmp_path, monkeypatch):
-    def pool(count, *_):
-        if count > 61:
-            raise ValueError("max_workers must be <= 61")  # as Python says there
-        return ThreadPoolExecutor(1)
-
-    monkeypatch.setattr(prepared, "ProcessPoolExecutor", pool)
-    labelled(tmp_path / "raw" / "a", (2, 2, 2))
-    prepared.prepare(find_cases(tmp_path / "raw"), tmp_path / "ready", "ct_x", spacing=3.0, validation=0.0, workers=64)
-    assert [sample.case for sample in prepared.find_samples(tmp_path / "ready", "train")] == ["a"]
 
 
 def test_what_an_earlier_call_left_unfinished_is_made_anew(tmp_path):
