@@ -64,17 +64,17 @@ class InferenceThread:
                 self._thread.start()
             self._condition.notify_all()
 
-    def cancel(self, key: Hashable | None = None) -> None:
-        """Stop the jobs of a key, or all of them; they come out at once, as cancelled or with what was followed.
+    def cancel(self, key: tuple[str, ...] = ()) -> None:
+        """Stop the jobs whose keys begin like one, or all; they come out at once, cancelled or with what was followed.
 
         What the network is in the middle of goes on to the end of its layer; nobody waits for that but the next job.
         """
         with self._condition:
-            for job in [job for job in self._waiting.values() if key is None or job.key == key]:
+            for job in [job for job in self._waiting.values() if job.key[: len(key)] == key]:
                 del self._waiting[job.key]
                 self._handOutCancelled(job)
             running = self._running
-            if running is not None and not self._abandoned and (key is None or running.key == key):
+            if running is not None and not self._abandoned and running.key[: len(key)] == key:
                 self._abandoned = True
                 self._handOutCancelled(running)
             self._condition.notify_all()

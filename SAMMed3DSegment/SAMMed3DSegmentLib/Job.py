@@ -22,7 +22,7 @@ class Job:
 
     Attributes:
         key: segmentation node id and segment id; a newer job of the same key replaces a waiting one. A question's
-            begins with those ids, and goes on.
+            begins with those ids, and so it ends with what is cancelled of the segment.
         volume: the image.
         volumeDigest: tells images apart.
         model: names the model and all that decides how it runs; frozen, since it is read in the thread.

@@ -83,12 +83,15 @@ class NextPlace:
         self.ask(segmentId)
 
     def update(self, segmentId: str) -> None:
-        """Take away what does not belong to what the selected segment shows any more."""
-        if self.answered and not self._isCurrent(segmentId):
+        """Take away what does not belong to what the selected segment shows any more; ask about no other segment."""
+        another = self._asked is not None and self._asked[0] != segmentId
+        if another or (self.answered and not self._isCurrent(segmentId)):
             self.forget(keepSkipped=self._skipped[0] == segmentId)
 
     def forget(self, keepSkipped: bool = False) -> None:
-        """Take the marker and the overlay away."""
+        """Take the marker and the overlay away, and ask no more."""
+        if self._asked is not None and not self.answered:
+            self._segmenter.endQuestion(self._asked[0])
         self.place = self._found = self._asked = None
         self.answered = False
         self._skipped = self._skipped if keepSkipped else ("", ())

@@ -6,11 +6,11 @@ from sammed3d.inference.inferer import in_effect
 from SAMMed3DSegmentLib.Job import Job
 
 
-def takenBack(job: Job, name: str, count: int) -> str:
-    """Say what a failure or a cancellation took back of the segment of a name."""
+def takenBack(job: Job, name: str, count: int, when: str = "") -> str:
+    """Say what a failure or a cancellation took back of the segment of a name, and when that can be done again."""
     what = "1 click" if count == 1 else f"{count} clicks"
     verb, them = ("was", "it") if count == 1 else ("were", "them")
-    text = f"{what} of {name} {verb} taken back; Redo brings {them} again." if count else ""
+    text = f"{what} of {name} {verb} taken back; Redo brings {them} again{when}." if count else ""
     return f"{job.error or 'Cancelled.'} {text}".strip()
 
 

@@ -41,6 +41,7 @@ class SegmentPrompts:
         points: the segment's point list, made if need be.
         timeline: states of its prompts, from the scene if they were saved there.
         job: what is being evaluated, if anything.
+        question: what the model is being asked about what the segment shows, if anything.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class SegmentPrompts:
     ) -> None:
         self.segmentationNode, self.segmentId = segmentationNode, segmentId
         self.job: Job | None = None
+        self.question: Job | None = None
         self._written: PromptState | None = None
         self._hardened = False
         self._observer, self._digests, self._beforeWriting = observer, digests, beforeWriting
@@ -94,11 +96,10 @@ class SegmentPrompts:
         )
 
     def concerns(self, node: slicer.vtkMRMLNode) -> bool:
-        """Tell whether what is being evaluated needs a node: the volume, the segmentation, or the points."""
-        if self.job is None:
-            return False
-        source = slicer.mrmlScene.GetNodeByID(self.job.source)
-        return any(node is each for each in (source, self.segmentationNode, self.points))
+        """Tell whether what is being evaluated or asked needs a node: the volume, the segmentation, or the points."""
+        jobs = [job for job in (self.job, self.question) if job is not None]
+        sources = [slicer.mrmlScene.GetNodeByID(job.source) for job in jobs]
+        return bool(jobs) and any(node is each for each in (*sources, self.segmentationNode, self.points))
 
     @property
     def edited(self) -> bool:

@@ -5,6 +5,7 @@ the scene keeps, in `SceneRecord`. What a segment holds is never lost:
 
 - A segment that was drawn, imported or edited by hand since the last click is the new starting point of its next click.
 - So is one whose volume was exchanged, or moved against it, or moved on to another frame of a sequence.
+- A result about an image that was replaced meanwhile is not written; its prompts are taken back.
 - What lies outside of the volume stays, until the segment is emptied.
 - A prediction that fails or is cancelled takes its prompts back; the segment stays, and redo brings them again. What an
   object was followed into by then stays.
@@ -113,7 +114,8 @@ class Segmenter(SegmentsInScene):
         Args:
             segmentId: of the segment.
             question: called in the thread.
-            answered: called on the main thread with what it returned, unless the prompts were changed meanwhile.
+            answered: called on the main thread with what it returned, unless the prompts were changed meanwhile: then
+                the question ends.
         """
         state = self.shownState(segmentId)
         if state is None:
@@ -121,11 +123,20 @@ class Segmenter(SegmentsInScene):
             return
         self.message = ""
         volume, image = self._images.of(self.volumeNode)
-        key = (*self._promptsFor(segmentId).key, "question")
+        prompts = self._promptsFor(segmentId)
+        key = (*prompts.key, "question")
         model = self.modelChoice(state.model or self.model)
         source = self.volumeNode.GetID()
-        self._thread.submit(Job(key, volume, image, model, state, source, question=question, answered=answered))
+        prompts.question = Job(key, volume, image, model, state, source, question=question, answered=answered)
+        self._thread.submit(prompts.question)
         self.onChanged()
+
+    def endQuestion(self, segmentId: str) -> None:
+        """Ask no more about a segment: nobody waits for the answer."""
+        node = self.segmentationNode
+        prompts = None if node is None else self._segments.get((node.GetID(), segmentId))
+        if prompts is not None:
+            self._endQuestion(prompts)
 
     def setHonour(self, segmentId: str, honour: bool) -> None:
         """Make the segment agree with its box and drawings from now on, or leave the model's answer as it is."""
@@ -257,6 +268,7 @@ class Segmenter(SegmentsInScene):
     def _evaluate(self, prompts: SegmentPrompts, following: FollowChoice = NEVER) -> None:
         """Put the state in force before the user, and have it evaluated if its mask is not known."""
         self.message = ""
+        self._endQuestion(prompts)
         try:
             known = prompts.recall(self.volumeNode)
         except Exception as error:
@@ -284,18 +296,18 @@ class Segmenter(SegmentsInScene):
     def _finish(self, job: Job) -> str:
         prompts, volumeNode = self._segments.get(job.key[:2]), slicer.mrmlScene.GetNodeByID(job.source)
         if prompts is None or not prompts.isThere or volumeNode is None:  # what it was for is gone
-            if prompts is not None and job is prompts.job:
-                prompts.job = None
+            if prompts is not None:
+                prompts.job = None if job is prompts.job else prompts.job
+                prompts.question = None if job is prompts.question else prompts.question
             return ""
         if job.answered is not None:
-            if not (job.cancelled or job.error) and self.shownState(prompts.segmentId) is job.state:
-                job.answered(job.answer)
-            return job.error or ("Cancelled." if job.cancelled else "")
+            return self._takeAnswer(job, prompts)
         newest = job is prompts.job
         prompts.job = None if newest else prompts.job
-        if not job.cancelled and self._showsAnotherFrame(job, prompts.segmentationNode, volumeNode):
-            job.error = "The result is of a frame that is not shown any more, and was not written. Go back to it."
-            return takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
+        if not job.cancelled and self._isOutdated(job, prompts.segmentationNode, volumeNode):
+            if job.partial and prompts.job is not None and prompts.job.state is job.state:
+                self._thread.cancel(prompts.key)  # following goes no further in the old image
+            return self._settleOutdated(job, prompts, volumeNode) if newest else ""
         if job.followed is None and (job.cancelled or job.error is not None):
             text = takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
             if job.following.alone:
@@ -320,11 +332,41 @@ class Segmenter(SegmentsInScene):
             return ""
         return aboutResult(job) if newest else ""
 
-    def _showsAnotherFrame(self, job: Job, segmentationNode, volumeNode) -> bool:
-        """Tell whether a segmentation plays with a series, of which another frame is shown than when a job began."""
-        if job.target is not segmentationNode.GetSegmentation():  # frames whose changes are saved have one each
-            return True
-        return self._images.digest(volumeNode) != job.volumeDigest and showsFrames(segmentationNode)
+    def _takeAnswer(self, job: Job, prompts: SegmentPrompts) -> str:
+        """Hand an answer of the model to who asked, if it is about what the segment shows by now."""
+        if job is not prompts.question:  # nobody waits for it any more
+            return ""
+        prompts.question = None
+        if job.cancelled or job.error:
+            return job.error or "Cancelled."
+        if self.shownState(prompts.segmentId) is not job.state:
+            return f"{prompts.name}, or its image, is another by now than the model was asked about. Ask again."
+        job.answered(job.answer)
+        return ""
+
+    def _isOutdated(self, job: Job, segmentationNode, volumeNode) -> bool:
+        """Tell whether another image is shown than when a job began, or the segments of another frame."""
+        image, target = self._images.digest(volumeNode), segmentationNode.GetSegmentation()
+        return job.target is not target or image != job.volumeDigest
+
+    def _settleOutdated(self, job: Job, prompts: SegmentPrompts, volumeNode) -> str:
+        """Take back what another image was clicked in for, and say so; no mask of it is written into this one."""
+        when = ""
+        try:
+            self._images.of(volumeNode)
+            if showsFrames(prompts.segmentationNode):
+                why = "The result is of a frame that is not shown any more, and was not written. Go back to it."
+            else:
+                when = " when that image is shown"
+                shows = f"{volumeNode.GetName()} shows another image by now than {prompts.name} was clicked in"
+                why = f"{shows}; the result was not written."
+        except VolumeError as error:  # there is none any more, or it cannot be segmented now
+            why = f"{error} The result was not written."
+        job.error = why
+        text = takenBack(job, prompts.name, prompts.failed(volumeNode), when)
+        if job.following.alone:
+            prompts.withdraw(job.state, volumeNode)
+        return text
 
     def _step(self, segmentId: str, direction: int) -> None:
         try:

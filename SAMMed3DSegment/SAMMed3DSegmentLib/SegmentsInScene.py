@@ -130,6 +130,8 @@ class SegmentsInScene(Background):
         prompts = self._segments.pop(key, None)
         if prompts is not None and prompts.job is not None:
             self.message = "The segment that was being segmented was removed; the prediction was stopped."
+        elif prompts is not None and prompts.question is not None:
+            self.message = "The segment that the model was asked about was removed; that was stopped."
         points = PointList.pointListOf(segmentationNode, segmentId)
         if points is not None:
             self._points.forget(points)
@@ -185,12 +187,15 @@ class SegmentsInScene(Background):
             return
         self.poll()  # what is done by now is written
         waiting = [prompts for prompts in self._segments.values() if prompts.concerns(node)]
+        segmented = [prompts for prompts in waiting if prompts.job is not None]
         for prompts in waiting:
             self._thread.cancel(prompts.key)
         if waiting:
             self.poll()
-            names = ", ".join(prompts.name for prompts in waiting)
-            self._say(f"{node.GetName()} was removed before {names} was segmented; what was not done is taken back.")
+            names = ", ".join(prompts.name for prompts in segmented or waiting)
+            what = f"{names} was segmented; what was not done is taken back."
+            asked = f"the model had answered about {names}; that was stopped."
+            self._say(f"{node.GetName()} was removed before {what if segmented else asked}")
 
     def _onNodeRemoved(self, node) -> None:
         if DrawingNodes.isDrawing(node):
@@ -290,6 +295,12 @@ class SegmentsInScene(Background):
         """End the following that is under way for a segment, and take what it has reached."""
         if self._thread.stopFollowing(prompts.key):
             self.poll()
+
+    def _endQuestion(self, prompts: SegmentPrompts) -> None:
+        """Ask no more about what a segment shows: it shows something else soon."""
+        if prompts.question is not None:
+            prompts.question = None
+            self._thread.cancel((*prompts.key, "question"))
 
     def _known(self, segmentId: str) -> SegmentPrompts | None:
         """Return what is known of a segment that has points, here or in the scene; None for any other."""

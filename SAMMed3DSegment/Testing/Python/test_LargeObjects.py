@@ -105,6 +105,28 @@ def test_a_click_is_followed_as_a_session_does_it_and_is_one_step_of_undo(segmen
     assert not segmenter.busy
 
 
+@pytest.mark.parametrize("gone", ["image", "volume", "segmentation"])
+def test_it_stops_where_what_it_is_about_is_replaced_or_removed(segmenter, segmentId, volumeNode, predictor, gone):
+    predictor.stop = 4
+    segmenter.click(segmentId, volumeToWorld(volumeNode, startOf(volumeNode)))
+    untilStopped(segmenter, predictor)
+    node, followed = segmenter.segmentationNode, shown(segmenter, segmentId)
+    assert followed.any()
+    if gone == "image":
+        slicer.util.updateVolumeFromArray(volumeNode, slicer.util.arrayFromVolume(volumeNode)[::-1].copy())
+    else:
+        slicer.mrmlScene.RemoveNode(volumeNode if gone == "volume" else node)
+        assert "was removed before spine was segmented" in segmenter.message
+        assert not segmenter.busy
+    predictor.go.set()
+    settle(segmenter)
+    until(lambda: not segmenter.working, segmenter.poll)
+    assert len(predictor.calls) <= 5, "it goes no further"
+    assert np.array_equal(voxels(node, segmentId, followed.shape), followed), "what was followed by then stays"
+    if gone == "image":
+        assert "shows another image by now than spine was clicked in; the result was not written." in segmenter.message
+
+
 def test_later_clicks_keep_what_was_followed(segmenter, segmentId, volumeNode):
     made = session(volumeNode)
     made.click(startOf(volumeNode))

@@ -8,7 +8,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 import qt
 from helpers import make_affine, phantom
 from mrmlNodes import addVolume, linearTransform
-from panels import settle
+from panels import settle, wait
 from sammed3d import ModelError, Session
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
@@ -263,3 +263,87 @@ def test_cancel_and_failures_are_said_and_change_nothing(module, ui, volumeNode,
     assert clicks(module) == before
     ask(module, ui)
     assert markers()
+
+
+@pytest.fixture
+def asked(module, ui, volumeNode, predictor):
+    """While the model is asked, and waits for the gate of the predictor; returns how often it was asked before."""
+    click(module)
+    other = module.panel.segmentId
+    module.panel.addSegment()
+    module.panel.segments.select(other)
+    calls = len(predictor.calls)
+    predictor.gate.clear()
+    predictor.asked.clear()
+    ui.nextPlaceButton.click()
+    wait(predictor.asked.is_set)
+    yield calls
+    predictor.gate.set()
+
+
+GONE = {
+    "volume": (
+        lambda panel: slicer.mrmlScene.RemoveNode(panel.segmenter.volumeNode),
+        "CT was removed before the model had answered about Segment_1; that was stopped.",
+    ),
+    "segmentation": (
+        lambda panel: slicer.mrmlScene.RemoveNode(panel.segmenter.segmentationNode),
+        "CT segmentation was removed before the model had answered about Segment_1; that was stopped.",
+    ),
+    "segment": (
+        lambda panel: panel.segmenter.segmentationNode.GetSegmentation().RemoveSegment(panel.segmentId),
+        "The segment that the model was asked about was removed; that was stopped.",
+    ),
+    "clicks": (lambda panel: slicer.mrmlScene.RemoveNode(next(PointList.pointLists())), "was removed before the model"),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_what_is_removed_while_the_model_is_asked_ends_that_and_is_said(module, ui, predictor, asked, what):
+    act, text = GONE[what]
+    act(module.panel)
+    for _ in range(3):
+        qt.QApplication.processEvents()
+    assert not module.panel.segmenter.busy
+    assert text in ui.statusLabel.text
+    predictor.gate.set()
+    settle(module)
+    assert len(predictor.calls) <= asked + 1, "it computes no further"
+    assert text in ui.statusLabel.text
+    assert not markers()
+
+
+def test_a_click_while_the_model_is_asked_comes_first(module, ui, predictor, asked):
+    """The answer would be about what the segment does not show any more."""
+    points = next(PointList.pointLists())
+    points.AddControlPointWorld(volumeFromNode(module.panel.segmenter.volumeNode).grid.to_world(SPOTS[1]))
+    assert len(module.panel.segmenter.underWay) == 1
+    predictor.gate.set()
+    settle(module)
+    assert len(predictor.calls) <= asked + 2
+    assert "Done in" in ui.statusLabel.text
+    assert not markers()
+
+
+@pytest.mark.parametrize("how", ["another segment", "another module"])
+def test_nobody_is_told_to_answer_about_a_segment_that_is_not_selected(module, ui, predictor, asked, how):
+    if how == "another module":
+        slicer.modules.sammed3dsegment.widgetRepresentation().exit()
+    else:
+        segmentation = module.panel.segmenter.segmentationNode.GetSegmentation()
+        module.panel.segments.select(segmentation.GetNthSegmentID(1))
+    assert not module.panel.segmenter.underWay
+    predictor.gate.set()
+    settle(module)
+    assert "Is this part of it?" not in ui.statusLabel.text
+    assert len(predictor.calls) <= asked + 1
+    assert not markers()
+
+
+def test_an_image_that_is_replaced_while_the_model_is_asked_is_said(module, ui, scene, predictor, asked):
+    other = addVolume(scene, phantom((40, 50, 30), 5), np.eye(4), "other")
+    module.panel.segmenter.volumeNode.SetAndObserveImageData(other.GetImageData())
+    predictor.gate.set()
+    settle(module)
+    assert "is another by now than the model was asked about" in ui.statusLabel.text
+    assert not markers()
