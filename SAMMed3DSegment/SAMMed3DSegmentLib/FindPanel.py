@@ -134,7 +134,8 @@ class FindPanel:
         self._fill()
 
     def update(self, *_arguments) -> None:
-        """Offer only what can be done."""
+        """Offer only what can be done; what was found in an image that is gone is not offered any more."""
+        self._endIfGone()
         ui, found = self.ui, bool(self.finder.found)
         roi = ui.regionSelector.currentIndex == ROI
         ui.roiTitle.setVisible(roi)
@@ -164,8 +165,17 @@ class FindPanel:
             return roiLimits(self.ui.roiSelector.currentNode())
         return viewLimits() if index == VIEWS else []
 
+    def _endIfGone(self) -> bool:
+        """Stop, and forget what was found, where its volume is gone or holds another image; tells whether it is so."""
+        why, busy = self.finder.objection, self.busy
+        if why:
+            self.forget()
+            text = _("{why} The search was stopped.") if busy else _("{why} What was found in it is listed no more.")
+            self._say(text.format(why=why))
+        return bool(why)
+
     def _poll(self, task: Task[list[Instance]]) -> None:
-        if task is not self.task:
+        if task is not self.task or self._endIfGone():
             return
         self.ui.findBar.setMaximum(task.total or 0)
         self.ui.findBar.setValue(task.done)

@@ -8,14 +8,14 @@ from typing import cast
 import numpy as np
 import slicer
 
-from sammed3d import SAMMed3DError, VolumeError
+from sammed3d import VolumeError
 from sammed3d.inference.automatic import AutomaticMaskGenerator, AutomaticSettings, EachPredictor, Instance
 from SAMMed3DSegmentLib import LabelmapSource, SegmentWriter
 from SAMMed3DSegmentLib.SearchRegion import Limit, indexToWorld, regionMask
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentWriter import Holdings
 from SAMMed3DSegmentLib.Task import Task
-from SAMMed3DSegmentLib.VolumeBridge import volumeDigest, volumeFromNode, volumeToWorld
+from SAMMed3DSegmentLib.VolumeBridge import VolumeImages, volumeDigest, volumeFromNode, volumeToWorld
 
 PREVIEW_COLOR = (1.0, 0.9, 0.0)
 MOST = 200
@@ -37,7 +37,8 @@ class Finder:
         self._segmenter = segmenter
         self.found: list[Instance] = []
         self.volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
-        self._image = ""
+        self._image, self._name = "", ""
+        self._images = VolumeImages()
         self._preview: slicer.vtkMRMLSegmentationNode | None = None
 
     def search(self, model: Hashable, settings: AutomaticSettings, limits: Sequence[Limit]) -> Task[list[Instance]]:
@@ -58,7 +59,7 @@ class Finder:
         volumeNode = self._segmenter.volumeNode
         volume = volumeFromNode(volumeNode)
         toWorld = indexToWorld(volumeNode) if limits else np.eye(4)
-        self.volumeNode, self._image = volumeNode, volumeDigest(volume)
+        self.volumeNode, self._image, self._name = volumeNode, volumeDigest(volume), volume.name
         predictorFor = self._segmenter.predictorFor
 
         def work(task: Task[list[Instance]]) -> list[Instance]:
@@ -135,16 +136,22 @@ class Finder:
         """Forget all of them, and the volume."""
         self.show(None)
         self.found, self.volumeNode, self._image = [], None, ""
+        self._images.forget()
+
+    @property
+    def objection(self) -> str:
+        """Why what was searched is not there any more, or is another image; "" if all is well, or nothing was."""
+        if self.volumeNode is None:
+            return ""
+        if not slicer.mrmlScene.IsNodePresent(self.volumeNode):
+            return f"{self._name} was removed."
+        if self._images.digest(self.volumeNode) != self._image:
+            return f"{self._name} holds another image by now."
+        return ""
 
     def _check(self) -> None:
-        node = self.volumeNode
-        try:
-            there = node is not None and slicer.mrmlScene.IsNodePresent(node)
-            if there and volumeDigest(volumeFromNode(node)) == self._image:
-                return
-        except SAMMed3DError:
-            pass
-        raise VolumeError("The volume that was searched is gone, or holds another image by now. Search again.")
+        if self.volumeNode is None or self.objection:
+            raise VolumeError("The volume that was searched is gone, or holds another image by now. Search again.")
 
 
 def _freeName(segmentation: slicer.vtkSegmentation) -> str:

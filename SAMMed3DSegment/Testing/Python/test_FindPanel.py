@@ -8,7 +8,7 @@ from scipy import ndimage
 import qt
 from helpers import FakePredictor, make_affine
 from mrmlNodes import addVolume, linearTransform, voxels
-from panels import keptModules, settle
+from panels import keptModules, settle, wait
 from sammed3d.inference.predictor import PatchPrompts
 from sammed3d.inference.preset import Preset
 from SAMMed3DSegmentLib.Predictors import Predictors
@@ -356,3 +356,31 @@ def test_a_server_searches_too(module, ui, volumeNode, predictor, monkeypatch):
         assert not module.panel.find.busy, "consent taken back ends it"
         predictor.gate.set()
         settle(module)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["while it is searched", "while objects are listed"])
+@pytest.mark.parametrize(("what", "said"), [("volume", "CT was removed."), ("image", "CT holds another image by now.")])
+def test_what_is_searched_and_goes_away_ends_it_and_is_said(module, ui, volumeNode, predictor, when, what, said):
+    searching = when == "while it is searched"
+    if searching:
+        predictor.gate.clear()
+        ui.findButton.click()
+        wait(predictor.asked.is_set)
+    else:
+        find(module)
+        ui.foundTable.selectRow(0)
+    if what == "volume":
+        slicer.mrmlScene.RemoveNode(volumeNode)
+    else:
+        slicer.util.updateVolumeFromArray(volumeNode, slicer.util.arrayFromVolume(volumeNode)[::-1].copy())
+    wait(lambda: not (module.panel.find.busy or module.panel.find.finder.found))
+    asked = len(predictor.calls)
+    predictor.gate.set()
+    settle(module)
+    assert len(predictor.calls) <= asked + 1, "it computes no further"
+    ends = "The search was stopped." if searching else "What was found in it is listed no more."
+    assert ui.findLabel.text == f"{said} {ends}"
+    assert rows(ui) == []
+    assert ui.foundTable.isHidden()
+    assert slicer.mrmlScene.GetFirstNodeByName("Found") is None
