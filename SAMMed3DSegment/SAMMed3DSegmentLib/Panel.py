@@ -103,7 +103,13 @@ class Panel:
             self.segments.select,
         )
         self.series = PropagatePanel(
-            ui, segmenter, self.threadTime, lambda: self.segmentId, self._objection, self.update
+            ui,
+            segmenter,
+            self.threadTime,
+            lambda: self.segmentId,
+            self._objection,
+            self.update,
+            self.status.say,
         )
         self.clicks.wider = self.series
         self.exports = ExportPanel(ui, segmenter, settings, self.threadTime, lambda: self.segmentId)

@@ -34,6 +34,7 @@ class PropagatePanel:
         selected: returns the id of the selected segment; "" for none.
         objection: returns why nothing can be predicted now; "" if all is well.
         onChanged: called when there is something new to show.
+        status: shows a text in the panel's status line.
 
     Attributes:
         propagation: what was carried.
@@ -48,8 +49,9 @@ class PropagatePanel:
         selected: Callable[[], str],
         objection: Callable[[], str],
         onChanged: Callable[[], None],
+        status: Callable[[str], None],
     ) -> None:
-        self.ui, self._segmenter, self._threadTime = ui, segmenter, threadTime
+        self.ui, self._segmenter, self._threadTime, self._status = ui, segmenter, threadTime, status
         self._selected, self._objection, self._onChanged = selected, objection, onChanged
         self.propagation = Propagation(segmenter)
         self.task: Task[None] | None = None
@@ -138,6 +140,7 @@ class PropagatePanel:
 
     def update(self, *_arguments) -> None:
         """Offer only what can be done, and keep what all frames have in common."""
+        self._endIfGone()
         ui, frames = self.ui, FrameSequence.of(self._segmenter.volumeNode)
         ui.propagateSection.setVisible(frames is not None)
         self._observe(None if frames is None else frames.browser)
@@ -160,9 +163,11 @@ class PropagatePanel:
         ui.propagateButton.enabled = ready and not self.busy
         for name in ("propagateBar", "stopPropagateButton"):
             getattr(ui, name).setVisible(self.busy)
-        ui.undoPropagateButton.setVisible(not self.busy and self.propagation.canUndo)
-        ui.redoPropagateButton.setVisible(not self.busy and self.propagation.canRedo)
-        ui.framesTable.setVisible(bool(self.propagation.found))
+        step = self.propagation.step
+        ours = step is not None and step.frames == frames  # else another series is chosen by now
+        ui.undoPropagateButton.setVisible(ours and not self.busy and self.propagation.canUndo)
+        ui.redoPropagateButton.setVisible(ours and not self.busy and self.propagation.canRedo)
+        ui.framesTable.setVisible(ours and bool(self.propagation.found))
 
     def close(self) -> None:
         """The module goes away."""
@@ -187,8 +192,23 @@ class PropagatePanel:
         }[ui.framesSelector.currentIndex]
         return range(begin, end + 1 if ui.framesSelector.currentIndex == RANGE else end)
 
+    def _endIfGone(self) -> bool:
+        """Stop, and forget the step, where something that it is about left the scene; tells whether it is so."""
+        step, busy = self.propagation.step, self.busy
+        name = "" if step is None else step.missing
+        if name:
+            self.stop()
+            self.task = None
+            self.propagation.forget()
+            self._say("")
+            self._fill()
+            if busy:
+                text = _("{name} was removed; carrying {segment} through the series was stopped.")
+                self._status(text.format(name=name, segment=step.names[-1]))  # the section may be hidden by now
+        return bool(name)
+
     def _poll(self, task: Task[None]) -> None:
-        if task is not self.task:
+        if task is not self.task or self._endIfGone():
             return
         ended = not task.busy  # asked first: what comes until then is written below
         count = len(self.propagation.found)

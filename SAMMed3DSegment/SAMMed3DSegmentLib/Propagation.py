@@ -38,6 +38,7 @@ class Step:
         segmentationNode, segmentId: which segment.
         first: the frame from which it was carried.
         prompts: those of the segment that were in force; they tell whether something was done since.
+        names: of segmentation, volume, browser and segment when it began.
         before, after: by frame, what the segment held before and after.
         digests: by frame, what it held when it began.
         undone: whether it was taken back.
@@ -51,6 +52,7 @@ class Step:
     segmentId: str
     first: int
     prompts: PromptState | None
+    names: tuple[str, str, str, str]
     before: dict[int, Holdings] = field(default_factory=dict)
     after: dict[int, Holdings] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
@@ -61,11 +63,18 @@ class Step:
     @property
     def isThere(self) -> bool:
         """Whether all that it is about is still in the scene."""
-        nodes = (self.frames.browser, self.frames.volumeNode, self.segmentationNode)
-        if not all(slicer.mrmlScene.GetNodeByID(node.GetID() or "") is node for node in nodes):
-            return False
-        there = self.segmentationNode.GetSegmentation().GetSegment(self.segmentId) is not None
-        return there and self.frames.segmentations(self.segmentationNode) is not None
+        return not self.missing
+
+    @property
+    def missing(self) -> str:
+        """What it is about and is not in the scene any more, by its name; "" where all is there."""
+        nodes = (self.segmentationNode, self.frames.volumeNode, self.frames.browser)
+        for node, name in zip(nodes, self.names[:3], strict=True):
+            if slicer.mrmlScene.GetNodeByID(node.GetID() or "") is not node:
+                return name
+        if self.segmentationNode.GetSegmentation().GetSegment(self.segmentId) is None:
+            return self.names[-1]
+        return self.names[0] if self.frames.segmentations(self.segmentationNode) is None else ""
 
 
 class Propagation:
@@ -111,7 +120,8 @@ class Propagation:
         known = FramePrompts.kept(frames, node, segmentId) | ({} if own is None else {first: own})
         prompts = FramePrompts.told(known, first, chosen, name)
         frames.adopt(node, segmentId)
-        self.step = Step(frames, node, segmentId, first, self._segmenter.promptsInForce(segmentId))
+        names = node.GetName(), frames.volumeNode.GetName(), frames.browser.GetName(), name
+        self.step = Step(frames, node, segmentId, first, self._segmenter.promptsInForce(segmentId), names)
         self.found, self._arrived, self._images = [], deque(), images
         FramePrompts.keep(frames, node, segmentId, known)
         kept = self._kept(self.step, chosen)

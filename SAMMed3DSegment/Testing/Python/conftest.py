@@ -14,7 +14,8 @@ else:
 
     import qt
     import slicerHarness  # fills `slicer`
-    from mrmlNodes import OBLIQUE, addVolume
+    from moving_ball import moving_ball
+    from mrmlNodes import OBLIQUE, addSeries, addVolume
     from sammed3d.web.work import Work
     from SAMMed3DSegmentLib import SettingsPage
     from SAMMed3DSegmentLib.Predictors import Predictors
@@ -116,6 +117,21 @@ def chosenVolume(ui, volumeNode):
     """The phantom, chosen as the user would."""
     ui.volumeSelector.setCurrentNode(volumeNode)
     return volumeNode
+
+
+@pytest.fixture(scope="session")
+def ball():
+    """A ball that moves through five frames."""
+    return moving_ball(5)
+
+
+@pytest.fixture
+def browser(module, ui, scene, ball):
+    """What plays the ball's series, which is chosen as the user would; its section is open."""
+    browser, node = addSeries(scene, [ball.volume(number) for number in range(5)])
+    ui.volumeSelector.setCurrentNode(node)
+    ui.propagateSection.collapsed = False
+    return browser
 
 
 @pytest.fixture

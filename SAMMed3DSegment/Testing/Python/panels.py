@@ -9,7 +9,8 @@ import slicer
 import qt
 import slicerHarness
 from mrmlNodes import voxels
-from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
+from SAMMed3DSegmentLib.FrameSequence import FrameSequence
+from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
 from segmenters import until
 
 MODULE = Path(__file__).parents[2] / "SAMMed3DSegment.py"
@@ -68,6 +69,30 @@ def placeClick(module, ijk):
     points = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
     points.AddControlPointWorld(volumeFromNode(module.panel.segmenter.volumeNode).grid.to_world(ijk))
     settle(module)
+
+
+def clickWorld(module, place, positive=True):
+    """Click in the selected segment, made if need be, at a place in the volume's own frame, and wait."""
+    if not module.panel.segmentId:
+        module.panel.addSegment()
+    segmenter = module.panel.segmenter
+    segmenter.click(module.panel.segmentId, volumeToWorld(segmenter.volumeNode, tuple(place)), positive)
+    module.panel.threadTime.follow(lambda: segmenter.busy, segmenter.poll)
+    settle(module)
+
+
+def carry(module):
+    """Carry the selected segment through the frames that are chosen, and wait."""
+    module.ui.propagateButton.click()
+    settle(module)
+
+
+def frameMasks(module, segmentId=None):
+    """Return what a segment, the selected one unless told, holds in each frame, (I, J, K)."""
+    segmenter = module.panel.segmenter
+    frames, shape = FrameSequence.of(segmenter.volumeNode), segmenter.volumeNode.GetImageData().GetDimensions()
+    nodes = [frames.segmentation(segmenter.segmentationNode, number) for number in range(frames.count)]
+    return [voxels(node, segmentId or module.panel.segmentId, shape) for node in nodes]
 
 
 def showFrame(browser, number):

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import slicer
 
-from moving_ball import moving_ball
 from moving_ball import predictor as ballPredictor
 from mrmlNodes import addSeries, addVolume, drawByHand, linearTransform, voxels
-from panels import frameRows, settle, showFrame, wait
+from panels import carry, clickWorld, frameMasks, frameRows, settle, showFrame, wait
 from sammed3d import Box, ModelError
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.evaluation.metrics import dice
@@ -21,55 +20,20 @@ pytestmark = pytest.mark.slow
 COUNT = 5
 
 
-@pytest.fixture(scope="module")
-def ball():
-    return moving_ball(COUNT)
-
-
 @pytest.fixture
 def predictor():
     return ballPredictor()
 
 
 @pytest.fixture
-def browser(module, ui, scene, ball):
-    """The series in the scene, chosen as the user would; the section is open."""
-    browser, node = addSeries(scene, [ball.volume(number) for number in range(COUNT)])
-    ui.volumeSelector.setCurrentNode(node)
-    ui.propagateSection.collapsed = False
-    return browser
-
-
-@pytest.fixture
 def clicked(module, browser, ball):
     """Clicked in the middle of the ball of the first frame."""
-    click(module, ball.centres[0])
+    clickWorld(module, ball.centres[0])
     return browser
-
-
-def click(module, place, positive=True):
-    module.panel.addSegment() if not module.panel.segmentId else None
-    segmenter = module.panel.segmenter
-    segmenter.click(module.panel.segmentId, volumeToWorld(segmenter.volumeNode, tuple(place)), positive)
-    module.panel.threadTime.follow(lambda: segmenter.busy, segmenter.poll)
-    settle(module)
-
-
-def carry(module):
-    module.ui.propagateButton.click()
-    settle(module)
-
-
-def masks(module, ball, segmentId=None):
-    """What the segment holds in each frame, (I, J, K)."""
-    segmenter = module.panel.segmenter
-    frames = FrameSequence.of(segmenter.volumeNode)
-    nodes = [frames.segmentation(segmenter.segmentationNode, number) for number in range(frames.count)]
-    return [voxels(node, segmentId or module.panel.segmentId, ball.grid.shape) for node in nodes]
 
 
 def scores(module, ball):
-    return [dice(mask, ball.truth(number).astype(np.uint8)) for number, mask in enumerate(masks(module, ball))]
+    return [dice(mask, ball.truth(number).astype(np.uint8)) for number, mask in enumerate(frameMasks(module))]
 
 
 def test_the_section_is_there_for_series_only(module, ui, scene, ball, browser):
@@ -85,20 +49,20 @@ def test_all_frames_get_what_the_command_line_makes(module, ui, ball, clicked):
     assert min(scores(module, ball)) > 0.85
     prompts = {0: ObjectPrompts("", (Click(tuple(ball.centres[0])),))}
     made = propagate(ball.volume, ballPredictor(), prompts, 0, range(COUNT))
-    for found, mask in zip(sorted(made, key=lambda each: each.frame), masks(module, ball), strict=True):
+    for found, mask in zip(sorted(made, key=lambda each: each.frame), frameMasks(module), strict=True):
         assert np.array_equal(found.mask.full(ball.grid.shape), mask)
-    assert np.array_equal(masks(module, ball)[0], shown), "the frame that was clicked in is as it was"
+    assert np.array_equal(frameMasks(module)[0], shown), "the frame that was clicked in is as it was"
     assert "5 of 5 frames are done." in ui.propagateLabel.text
     assert [row[0] for row in frameRows(ui)] == ["1", "2", "3", "4", "5"]
     assert [row[4] for row in frameRows(ui)] == ["yours, kept", "", "", "", ""]
-    assert float(frameRows(ui)[2][1]) == pytest.approx(masks(module, ball)[2].sum() * 0.216, abs=0.01)
+    assert float(frameRows(ui)[2][1]) == pytest.approx(frameMasks(module)[2].sum() * 0.216, abs=0.01)
 
 
 def test_it_plays_with_the_images_and_under_the_name_of_the_segmentation(module, ball, clicked):
     node = module.panel.segmenter.segmentationNode
     name = node.GetName()
     carry(module)
-    expected = masks(module, ball)
+    expected = frameMasks(module)
     for number in (3, 1, 4, 0):
         showFrame(clicked, number)
         assert np.array_equal(voxels(node, module.panel.segmentId, ball.grid.shape), expected[number])
@@ -109,18 +73,18 @@ def test_it_plays_with_the_images_and_under_the_name_of_the_segmentation(module,
 
 def test_u_takes_all_frames_back_at_once_and_shift_u_does_it_again(module, ui, ball, clicked):
     carry(module)
-    after = masks(module, ball)
+    after = frameMasks(module)
     ui.undoButton.click()
     settle(module)
-    assert [mask.any() for mask in masks(module, ball)] == [True, False, False, False, False]
+    assert [mask.any() for mask in frameMasks(module)] == [True, False, False, False, False]
     ui.undoButton.click()
     settle(module)
-    assert not masks(module, ball)[0].any(), "the second one takes the click back"
+    assert not frameMasks(module)[0].any(), "the second one takes the click back"
     ui.redoButton.click()
     settle(module)
     ui.redoButton.click()
     settle(module)
-    assert all(np.array_equal(*each) for each in zip(after, masks(module, ball), strict=True))
+    assert all(np.array_equal(*each) for each in zip(after, frameMasks(module), strict=True))
     assert not ui.redoButton.enabled
     assert ui.undoPropagateButton.isVisibleTo(module.root)
 
@@ -128,35 +92,35 @@ def test_u_takes_all_frames_back_at_once_and_shift_u_does_it_again(module, ui, b
 def test_a_click_after_it_was_taken_back_is_what_is_done_again(module, ui, ball, clicked):
     carry(module)
     ui.undoButton.click()
-    click(module, ball.centres[0] + np.array([0, 0, 6.0]))
-    after = masks(module, ball)
+    clickWorld(module, ball.centres[0] + np.array([0, 0, 6.0]))
+    after = frameMasks(module)
     for button in (ui.undoButton, ui.redoButton):
         button.click()
         settle(module)
-    assert all(np.array_equal(*each) for each in zip(after, masks(module, ball), strict=True))
+    assert all(np.array_equal(*each) for each in zip(after, frameMasks(module), strict=True))
 
 
 def test_a_click_corrects_a_frame_and_the_others_go_on_from_there(module, ui, ball, clicked):
     carry(module)
-    before = masks(module, ball)
+    before = frameMasks(module)
     showFrame(clicked, 2)
     segmenter = module.panel.segmenter
-    click(module, ball.centres[2] + np.array([0, 0, 10.0]))
-    corrected = masks(module, ball)
+    clickWorld(module, ball.centres[2] + np.array([0, 0, 10.0]))
+    corrected = frameMasks(module)
     assert [np.array_equal(*each) for each in zip(before, corrected, strict=True)].count(False) <= 1
     drawByHand(segmenter.segmentationNode, module.panel.segmentId, segmenter.volumeNode, Box((0, 0, 0), (3, 3, 3)))
-    corrected = masks(module, ball)
+    corrected = frameMasks(module)
     assert corrected[2][:3, :3, :3].all()
     ui.framesSelector.setCurrentIndex(1)  # from this frame on
     carry(module)
-    now = masks(module, ball)
+    now = frameMasks(module)
     assert all(np.array_equal(now[number], corrected[number]) for number in (0, 1, 2))
     assert [row[0] for row in frameRows(ui)] == ["3", "4", "5"]
     showFrame(clicked, 0)
     ui.framesSelector.setCurrentIndex(0)
     carry(module)
     assert frameRows(ui)[2][4] == "yours, kept"
-    assert np.array_equal(masks(module, ball)[2], corrected[2]), "a correction is never written over"
+    assert np.array_equal(frameMasks(module)[2], corrected[2]), "a correction is never written over"
 
 
 def test_stopping_keeps_what_is_done(module, ui, ball, clicked, predictor):
@@ -176,12 +140,12 @@ def test_stopping_keeps_what_is_done(module, ui, ball, clicked, predictor):
     ui.stopPropagateButton.click()
     gate.set()
     settle(module)
-    done = [bool(mask.any()) for mask in masks(module, ball)]
+    done = [bool(mask.any()) for mask in frameMasks(module)]
     assert (done[:2], done[3:]) == ([True, True], [False, False])
     assert ui.framesTable.item(0, 0).isSelected()  # while others arrived
     assert ui.propagateLabel.text.startswith("Stopped.")
     ui.undoButton.click()
-    assert [mask.any() for mask in masks(module, ball)] == [True, False, False, False, False]
+    assert [mask.any() for mask in frameMasks(module)] == [True, False, False, False, False]
 
 
 def test_a_failure_says_what_and_keeps_what_is_done(module, ui, ball, clicked, predictor):
@@ -238,10 +202,10 @@ def test_what_somebody_changes_meanwhile_stays(module, ui, ball, clicked, predic
     drawByHand(segmenter.segmentationNode, module.panel.segmentId, segmenter.volumeNode, Box((0, 0, 0), (2, 2, 2)))
     gate.set()
     settle(module)
-    assert masks(module, ball)[1].sum() == 8
+    assert frameMasks(module)[1].sum() == 8
     assert "Changed meanwhile, and left as they are: 2." in ui.propagateLabel.text
     ui.undoButton.click()
-    assert masks(module, ball)[1].sum() == 8
+    assert frameMasks(module)[1].sum() == 8
 
 
 def test_segments_added_and_removed_on_one_frame_are_in_all(module, ui, ball, clicked):
@@ -252,7 +216,7 @@ def test_segments_added_and_removed_on_one_frame_are_in_all(module, ui, ball, cl
     node = module.panel.segmenter.segmentationNode
     assert node.GetSegmentation().GetSegment(second) is not None
     module.panel.segments.select(second)
-    click(module, ball.centres[3])
+    clickWorld(module, ball.centres[3])
     showFrame(clicked, 0)
     assert not voxels(node, second, ball.grid.shape).any()
     module.panel.segments.select(first)
@@ -264,19 +228,19 @@ def test_segments_added_and_removed_on_one_frame_are_in_all(module, ui, ball, cl
 
 def test_other_segments_are_copied_and_carried_in_their_turn(module, ui, ball, browser):
     """What was there before the segmentation became one of the series counts as carried, not as somebody's work."""
-    click(module, ball.centres[0])
+    clickWorld(module, ball.centres[0])
     first = module.panel.segmentId
     second = module.panel.addSegment()
     segmenter = module.panel.segmenter
     drawByHand(segmenter.segmentationNode, second, segmenter.volumeNode, Box((0, 0, 0), (4, 4, 4)))
     module.panel.segments.select(first)
     carry(module)
-    assert [mask.sum() for mask in masks(module, ball, second)] == [64] * COUNT
+    assert [mask.sum() for mask in frameMasks(module, second)] == [64] * COUNT
     module.panel.segments.select(second)
     carry(module)
     assert "Nobody has clicked in" in ui.propagateLabel.text
     showFrame(browser, 3)
-    click(module, ball.centres[3])
+    clickWorld(module, ball.centres[3])
     carry(module)
     assert [row[4] == "yours, kept" for row in frameRows(ui)] == [True, False, False, True, False]
 
@@ -290,14 +254,14 @@ def test_under_transforms(module, ui, scene, ball, browser, moved):
     segmentation = module.panel.segmenter.segmentationNode
     if moved == "both":
         segmentation.SetAndObserveTransformNodeID(transform.GetID())
-    click(module, ball.centres[0])
+    clickWorld(module, ball.centres[0])
     carry(module)
     if moved == "both":
         assert min(scores(module, ball)) > 0.85
     frames = FrameSequence.of(volume)
-    volumes = [masks(module, ball)[number].sum() for number in range(COUNT)]
+    volumes = [frameMasks(module)[number].sum() for number in range(COUNT)]
     if moved == "both":
-        assert volumes == [m.sum() for m in masks(module, ball)]
+        assert volumes == [m.sum() for m in frameMasks(module)]
     for number in range(COUNT):
         showFrame(browser, number)
         world = volumeToWorld(volume, tuple(ball.centres[number]))
@@ -310,14 +274,14 @@ def test_under_transforms(module, ui, scene, ball, browser, moved):
 
 def test_saved_and_reopened_it_goes_on(module, ui, scene, ball, clicked, tmp_path):
     carry(module)
-    expected = masks(module, ball)
+    expected = frameMasks(module)
     assert slicer.util.saveScene(str(tmp_path / "heart.mrb"))
     scene.Clear(0)
     settle(module)
     slicer.util.loadScene(str(tmp_path / "heart.mrb"))
     settle(module)
     browser = scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
-    assert all(np.array_equal(*each) for each in zip(expected, masks(module, ball), strict=True))
+    assert all(np.array_equal(*each) for each in zip(expected, frameMasks(module), strict=True))
     showFrame(browser, 2)
     ui.propagateSection.collapsed = False
     ui.framesSelector.setCurrentIndex(2)  # back from this frame: nobody clicked here, the prompts of frame 1 count
@@ -327,8 +291,9 @@ def test_saved_and_reopened_it_goes_on(module, ui, scene, ball, clicked, tmp_pat
     assert not ui.undoButton.enabled or ui.undoPropagateButton.isVisibleTo(module.root)
 
 
-@pytest.mark.parametrize("when", ["scene", "sequence"])
-def test_what_goes_away_meanwhile_ends_it_quietly(module, ui, scene, ball, clicked, predictor, when):
+@pytest.fixture
+def underWay(module, ui, clicked, predictor):
+    """While the second frame is asked about; returns how often the model was asked by then."""
     gate, begun = threading.Event(), threading.Event()
 
     def before(_number):
@@ -338,13 +303,53 @@ def test_what_goes_away_meanwhile_ends_it_quietly(module, ui, scene, ball, click
     predictor.before = before
     ui.propagateButton.click()
     wait(begun.is_set)
-    if when == "scene":
-        scene.Clear(0)
-    else:
-        scene.RemoveNode(clicked)
+    yield lambda: (len(predictor.calls), gate.set())[0]
     gate.set()
+
+
+GONE = {
+    "scene": (lambda panel: slicer.mrmlScene.Clear(0), ""),
+    "browser": (
+        lambda panel: slicer.mrmlScene.RemoveNode(panel.series.propagation.step.frames.browser),
+        "heart browser",
+    ),
+    "volume": (lambda panel: slicer.mrmlScene.RemoveNode(panel.segmenter.volumeNode), "heart"),
+    "segmentation": (lambda panel: slicer.mrmlScene.RemoveNode(panel.segmenter.segmentationNode), "heart segmentation"),
+    "segment": (
+        lambda panel: panel.segmenter.segmentationNode.GetSegmentation().RemoveSegment(panel.segmentId),
+        "Segment_1",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+@pytest.mark.parametrize("shown", [True, False])
+def test_what_goes_away_meanwhile_ends_it_and_is_said(module, ui, predictor, underWay, what, shown):
+    act, name = GONE[what]
+    if not shown:  # another module is
+        slicer.modules.sammed3dsegment.widgetRepresentation().exit()
+    act(module.panel)
+    wait(lambda: not module.panel.series.busy)
+    asked = underWay()
     settle(module)
-    assert not module.panel.series.busy
+    assert len(predictor.calls) <= asked + 1, "it computes no further"
+    if name:
+        expected = f"{name} was removed; carrying Segment_1 through the series was stopped."
+        assert ui.statusLabel.text == expected
+    assert ui.framesTable.rowCount == 0
+    assert not ui.undoPropagateButton.isVisibleTo(module.root)
+
+
+def test_what_was_carried_through_one_series_is_not_shown_with_another(module, ui, scene, ball, clicked):
+    carry(module)
+    first = module.panel.segmenter.volumeNode
+    _, node = addSeries(scene, [ball.volume(number) for number in range(2)], "lung")
+    ui.volumeSelector.setCurrentNode(node)
+    for widget in (ui.framesTable, ui.undoPropagateButton):
+        assert not widget.isVisibleTo(module.root)
+    ui.volumeSelector.setCurrentNode(first)
+    for widget in (ui.framesTable, ui.undoPropagateButton):
+        assert widget.isVisibleTo(module.root)
 
 
 def test_bad_input_gets_one_line(module, ui, ball, clicked):
@@ -361,16 +366,16 @@ def test_bad_input_gets_one_line(module, ui, ball, clicked):
 
 def test_a_frame_that_was_reset_is_made_anew(module, ui, ball, clicked, answers):
     carry(module)
-    before = masks(module, ball)
+    before = frameMasks(module)
     showFrame(clicked, 2)
-    click(module, ball.centres[2] + np.array([0, 0, 10.0]))
+    clickWorld(module, ball.centres[2] + np.array([0, 0, 10.0]))
     answers.give("Empty this segment", True)
     ui.resetButton.click()
     settle(module)
-    assert not masks(module, ball)[2].any()
+    assert not frameMasks(module)[2].any()
     showFrame(clicked, 0)
     carry(module)
-    assert all(np.array_equal(*each) for each in zip(before, masks(module, ball), strict=True))
+    assert all(np.array_equal(*each) for each in zip(before, frameMasks(module), strict=True))
 
 
 def test_the_surface_follows_the_frame_that_is_shown(module, ui, ball, clicked):
@@ -395,6 +400,6 @@ def test_masking_by_intensity_looks_at_the_image_of_each_frame(module, ui, scene
     editor.SetSourceVolumeIntensityMaskRange(905, 1000)  # half of the noise in the ball
     carry(module)
     for number in range(1, COUNT):
-        inside = masks(module, ball)[number].astype(bool)
+        inside = frameMasks(module)[number].astype(bool)
         assert inside.sum() > 200
         assert ball.volume(number).array[inside].min() >= 905
