@@ -1,4 +1,7 @@
-"""Transforms that were hardened into a volume: its prompts stay where they are in the world, in its new frame."""
+"""Transforms that were hardened into a volume: its prompts stay where they are in the world, in its new frame.
+
+Into a segmentation: what its segments held for earlier prompts lies elsewhere then, see `SegmentPrompts`.
+"""
 
 from __future__ import annotations
 
@@ -52,12 +55,45 @@ class Place:
 
     def straight(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray | None:
         """Return the matrix (4, 4) from the volume's frame of then to that of now; None where there is none."""
-        now = volumeNode.GetParentTransformNode()
-        if not self.parent.IsTransformToNodeLinear(now):
-            return None
-        matrix = vtk.vtkMatrix4x4()
-        slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(self.parent, now, matrix)
-        return arrayFromMatrix(matrix)
+        return _straight(self.parent, volumeNode)
+
+
+@dataclass(frozen=True)
+class SegmentationPlace:
+    """Where a segmentation was.
+
+    Attributes:
+        parent: its parent transform; None for none.
+        geometry: its reference image geometry, as Slicer writes it; hardening changes that, too.
+    """
+
+    parent: slicer.vtkMRMLTransformNode | None
+    geometry: str
+
+    @classmethod
+    def of(cls, segmentationNode: slicer.vtkMRMLSegmentationNode) -> SegmentationPlace:
+        """Note where a segmentation is now."""
+        name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+        geometry = segmentationNode.GetSegmentation().GetConversionParameter(name)
+        return cls(segmentationNode.GetParentTransformNode(), geometry or "")
+
+    def hardenedInto(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Tell whether the transform that the segmentation was under is part of its geometry now."""
+        now = self.of(segmentationNode)
+        return self.parent is not None and now.parent is not self.parent and now.geometry != self.geometry
+
+    def straight(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> np.ndarray | None:
+        """Return the matrix (4, 4) from the segmentation's frame of then to that of now; None where there is none."""
+        return _straight(self.parent, segmentationNode)
+
+
+def _straight(parent: slicer.vtkMRMLTransformNode, node: slicer.vtkMRMLTransformableNode) -> np.ndarray | None:
+    now = node.GetParentTransformNode()
+    if not parent.IsTransformToNodeLinear(now):
+        return None
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, now, matrix)
+    return arrayFromMatrix(matrix)
 
 
 def movedPoint(point: Point3, matrix: np.ndarray) -> Point3:

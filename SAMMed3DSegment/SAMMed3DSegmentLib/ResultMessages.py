@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from sammed3d import VolumeError
 from sammed3d.inference.inferer import in_effect
 from SAMMed3DSegmentLib.Job import Job
+from SAMMed3DSegmentLib.VolumeBridge import VolumeImages
 
 
 def takenBack(job: Job, name: str, count: int, when: str = "") -> str:
@@ -12,6 +14,25 @@ def takenBack(job: Job, name: str, count: int, when: str = "") -> str:
     verb, them = ("was", "it") if count == 1 else ("were", "them")
     text = f"{what} of {name} {verb} taken back; Redo brings {them} again{when}." if count else ""
     return f"{job.error or 'Cancelled.'} {text}".strip()
+
+
+def aboutOutdated(volumeNode, name: str, images: VolumeImages, frames: bool) -> tuple[str, str]:
+    """Say why a result was not written, and when what was taken back for it can be done again.
+
+    Args:
+        volumeNode: shows another image than when the prediction began, or another frame.
+        name: of the segment.
+        images: of volume nodes.
+        frames: whether the segmentation shows one frame of a series after the other.
+    """
+    if frames:
+        return "The result is of a frame that is not shown any more, and was not written. Go back to it.", ""
+    try:
+        images.of(volumeNode)
+    except VolumeError as error:  # there is none any more, or it cannot be segmented now
+        return f"{error} The result was not written.", ""
+    shows = f"{volumeNode.GetName()} shows another image by now than {name} was clicked in"
+    return f"{shows}; the result was not written.", " when that image is shown"
 
 
 def aboutResult(job: Job) -> str:

@@ -18,6 +18,7 @@ class SceneObserver:
         onSegmentRemoved: called with a segmentation and the id of a segment that it had.
         onSegmentModified: called with a segmentation and the id of a segment: its name or colour may be another.
         onVolumeMoved: called with a volume that got another transform.
+        onSegmentationMoved: called with a segmentation that got another transform.
     """
 
     def __init__(
@@ -28,10 +29,11 @@ class SceneObserver:
         onSegmentRemoved: Callable[[slicer.vtkMRMLSegmentationNode, str], None],
         onSegmentModified: Callable[[slicer.vtkMRMLSegmentationNode, str], None],
         onVolumeMoved: Callable[[slicer.vtkMRMLScalarVolumeNode], None],
+        onSegmentationMoved: Callable[[slicer.vtkMRMLSegmentationNode], None],
     ) -> None:
         self._onSceneCloses, self._onNodeLeaves, self._onNodeRemoved = onSceneCloses, onNodeLeaves, onNodeRemoved
         self._onSegmentRemoved, self._onSegmentModified = onSegmentRemoved, onSegmentModified
-        self._onVolumeMoved = onVolumeMoved
+        self._onVolumeMoved, self._onSegmentationMoved = onVolumeMoved, onSegmentationMoved
         self._observations: list[tuple[vtk.vtkObject, int]] = []
 
     def watchScene(self) -> None:
@@ -60,7 +62,7 @@ class SceneObserver:
             self._observe(volumeNode, event, lambda *_: self._onVolumeMoved(volumeNode))
 
     def watchSegmentation(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
-        """Watch a segmentation's segments."""
+        """Watch a segmentation's segments and its transform."""
         if self._isWatched(segmentationNode):
             return
 
@@ -76,6 +78,8 @@ class SceneObserver:
 
         self._observe(segmentationNode, slicer.vtkSegmentation.SegmentRemoved, removed)
         self._observe(segmentationNode, slicer.vtkSegmentation.SegmentModified, modified)
+        event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        self._observe(segmentationNode, event, lambda *_: self._onSegmentationMoved(segmentationNode))
 
     def forget(self) -> None:
         """Observe nothing any more."""

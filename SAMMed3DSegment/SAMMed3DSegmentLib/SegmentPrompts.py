@@ -10,16 +10,18 @@ import numpy as np
 import slicer
 
 from sammed3d import Click, VolumeError
+from sammed3d.core.geometry import voxel_offset
 from sammed3d.core.mask import changed_box
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
 from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord, SegmentWriter
 from SAMMed3DSegmentLib.Hardening import movedState
+from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.Job import Job
 from SAMMed3DSegmentLib.Neighbours import Trace
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
-from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
+from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import NOTHING, Holdings
 from SAMMed3DSegmentLib.VolumeBridge import placementOf
 
@@ -101,6 +103,12 @@ class SegmentPrompts:
         sources = [slicer.mrmlScene.GetNodeByID(job.source) for job in jobs]
         return bool(jobs) and any(node is each for each in (*sources, self.segmentationNode, self.points))
 
+    def endQuestion(self, thread: InferenceThread) -> None:
+        """Ask no more about what the segment shows: nobody waits for the answer, or it shows something else soon."""
+        if self.question is not None:
+            self.question = None
+            thread.cancel((*self.key, "question"))
+
     @property
     def edited(self) -> bool:
         """Whether somebody else changed the segment since it was written.
@@ -145,13 +153,40 @@ class SegmentPrompts:
         return pending
 
     def rejoin(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """After a transform was hardened: a segment that lies on the volume as before is not edited and is in place."""
+        """Take a segment as what its prompts made that only lies in another way, or on another grid.
+
+        After a transform was hardened it lies on the volume as before; after *Specify geometry* it holds the same.
+        """
+        if self.edited and self._isResampled():
+            held = Holdings.of(self.segmentationNode, self.segmentId, volumeNode)
+            self._hold(replace(held, taken=self._held.taken, trace=self._held.trace, placement=self._held.placement))
+            self._keep(volumeNode)
         if not self._hardened or not (self.edited or not self.isInPlace(volumeNode)):
             return
         mask = maskOfSegment(self.segmentationNode, self.segmentId, volumeNode)
         if changed_box(mask, self.timeline.mask) is None:
             self._hold(Holdings.of(self.segmentationNode, self.segmentId, volumeNode))
             self._keep(volumeNode)
+
+    def _isResampled(self) -> bool:
+        """Tell whether a segment holds what was written into it, on a grid of other voxels."""
+        matrix, held = heldMask(self.segmentationNode, self.segmentId)
+        if held is None or self._held.voxels.box is None or voxel_offset(matrix, self._held.matrix) is not None:
+            return False
+        return changed_box(held, self._held.on(matrix)) is None
+
+    def segmentationHardened(self, matrix: np.ndarray | None, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Follow the segmentation, into which its transform (4, 4; None for a bent one) was hardened.
+
+        All masks are known on the volume's grid, which did not move; what the segment held for them lay elsewhere.
+        """
+        held = self._held
+        self.timeline.image_moved(self.timeline.image, lambda state: state)
+        if matrix is not None and held.voxels.box is not None:
+            moved = matrix @ held.matrix
+            if digestOf(moved, held.voxels.mask()) == self._digests.now(self.segmentationNode, self.segmentId):
+                self._hold(Holdings.of(self.segmentationNode, self.segmentId, volumeNode))
+        self._keep(volumeNode)
 
     def newClicks(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[Click, ...] | None:
         """Return the clicks that the points make, or None where they are those in force."""

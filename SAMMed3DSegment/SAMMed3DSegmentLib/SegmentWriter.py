@@ -183,6 +183,9 @@ def restore(
         VolumeError: Slicer does not let voxels be changed; all segments are as before.
     """
     matrix = wanted.matrix if wanted.voxels.box is not None else before.matrix
+    labelmap = labelmapOfSegment(segmentationNode, segmentId)
+    if labelmap is not None and heldMask(segmentationNode, segmentId)[1] is not None:
+        matrix = MaskGrids.matrixOfImage(labelmap)  # which may have got another geometry since then, and keeps it
     added, removed = MaskGrids.difference(before.on(matrix), wanted.on(matrix))
     back, forward = between(before.trace, wanted.trace)
     with tracesKept((*back, *forward)), allOrNothing(segmentationNode) as changes:

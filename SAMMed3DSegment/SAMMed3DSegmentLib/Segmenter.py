@@ -30,7 +30,7 @@ from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.BoxRoi import boxOf
 from SAMMed3DSegmentLib.Following import NEVER, FollowChoice
 from SAMMed3DSegmentLib.Job import Job, Question
-from SAMMed3DSegmentLib.ResultMessages import aboutFollowing, aboutResult, takenBack
+from SAMMed3DSegmentLib.ResultMessages import aboutFollowing, aboutOutdated, aboutResult, takenBack
 from SAMMed3DSegmentLib.SegmentPrompts import SegmentPrompts
 from SAMMed3DSegmentLib.SegmentReader import showsFrames
 from SAMMed3DSegmentLib.SegmentsInScene import SegmentsInScene
@@ -136,7 +136,7 @@ class Segmenter(SegmentsInScene):
         node = self.segmentationNode
         prompts = None if node is None else self._segments.get((node.GetID(), segmentId))
         if prompts is not None:
-            self._endQuestion(prompts)
+            prompts.endQuestion(self._thread)
 
     def setHonour(self, segmentId: str, honour: bool) -> None:
         """Make the segment agree with its box and drawings from now on, or leave the model's answer as it is."""
@@ -268,7 +268,7 @@ class Segmenter(SegmentsInScene):
     def _evaluate(self, prompts: SegmentPrompts, following: FollowChoice = NEVER) -> None:
         """Put the state in force before the user, and have it evaluated if its mask is not known."""
         self.message = ""
-        self._endQuestion(prompts)
+        prompts.endQuestion(self._thread)
         try:
             known = prompts.recall(self.volumeNode)
         except Exception as error:
@@ -304,15 +304,10 @@ class Segmenter(SegmentsInScene):
             return self._takeAnswer(job, prompts)
         newest = job is prompts.job
         prompts.job = None if newest else prompts.job
-        if not job.cancelled and self._isOutdated(job, prompts.segmentationNode, volumeNode):
-            if job.partial and prompts.job is not None and prompts.job.state is job.state:
-                self._thread.cancel(prompts.key)  # following goes no further in the old image
-            return self._settleOutdated(job, prompts, volumeNode) if newest else ""
-        if job.followed is None and (job.cancelled or job.error is not None):
-            text = takenBack(job, prompts.name, prompts.failed(volumeNode)) if newest else ""
-            if job.following.alone:
-                prompts.withdraw(job.state, volumeNode)
-            return text
+        now = prompts.segmentationNode.GetSegmentation(), self._images.digest(volumeNode)
+        outdated = not job.cancelled and (job.target, job.volumeDigest) != now  # another frame or image is shown
+        if outdated or (job.followed is None and (job.cancelled or job.error is not None)):
+            return self._takeBack(job, prompts, newest, outdated)
         if job.following.alone and job.followed is not None and not job.followed.patches:
             prompts.withdraw(job.state, volumeNode)
             return aboutFollowing(job)
@@ -344,27 +339,17 @@ class Segmenter(SegmentsInScene):
         job.answered(job.answer)
         return ""
 
-    def _isOutdated(self, job: Job, segmentationNode, volumeNode) -> bool:
-        """Tell whether another image is shown than when a job began, or the segments of another frame."""
-        image, target = self._images.digest(volumeNode), segmentationNode.GetSegmentation()
-        return job.target is not target or image != job.volumeDigest
-
-    def _settleOutdated(self, job: Job, prompts: SegmentPrompts, volumeNode) -> str:
-        """Take back what another image was clicked in for, and say so; no mask of it is written into this one."""
-        when = ""
-        try:
-            self._images.of(volumeNode)
-            if showsFrames(prompts.segmentationNode):
-                why = "The result is of a frame that is not shown any more, and was not written. Go back to it."
-            else:
-                when = " when that image is shown"
-                shows = f"{volumeNode.GetName()} shows another image by now than {prompts.name} was clicked in"
-                why = f"{shows}; the result was not written."
-        except VolumeError as error:  # there is none any more, or it cannot be segmented now
-            why = f"{error} The result was not written."
-        job.error = why
-        text = takenBack(job, prompts.name, prompts.failed(volumeNode), when)
-        if job.following.alone:
+    def _takeBack(self, job: Job, prompts: SegmentPrompts, newest: bool, outdated: bool) -> str:
+        """Take back what a job came to nothing for, and say so; what is followed in an image that is gone ends."""
+        volumeNode, text, when = slicer.mrmlScene.GetNodeByID(job.source), "", ""
+        if outdated and job.partial and prompts.job is not None and prompts.job.state is job.state:
+            self._thread.cancel(prompts.key)
+        if outdated:
+            frames = showsFrames(prompts.segmentationNode)
+            job.error, when = aboutOutdated(volumeNode, prompts.name, self._images, frames)
+        if newest:
+            text = takenBack(job, prompts.name, prompts.failed(volumeNode), when)
+        if job.following.alone and not job.partial:
             prompts.withdraw(job.state, volumeNode)
         return text
 

@@ -11,7 +11,7 @@ from sammed3d import VolumeError
 from sammed3d.inference.inferer import PromptState
 from SAMMed3DSegmentLib import DrawingNodes, LabelmapSource, PointList, SceneRecord
 from SAMMed3DSegmentLib.Background import Background
-from SAMMed3DSegmentLib.Hardening import Place
+from SAMMed3DSegmentLib.Hardening import Place, SegmentationPlace
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SceneObserver import SceneObserver
@@ -48,11 +48,13 @@ class SegmentsInScene(Background):
             self._onSegmentRemoved,
             PointList.followSegment,
             self._onVolumeMoved,
+            self._onSegmentationMoved,
         )
         self._digests = SegmentDigests()
         self.beforeWriting: Callable[[], None] = lambda: None
         self._images = VolumeImages()
         self._places: dict[str, Place] = {}
+        self._segmentationPlaces: dict[str, SegmentationPlace] = {}
 
     # Input
 
@@ -69,6 +71,7 @@ class SegmentsInScene(Background):
             self._notePlace(volumeNode)
         if segmentationNode is not None:
             self._scene.watchSegmentation(segmentationNode)
+            self._segmentationPlaces[segmentationNode.GetID()] = SegmentationPlace.of(segmentationNode)
         self._points.observeAll()
         if volumeNode is not None:
             self._showDrawings(volumeNode)
@@ -121,6 +124,7 @@ class SegmentsInScene(Background):
         self._segments.clear()
         self._images.forget()
         self._places.clear()
+        self._segmentationPlaces.clear()
         self._surfaces.clear()
         self.volumeNode = self.segmentationNode = None
 
@@ -175,6 +179,18 @@ class SegmentsInScene(Background):
                     "which was cancelled. Redo goes on."
                 )
 
+    def _onSegmentationMoved(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+        """Where its transform was hardened into a segmentation, undo goes on with what masks are on the volume."""
+        before = self._segmentationPlaces.get(segmentationNode.GetID())
+        self._segmentationPlaces[segmentationNode.GetID()] = SegmentationPlace.of(segmentationNode)
+        if before is None or not before.hardenedInto(segmentationNode):
+            return
+        matrix = before.straight(segmentationNode)
+        for prompts in self._segments.values():
+            volumeNode = prompts.points.GetNodeReference(PointList.VOLUME_ROLE)
+            if prompts.segmentationNode is segmentationNode and prompts.isThere and volumeNode is not None:
+                prompts.segmentationHardened(matrix, volumeNode)
+
     def _notePlace(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         role = PointList.VOLUME_ROLE
         has = any(points.GetNodeReference(role) is volumeNode for points in PointList.pointLists())
@@ -202,6 +218,7 @@ class SegmentsInScene(Background):
             self._onDrawingRemoved(node)
             return
         self._places.pop(node.GetID() or "", None)
+        self._segmentationPlaces.pop(node.GetID() or "", None)
         digest = self._images.forget(node.GetID() or "")
         if digest:
             self._thread.forgetImage(digest)
@@ -217,20 +234,7 @@ class SegmentsInScene(Background):
         scene = slicer.mrmlScene
         others = (scene.IsClosing, scene.IsImporting, scene.IsRestoring, scene.IsUndoing, scene.IsRedoing)
         if node.IsA("vtkMRMLSegmentationNode") and not any(other() for other in others):
-            self._removePromptsOf(node)
-
-    def _removePromptsOf(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
-        """Remove clicks, drawings and starting masks of a segmentation that left the scene."""
-        segmentationId = segmentationNode.GetID()
-        role = PointList.SEGMENTATION_ROLE
-        points = [node for node in PointList.pointLists() if node.GetNodeReferenceID(role) == segmentationId]
-        drawn = [node for node in DrawingNodes.drawingNodes() if node.GetNodeReferenceID(role) == segmentationId]
-        for clicks in points:
-            self._points.forget(clicks)
-        with self._points.quietly():
-            for orphan in (*points, *drawn):
-                slicer.mrmlScene.RemoveNode(orphan)
-        SceneRecord.forgetAll(segmentationNode)
+            _removePromptsOf(node, self._points)
 
     def _onDrawingRemoved(self, node) -> None:
         """Take a drawing back that the user removed from the scene; that can be undone.
@@ -282,6 +286,7 @@ class SegmentsInScene(Background):
         with self._points.quietly():
             PointList.followVolume(prompts.points, self.volumeNode, image == prompts.timeline.image)
         self._notePlace(self.volumeNode)
+        self._segmentationPlaces[key[0]] = SegmentationPlace.of(self.segmentationNode)
         prompts.rejoin(self.volumeNode)
         return prompts
 
@@ -295,12 +300,6 @@ class SegmentsInScene(Background):
         """End the following that is under way for a segment, and take what it has reached."""
         if self._thread.stopFollowing(prompts.key):
             self.poll()
-
-    def _endQuestion(self, prompts: SegmentPrompts) -> None:
-        """Ask no more about what a segment shows: it shows something else soon."""
-        if prompts.question is not None:
-            prompts.question = None
-            self._thread.cancel((*prompts.key, "question"))
 
     def _known(self, segmentId: str) -> SegmentPrompts | None:
         """Return what is known of a segment that has points, here or in the scene; None for any other."""
@@ -322,3 +321,17 @@ class SegmentsInScene(Background):
     def _evaluate(self, prompts: SegmentPrompts) -> None:
         """Put the state in force before the user, and have it evaluated if its mask is not known."""
         raise NotImplementedError
+
+
+def _removePromptsOf(segmentationNode: slicer.vtkMRMLSegmentationNode, observer: PointObserver) -> None:
+    """Remove clicks, drawings and starting masks of a segmentation that left the scene."""
+    segmentationId = segmentationNode.GetID()
+    role = PointList.SEGMENTATION_ROLE
+    points = [node for node in PointList.pointLists() if node.GetNodeReferenceID(role) == segmentationId]
+    drawn = [node for node in DrawingNodes.drawingNodes() if node.GetNodeReferenceID(role) == segmentationId]
+    for clicks in points:
+        observer.forget(clicks)
+    with observer.quietly():
+        for orphan in (*points, *drawn):
+            slicer.mrmlScene.RemoveNode(orphan)
+    SceneRecord.forgetAll(segmentationNode)

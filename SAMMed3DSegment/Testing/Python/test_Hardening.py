@@ -9,9 +9,10 @@ from helpers import make_affine
 from mrmlNodes import drawByHand, linearTransform, voxels
 from sammed3d import Box, Scribble
 from SAMMed3DSegmentLib import DrawingNodes, PointList, VolumeBridge
+from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
-from segmenters import SPOTS, clickAt, clicksOf, settle, stepsBack, worldOf
+from segmenters import SPOTS, clickAt, clicksOf, newPredictor, sessionMask, settle, stepsBack, worldOf
 
 MOVED = make_affine((1, 1, 1), (0.0, 0.0, 0.4), (40, -5, 12))
 
@@ -174,3 +175,79 @@ def test_a_volume_is_not_read_before_it_is_clicked_in(segmenter, volumeNode, seg
     assert not read
     segmenter.pointsFor(liver)
     assert len(read) == 1
+
+
+# The segmentation's own transform
+
+
+@pytest.mark.parametrize("bent", [False, True], ids=["linear", "bent"])
+def test_undo_after_a_segmentation_was_hardened_leaves_no_mask_where_it_lay_before(
+    segmenter, scene, volumeNode, segmentationNode, liver, spleen, bent
+):
+    """In the world nothing moves: what undo and redo bring lies on the volume as it did."""
+    node = bentTransform(scene) if bent else linearTransform(scene, MOVED)
+    segmentationNode.SetAndObserveTransformNodeID(node.GetID())
+    seen = [None]
+    for spot in SPOTS[:2]:
+        clickAt(segmenter, liver, spot)
+        seen.append(onVolume(segmentationNode, liver, volumeNode))
+    clickAt(segmenter, spleen, SPOTS[2])
+    segmenter.undo(spleen)  # it is empty, and what is done again was made before
+    segmentationNode.HardenTransform()
+    assert overlap(onVolume(segmentationNode, liver, volumeNode), seen[2]) > 0.97
+    for _ in range(stepsBack(segmenter, liver)):
+        segmenter.redo(liver)
+        settle(segmenter)
+    assert len(clicksOf(segmenter, liver)) == 2 or bent, "a bent one makes other voxels, from which clicks start anew"
+    assert overlap(onVolume(segmentationNode, liver, volumeNode), seen[2]) > 0.97
+    segmenter.undo(liver)
+    settle(segmenter)
+    if not bent:
+        assert overlap(onVolume(segmentationNode, liver, volumeNode), seen[1]) > 0.97
+    segmenter.redo(spleen)
+    settle(segmenter)
+    expected = sessionMask(volumeNode, newPredictor(), clicksOf(segmenter, spleen))
+    assert overlap(onVolume(segmentationNode, spleen, volumeNode), expected) > 0.9
+
+
+def test_an_edit_before_a_segmentation_is_hardened_is_an_edit_after_it(
+    segmenter, scene, volumeNode, segmentationNode, liver
+):
+    segmentationNode.SetAndObserveTransformNodeID(linearTransform(scene, MOVED).GetID())
+    clickAt(segmenter, liver, SPOTS[0])
+    made = onVolume(segmentationNode, liver, volumeNode)
+    drawByHand(segmentationNode, liver, volumeNode, Box((5, 5, 5), (12, 12, 12)))
+    edited = onVolume(segmentationNode, liver, volumeNode)
+    segmentationNode.HardenTransform()
+    segmenter.undo(liver)
+    settle(segmenter)
+    assert overlap(onVolume(segmentationNode, liver, volumeNode), made) > 0.97
+    segmenter.redo(liver)
+    settle(segmenter)
+    assert overlap(onVolume(segmentationNode, liver, volumeNode), edited) > 0.97
+
+
+def onVolume(segmentationNode, segmentId, volumeNode):
+    """What a segment holds, on the volume's grid, through all transforms."""
+    mask = maskOfSegment(segmentationNode, segmentId, volumeNode)
+    shape = volumeNode.GetImageData().GetDimensions()
+    return np.zeros(shape, np.uint8) if mask is None else mask.full(shape)
+
+
+def overlap(a, b):
+    return 2 * np.count_nonzero((a > 0) & (b > 0)) / max(1, np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def bentTransform(scene):
+    """A warp of up to a few voxels."""
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for place in ((0, 0, 0), (60, 0, 0), (0, 80, 0), (0, 0, 70), (50, 60, 60), (20, 20, 30)):
+        source.InsertNextPoint(place)
+        target.InsertNextPoint([value + 4 * np.sin(value) for value in place])
+    spline = vtk.vtkThinPlateSplineTransform()
+    spline.SetSourceLandmarks(source)
+    spline.SetTargetLandmarks(target)
+    spline.SetBasisToR()
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    node.SetAndObserveTransformToParent(spline)
+    return node
