@@ -42,7 +42,11 @@ def matrixOfImage(image: slicer.vtkOrientedImageData) -> np.ndarray:
 
 def transformBetween(fromNode, toNode) -> vtk.vtkGeneralTransform | None:
     """Return what brings points from one node's RAS frame into another's; None where both are under the same parent."""
-    fromParent, toParent = fromNode.GetParentTransformNode(), toNode.GetParentTransformNode()
+    return transformBetweenParents(fromNode.GetParentTransformNode(), toNode.GetParentTransformNode())
+
+
+def transformBetweenParents(fromParent, toParent) -> vtk.vtkGeneralTransform | None:
+    """Return what brings points from under one transform node under another (None: the world); None for the same."""
     if fromParent is toParent:
         return None
     transform = vtk.vtkGeneralTransform()

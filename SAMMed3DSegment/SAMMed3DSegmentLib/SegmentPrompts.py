@@ -15,7 +15,7 @@ from sammed3d.core.mask import changed_box
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
 from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord, SegmentWriter
-from SAMMed3DSegmentLib.Hardening import movedState
+from SAMMed3DSegmentLib.Hardening import SegmentationPlace, movedState
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.Job import Job
 from SAMMed3DSegmentLib.Neighbours import Trace
@@ -23,7 +23,7 @@ from SAMMed3DSegmentLib.PointObserver import PointObserver
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
 from SAMMed3DSegmentLib.SegmentReader import digestOf, heldMask, maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import NOTHING, Holdings
-from SAMMed3DSegmentLib.VolumeBridge import placementOf
+from SAMMed3DSegmentLib.VolumeBridge import placementOf, placementUnder
 
 
 class SegmentPrompts:
@@ -175,14 +175,15 @@ class SegmentPrompts:
             return False
         return changed_box(held, self._held.on(matrix)) is None
 
-    def segmentationHardened(self, matrix: np.ndarray | None, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Follow the segmentation, into which its transform (4, 4; None for a bent one) was hardened.
+    def segmentationHardened(self, before: SegmentationPlace, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Follow the segmentation, into which the transform was hardened that it was under before.
 
         All masks are known on the volume's grid, which did not move; what the segment held for them lay elsewhere.
         """
-        held = self._held
+        held, matrix = self._held, before.straight(self.segmentationNode)
+        inPlace = placementUnder(volumeNode, before.parent) == held.placement
         self.timeline.image_moved(self.timeline.image, lambda state: state)
-        if matrix is not None and held.voxels.box is not None:
+        if matrix is not None and inPlace and held.voxels.box is not None:
             moved = matrix @ held.matrix
             if digestOf(moved, held.voxels.mask()) == self._digests.now(self.segmentationNode, self.segmentId):
                 self._hold(Holdings.of(self.segmentationNode, self.segmentId, volumeNode))

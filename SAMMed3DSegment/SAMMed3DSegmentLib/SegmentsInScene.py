@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import numpy as np
 import slicer
@@ -39,7 +39,7 @@ class SegmentsInScene(Background):
         self.model = "default"
         self.volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
         self.segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
-        self._segments: dict[Hashable, SegmentPrompts] = {}
+        self._segments: dict[tuple[str, ...], SegmentPrompts] = {}
         self._points = PointObserver(self._onPoints)
         self._scene = SceneObserver(
             self.forgetScene,
@@ -185,11 +185,10 @@ class SegmentsInScene(Background):
         self._segmentationPlaces[segmentationNode.GetID()] = SegmentationPlace.of(segmentationNode)
         if before is None or not before.hardenedInto(segmentationNode):
             return
-        matrix = before.straight(segmentationNode)
         for prompts in self._segments.values():
             volumeNode = prompts.points.GetNodeReference(PointList.VOLUME_ROLE)
             if prompts.segmentationNode is segmentationNode and prompts.isThere and volumeNode is not None:
-                prompts.segmentationHardened(matrix, volumeNode)
+                prompts.segmentationHardened(before, volumeNode)
 
     def _notePlace(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         role = PointList.VOLUME_ROLE

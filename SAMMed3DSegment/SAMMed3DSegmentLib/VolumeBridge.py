@@ -19,7 +19,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from sammed3d import Grid, Picture, Volume, VolumeError
 from sammed3d.core.geometry import Point3
 from sammed3d.files.picture import PictureVolume
-from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix, transformBetween
+from SAMMed3DSegmentLib.MaskGrids import arrayFromMatrix, transformBetweenParents
 
 COLOURS = 3
 """Components of a voxel in colour: red, green and blue."""
@@ -117,7 +117,12 @@ def placementOf(volumeNode: slicer.vtkMRMLScalarVolumeNode, segmentationNode: sl
 
     It tells whether one was moved against the other since a mask was written.
     """
-    transform = transformBetween(volumeNode, segmentationNode)
+    return placementUnder(volumeNode, segmentationNode.GetParentTransformNode())
+
+
+def placementUnder(volumeNode: slicer.vtkMRMLScalarVolumeNode, parent: slicer.vtkMRMLTransformNode | None) -> str:
+    """Return what `placementOf` says of a segmentation under a transform; None: under none."""
+    transform = transformBetweenParents(volumeNode.GetParentTransformNode(), parent)
     if transform is None or volumeNode.GetImageData() is None:
         return ""
     matrix = vtk.vtkMatrix4x4()

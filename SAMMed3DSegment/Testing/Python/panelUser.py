@@ -324,16 +324,20 @@ class PanelUser:
             self.ui.segmentationSelector.setCurrentNode(self.random.choice(nodes))
 
     def transform(self):
-        volume = self.segmenter.volumeNode
-        if volume is None:
+        moved = self.random.choice(
+            [self.segmenter.volumeNode, self.segmenter.volumeNode, self.segmenter.segmentationNode]
+        )
+        if moved is None:
             return
         shift = np.eye(4)
         shift[:3, 3] = AFFINE[:3, :3] @ [self.random.randint(-2, 2) for _ in range(3)]
         node = linearTransform(slicer.mrmlScene, shift) if self.random.random() < 0.5 else None
-        if volume.GetParentTransformNode() is not None and self.random.random() < 0.3:
-            volume.HardenTransform()
+        if moved.GetParentTransformNode() is not None and self.random.random() < 0.3:
+            if moved is self.segmenter.segmentationNode:  # all of them lie elsewhere in their own frame
+                self.touched |= {(moved.GetID(), each) for each in self.segmentIds()}
+            moved.HardenTransform()
         else:
-            volume.SetAndObserveTransformNodeID(None if node is None else node.GetID())
+            moved.SetAndObserveTransformNodeID(None if node is None else node.GetID())
 
     def replaceImage(self):
         if self.segmenter.volumeNode is not None:

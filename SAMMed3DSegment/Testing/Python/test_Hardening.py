@@ -9,6 +9,7 @@ from helpers import make_affine
 from mrmlNodes import drawByHand, linearTransform, voxels
 from sammed3d import Box, Scribble
 from SAMMed3DSegmentLib import DrawingNodes, PointList, VolumeBridge
+from SAMMed3DSegmentLib.MaskGrids import matrixOfVolume
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
@@ -225,6 +226,24 @@ def test_an_edit_before_a_segmentation_is_hardened_is_an_edit_after_it(
     segmenter.redo(liver)
     settle(segmenter)
     assert overlap(onVolume(segmentationNode, liver, volumeNode), edited) > 0.97
+
+
+def test_a_segmentation_that_was_moved_away_and_hardened_is_what_the_next_click_starts_from(
+    segmenter, scene, volumeNode, segmentationNode, liver
+):
+    clickAt(segmenter, liver, SPOTS[0])
+    shift = np.eye(4)
+    shift[:3, 3] = matrixOfVolume(volumeNode)[:3, :3] @ (3, 2, 1)
+    segmentationNode.SetAndObserveTransformNodeID(linearTransform(scene, shift).GetID())
+    segmentationNode.HardenTransform()
+    moved = onVolume(segmentationNode, liver, volumeNode)
+    assert not segmenter.canFollow(liver), "it does not show what clicks made"
+    clickAt(segmenter, liver, SPOTS[1])
+    clicks = clicksOf(segmenter, liver)
+    assert len(clicks) == 1
+    assert np.array_equal(
+        onVolume(segmentationNode, liver, volumeNode), sessionMask(volumeNode, newPredictor(), clicks, base=moved)
+    )
 
 
 def onVolume(segmentationNode, segmentId, volumeNode):

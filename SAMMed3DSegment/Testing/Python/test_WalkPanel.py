@@ -127,7 +127,7 @@ class PanelWalk(PanelUser):
         points = PointList.clicksFromPointList(PointList.pointListOf(node, name), segmenter.volumeNode)
         assert same_clicks(points, state.clicks), f"{points} {state.clicks}"
         assert len(list(DrawingNodes.drawingNodes(node, name))) == len(state.drawings)
-        if segmenter.volumeNode.GetParentTransformNode() is not None:
+        if any(each.GetParentTransformNode() is not None for each in (segmenter.volumeNode, node)):
             return
         volume = volumeFromNode(segmenter.volumeNode)
         expected = state.base
