@@ -1,6 +1,8 @@
 """A Slicer without the desktop application: real nodes and logics from slicer-core, Qt from PySide6."""
 
 import importlib.util
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,8 @@ else:
     from SAMMed3DSegmentLib import SettingsPage
     from SAMMed3DSegmentLib.Predictors import Predictors
     from segmenters import Models, newSegmenter
-    from slicerHarness import dialogs
+    from slicerHarness import dialogs, segmentEditor
+    from slicerHarness.scene import startupFunctions
     from slicerHarness.views import closeSliceViews
 
 
@@ -132,6 +135,21 @@ def browser(module, ui, scene, ball):
     ui.volumeSelector.setCurrentNode(node)
     ui.propagateSection.collapsed = False
     return browser
+
+
+@pytest.fixture(scope="module")
+def registered():
+    """The Segment Editor's effect, registered as the application does when it starts."""
+    source = Path(__file__).parents[3] / "SegmentEditorSAMMed3D" / "SegmentEditorSAMMed3D.py"
+    parent = types.SimpleNamespace(path=str(source))
+    sys.path.insert(0, str(source.parent))
+    factory = segmentEditor.qSlicerSegmentEditorEffectFactory.instance()
+    factory.registered.clear()
+    importlib.import_module(source.stem).SegmentEditorSAMMed3D(parent)
+    startupFunctions[-1]()
+    yield parent
+    factory.registered.clear()
+    sys.path.remove(str(source.parent))
 
 
 @pytest.fixture

@@ -85,6 +85,21 @@ def drawByHand(segmentationNode, segmentId, volumeNode, box, value=1):
     slicer.mrmlScene.RemoveNode(editor)
 
 
+def newEditor(segmentationNode, volumeNode):
+    """Open the Segment Editor's widget on a segmentation, with the module's settings, which the scene keeps."""
+    scene = slicer.mrmlScene
+    node = slicer.vtkMRMLSegmentEditorNode()
+    node.SetSingletonTag("SegmentEditor")
+    node = scene.AddNode(node)
+    node.SetOverwriteMode(node.OverwriteNone)
+    widget = slicer.qMRMLSegmentEditorWidget()
+    widget.setMRMLScene(scene)
+    widget.setMRMLSegmentEditorNode(node)
+    widget.setSegmentationNode(segmentationNode)
+    widget.setSourceVolumeNode(volumeNode)
+    return widget
+
+
 def importedSegments(scene, affine, referenceVolume):
     """A segmentation for a volume, whose two segments share a label map on another grid, as after an import."""
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "imported")

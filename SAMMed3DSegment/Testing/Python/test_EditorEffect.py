@@ -1,9 +1,6 @@
 """The Segment Editor's effect "SAM-Med3D", in an editor that is as strict as Slicer's."""
 
-import importlib
 import sys
-import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +8,8 @@ import slicer
 
 import qt
 from large_objects import FloodPredictor, bar, start_of
-from mrmlNodes import addVolume, drawByHand, voxels
-from panels import keptModules, settle
+from mrmlNodes import addVolume, drawByHand, newEditor, voxels
+from panels import MODULE, keptModules, settle
 from sammed3d import Box
 from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment, heldMask
@@ -20,24 +17,7 @@ from SAMMed3DSegmentLib.SegmentWriter import overwriteMode
 from SAMMed3DSegmentLib.Settings import SERVER
 from segmenters import SPOTS, worldOf
 from slicerHarness import segmentEditor
-from slicerHarness.scene import startupFunctions
 from slicerHarness.views import SliceView
-
-SOURCE = Path(__file__).parents[3] / "SegmentEditorSAMMed3D" / "SegmentEditorSAMMed3D.py"
-
-
-@pytest.fixture(scope="module")
-def registered():
-    """The effect, registered as the application does when it starts."""
-    parent = types.SimpleNamespace(path=str(SOURCE))
-    sys.path.insert(0, str(SOURCE.parent))
-    factory = segmentEditor.qSlicerSegmentEditorEffectFactory.instance()
-    factory.registered.clear()
-    importlib.import_module(SOURCE.stem).SegmentEditorSAMMed3D(parent)
-    startupFunctions[-1]()
-    yield parent
-    factory.registered.clear()
-    sys.path.remove(str(SOURCE.parent))
 
 
 @pytest.fixture
@@ -50,15 +30,7 @@ def segmentIds(segmentationNode):
 def editor(registered, module, scene, volumeNode, segmentationNode, segmentIds):
     """A Segment Editor with the first segment selected; the module was left."""
     slicer.modules.sammed3dsegment.widgetRepresentation().exit()
-    node = slicer.vtkMRMLSegmentEditorNode()
-    node.SetSingletonTag("SegmentEditor")
-    node = scene.AddNode(node)
-    node.SetOverwriteMode(node.OverwriteNone)
-    widget = slicer.qMRMLSegmentEditorWidget()
-    widget.setMRMLScene(scene)
-    widget.setMRMLSegmentEditorNode(node)
-    widget.setSegmentationNode(segmentationNode)
-    widget.setSourceVolumeNode(volumeNode)
+    widget = newEditor(segmentationNode, volumeNode)
     widget.setCurrentSegmentID(segmentIds[0])
     yield widget
     widget.close()
@@ -108,9 +80,10 @@ def test_nothing_of_the_module_is_loaded_before_the_effect_is_used():
         "assert slicer.qMRMLSegmentEditorWidget().effectByName('SAM-Med3D') is not None\n"
         "assert not any(m in sys.modules for m in ('torch', 'sammed3d', 'requests', 'SAMMed3DSegmentLib')), 'heavy'"
     )
-    module = SOURCE.parents[1] / "SAMMed3DSegment"
-    folders = [str(module / "Testing" / "SlicerHarness"), str(SOURCE.parent)]
-    code = code.format(path=folders, source=str(SOURCE), module=str(module / "SAMMed3DSegment.py"))
+    module = MODULE.parent
+    source = module.parent / "SegmentEditorSAMMed3D" / "SegmentEditorSAMMed3D.py"
+    folders = [str(module / "Testing" / "SlicerHarness"), str(source.parent)]
+    code = code.format(path=folders, source=str(source), module=str(module / "SAMMed3DSegment.py"))
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
