@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from sammed3d.errors import ModelError
@@ -98,7 +99,12 @@ class ServerSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Say in which order sources are asked."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.file)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _entries(cls.file))
+
+
+def _entries(file: Path | None) -> dict[str, Any]:
+    """Return the entries of a TOML file; editors and shells of Windows put a mark in front, which TOML has none of."""
+    return {} if file is None else tomllib.loads(file.read_text(encoding="utf-8-sig"))
 
 
 def read_settings(file: Path | None, **given: Any) -> ServerSettings:

@@ -219,6 +219,8 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
     settings = read_settings(file, port=100, queue=None)
     assert (settings.port, settings.queue, settings.cache_mib) == (100, 20, 3)
     assert settings.host_name == ["a", "b"]
+    file.write_text("cache_mib = 4\n", encoding="utf-8-sig")  # as editors and shells of Windows save it
+    assert read_settings(file).cache_mib == 4
     file.write_text("prot = 1\n")
     with pytest.raises(ModelError, match="'prot' is wrong"):
         read_settings(file)
