@@ -23,7 +23,7 @@ import SimpleITK as sitk
 
 from sammed3d.errors import VolumeError
 from sammed3d.files import path_letters
-from sammed3d.files.whole_pictures import check_opaque, check_whole
+from sammed3d.files.whole_pictures import check_whole, has_transparent_grey
 
 TRAIN, TEST = "image2label_train.json", "label2image_test.json"
 JPEG = (".jpg", ".jpeg")
@@ -198,7 +198,6 @@ def transparent_grey_size(file: Path) -> tuple[int, int] | None:
 
 
 def _read(file: Path) -> npt.NDArray[np.generic]:
-    check_opaque(file)
     try:
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:
@@ -208,6 +207,8 @@ def _read(file: Path) -> npt.NDArray[np.generic]:
         raise VolumeError(words + path_letters.hint(file)) from error
     if image.GetDimension() != 2:
         raise VolumeError(f"{file}: is no 2-D image.")
+    if has_transparent_grey(file):
+        return _opaque(file)
     check_whole(file)
     pixels: npt.NDArray[np.generic] = sitk.GetArrayFromImage(image)
     if pixels.ndim == 3 and file.suffix.lower() in JPEG:
@@ -216,6 +217,21 @@ def _read(file: Path) -> npt.NDArray[np.generic]:
         smooth = _by_pillow(file, "RGB")
         return smooth if smooth.size else pixels
     return pixels
+
+
+def _opaque(file: Path) -> npt.NDArray[np.uint8]:
+    """Read the grey values (H, W) of a TIFF file with transparency, which ITK takes for pixels between the others.
+
+    Raises:
+        VolumeError: Pillow, which reads those of 8 bits, is not installed or does not read it.
+    """
+    pixels = _by_pillow(file, "LA")
+    if not pixels.size:
+        raise VolumeError(
+            f"{file}: is grey with transparency (an alpha channel) of a kind that cannot be read. Save it again "
+            "without transparency, as grey or as RGB."
+        )
+    return pixels[..., 0]
 
 
 def _by_pillow(file: Path, mode: str) -> npt.NDArray[np.uint8]:

@@ -16,7 +16,6 @@ from sammed3d.files.image_lists import SUFFIXES, Bytes, read_mask, read_pixels, 
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
 from sammed3d.files.volume import Array, Volume, array_of, grid_of
-from sammed3d.files.whole_pictures import check_opaque
 
 PNG = ".png"
 ORIENTATION, UPRIGHT = 0x0112, 1
@@ -204,7 +203,6 @@ def _flat_grid(path: Path) -> Grid:
     Raises:
         VolumeError: it holds several images, or more pixels than are read; none of them was looked at.
     """
-    check_opaque(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

@@ -44,22 +44,13 @@ def check_whole(file: Path) -> None:
         raise VolumeError(f"{file}: the file is damaged; its end is missing. Copy or export it again.")
 
 
-def check_opaque(file: Path) -> None:
-    """Refuse a grey TIFF file with transparency; other files are not looked at.
-
-    Raises:
-        VolumeError: it is one.
-    """
+def has_transparent_grey(file: Path) -> bool:
+    """Tell whether this is a grey TIFF file with transparency; False for other files, and for damaged ones."""
     try:
         with file.open("rb") as stream:
-            two = _tiff_has_two(stream)
+            return _tiff_has_two(stream)
     except (OSError, struct.error):  # whoever reads it says what is wrong
-        return
-    if two:
-        raise VolumeError(
-            f"{file}: is grey with transparency (an alpha channel), which cannot be read. Save it again without "
-            "transparency, as grey or as RGB."
-        )
+        return False
 
 
 def _tiff_has_two(stream: BinaryIO) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures that were cut off, or whose transparency would be taken for pixels, are refused, whatever their kind."""
+"""Pictures that were cut off are refused, whatever their kind; transparency is not taken for pixels."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ from PIL import Image
 from sammed3d.errors import VolumeError
 from sammed3d.files.image_lists import read_mask
 from sammed3d.files.picture import Picture
-from sammed3d.files.whole_pictures import check_whole
+from sammed3d.files.whole_pictures import check_whole, has_transparent_grey
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (70, 90, 3), np.uint8)
 KINDS = [
@@ -73,17 +73,30 @@ def test_old_headers_and_rows_from_above_are_understood(tmp_path):
     ("ending", "more"),
     [(".tif", {}), (".tif", {"compression": "tiff_deflate"}), (".tif", {"big_tiff": True})],
 )
-def test_grey_with_transparency_is_refused_with_what_to_do(tmp_path, ending, more):
-    file = saved(tmp_path / f"scan{ending}", "LA", **more)
-    for read in (Picture.read, read_mask):
-        with pytest.raises(VolumeError, match=r"scan\..* is grey with transparency .* Save it again without"):
-            read(file)
+def test_grey_with_transparency_is_read_without_it(tmp_path, ending, more):
+    two = np.stack([PIXELS[..., 0], PIXELS[..., 1]], axis=-1)
+    file = tmp_path / f"scan{ending}"
+    Image.fromarray(two, "LA").save(file, **more)
+    picture = Picture.read(file)
+    assert np.array_equal(picture.pixels, np.stack(3 * [PIXELS[..., 0]], axis=-1))
+    assert picture.grid.shape == (90, 70, 1)
+    two[..., 0] = 255 * (two[..., 0] > 90)
+    Image.fromarray(two, "LA").save(file, **more)
+    assert np.array_equal(read_mask(file), PIXELS[..., 0] > 90)
     assert Picture.read(saved(file, "RGBA", **more)).is_coloured
     assert not Picture.read(saved(file, "L", **more)).is_coloured
 
 
+def test_transparency_that_cannot_be_read_is_refused_with_what_to_do(tmp_path, monkeypatch):
+    file = saved(tmp_path / "scan.tif", "LA")
+    monkeypatch.setattr(Image, "open", lambda *_: (_ for _ in ()).throw(OSError("of 16 bits, which Pillow lacks")))
+    for read in (Picture.read, read_mask):
+        with pytest.raises(VolumeError, match=r"scan\..* is grey with transparency .* Save it again without"):
+            read(file)
+
+
 def test_tiff_files_that_count_from_the_other_end_are_looked_at_too(tmp_path):
-    entry = struct.pack(">HHIHH", 277, 3, 1, 2, 0)
-    (file := tmp_path / "scan.tif").write_bytes(b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4))
-    with pytest.raises(VolumeError, match="is grey with transparency"):
-        Picture.read(file)
+    for values in (1, 2, 3):
+        entry = struct.pack(">HHIHH", 277, 3, 1, values, 0)
+        (file := tmp_path / "scan.tif").write_bytes(b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4))
+        assert has_transparent_grey(file) == (values == 2)
