@@ -18,6 +18,7 @@ from sammed3d.files.written import is_whole
 
 DATA_SUFFIXES = {".mhd": (".raw", ".zraw"), ".nhdr": (".raw", ".raw.gz")}
 """Headers, and the files beside them that hold the voxels."""
+NIFTI = (".nii.gz", ".nii")
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 """Names of devices on Windows, in small letters: no file's or folder's there, whatever its ending."""
 
@@ -93,7 +94,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         VolumeError: it cannot be written, or not to its end.
     """
-    beside = path.with_name(f".writing.{uuid4().hex[:8]}.{path.name}")
+    name, ending = path.name, next((end for end in NIFTI if path.name.lower().endswith(end)), "")
+    if ending:  # of a name with ".nii" before its ending, ITK writes another file
+        name = name[: -len(ending)].replace(".", "_") + name[-len(ending) :]
+    beside = path.with_name(f".writing.{uuid4().hex[:8]}_{name}")
     try:
         yield beside
         if not is_whole(beside):

@@ -1,7 +1,8 @@
 """The published data set-up: a folder for each structure with images and binary masks at the model's spacing.
 
 `preparation.json` says how they were prepared and how many voxels each mask has, `split.json` which cases validate;
-`.prepared/DATASET/CASE` holds the digest of what a case was made of, so that one that was corrected is made anew.
+`.prepared/DATASET/CASE.json` holds what came of a case, and the digest of what it was made of, so that one that was
+corrected is made anew, and the others are not read again.
 
 Source: SAM-Med3D `prepare_data_from_nnUNet.py`. Resampling is torchio's.
 """
@@ -14,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from sammed3d.files.written import is_whole
 from sammed3d.training.images import LabelMap, ScalarImage
 
 SPLIT, PREPARATION, MADE_OF = "split.json", "preparation.json", ".prepared"
+PARTS = ("imagesTr", "labelsTr")
 
 
 @dataclass(frozen=True)
@@ -206,10 +208,13 @@ def _prepare_case(
     """Prepare one case."""
     voxels: dict[str, int] = {}
     left_out: dict[str, float] = {}
-    made_of = folder / MADE_OF / dataset / case.name
+    made_of = folder / MADE_OF / dataset / f"{case.name}.json"
     try:
         content = content_digest(case)
-        if not made_of.is_file() or made_of.read_text(encoding="utf-8") != content:
+        known = _known(made_of, content)
+        if known is not None and all(map(_is_there, _once(_files_of(known.voxels, folder)))):
+            return known
+        if known is None:
             _forget(case, folder, dataset)
         volume = Volume.read(case.image)
         labels = read_labels(case, volume.grid)
@@ -223,7 +228,7 @@ def _prepare_case(
                 left_out[name] = mm3
                 continue
             place = folder / folder_name / dataset
-            image_file, label_file = (place / part / f"{case.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
+            image_file, label_file = (place / part / f"{case.name}.nii.gz" for part in PARTS)
             if not (_is_there(image_file) and _is_there(label_file)):
                 make_folder(image_file.parent)
                 make_folder(label_file.parent)
@@ -235,15 +240,42 @@ def _prepare_case(
                 _save(torchio.Resample(spacing)(mask), label_file)
             voxels[f"{folder_name}/{dataset}/{case.name}"] = _count(label_file)
             resampled = image_file
-        write_text(made_of, content)
+        write_text(made_of, json.dumps({"content": content, "voxels": voxels, "left_out": left_out}))
     except SAMMed3DError as error:
         return PreparedCase(str(error))
     return PreparedCase(None, voxels, left_out)
 
 
+def _known(made_of: Path, content: str) -> PreparedCase | None:
+    """Return what came of a case before; None if nothing is known of it, or it was made of something else."""
+    try:
+        about = json.loads(made_of.read_text(encoding="utf-8"))
+        return PreparedCase(None, about["voxels"], about["left_out"]) if about["content"] == content else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _files_of(names: Iterable[str], folder: Path) -> Iterator[Path]:
+    """Yield the files of samples that are named by "STRUCTURE/DATASET/CASE"."""
+    for name in names:
+        structure, dataset, case = name.split("/", 2)
+        yield from (folder / structure / dataset / part / f"{case}.nii.gz" for part in PARTS)
+
+
+def _once(files: Iterable[Path]) -> Iterator[Path]:
+    """Yield files, of those that are links to one another the first."""
+    seen = set()
+    for file in files:
+        about = file.stat() if file.is_file() else None
+        which = file if about is None else (about.st_dev, about.st_ino)
+        if which not in seen:
+            seen.add(which)
+            yield file
+
+
 def _forget(case: Case, folder: Path, dataset: str) -> None:
     """Delete what was made of a case before it was changed."""
-    for part in ("labelsTr", "imagesTr"):  # an image without a mask is made anew, a mask without an image is not
+    for part in reversed(PARTS):  # an image without a mask is made anew, a mask without an image is not
         for file in folder.glob(f"*/{glob.escape(dataset)}/{part}/{glob.escape(case.name)}.nii.gz"):
             file.unlink()
 

@@ -130,6 +130,49 @@ def test_what_an_earlier_call_left_unfinished_is_made_anew(tmp_path):
             assert len(file.read_bytes()) == len(whole)
 
 
+def test_what_is_prepared_already_is_not_read_again(tmp_path, monkeypatch):
+    raw, ready = tmp_path / "raw", tmp_path / "ready"
+    labelled(raw / "a", (2, 2, 2), (10, 10, 10))
+    (raw / "a" / "labels.json").write_text('{"1": "liver", "2": "spleen", "3": "speck"}')
+    done, looked = [], []
+
+    def prepare():
+        prepared.prepare(
+            find_cases(raw), ready, "ct_x", spacing=3.0, validation=0.0, on_case=lambda *each: done.append(each)
+        )
+        return prepared.Preparation.read(ready).voxels
+
+    first = prepare()
+    assert first == {"liver/ct_x/a": 64, "spleen/ct_x/a": 64}
+    is_whole = prepared.is_whole
+    monkeypatch.setattr(prepared, "is_whole", lambda file: looked.append(file) or is_whole(file))
+    for name in ("read_labels", "LabelMap", "ScalarImage"):
+        monkeypatch.setattr(prepared, name, None)
+    assert prepare() == first
+    assert done[0] == done[1]
+    assert sorted(file.parent.name for file in looked) == ["imagesTr", "labelsTr", "labelsTr"], "each file once"
+
+
+@pytest.mark.parametrize("name", ["nii", "scan.nii", "scan.nii.gz", "scan.2"])
+def test_cases_may_be_named_as_files_end(name, tmp_path):
+    """ITK writes x.nii.gz where x.nii.nii.gz was asked for."""
+    labelled(tmp_path / "raw" / name, (2, 2, 2))
+    problems = []
+    prepared.prepare(
+        find_cases(tmp_path / "raw"),
+        tmp_path / "ready",
+        "ct_x",
+        spacing=3.0,
+        validation=0.0,
+        on_case=lambda _name, done: problems.append(done.problem),
+    )
+    [sample] = prepared.find_samples(tmp_path / "ready", "train")
+    assert (problems, sample.case, sample.voxels) == ([None], name, 64)
+    assert int(LabelMap(sample.label).data.sum()) == 64
+    files = {file.name for file in (tmp_path / "ready").rglob("*Tr/*")}
+    assert files == {f"{name}.nii.gz"}, "nothing is left beside them"
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_what_is_under_way_and_begins_nothing_more(tmp_path):
     for n in range(20):
