@@ -2,7 +2,7 @@
 
 Understood are nnU-Net's layout (version 1 and 2), the same folders without `dataset.json` (BoSAM, the CT fork's LIDC),
 SAM-Med3D's with a folder for each structure and dataset (also what `data prepare` writes), a folder of image and label
-pairs, and a folder of cases.
+pairs, BIDS with label maps among the derivatives, and a folder of cases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import SAMMed3DError, VolumeError
-from sammed3d.files import nnunet
+from sammed3d.files import bids, nnunet
 from sammed3d.files.outputs import with_data
 from sammed3d.files.volume import Volume, read_image, without_nan
 
@@ -30,8 +30,8 @@ TINY_MM3 = 10.0
 LAYOUTS = (
     "an nnU-Net folder (imagesTr, labelsTr, dataset.json; also without the last, and with Val or Ts), "
     "STRUCTURE/DATASET/imagesTr and labelsTr (or Val, Ts) as SAM-Med3D has it and 'data prepare' writes it, folders "
-    "'images' and 'labels' with files of the same names, or a folder of cases (image and label in each, .nii.gz, .nrrd "
-    "or .mha)"
+    "'images' and 'labels' with files of the same names, BIDS (sub-*, and dseg or mask files in derivatives), or a "
+    "folder of cases (image and label in each, .nii.gz, .nrrd or .mha)"
 )
 UTF8 = "utf-8-sig"
 """Encoding of JSON that people write: editors and shells of Windows put a mark in front."""
@@ -112,6 +112,8 @@ def find_cases(folder: Path) -> list[Case]:
         cases = _sides(folder)
     elif parts := sorted({labels.parent for side in SIDES for labels in folder.glob(f"*/*/labels{side}")}):
         cases = [case for part in parts for case in _of_structure(part)]
+    elif bids.is_bids(folder):
+        cases = [Case(*labelled) for labelled in bids.labelled_in(folder)]
     else:
         cases = _case_folders(folder)
     if not cases:
