@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from sammed3d.cli.signals import interrupted_by_signals
 from sammed3d.cli.terminal import (
     DebugOption,
     DeviceOption,
@@ -60,10 +59,8 @@ def learn(
         def say(line: str) -> None:
             screen.print(line, highlight=False)
 
-        with interrupted_by_signals():
-            cases = datasets.find_cases(dataset)
-            learning = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family)
-            learned = learning.learn()
+        cases = datasets.find_cases(dataset)
+        learned = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family).learn()
         _print(learned)
         if not learned.is_better and not force:
             raise ModelError(_refusal(learned, folder))

@@ -10,10 +10,14 @@ from types import FrameType
 
 from sammed3d.core.cancellation import Cancellation
 
-STOPPED = 130
-"""Exit code where a command was stopped, as shells have it."""
+STOPPED, TERMINATED = 130, 143
+"""Exit codes of a command that was stopped, by Ctrl-C and by SIGTERM, as shells have them; some do not tell the two."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 Handler = Callable[[int, FrameType | None], object] | int | None
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM arrived: an interruption as that by Ctrl-C, with an exit code of its own."""
 
 
 @contextlib.contextmanager
@@ -31,11 +35,15 @@ def interruptible(cancellation: Cancellation) -> Iterator[None]:
 
 @contextlib.contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt on a signal, also in a process that was started in the background.
+    """Raise KeyboardInterrupt on a signal (`TerminatedError` on SIGTERM), also in a process of the background.
 
     Shells make those ignore SIGINT, and SIGTERM would end them at once.
     """
-    with _handled_by(signal.default_int_handler):
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
+
+    with _handled_by(interrupt):
         yield
 
 

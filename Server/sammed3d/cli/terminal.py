@@ -16,7 +16,7 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextCol
 from rich.table import Table
 from rich.text import Text
 
-from sammed3d.cli.signals import STOPPED
+from sammed3d.cli.signals import STOPPED, TERMINATED, TerminatedError, interrupted_by_signals
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import SAMMed3DError
 
@@ -100,12 +100,13 @@ def stage(
 
 @contextlib.contextmanager
 def stopped_run_goes_on(folder: Path) -> Iterator[None]:
-    """Where Ctrl-C ends a run, say how it goes on; the exit code is that of what was stopped."""
+    """Where Ctrl-C or SIGTERM ends a run, say how it goes on; the exit code is that of what was stopped."""
     try:
-        yield
-    except KeyboardInterrupt:
+        with interrupted_by_signals():
+            yield
+    except KeyboardInterrupt as stopped:
         screen.print(f"Stopped. The same command goes on from {folder}.", highlight=False, soft_wrap=True)
-        raise typer.Exit(STOPPED) from None
+        raise typer.Exit(TERMINATED if isinstance(stopped, TerminatedError) else STOPPED) from None
 
 
 @contextlib.contextmanager

@@ -113,9 +113,6 @@ class DistillationRun(Run):
             loss = mean_squared(output, target)
             self._check_loss(float(loss.detach()), number)
             self.fabric.backward(loss / self._group(number))
-        if last_of_step:
-            self.optimizer.step()
-            self.optimizer.zero_grad()
         return float(loss.detach()), math.nan
 
     def _compared(self, found: list[Tensor], wanted: list[Tensor]) -> tuple[Tensor, Tensor]:

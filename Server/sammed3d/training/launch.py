@@ -58,7 +58,12 @@ def launch(
     check_writable(folder)
     large_enough(find_samples(data, "train"), recipe.smallest_voxels)  # a reason to refuse is told once, here
     fabric.launch()
-    return train_in(fabric, recipe, data, folder, say)
+    try:
+        return train_in(fabric, recipe, data, folder, say)
+    except KeyboardInterrupt:
+        if fabric.local_rank:  # the first process of the machine says so, and would be killed if another one failed
+            return False
+        raise
 
 
 def train_in(fabric: Fabric, recipe: Recipe, data: Path, folder: Path, say: Callable[[str], None]) -> bool:

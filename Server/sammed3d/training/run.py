@@ -25,6 +25,7 @@ from torch.utils.data import Sampler
 from sammed3d.errors import ModelError
 from sammed3d.files.outputs import make_folder, write_text
 from sammed3d.training.click_loop import ClickLoop
+from sammed3d.training.held_back import held_back
 from sammed3d.training.loading import loaded
 from sammed3d.training.lora import add_lora, lora_weights, plain_weights
 from sammed3d.training.patches import Patches, pooled
@@ -89,16 +90,25 @@ class Run:
         self.best = self.validated = -math.inf
         self.without_gain = 0  # checks on the validation cases
         self.seconds = 0.0
-        self.sums = [0.0, 0.0]  # of loss and Dice over the epoch's batches so far
+        self.sums = [0.0, 0.0]  # of loss and Dice over the epoch's batches so far, means of all processes
         self._resume()
+        self._note()
+        self._is_saved = True
 
     def train(self, stop_after: int | None = None) -> None:
-        """Train to the end; or until so many steps of the optimizer were made in all."""
-        while self.epoch < self.recipe.epochs and not self._gave_up:
-            if not self._train_epoch(stop_after):
-                return
-            self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0]
-            self.save()
+        """Train to the end; or until so many steps of the optimizer were made in all.
+
+        An interruption (KeyboardInterrupt) saves the state after the last step.
+        """
+        try:
+            while self.epoch < self.recipe.epochs and not self._gave_up:
+                if not self._train_epoch(stop_after):
+                    return
+                self.save()
+        except KeyboardInterrupt:
+            if not self._is_saved:
+                self._write()
+            raise
 
     @property
     def _gave_up(self) -> bool:
@@ -113,7 +123,11 @@ class Run:
 
     def save(self) -> None:
         """Write the state, so that a kill in the middle leaves the previous one."""
-        sums = self._all_mean(self.sums)
+        self._write()
+        self.fabric.barrier()
+
+    def _write(self) -> None:
+        """Write the state in the first process, without asking the others."""
         if self.fabric.is_global_zero:
             state = {
                 "network": self.network.state_dict(),
@@ -121,13 +135,16 @@ class Run:
                 "precision": self.fabric.strategy.precision.state_dict(),
                 "recipe": self.recipe.to_yaml(),
                 "preset": self.preset.to_json(),
-                "unfreezing": self.unfreezing.state(),
                 "samples": self._samples,
-                **{name: getattr(self, name) for name in WHERE},
-                "sums": sums,
+                **self._stands,
             }
             write_state(self.folder, state)
-        self.fabric.barrier()
+        self._is_saved = True
+
+    def _note(self) -> None:
+        """Note where the run stands: after a step or an epoch, as the weights are then until the next step."""
+        self._stands = {"unfreezing": self.unfreezing.state(), **{name: getattr(self, name) for name in WHERE}}
+        self._is_saved = False
 
     def _resume(self) -> None:
         needed = ("network", "optimizer", "recipe", "preset", "unfreezing", *WHERE)
@@ -161,25 +178,35 @@ class Run:
         recipe, began = self.recipe, time.monotonic()
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * lr_factor(recipe, self.epoch - self.unfreezing.since)
+        since = [0.0, 0.0]  # the last step: of loss and Dice
         for number, batch in self._batches():
             last_of_step = (number + 1) % recipe.accumulation == 0 or number + 1 == self.per_epoch()
             loss, dice = self._learn(batch, number, last_of_step)
-            self.sums = [self.sums[0] + loss, self.sums[1] + dice]
+            since = [since[0] + loss, since[1] + dice]
             if last_of_step:
-                self.steps += 1
-                self.batch = number + 1
+                with held_back():
+                    self._make_step(number)
+                    means = self._all_mean(since)
+                    self.sums = [self.sums[0] + means[0], self.sums[1] + means[1]]
+                    now = time.monotonic()
+                    self.seconds, began = self.seconds + now - began, now
+                    self._note()
+                since = [0.0, 0.0]
                 if self.steps % recipe.save_every == 0:
                     self.save()
                 if stop_after is not None and self.steps >= stop_after:
                     return False
-        self.seconds += time.monotonic() - began
-        loss, dice = self._all_mean([total / self.per_epoch() for total in self.sums])
+        loss, dice = (total / self.per_epoch() for total in self.sums)
         self._finish_epoch(loss, dice)
-        if self.unfreezing.after(self.epoch, loss):
-            self._set_up()
+        with held_back():
+            if self.unfreezing.after(self.epoch, loss):
+                self._set_up()
+            self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0]
+            self._note()
         return True
 
     def _learn(self, batch: dict[str, Any], number: int, last_of_step: bool) -> tuple[float, float]:
+        """Add the gradients of a batch; returns its loss and Dice."""
         recipe = self.recipe
         images = pooled(batch["image"].to(self.fabric.device), self.preset, recipe)
         batch_seed = _seed(recipe.seed, self.epoch, number, 7)
@@ -187,12 +214,15 @@ class Run:
             loss, dice = self.loop(images, batch["mask"].to(self.fabric.device), batch["seed"].tolist(), batch_seed)
             self._check_loss(float(loss.detach()), number)
             self.fabric.backward(loss / self._group(number))
-        if last_of_step:
-            if recipe.clip_gradients:
-                self.fabric.clip_gradients(self.loop, self.optimizer, max_norm=recipe.clip_gradients)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
         return float(loss.detach()), float(dice.mean())
+
+    def _make_step(self, number: int) -> None:
+        """Make a step of the optimizer by the gradients so far; `number` is the batch that they end with."""
+        if self.recipe.clip_gradients:
+            self.fabric.clip_gradients(self.loop, self.optimizer, max_norm=self.recipe.clip_gradients)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.steps, self.batch = self.steps + 1, number + 1
 
     def _check_loss(self, loss: float, number: int) -> None:
         """Refuse to go on from a loss that is no number, before it spoils the weights."""

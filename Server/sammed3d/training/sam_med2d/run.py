@@ -23,6 +23,7 @@ from sammed3d.files.image_lists import ListedImage
 from sammed3d.files.outputs import make_folder, write_text
 from sammed3d.nets import SamMed2d, Slicewise, build
 from sammed3d.predictors.device import choose_device
+from sammed3d.training.held_back import held_back
 from sammed3d.training.loading import loaded
 from sammed3d.training.result import model_card, origin_of
 from sammed3d.training.sam_med2d.images import Images
@@ -67,25 +68,44 @@ class ImageRun:
         self.seconds = 0.0
         self.sums = [0.0, 0.0]  # of loss and Dice over the epoch's batches so far
         self._resume()
+        self._is_saved = True
 
     def train(self, stop_after: int | None = None, say: Callable[[str], None] = lambda _line: None) -> None:
-        """Train to the end; or until so many batches were learned from in all. `say` is told of every epoch."""
-        while self.epoch < self.recipe.epochs:
-            began = time.monotonic()
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.lr_at(self.epoch)
-            for batch in self._batches():
-                self._learn(batch)
-                if self.steps % self.recipe.save_every == 0:
-                    self._save()
-                if stop_after is not None and self.steps >= stop_after:
+        """Train to the end; or until so many batches were learned from in all. `say` is told of every epoch.
+
+        An interruption (KeyboardInterrupt) saves the state after the last batch.
+        """
+        try:
+            while self.epoch < self.recipe.epochs:
+                if not self._train_epoch(stop_after, say):
                     return
-            self.seconds += time.monotonic() - began
-            loss, dice = (value / self.per_epoch() for value in self.sums)
+        except KeyboardInterrupt:
+            if not self._is_saved:
+                self._save()
+            raise
+
+    def _train_epoch(self, stop_after: int | None, say: Callable[[str], None]) -> bool:
+        """Train the rest of an epoch; False if it was stopped."""
+        began = time.monotonic()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr_at(self.epoch)
+        for batch in self._batches():
+            with held_back():  # a batch makes several steps
+                self._learn(batch)
+                now = time.monotonic()
+                self.seconds, began = self.seconds + now - began, now
+            if self.steps % self.recipe.save_every == 0:
+                self._save()
+            if stop_after is not None and self.steps >= stop_after:
+                return False
+        loss, dice = (value / self.per_epoch() for value in self.sums)
+        with held_back():
             self._finish_epoch(loss, dice)
             say(f"epoch {self.epoch + 1} of {self.recipe.epochs}: loss {loss:.4f}, Dice {dice:.3f}")
             self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0]
-            self._save()
+            self._is_saved = False
+        self._save()
+        return True
 
     def per_epoch(self) -> int:
         """Batches of an epoch; the last one may be smaller."""
@@ -110,6 +130,7 @@ class ImageRun:
             )
         self.sums = [self.sums[0] + loss, self.sums[1] + dice]
         self.batch, self.steps = self.batch + 1, self.steps + 1
+        self._is_saved = False
 
     def _step(self, loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -126,6 +147,7 @@ class ImageRun:
             **{name: getattr(self, name) for name in WHERE},
         }
         write_state(self.folder, state)
+        self._is_saved = True
 
     def _resume(self) -> None:
         state = read_state(self.folder, self.device, ("network", "optimizer", "recipe", *WHERE))
