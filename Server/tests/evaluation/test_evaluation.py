@@ -50,6 +50,18 @@ def test_surplus_is_clicked_away_where_it_is_the_largest_error():
     assert voxel(click) == [13, 13, 13]
 
 
+def test_of_errors_of_one_size_what_is_missing_goes_first():
+    truth, mask = block(slice(2, 5), slice(2, 5), slice(2, 5)), block(slice(12, 15), slice(12, 15), slice(12, 15))
+    click = next_click(mask, truth, GRID)
+    assert click.positive
+    assert voxel(click) == [3, 3, 3]
+
+
+def test_of_voxels_of_one_depth_the_middle_one_is_clicked():
+    truth = block(slice(3, 4), slice(2, 17), slice(5, 6))
+    assert voxel(next_click(np.zeros_like(truth), truth, GRID)) == [3, 9, 5]
+
+
 def test_diagonal_neighbours_belong_together():
     truth = block(slice(0, 2), slice(0, 2), slice(0, 2)) | block(slice(2, 4), slice(2, 4), slice(2, 4))
     other = block(slice(10, 13), slice(10, 12), slice(10, 12))  # 12 voxels against 8 + 8

@@ -48,6 +48,8 @@ def test_scores_of_known_masks():
     )
     assert metrics.nsd(0 * mask, truth, (1, 1, 1), 1.0) == 0
     assert metrics.nsd(0 * mask, 0 * truth, (1, 1, 1), 1.0) == 1
+    assert metrics.iou(0 * mask, 0 * truth) == metrics.dice(0 * mask, 0 * truth) == 1
+    assert metrics.iou(0 * mask, truth) == metrics.dice(0 * mask, truth) == 0
     assert metrics.area_under([1, 1, 1, 1, 1]) == 4
     assert metrics.area_under([0.0, 0.5, 1.0]) == 1
 

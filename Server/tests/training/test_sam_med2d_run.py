@@ -21,6 +21,7 @@ from sammed3d.inference.images import ImageFrame
 from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.slices import OUTSIDE
 from sammed3d.training.recipe import Recipe
+from sammed3d.training.sam_med2d import run as image_run
 from sammed3d.training.sam_med2d.images import Images
 from sammed3d.training.sam_med2d.recipe import Recipe2d
 from sammed3d.training.sam_med2d.run import ImageRun
@@ -138,6 +139,30 @@ def test_the_optimizer_is_adam_at_the_recipes_rate(images, tiny_checkpoint_2d, t
     )
     training.train()
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 5e-4])
+
+
+def test_the_log_has_the_means_of_an_epoch_and_the_weights_of_the_smallest_are_kept(
+    images, tiny_checkpoint_2d, tmp_path, monkeypatch
+):
+    training = tiny_run(images, tmp_path / "run", tiny_checkpoint_2d, epochs=3, batch_size=3)  # 3 images, then 1
+    bias = training.network.mask_decoder.iou_token.weight
+    losses, seeds = iter([4.0, 6.0, 1.0, 2.0, 3.0, 5.0]), []
+
+    def learnt(_network, batch, _recipe, _step, seed):
+        seeds.append((seed, *batch["seed"].tolist()))
+        bias.data.fill_(len(seeds))
+        return next(losses), len(seeds) / 10
+
+    monkeypatch.setattr(image_run, "learn", learnt)
+    training.train()
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert [float(row["loss"]) for row in rows] == pytest.approx([5, 1.5, 4])
+    assert [float(row["dice"]) for row in rows] == pytest.approx([0.15, 0.35, 0.55])
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == {"loss": 1.5, "epoch": 2}
+    kept = read_checkpoint(tmp_path / "run" / "best.safetensors").weights["mask_decoder.iou_token.weight"]
+    assert set(kept.flatten().tolist()) == {4.0}, "as they were at the end of the second epoch"
+    assert [len(each) - 1 for each in seeds] == [3, 1] * 3
+    assert len({seed for each in seeds for seed in each}) == 3 * (4 + 2), "nothing is drawn twice"
 
 
 @pytest.mark.slow
