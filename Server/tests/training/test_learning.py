@@ -16,13 +16,15 @@ from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
 from sammed3d import load_model
 from sammed3d.cli.app import app
 from sammed3d.errors import ModelError, VolumeError
+from sammed3d.evaluation.protocols import PROTOCOLS
+from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.files.datasets import Case, find_cases
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import build
 from sammed3d.training.learning import learners
 from sammed3d.training.learning import run as learning
 from sammed3d.training.learning.learners import FROZEN, LoraLearner, UNetLearner
-from sammed3d.training.learning.run import LearningRun, clicks_needed, mean_dice
+from sammed3d.training.learning.run import METHOD, Learned, LearningRun, clicks_needed, mean_dice
 from sammed3d.training.learning.split import sample_case, split_cases
 from sammed3d.training.schedule import how_often
 from sammed3d.zoo.checkpoint import write_checkpoint
@@ -359,6 +361,20 @@ def test_what_cannot_learn_is_refused_before_anything_is_measured(dataset, tmp_p
     write_checkpoint(file, network.state_dict(), network="ft_sam2d", sizes=TINY_2D, preset=TINY_PRESET_2D.to_json())
     with pytest.raises(ModelError, match="learning is for 3-D models"):
         LearningRun(find_cases(dataset), str(file), tmp_path / "run", 8.0, "cpu").learn()
+
+
+def test_what_is_judged_are_means_over_structures_at_the_clicks_that_are_shown():
+    done = Evaluation("m", PROTOCOLS["honest"], 1)
+    for structure, curve in (("liver", [0.5, 0.7, 0.8] + 7 * [0.9]), ("spleen", [0.1, 0.2, 0.3, 0.4] + 6 * [0.6])):
+        done.scores += [Score("c", structure, 1.0, METHOD, n, dice, 0, 0, 0) for n, dice in enumerate(curve, 1)]
+    at_shown = (0.5 + 0.8 + 0.9 + 0.9) + (0.1 + 0.3 + 0.6 + 0.6)  # after 1, 3, 5 and 10 clicks
+    assert mean_dice(done) == pytest.approx(at_shown / 8)
+    assert clicks_needed(done) == pytest.approx((2 + 11) / 2), "one more than there were where it never was"
+    forgot = [Learned(done, done, (0.5, after), None, 1, 1.0) for after in (0.481, 0.479)]
+    assert not any(each.is_better for each in forgot), "no gain"
+    better = Evaluation("m", PROTOCOLS["honest"], 1, [replace(score, dice=score.dice + 0.01) for score in done.scores])
+    assert [replace(each, after=better).is_better for each in forgot] == [True, False]
+    assert replace(forgot[0], after=better).gain == pytest.approx(0.01)
 
 
 def test_structures_are_counted_without_the_background_that_may_be_missing(tmp_path):
