@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from numpy.random import RandomState
 from torch.nn import functional
 from typer.testing import CliRunner
 
@@ -20,7 +21,9 @@ from sammed3d.evaluation import metrics
 from sammed3d.evaluation.apart import DIED, Workers
 from sammed3d.evaluation.images import ImageEvaluation, evaluate_images, evaluate_images_apart, read_prompts
 from sammed3d.files.image_lists import TEST, ListedImage, read_list, read_mask, read_pixels, write_lists
+from sammed3d.inference.images import ImageFrame
 from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
+from sammed3d.simulation.image_prompts import first_points
 from sammed3d.zoo.load import load_model
 
 runner = CliRunner()
@@ -33,14 +36,14 @@ def disc(shape, row, column, radius):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A small, a large and a wide image, with two structures each."""
+    """A small image of odd size, a large one, and one as wide as the input, with two structures each."""
     folder = tmp_path_factory.mktemp("lists") / "data_demo"
     listed = []
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
-    for n, shape in enumerate([(40, 50), (90, 110), (30, 100)]):
+    for n, shape in enumerate([(41, 51), (90, 110), (30, 64)]):
         masks = {"liver": disc(shape, 15, 20, 9), "spleen": disc(shape, 18, 40, 6)}
-        pixels = np.random.RandomState(n).randint(0, 90, shape) + 100 * sum(masks.values())
+        pixels = RandomState(n).randint(0, 90, shape) + 100 * sum(masks.values())
         image = folder / "images" / f"ct_{n}.png"
         sitk.WriteImage(sitk.GetImageFromArray(pixels.astype(np.uint8)), str(image))
         files = []
@@ -166,6 +169,8 @@ def test_points_add_up_and_each_pass_sees_the_mask_before(listed, tiny_checkpoin
     (x, y), sign = points[1][0][0][1], points[1][1][0][1]
     inside = parts.mask[int(y), int(x)]
     assert (inside, sign) in ((1, 0), (0, 1)), "in the error"
+    wanted = first_points(ImageFrame.of((41, 51), model.preset).mask(read_mask(one.masks[0])), 1, RandomState(2023))
+    assert points[0][0] == [wanted[0].tolist()], "each mask draws from the seed"
 
 
 @pytest.mark.slow
@@ -181,7 +186,7 @@ def test_the_command_writes_scores_prompts_and_masks(folder, tiny_checkpoint_2d,
     assert len(rows) == 6 * 3
     assert {row["prompt"] for row in rows} == {"box", "1 point", "2 points"}
     mask = read_mask(tmp_path / "one" / "masks" / "boxes_prompt" / "ct_2_liver_000.png")
-    assert mask.shape == (30, 100)
+    assert mask.shape == (30, 64)
     prompts = json.loads((tmp_path / "one" / "prompts.json").read_text())
     assert set(prompts["ct_0_liver_000.png"]) == {"boxes", "point_coords", "point_labels"}
     again = evaluate("-o", tmp_path / "two", "--seed", 1, "--prompts", tmp_path / "one" / "prompts.json", "--json")
@@ -246,11 +251,11 @@ def test_what_cannot_be_measured_is_said(listed, tiny_checkpoint_2d, tiny_checkp
     with pytest.raises(ModelError, match="for SAM-Med2D and FT-SAM"):
         evaluate_images(load_model(tiny_checkpoint), listed)
     empty = tmp_path / "empty.png"
-    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((40, 50), np.uint8)), str(empty))
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((41, 51), np.uint8)), str(empty))
     model = load_model(tiny_checkpoint_2d)
     done = evaluate_images(model, [ListedImage(listed[0].image, (empty, listed[1].masks[0]))], points=1)
     assert done.scores == []
-    assert "has 110 x 90 pixels, ct_0.png has 50 x 40" in done.failures[0]
+    assert "has 110 x 90 pixels, ct_0.png has 51 x 41" in done.failures[0]
     [failure] = evaluate_images(model, [ListedImage(listed[0].image, (empty,))], points=1).failures
     assert "is empty" in failure
     [failure, _] = evaluate_images(model, listed[:1], prompts={}).failures

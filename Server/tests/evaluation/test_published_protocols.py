@@ -122,11 +122,12 @@ def test_the_surface_score_has_a_tolerance_of_2_mm_and_counts_from_a_dice_of_a_f
 def test_the_best_of_all_clicks_is_the_mean_of_each_structures_maximum():
     done = Evaluation("m", PROTOCOLS["classic"], 1)
     first = Score("c", "liver", 1.0, "m", 1, 0.5, 0.4, 0.3, 0.2)
-    for structure, curve in (("liver", (0.5, 0.9, 0.4)), ("spleen", (0.2, 0.1, 0.3))):
+    for structure, curve in (("liver", (0.5, 0.9, 0.4)), ("spleen", (0.2, 0.1, 0.3)), ("aorta", (0.8, 0.8, 0.2))):
         done.scores += [replace(first, structure=structure, click=n, dice=d) for n, d in enumerate(curve, 1)]
     table = done.summary()["methods"]["m"]
-    assert table["best_of_clicks"] == pytest.approx((0.9 + 0.3) / 2), "not the best mean, which is 0.5"
-    assert table["dice"] == pytest.approx({"1": 0.35, "2": 0.5, "3": 0.35})
+    assert table["best_of_clicks"] == pytest.approx((0.9 + 0.3 + 0.8) / 3), "not the best mean, which is 0.6"
+    assert table["dice"] == pytest.approx({"1": 0.5, "2": 0.6, "3": 0.3})
+    assert done.curve("m") == pytest.approx([0.5, 0.6, 0.3]), "means, not medians"
 
 
 def test_labels_go_to_the_nearest_voxel_as_itk_takes_it():

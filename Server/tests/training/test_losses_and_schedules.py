@@ -85,6 +85,10 @@ def test_a_loop_feeds_back_its_logits_and_leaves_clicks_out_where_it_should():
     assert float(loop.network.scale.grad) == pytest.approx(slope, rel=0.02), "gradients flow through the whole chain"
     assert dice.shape == (2,)
     again = len(calls)
+    with torch.no_grad():
+        loop(torch.zeros_like(target), target, [1, 2], batch_seed=3, clicks=11)
+    assert [coords.shape[1] for coords, _, _ in calls[again:]] == [1] * 11, "whoever validates clicks in every pass"
+    again = len(calls)
     ClickLoop(Recorder(), Recipe.read(None, all_clicks=True, mask_only=False, clicks=4), (4, 4, 4))(
         torch.zeros_like(target), target, [1, 2], batch_seed=3
     )

@@ -284,6 +284,28 @@ def test_a_patch_depends_on_its_seed_alone(data):
     assert first["mask"].sum() > 100
 
 
+@pytest.mark.slow
+def test_in_place_of_a_patch_that_shows_too_little_another_one_is_drawn(tmp_path):
+    labelled(tmp_path / "raw" / "a", (2, 2, 2), (3, 2, 2))  # the second lies over all of the first but a slice
+    labelled(tmp_path / "raw" / "b", (2, 2, 2))
+    prepared.prepare(find_cases(tmp_path / "raw"), tmp_path / "ready", "ct_x", spacing=3.0, validation=0.0)
+    samples = prepared.find_samples(tmp_path / "ready", "train")
+    sizes = [sample.voxels for sample in samples]
+    least, most = min(sizes), max(sizes)
+    assert sorted(sizes) == [16, 64, 64]
+    smallest = sizes.index(least)
+
+    def patch(seed, limit, augment=True):
+        item = Patches(samples, TINY_PRESET, recipe(smallest_voxels=limit), augment=augment)[smallest, seed]
+        return item["index"], int(item["mask"].sum())
+
+    drawn = [patch(seed, least) for seed in range(6)]
+    assert all(found == sizes[index] > least for index, found in drawn)
+    assert len({index for index, _ in drawn}) > 1
+    assert patch(0, least - 1) == patch(0, least, augment=False) == (smallest, least), "nothing else validates"
+    assert patch(0, most)[1] > 0, "where none shows enough, the last one"
+
+
 def test_normalisation_is_that_of_torchio_pooled_or_not():
     images = torch.from_numpy(np.stack([phantom((8, 8, 8), s) for s in range(2)])).float()[:, None] - 100
     each = normalised(images[0, 0].numpy(), TINY_PRESET, "phantom")

@@ -56,6 +56,11 @@ def test_the_loss_for_random_weights_counts_each_mask_and_compares_its_own_iou()
     missed = dice_ce_iou_loss(lost, targets, torch.tensor([[1.0], [0.0]]))
     assert missed.item() == pytest.approx(0.5 + 20 / 32, abs=1e-3), "Dice of one of two masks, and of 32 pixels one"
     assert dice_ce_iou_loss(lost, targets, exact).item() == pytest.approx(missed.item() + 0.5, abs=1e-5)
+    hardly = (sure * 0.01).requires_grad_()  # the IoU is that of logits above 0, and teaches the estimate alone
+    scores = torch.full((2, 1), 0.4, requires_grad=True)
+    estimate, mask = (dice_ce_iou_loss(hardly, targets, each) for each in (scores, exact))
+    assert estimate.item() == pytest.approx(mask.item() + 0.36, abs=1e-5)
+    assert torch.autograd.grad(estimate, scores)[0].flatten().tolist() == pytest.approx([-0.6, -0.6])
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +210,11 @@ def test_points_lie_in_the_error_and_two_passes_see_the_mask_alone(network, batc
                     assert label == int(truth[n, y, x])
                     assert bool(predicted[n, 0, y, x]) != bool(truth[n, y, x])
     assert len(middles) > 1
+    for seed in range(8):  # of three passes, the one between the first and the last
+        watched = Watched(network)
+        with torch.no_grad():
+            learn(watched, batch, Recipe2d.read(None, start="x", iterations=3), lambda _loss: None, seed)
+        assert [seen[0].shape[1] == 0 for seen in watched.seen[1:]] == [False, True, True]
 
 
 # Prompts
