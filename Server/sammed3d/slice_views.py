@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sammed3d.core.geometry import Point3, canonical_axes
+from sammed3d.core.geometry import Point3, canonical_axes, sides_towards
 from sammed3d.files.volume import Volume
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -89,6 +89,13 @@ class SliceView:
         )
         return round(float(index[self._normal])), float(x), float(y)
 
+    def sides(self) -> tuple[str, str, str, str]:
+        """Return which side of the patient lies at the left, right, bottom and top edge; "" of a picture."""
+        width, height = self.size
+        corner, right, bottom = (np.array(self.world(0, x, y)) for x, y in ((0, 0), (width, 0), (0, height)))
+        across, up = right - corner, corner - bottom
+        return sides_towards(-across), sides_towards(across), sides_towards(-up), sides_towards(up)
+
     def _shown(self, number: int) -> Pixels:
         """Return a slice without masks as (H, W, 3)."""
         low, high = self.window
@@ -132,6 +139,10 @@ class PictureView(SliceView):
     def __init__(self, volume: Volume, picture: Pixels, edge: int = 512) -> None:
         super().__init__(volume, edge=edge, window=(0.0, 255.0))
         self._picture = Image.fromarray(np.ascontiguousarray(picture[..., ::-1]))
+
+    def sides(self) -> tuple[str, str, str, str]:
+        """Return that nothing is known of a patient's sides."""
+        return "", "", "", ""
 
     def _shown(self, _number: int) -> Pixels:
         return np.array(self._picture.resize(self.size, Image.Resampling.BILINEAR))

@@ -183,6 +183,23 @@ def canonical_axes(index_to_world: Float64) -> AxisMap:
     return AxisMap((source[0], source[1], source[2]), (flipped[0], flipped[1], flipped[2]))
 
 
+SIDES = ("RL", "AP", "SI")
+"""Letters of the two directions of each axis of RAS."""
+TURNED = float(np.sin(np.radians(15)))
+"""Share of an axis in a direction from which on it is named."""
+
+
+def sides_towards(direction: npt.ArrayLike) -> str:
+    """Return the side of the patient that a direction (3, RAS) points to, in letters as on films.
+
+    Of an oblique direction all sides that it points to, the nearest first.
+    """
+    along = np.asarray(direction, float)
+    along = along / np.linalg.norm(along)
+    order = sorted(range(3), key=lambda axis: -abs(along[axis]))
+    return "".join(SIDES[axis][int(along[axis] < 0)] for axis in order if abs(along[axis]) > TURNED)
+
+
 @dataclass(frozen=True)
 class Box:
     """A half-open box of voxel indices: `begin` is inside, `end` is not.

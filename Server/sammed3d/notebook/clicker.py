@@ -22,9 +22,14 @@ NEAR, FAR = 5.0, 2.5
 SIGN = 3.5
 """Half the length of the bars of + and -, which tell dots apart for those who see both colours alike."""
 
+MARGIN, LETTERS = 6, "bold 16px sans-serif"
+"""Of the letters that say which side of the patient lies at an edge."""
+
 
 class Clicker(ipywidgets.VBox):  # type: ignore[misc]
     """Slices of a session's volume with the masks of its objects; a click on them is a click of the current object.
+
+    Letters at the edges say which side of the patient lies there: R and L, A and P, S and I, several in oblique slices.
 
     Args:
         session: the session, of a volume or a picture; it can be used beside the widget, see `show`.
@@ -89,10 +94,30 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
                     self._canvas.stroke_line(x - SIGN, y, x + SIGN, y)
                 if near and click.positive:
                     self._canvas.stroke_line(x, y - SIGN, x, y + SIGN)
+        self._show_sides()
         now = self.session.current
         steps = (self.undo, now is not None and now.can_undo), (self.redo, now is not None and now.can_redo)
         for button, possible in steps:
             button.disabled = not possible
+
+    def _show_sides(self) -> None:
+        """Write the sides of the patient at the edges, light with a dark rim, which any image lets one read."""
+        width, height = self._view.size
+        places = (
+            (MARGIN, height / 2, "left", "middle"),
+            (width - MARGIN, height / 2, "right", "middle"),
+            (width / 2, height - MARGIN, "center", "bottom"),
+            (width / 2, MARGIN, "center", "top"),
+        )
+        canvas = self._canvas
+        canvas.save()
+        canvas.font, canvas.fill_style, canvas.stroke_style, canvas.line_width = LETTERS, "white", "black", 3
+        for letters, (x, y, align, baseline) in zip(self._view.sides(), places, strict=True):
+            canvas.text_align, canvas.text_baseline = align, baseline
+            if letters:  # pictures have none
+                canvas.stroke_text(letters, x, y)
+                canvas.fill_text(letters, x, y)
+        canvas.restore()
 
     def _do(self, step: Any) -> None:
         """Change the prompts, and say what came of it."""

@@ -9,22 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from vtkmodules.vtkRenderingCore import vtkTextActor
 
-SIDES = ("RL", "AP", "SI")
-"""Letters of the two directions of each axis of RAS."""
-TURNED = np.sin(np.radians(15))
-"""Share of an axis in a direction from which on it is named."""
+from sammed3d.core.geometry import sides_towards
+
 SIZE = 16
 """Of the letters, in pixels."""
 PLACES = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.1), (0.5, 0.98))
 """Left, right, bottom (above the slider) and top, in shares of the view."""
-
-
-def letters(direction: npt.ArrayLike) -> str:
-    """Return the side that a direction (3, RAS) points to; of an oblique slice all that it does, the nearest first."""
-    along = np.asarray(direction, float)
-    along = along / np.linalg.norm(along)
-    order = sorted(range(3), key=lambda axis: -abs(along[axis]))
-    return "".join(SIDES[axis][int(along[axis] < 0)] for axis in order if abs(along[axis]) > TURNED)
 
 
 def show_sides(renderer: Any, directions: Callable[[], tuple[npt.ArrayLike, npt.ArrayLike] | None]) -> None:
@@ -45,7 +35,7 @@ def show_sides(renderer: Any, directions: Callable[[], tuple[npt.ArrayLike, npt.
         if now is not None:
             right, top = (np.asarray(each, float) for each in now)
             for actor, direction in zip(actors, (-right, right, -top, top), strict=True):
-                actor.SetInput(letters(direction))
+                actor.SetInput(sides_towards(direction))
 
     renderer.AddObserver("StartEvent", update)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import io_orientation
 
 from helpers import grids, make_affine
-from sammed3d.core.geometry import Box, Grid, canonical_axes
+from sammed3d.core.geometry import Box, Grid, canonical_axes, sides_towards
 from sammed3d.errors import VolumeError
 
 
@@ -77,3 +77,20 @@ def test_box_arithmetic():
     assert Box((2, 3, 1), (4, 4, 3)).within(b) == (slice(0, 2), slice(0, 1), slice(0, 2))
     assert a.shifted((1, 0, -1)) == Box((1, 0, -1), (5, 4, 3))
     assert a.grown(1) == Box((-1, -1, -1), (5, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("direction", "side"),
+    [
+        ((1, 0, 0), "R"),
+        ((-2, 0, 0), "L"),
+        ((0, 1, 0), "A"),
+        ((0, -1, 0.1), "P"),
+        ((0, 0, 3), "S"),
+        ((0.1, 0, -1), "I"),
+        ((0.5, -0.8, 0), "PR"),
+        ((-0.6, 0.5, 0.4), "LAS"),
+    ],
+)
+def test_a_direction_is_named_by_the_sides_it_points_to(direction, side):
+    assert sides_towards(direction) == side

@@ -48,6 +48,20 @@ def test_dots_have_a_sign_for_those_who_see_both_colours_alike(clicker, monkeypa
     assert len(bars) == 5, "on other slices dots are too small for it"
 
 
+def test_the_edges_of_a_slice_say_which_side_of_the_patient_lies_there(clicker, monkeypatch):
+    written = []
+    monkeypatch.setattr(Canvas, "fill_text", lambda _self, *what: written.append(what))
+    clicker.show()
+    left, right, bottom, top = written
+    assert [letters for letters, *_ in written] == ["R", "L", "P", "A"]
+    assert left[1] < 20
+    assert 220 < right[1] < 240
+    assert top[2] < 20
+    assert 280 < bottom[2] < 300
+    clicker.plane.value = "sagittal"
+    assert [letters for letters, *_ in written[-4:]] == ["A", "P", "I", "S"]
+
+
 def test_the_browsers_clicks_arrive(clicker):
     message = {"event": "mouse_down", "x": 100.0, "y": 150.0}
     clicker.children[1]._handle_frontend_event(None, message, [])  # noqa: SLF001 - ipycanvas has no other way in

@@ -5,8 +5,9 @@ import pytest
 
 from helpers import AXIS_MAPS, make_affine, stored_as
 from sammed3d.core.geometry import Grid
+from sammed3d.files.picture import Picture, PictureVolume
 from sammed3d.files.volume import Volume
-from sammed3d.slice_views import PLANES, SliceView, outline
+from sammed3d.slice_views import PLANES, PictureView, SliceView, outline
 
 SHAPE, SPACING = (20, 24, 10), (1.0, 1.0, 3.0)
 SPOT = (15, 4, 7)
@@ -58,3 +59,39 @@ def test_masks_are_tinted_with_an_outline_in_their_colour():
     assert (shown[..., 0] > 0).sum() == 80 * 80
     assert not view.pixels(4, [(mask, (1.0, 0.5, 0.0))])[..., 2].any()
     assert outline(np.ones((3, 3), bool)).sum() == 8
+
+
+TOWARDS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+"""RAS."""
+EDGES = (-1, 0), (1, 0), (0, 1), (0, -1)
+"""Where the left, right, lower and upper edge lie, in pixels from the upper left."""
+
+
+@pytest.mark.parametrize("axes", AXIS_MAPS)
+@pytest.mark.parametrize("angles", [(0, 0, 0), (0.3, -0.5, 0.6)], ids=["straight", "oblique"])
+@pytest.mark.parametrize("plane", PLANES)
+def test_who_goes_to_a_side_of_the_patient_comes_nearer_to_the_edge_that_is_named_after_it(plane, angles, axes):
+    affine = make_affine(SPACING, angles, (-20, 30, 40))
+    volume = Volume(*stored_as(one_bright_voxel().array, affine, axes), "stored")
+    view = SliceView(volume, plane, edge=120)
+    middle = volume.grid.to_world((np.array(volume.grid.shape) - 1) / 2)
+    start = np.array(view.place(middle)[1:])
+    sides = view.sides()
+    assert all(sides)
+    for letters, edge in zip(sides, EDGES, strict=True):
+        assert len(letters) == 1 or any(angles)
+        for letter in letters:
+            there = np.array(view.place(middle + np.array(TOWARDS[letter]))[1:])
+            assert (there - start) @ edge > 0
+
+
+def test_unturned_slices_have_the_letters_of_films():
+    shown = {plane: "".join(SliceView(one_bright_voxel(), plane).sides()) for plane in PLANES}
+    assert shown == {"axial": "RLPA", "coronal": "RLIS", "sagittal": "APIS"}
+
+
+def test_a_picture_has_no_sides():
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[10:30] = 200
+    volume = PictureVolume.of(Picture(pixels, Grid((90, 60, 1), np.diag([-1.0, -1.0, 1.0, 1.0]))))
+    assert PictureView(volume, pixels).sides() == ("", "", "", "")

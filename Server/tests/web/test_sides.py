@@ -8,28 +8,11 @@ import vtkmodules.vtkRenderingFreeType
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401 - what rendering classes are made of
 from vtkmodules.vtkRenderingCore import vtkRenderer, vtkRenderWindow, vtkTextActor
 
-from sammed3d.web.sides import letters, show_sides
+from sammed3d.web.sides import show_sides
 
 AXIAL = (-1, 0, 0), (0, 1, 0)
 """Right and top of the view, as Slicer shows it: seen from the feet."""
 SAGITTAL = (0, 1, 0), (0, 0, 1)
-
-
-@pytest.mark.parametrize(
-    ("direction", "side"),
-    [
-        ((1, 0, 0), "R"),
-        ((-2, 0, 0), "L"),
-        ((0, 1, 0), "A"),
-        ((0, -1, 0.1), "P"),
-        ((0, 0, 3), "S"),
-        ((0.1, 0, -1), "I"),
-        ((0.5, -0.8, 0), "PR"),
-        ((-0.6, 0.5, 0.4), "LAS"),
-    ],
-)
-def test_a_direction_is_named_by_the_sides_it_points_to(direction, side):
-    assert letters(direction) == side
 
 
 def test_a_view_says_what_lies_at_its_edges_when_it_is_drawn():
