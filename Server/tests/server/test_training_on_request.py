@@ -1,5 +1,7 @@
 """Trainings over MONAI Label's routes: off by default, one at a time, within quotas, with progress and a stop."""
 
+import os
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ from sammed3d.errors import ModelError
 from sammed3d.inference.preset import Preset
 from sammed3d.nets import build
 from sammed3d.server.app import Facades
-from sammed3d.server.compute import training
+from sammed3d.server.compute import learning_process, training
 from sammed3d.server.compute.training import Trainings
 from sammed3d.server.http.keys import Keys, Quota, add_key
 from sammed3d.server.memory import memory_limit
@@ -146,6 +148,74 @@ def test_what_runs_ends_with_the_server(tmp_path):
         shown(server, "40 steps")
         [process] = [p for p in psutil.Process().children(recursive=True) if "time.sleep(60)" in " ".join(p.cmdline())]
     assert not process.is_running()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from sammed3d.server.compute.training import Trainings
+from sammed3d.server.http.keys import Quota
+
+def command(training):
+    return [sys.executable, "-c", sys.argv[2]]
+
+folder = Path(sys.argv[1])
+trains = Trainings(folder, folder, {"default": "default"}, 20.0, lambda _user: Quota(), command=command)
+trains.start("anna", "default", {})
+time.sleep(600)
+"""
+"""A server with a training that is a few lines of Python."""
+
+LEARNS = """
+import os, sys, time
+from sammed3d.server.compute.learning_process import end_with_server
+end_with_server(0.5)
+try:
+    open("began", "w").write(str(os.getpid()))
+    while True:
+        time.sleep(0.05)
+finally:
+    open("kept", "w").write("what was learnt")
+    {then}
+"""
+
+
+@pytest.mark.parametrize("then", ["pass", "time.sleep(600)"])
+def test_what_runs_ends_with_a_server_that_is_killed(tmp_path, then):
+    """It is asked first, and keeps what it has learnt, though it says nothing meanwhile."""
+    learns = LEARNS.format(then=then)
+    if os.name == "posix":
+        learns = f"import signal\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n{learns}"
+    command = [sys.executable, "-c", KILLED, str(tmp_path), learns]
+    server = subprocess.Popen(command, cwd=tmp_path)
+    try:
+        until(lambda: (tmp_path / "began").is_file() and (tmp_path / "began").read_text())
+        learning = psutil.Process(int((tmp_path / "began").read_text()))
+        server.kill()
+        server.wait()
+        until(lambda: not learning.is_running() or learning.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        server.kill()
+        server.wait()
+    assert (tmp_path / "kept").read_text() == "what was learnt"
+
+
+def until(condition):
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError
+
+
+def test_a_training_is_one_that_watches_the_server(tmp_path):
+    asked = training.Training("anna", "default", "ours", 1.0)
+    command = trainings(tmp_path, None).learn_command(asked)
+    words = [*command[:3], "learn", "--help"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert "sammed3d learn" in process.stdout.read()
+        assert process.wait() == 0
+    assert command[1:3] == ["-m", learning_process.__name__]
 
 
 def test_how_it_ends_is_told_and_the_servers_files_are_not(tmp_path):

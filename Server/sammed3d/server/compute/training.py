@@ -221,13 +221,13 @@ class Trainings:
             "--device": self._device,
         }
         words = [word for option in options.items() for word in option]
-        return [sys.executable, "-m", "sammed3d", "learn", str(self._data), *words]
+        return [sys.executable, "-m", "sammed3d.server.compute.learning_process", "learn", str(self._data), *words]
 
     def _started(self, training: Training) -> subprocess.Popen[str]:
         self._folder.mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(  # noqa: S603 - no shell, and the words of clients were checked
             self._command(training),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closes with this process, by which a training notices
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -252,6 +252,8 @@ class Trainings:
                 if found := re.match(r"([\d.]+) of ([\d.]+) minutes", text):
                     training.progress = min(1.0, float(found[1]) / max(float(found[2]), 1e-9))
         code = process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
         if training.status == "RUNNING":
             training.status = "DONE" if code == 0 else "ERROR"
             training.progress = 1.0 if code == 0 else training.progress
