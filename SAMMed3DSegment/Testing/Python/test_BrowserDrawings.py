@@ -10,6 +10,7 @@ from sammed3d import Box, Grid, Session, Volume
 from sammed3d.core import prompt_files
 from sammed3d.web import results
 from sammed3d.web.crosshair import at_crosshair
+from sammed3d.web.desks import PromptsShown
 from sammed3d.web.drawings import HINTS, Drawings
 from sammed3d.web.work import Work
 from SAMMed3DSegmentLib import DrawingNodes
@@ -171,12 +172,14 @@ def test_it_takes_turns_with_clicks_and_the_same_again_ends_it(work, view, drawi
 
 
 def test_drawings_are_hidden_with_the_clicks_and_go_with_the_volume(work, view, drawings):
-    drawings.show(False)
+    shown = PromptsShown(work)
+    shown.show(False)
     drawings.use("scribble", True)
     view.draw(line(view))
     wait(work)
+    shown.keep()
     assert [node.GetDisplayVisibility() for node in curves()] == [0]
-    drawings.show(True)
+    shown.show(True)
     assert [node.GetDisplayVisibility() for node in curves()] == [1]
     work.add()
     assert drawings.rows() == [], "those of the selected segment"

@@ -13,6 +13,7 @@ from sammed3d import Grid, ModelError, Session, Volume, VolumeError
 from sammed3d.core import prompt_files
 from sammed3d.predictors.remote import served_models
 from sammed3d.web import results
+from sammed3d.web.desks import PromptsShown
 from sammed3d.web.places import Offer, Places
 from sammed3d.web.segments import COLORS
 from sammed3d.web.work import Work
@@ -181,8 +182,11 @@ def test_another_volume_takes_the_place_of_the_first_with_all_that_was_made(open
 
 def test_the_clicks_can_be_hidden(opened):
     place(opened, SPOTS[0])
-    opened.show_points(False)
+    shown = PromptsShown(opened)
+    shown.show(False)
     assert [points.GetDisplayNode().GetVisibility() for points in PointList.pointLists()] == [0]
+    shown.show(True)
+    assert [points.GetDisplayNode().GetVisibility() for points in PointList.pointLists()] == [1]
 
 
 def test_before_a_volume_nothing_happens(work, tmp_path):

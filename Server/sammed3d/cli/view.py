@@ -32,15 +32,31 @@ def view(
     """Click to segment in a browser: opens a page on this computer, with the volume or picture if one is given."""
     from sammed3d.web.images import read_image, with_cautions  # noqa: PLC0415 - only where it is used
     from sammed3d.web.serve import Server, Start, check_host, serve  # noqa: PLC0415
+    from sammed3d.web.several import several_in  # noqa: PLC0415
 
     def ready(address: str) -> None:
         print(f"The page is at {address}", flush=True)
 
     with explained(debug):
         check_host(host)
-        image, cautions = (None, ()) if volume is None else with_cautions(lambda: read_image(volume, series))
+        several = None if volume is None else several_in(volume)
+        image: Volume | None = None
+        cautions: tuple[str, ...] = ()
+        if several is not None and series is not None:
+            image, cautions = with_cautions(lambda: several.at(series))
+        elif volume is not None and several is None:
+            image, cautions = with_cautions(lambda: read_image(volume, series))
         for caution in cautions:
             warnings.warn(caution, VolumeWarning, stacklevel=1)  # at the terminal, too
         remote = None if server is None else Server(server, key, "" if ca is None else str(ca))
-        start = Start(image, lambda: Volume.read(samples.CT_ABDOMEN), model, device, remote, cautions=cautions)
+        start = Start(
+            image,
+            lambda: Volume.read(samples.CT_ABDOMEN),
+            model,
+            device,
+            remote,
+            cautions=cautions,
+            several=several,
+            series=series or 0,
+        )
         serve(start, host, port, browser, ready)

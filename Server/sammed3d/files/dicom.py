@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,74 @@ GAP_TOLERANCE_MM = 0.05
 """How far a slice may lie from its even position before the series counts as irregular."""
 LEAST_STEP_MM = 1e-4
 """Slices that lie closer than this are at one place."""
+CHARACTER_SET, MODALITY, DESCRIPTION = "0008|0005", "0008|0060", "0008|103e"
+ENCODINGS = {
+    "ISO_IR 100": "iso8859-1",
+    "ISO_IR 101": "iso8859-2",
+    "ISO_IR 109": "iso8859-3",
+    "ISO_IR 110": "iso8859-4",
+    "ISO_IR 144": "iso8859-5",
+    "ISO_IR 127": "iso8859-6",
+    "ISO_IR 126": "iso8859-7",
+    "ISO_IR 138": "iso8859-8",
+    "ISO_IR 148": "iso8859-9",
+    "ISO_IR 13": "shift_jis",
+    "ISO_IR 166": "tis-620",
+    "GB18030": "gb18030",
+    "GBK": "gbk",
+}
+"""Names of character sets in DICOM and in Python; all others are read as UTF-8."""
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """A series of a folder.
+
+    Attributes:
+        files: of its slices, in the order of their positions.
+        modality: "CT", say; "" where it is not said.
+        description: what the department called it; "" where it is not said.
+    """
+
+    files: tuple[str, ...]
+    modality: str
+    description: str
+
+    @property
+    def title(self) -> str:
+        """What tells it from others: "CT, portal venous, 120 slices"."""
+        count = len(self.files)
+        slices = f"{count} slice{'s' if count > 1 else ''}"
+        return ", ".join(word for word in (self.modality, self.description, slices) if word)
+
+
+def series_in(folder: Path) -> list[SeriesFiles]:
+    """Return the series of a folder, counted as `read_series` does; none where it holds no DICOM slices."""
+    found = []
+    for files in _files_by_series(folder):
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(files[0])
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            found.append(SeriesFiles(files, "", ""))
+            continue
+        encoding = ENCODINGS.get(_text(reader, CHARACTER_SET, "ascii").split("\\")[0], "utf-8")
+        modality, description = (_text(reader, tag, encoding) for tag in (MODALITY, DESCRIPTION))
+        found.append(SeriesFiles(files, modality, description))
+    return found
+
+
+def _text(reader: sitk.ImageFileReader, tag: str, encoding: str) -> str:
+    """Return what a tag says, as one line; ITK hands on bytes that are no UTF-8 as they stand."""
+    said: str = reader.GetMetaData(tag) if reader.HasMetaDataKey(tag) else ""
+    text = said.encode(errors="surrogateescape").decode(encoding, "replace")
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def _files_by_series(folder: Path) -> list[tuple[str, ...]]:
+    reader = sitk.ImageSeriesReader
+    return [tuple(reader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in reader.GetGDCMSeriesIDs(str(folder))]
 
 
 def read_series(folder: Path, series: int | None = None) -> sitk.Image:
@@ -41,10 +110,7 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         VolumeError: no DICOM slices, damaged slices, or slices that are no even stack.
     """
     name = folder.name or str(folder)  # the present folder has none
-    found = [
-        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    ]
+    found = _files_by_series(folder)
     if not found:
         words = f"{name}: this folder holds no DICOM slices. Give the folder that does, or a file."
         raise VolumeError(words + path_letters.hint(folder))

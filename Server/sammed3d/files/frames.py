@@ -22,6 +22,7 @@ class Frames:
 
     Args:
         paths: one 4-D NIfTI file, or a file for each frame in their order.
+        name: what the one file is called in error messages; that of the path by default.
 
     Attributes:
         count: number of frames.
@@ -31,8 +32,8 @@ class Frames:
         VolumeError: a file cannot be read, or is no series.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = list(paths)
+    def __init__(self, paths: Sequence[Path], name: str = "") -> None:
+        self._paths, self._name = list(paths), name or paths[0].name
         self._array: Array | None = None
         self.interval = 1.0
         if len(self._paths) > 1:
@@ -53,7 +54,21 @@ class Frames:
         """
         if self._array is None:
             return Volume.read(self._paths[number])
-        return Volume(self._array[..., number], self._grid, f"{self._paths[0].name}, frame {number + 1}")
+        return Volume(self._array[..., number], self._grid, f"{self._name}, frame {number + 1}")
+
+
+def is_in_time(path: Path) -> bool:
+    """Tell whether a file is a 4-D NIfTI file of several volumes."""
+    if not (path.is_file() and path.name.lower().endswith(NIFTI)):
+        return False
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return False
+    size = reader.GetSize()
+    return len(size) == 4 and size[3] > 1
 
 
 def check_frames_place(path: Path) -> None:

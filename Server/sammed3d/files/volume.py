@@ -80,10 +80,16 @@ class Volume:
         _check_extent(grid, name)
         return cls(array, grid, name, owner)
 
+    def named(self, name: str) -> Volume:
+        """Return the same voxels under another name."""
+        made = copy.copy(self)  # its voxels were checked, and are not looked through again
+        object.__setattr__(made, "name", name)
+        return made
+
     def apart(self, name: str) -> Volume:
         """Return a copy under another name, whose voxels are its own: the file, or who handed them over, may go."""
-        made = copy.copy(self)  # its voxels were checked, and are not looked through again
-        own: dict[str, object] = {"array": np.array(self.array, order="F"), "name": name, "_owner": None}
+        made = self.named(name)
+        own: dict[str, object] = {"array": np.array(self.array, order="F"), "_owner": None}
         for field_name, value in own.items():
             object.__setattr__(made, field_name, value)
         return made

@@ -47,7 +47,6 @@ class Drawings:
     def __init__(self, work: Work, say: Callable[[str], None], views: Callable[[], Iterable[tuple[Any, Any]]]) -> None:
         self._work, self._say = work, say
         self._mode = DrawMode(work.segmenter, lambda: work.segment_id, say, self._taken, views)
-        self._shown = True
 
     @property
     def kind(self) -> str:
@@ -88,12 +87,6 @@ class Drawings:
         """Draw no more."""
         self._mode.stop()
 
-    def show(self, visible: bool) -> None:
-        """Show or hide all drawings."""
-        self._shown = visible
-        for node in DrawingNodes.drawingNodes():
-            node.SetDisplayVisibility(visible)
-
     @property
     def honour(self) -> bool:
         """Whether the selected segment is made to agree with its box and drawings, whatever the model says."""
@@ -125,7 +118,6 @@ class Drawings:
         return None
 
     def _taken(self) -> None:
-        self.show(self._shown)
         self._say("")  # what was said before is old
 
     def _nodes(self) -> list[Any]:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import SimpleITK as sitk
 
@@ -28,15 +29,18 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> Volum
     return Volume.read(path, series)
 
 
-def with_cautions(read: Callable[[], Volume]) -> tuple[Volume, tuple[str, ...]]:
+Image = TypeVar("Image")
+
+
+def with_cautions(read: Callable[[], Image]) -> tuple[Image, tuple[str, ...]]:
     """Read an image, and return beside it what its user should know of it, which Python would only warn of."""
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
-        volume = read()
+        image = read()
     for each in noted:
         if not issubclass(each.category, VolumeWarning):
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    return volume, tuple(str(each.message) for each in noted if issubclass(each.category, VolumeWarning))
+    return image, tuple(str(each.message) for each in noted if issubclass(each.category, VolumeWarning))
 
 
 def is_dicom_picture(path: Path) -> bool:

@@ -17,13 +17,16 @@ from sammed3d.web.boxes import BoxDrawing, crossing
 from sammed3d.web.cameras import Cameras
 from sammed3d.web.candidates import Candidates
 from sammed3d.web.click_tour import ClickTour
+from sammed3d.web.desks import PromptsShown, all_masks
 from sammed3d.web.drawings import Drawings
 from sammed3d.web.hand_edits import HandEdits
 from sammed3d.web.keys import actions_of
 from sammed3d.web.models import HERE, SERVER, Models
 from sammed3d.web.places import Places
 from sammed3d.web.rendering import Calm
+from sammed3d.web.series_choice import SeriesChoice
 from sammed3d.web.slice_layers import image_first
+from sammed3d.web.volume_nodes import bounds_of
 from sammed3d.web.work import Work, explained
 
 POLL_SECONDS = 0.02
@@ -59,13 +62,15 @@ class Page:
         self.may_choose_place = places.may_choose
         self._said = BEGIN
         self._news, self._calm = False, Calm(lambda: work.segmenter.busy)
-        self._saved: tuple[Any, ...] = ()
+        self._saved: frozenset[tuple[str, int]] = frozenset()
         self._cameras = Cameras(app.view_manager, work)
         self._for_volumes = widgets.LAYOUTS[0], model
         self.edits = HandEdits(app.segmentation_editor, work)
         self.boxes = BoxDrawing(work)
         self.drawings = Drawings(work, self.say, lambda: views.slice_views(app.view_manager))
         self.candidates = Candidates(work)
+        self._prompts_shown = PromptsShown(work)
+        self.series = SeriesChoice(self, server.state)
         self.tour = ClickTour(work, self._show_place, self.say)
         self.models = Models(server.state, work, places, self.say)
         views.register(
@@ -91,7 +96,7 @@ class Page:
                 "opened": "",
                 "cautions": [],
                 "flat": False,
-                "receiving": False,
+                "receiving": "",
                 "renaming": "",
                 "shared": not places.may_choose,
                 "points": True,
@@ -105,7 +110,7 @@ class Page:
         state.change("model")(lambda model, **_: self.models.choose(model))
         state.change("layout")(self._on_layout)
         state.change("window")(self._on_window)
-        state.change("points")(self._on_points)
+        state.change("points")(lambda points, **_: self._prompts_shown.show(bool(points)))
         state.change("negative")(lambda negative, **_: self.drawings.turn(not negative))
         state.change("honour")(lambda honour, **_: self.drawings.keep_to_them(bool(honour)))
         state.change("diameter")(lambda diameter, **_: self.edits.resize(float(diameter)))
@@ -131,6 +136,7 @@ class Page:
         work, drawings, state = self.work, self.drawings, self._server.state
         self._news = False
         self.edits.follow()
+        self._prompts_shown.keep()
         if work.placing or self.edits.tool:
             self.boxes.stop()
             self.drawings.stop()
@@ -142,7 +148,8 @@ class Page:
             rows = work.rows()
             state.segments = [asdict(row) for row in rows]
             state.has_work = any(row.ml is not None for row in rows)
-            state.unsaved = state.has_work and work.segments.masks() != self._saved
+            state.at_stake = state.has_work or bool(work.aside)
+            state.unsaved = state.at_stake and not all_masks(work) <= self._saved
             state.segment_id = work.segment_id
             state.placing = work.placing
             state.can_undo, state.can_redo, state.busy = work.can_undo, work.can_redo, work.segmenter.busy
@@ -160,15 +167,15 @@ class Page:
         self.work.segmenter.seconds = {}
         self._on_changed()
 
-    def saved(self, masks: tuple[tuple[str, int], ...]) -> None:
-        """Note that masks are downloaded; see `SegmentList.masks`."""
-        self._saved = masks
+    def saved(self, masks: frozenset[tuple[str, int]]) -> None:
+        """Note that masks are downloaded; see `segments.masks_of`."""
+        self._saved |= masks
         self.refresh()
 
-    def receive(self, under_way: bool) -> None:
-        """Show whether files are arriving."""
+    def receive(self, what: str) -> None:
+        """Show what is arriving or being read; "" for nothing."""
         with self._server.state as state:
-            state.receiving = under_way
+            state.receiving = what
 
     def _on_changed(self) -> None:
         self._news = True
@@ -204,21 +211,32 @@ class Page:
     # What is done
 
     def open(self, volume: Volume, cautions: Sequence[str] = ()) -> None:
-        """Show a volume in all views, or a picture in one, and what its user should know of it."""
+        """Show a volume or picture that is alone in its file or folder, and what its user should know of it."""
+        self.series.forget()
+        self.show(lambda: self.work.open(volume), widgets.window_of(volume), cautions)
+
+    def show(self, bring: Callable[[], None], window: str, cautions: Sequence[str]) -> None:
+        """Show what something brings into the scene, a volume in all views or a picture in one.
+
+        Args:
+            bring: opens it, or goes on with it.
+            window: in which it is shown.
+            cautions: what its user should know of it.
+        """
         state = self._server.state
-        for tool in (self.edits, self.boxes, self.drawings):
-            tool.stop()
-        self.candidates.forget()
-        self.work.open(volume)
+        self.put_tools_down()
+        place = bounds_of(self.work.volume_node)
+        bring()
         node = self.work.volume_node
         self._show_as(self.work.picture is not None)
         self._app.display_manager.show_volume_in_slice_background(node)
-        self._app.display_manager.reset_views()
+        if state.flat or bounds_of(node) != place:  # those of one place are compared at one place
+            self._app.display_manager.reset_views()
         self._cameras.forget()
         state.opened, state.cautions = node.GetName(), list(cautions)
-        state.window = widgets.window_of(volume)
+        state.window = window
         self._on_window(state.window)
-        self._on_points(True)
+        self._prompts_shown.show(True)
         state.points = True
         fits = not state.flat or self.models.fit_pictures
         self.say("Press Positive and click inside the structure." if fits else NO_MODEL)
@@ -245,6 +263,12 @@ class Page:
         """Do what a key stands for, the same as in Slicer."""
         if key in self._keys:
             self.attempt(self._keys[key])
+
+    def put_tools_down(self) -> None:
+        """Draw and paint nothing; for another image, to which nothing goes that was begun."""
+        for tool in (self.edits, self.boxes, self.drawings):
+            tool.stop()
+        self.candidates.forget()
 
     def look_around(self) -> None:
         """Place no clicks; draw and paint nothing."""
@@ -307,10 +331,6 @@ class Page:
         """Show the clicks, or hide them."""
         with self._server.state as state:
             state.points = not state.points
-
-    def _on_points(self, points: bool, **_: Any) -> None:
-        self.work.show_points(bool(points))
-        self.drawings.show(bool(points))
 
     def _on_layout(self, layout: str, **_: Any) -> None:
         if layout in widgets.LAYOUTS:

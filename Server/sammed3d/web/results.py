@@ -12,6 +12,8 @@ import slicer
 from sammed3d.errors import VolumeError
 from sammed3d.files.picture import PNG, write_picture_segments
 from sammed3d.files.segmentation import Segment
+from sammed3d.web.desks import all_masks
+from sammed3d.web.segments import masks_of
 from SAMMed3DSegmentLib import Exporter
 from SAMMed3DSegmentLib.FileNames import fileNameFor
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
@@ -94,7 +96,7 @@ KINDS: dict[str, tuple[str, Callable[[Any, list[str], Path], Path]]] = {
 PICTURE_KINDS = {"png": ("PNG", _mask), "seg.nrrd": (".seg.nrrd", _picture_segmentation), SCENE: KINDS[SCENE]}
 """What can be downloaded of a picture, as the command line writes it."""
 WITH_MASKS = ("seg.nrrd", "nii.gz", "png", SCENE)
-"""Those after which no mask is lost with the page."""
+"""Those that hold masks as they are."""
 
 
 def write(work: Any, kind: str, folder: Path) -> Path:
@@ -111,6 +113,13 @@ def write(work: Any, kind: str, folder: Path) -> Path:
     if not ids:
         raise VolumeError("There is no segment with anything in it yet.")
     return kinds[kind][1](work, ids, folder)
+
+
+def masks_in(work: Any, kind: str) -> frozenset[tuple[str, int]]:
+    """Return the masks that a download holds, after which they are not lost with the page; see `segments.masks_of`."""
+    if kind == SCENE:
+        return all_masks(work)  # of what is put aside, too
+    return frozenset(masks_of(work.segmentation_node)) if kind in WITH_MASKS else frozenset()
 
 
 def _exported(work: Any, ids: list[str], folder: Path, file_format: str) -> Path:

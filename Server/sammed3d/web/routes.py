@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 
 from sammed3d.errors import SAMMed3DError, VolumeError
+from sammed3d.files.volume import Volume
 from sammed3d.web import results, uploads
 from sammed3d.web.allowance import Allowance
 from sammed3d.web.images import with_cautions
+from sammed3d.web.several import Several
 from sammed3d.web.uploads import Incoming
 from sammed3d.web.work import explained
 
@@ -32,7 +35,6 @@ class Routes:
 
     def __init__(self, page: Any, allowance: Allowance) -> None:
         self._page, self._allowance = page, allowance
-        self._receiving = asyncio.Lock()
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes to an application that has not started."""
@@ -52,23 +54,25 @@ class Routes:
             except SAMMed3DError as error:
                 return web.Response(status=409, text=explained(error) + "\n")
             content, name = file.read_bytes(), _ascii(file.name)
-        masks = self._page.work.segments.masks()
+        masks = results.masks_in(self._page.work, request.match_info["kind"])
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         answer = web.Response(body=content, content_type="application/octet-stream", headers=headers)
         await answer.prepare(request)
         await answer.write_eof()
-        if request.match_info["kind"] in results.WITH_MASKS:
+        if masks:
             self._page.saved(masks)
         return answer
 
     async def upload(self, request: web.Request) -> web.Response:
         """Take files, and show the volume that they are."""
-        if self._receiving.locked():
-            return web.Response(status=409, text="Another upload is under way.\n")
-        async with self._receiving:
-            self._page.receive(True)
+        reading = self._page.series.reading
+        if reading.locked():
+            return web.Response(status=409, text="Another image is being read. Wait for it, then send the files.\n")
+        async with reading:
+            self._page.receive("Receiving files...")
             try:
-                with tempfile.TemporaryDirectory() as folder:
+                with ExitStack() as stack:
+                    folder = stack.enter_context(tempfile.TemporaryDirectory())
                     (arrived := Path(folder) / "arrived").mkdir()
                     incoming = Incoming(arrived)
                     try:
@@ -76,8 +80,12 @@ class Routes:
                     except ValueError as error:  # of the message's form
                         raise VolumeError("The files arrived damaged. Send them again.") from error
                     read = partial(uploads.read, incoming.files, Path(folder), self._allowance)
-                    volume, cautions = await asyncio.to_thread(with_cautions, read)
-                self._page.open(volume, cautions)
+                    image, cautions = await asyncio.to_thread(with_cautions, read)
+                    if isinstance(image, Several):  # whose files are needed until something else is opened
+                        self._page.series.offer(image, stack.pop_all().close)
+                        self._page.series.ask()
+                if isinstance(image, Volume):
+                    self._page.open(image, cautions)
             except SAMMed3DError as error:
                 self._page.say(explained(error))
                 return web.Response(status=422, text=explained(error) + "\n")
@@ -85,7 +93,7 @@ class Routes:
                 log.error("an upload failed: %s", getattr(error, "strerror", None) or type(error).__name__)
                 return web.Response(status=507, text="The server has no room for these files. Ask whoever runs it.\n")
             finally:
-                self._page.receive(False)
+                self._page.receive("")
         return web.Response(text="Opened.\n")
 
 

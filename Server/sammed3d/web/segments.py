@@ -105,14 +105,6 @@ class SegmentList:
         if segment_id in self:
             self.node.GetDisplayNode().SetSegmentVisibility(segment_id, visible)
 
-    def masks(self) -> tuple[tuple[str, int], ...]:
-        """Return what tells whether masks are still those of before: the segments, and when each was written."""
-        return tuple(
-            (segment_id, int(labelmap.GetMTime()))
-            for segment_id in self.ids()
-            if (labelmap := self.node.GetBinaryLabelmapInternalRepresentation(segment_id)) is not None
-        )
-
     def middle(self, segment_id: str) -> tuple[float, float, float] | None:
         """Return the place in a segment nearest to its middle (RAS mm); None for an empty one."""
         found = middleOf(self.node, segment_id) if segment_id in self else None
@@ -132,3 +124,18 @@ class SegmentList:
 
     def _segment(self, segment_id: str) -> Any:
         return self.node.GetSegmentation().GetSegment(segment_id)
+
+
+def masks_of(node: Any) -> tuple[tuple[str, int], ...]:
+    """Return what tells whether masks are still those of before: the segments, and when each was written.
+
+    Args:
+        node: the segmentation; None has none.
+    """
+    if node is None:
+        return ()
+    return tuple(
+        (segment_id, int(labelmap.GetMTime()))
+        for segment_id in node.GetSegmentation().GetSegmentIDs()
+        if (labelmap := node.GetBinaryLabelmapInternalRepresentation(segment_id)) is not None
+    )

@@ -19,7 +19,9 @@ from sammed3d.web.allowance import ANY_SIZE, Allowance
 from sammed3d.wire.loopback import bare, is_loopback
 
 if TYPE_CHECKING:
+    from sammed3d.web.page import Page
     from sammed3d.web.places import Places
+    from sammed3d.web.several import Several
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -46,6 +48,8 @@ class Start:
         may_choose_place: whether the user may let another server predict, or this process.
         allowance: how much memory there is for images.
         cautions: what the user should know of the volume.
+        several: what the user can choose from; None where the volume is alone.
+        series: which of them the volume is.
     """
 
     volume: Volume | None
@@ -56,6 +60,8 @@ class Start:
     may_choose_place: bool = True
     allowance: Allowance = ANY_SIZE
     cautions: tuple[str, ...] = ()
+    several: Several | None = None
+    series: int = 0
 
 
 def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callable[[str], None] = print) -> None:
@@ -102,8 +108,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
 
     def begin(**_: Any) -> None:
         tasks.add(asyncio.ensure_future(page.keep_going()))
-        if start.volume is not None:
-            page.open(start.volume, start.cautions)
+        _open(page, start)
         address = f"http://{f'[{host}]' if ':' in host else host}:{server.port}/?{QUERY}={token}"
         ready(address)
         if open_browser:
@@ -119,7 +124,20 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     except OSError as error:
         raise ModelError(f"Port {port} of {host} cannot be had. Choose another one, or leave --port out.") from error
     finally:
+        page.series.forget()
         page.work.close()
+
+
+def _open(page: Page, start: Start) -> None:
+    """Show what the page begins with."""
+    if start.several is not None:
+        page.series.offer(start.several)
+        if start.volume is None:
+            page.series.ask()
+        else:
+            page.series.show(start.series, start.volume, start.cautions)
+    elif start.volume is not None:
+        page.open(start.volume, start.cautions)
 
 
 def check_host(host: str) -> None:

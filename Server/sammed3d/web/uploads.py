@@ -10,20 +10,23 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from sammed3d.errors import SeveralSeriesError, VolumeError
+from sammed3d.errors import VolumeError
+from sammed3d.files.dicom import SeriesFiles, series_in
+from sammed3d.files.frames import Frames, is_in_time
 from sammed3d.files.image_lists import SUFFIXES
 from sammed3d.files.picture import PictureVolume
 from sammed3d.files.unreadable import DAMAGED, OTHER, why_unreadable
 from sammed3d.files.volume import Volume
 from sammed3d.web.allowance import ANY_SIZE, Allowance
-from sammed3d.web.images import is_dicom_picture, read_image
+from sammed3d.web.images import Image, is_dicom_picture, read_image
+from sammed3d.web.several import Several, frames_of, series_of
 
 MOST_BYTES = 4 << 30
 """Of an upload, and of what a zip holds."""
@@ -76,12 +79,12 @@ class Incoming:
             raise VolumeError("That is more than a page takes. Open it on this computer: sammed3d view FILE.")
 
 
-def read(files: Sequence[tuple[str, Path]], folder: Path, allowance: Allowance = ANY_SIZE) -> Volume:
-    """Read the volume or picture that files are. Takes seconds; touches no scene.
+def read(files: Sequence[tuple[str, Path]], folder: Path, allowance: Allowance = ANY_SIZE) -> Volume | Several:
+    """Read the volume or picture that files are, or what there is to choose from. Takes seconds; touches no scene.
 
     Args:
         files: name as sent, and where the file is.
-        folder: an empty one for what is unpacked, removed by the caller afterwards.
+        folder: an empty one for what is unpacked, removed by the caller afterwards; series are read from it.
         allowance: how much memory there is for images; any by default.
 
     Raises:
@@ -101,14 +104,29 @@ def read(files: Sequence[tuple[str, Path]], folder: Path, allowance: Allowance =
         name, place = "DICOM", place.parent
     elif place.suffix == ".dcm" and not is_dicom_picture(place):
         raise VolumeError(f"{name}: {_why_not(place)}")
-    _check_sizes(name, place, allowance)
+    found = series_in(place) if place.is_dir() else []
+    if len(found) > 1:
+        return series_of(found, name, lambda number: _series(name, place, found[number], number, allowance))
+    _check_sizes(name, _files_at(place), allowance)
+    if is_in_time(place):
+        return frames_of(_told_as(name, place, lambda: Frames([place], name)), name)
     volume = _named(name, place)
     if isinstance(volume, PictureVolume):
         return PictureVolume.of(replace(volume.picture, name=name))
     return volume.apart(name)  # the file goes away
 
 
-def _named(name: str, place: Path) -> Volume:
+def _series(name: str, place: Path, found: SeriesFiles, number: int, allowance: Allowance) -> Volume:
+    """Read a series of a folder."""
+    _check_sizes(name, [Path(file) for file in found.files], allowance)
+    return _named(name, place, number)
+
+
+def _named(name: str, place: Path, series: int | None = None) -> Volume:
+    return _told_as(name, place, lambda: read_image(place, series))
+
+
+def _told_as(name: str, place: Path, work: Callable[[], Image]) -> Image:
     """Read an image; errors and warnings have the name under which it was sent."""
 
     def renamed(words: object) -> str:
@@ -117,14 +135,12 @@ def _named(name: str, place: Path) -> Volume:
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
         try:
-            volume = read_image(place)
-        except SeveralSeriesError as error:
-            raise VolumeError(f"{name}: these are slices of several series. Choose those of one.") from error
+            image = work()
         except VolumeError as error:
             raise VolumeError(renamed(error)) from error
     for each in noted:
         warnings.warn(renamed(each.message), each.category, stacklevel=3)
-    return volume
+    return image
 
 
 def _why_not(place: Path) -> str:
@@ -135,10 +151,14 @@ def _why_not(place: Path) -> str:
     return why
 
 
-def _check_sizes(name: str, place: Path, allowance: Allowance) -> None:
+def _files_at(place: Path) -> list[Path]:
+    return [place] if place.is_file() else sorted(place.iterdir())
+
+
+def _check_sizes(name: str, files: Sequence[Path], allowance: Allowance) -> None:
     """Refuse headers that declare more voxels than anybody means, or than there is memory for, or from another file."""
     voxels = size = 0
-    for file in [place] if place.is_file() else sorted(place.iterdir()):
+    for file in files:
         _check_alone(name, file)
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(file))

@@ -32,6 +32,14 @@ def volume_node_of(volume: Volume) -> Any:
     return _node("vtkMRMLScalarVolumeNode", volume, array.ravel(order="F"))
 
 
+def bounds_of(node: Any) -> tuple[float, ...]:
+    """Return the box round a volume (RAS mm): from, to along R, A and S; of none an empty one."""
+    box = [0.0] * 6
+    if node is not None:
+        node.GetRASBounds(box)
+    return tuple(box)
+
+
 def _node(kind: str, volume: Volume, voxels: npt.NDArray[np.generic]) -> Any:
     """Add a node with voxels (N,) or (N, components), the first index fastest."""
     node = slicer.mrmlScene.AddNewNodeByClass(kind, Path(volume.name).name.split(".")[0])

@@ -99,7 +99,7 @@ def build(page: Any, server: Any, layouts: Any) -> None:
                 "mdi-timer-sand", v_if="busy || receiving", size="small", classes="mr-2"
             )  # an animation costs a core
             html.Div(
-                "{{ receiving ? 'Receiving files...' : status }}{{ share === null ? '' : ' ' + share + ' %' }}",
+                "{{ receiving || status }}{{ share === null ? '' : ' ' + share + ' %' }}",
                 id="status",
                 classes="mr-4",
                 style="line-height: 1.15",  # two lines fit
@@ -119,11 +119,12 @@ def _panel(page: Any) -> None:
         accept = ",".join((*IMAGES, ".zip", ".dcm", ".gz"))
         html.Input(type="file", id="upload", style="display: none", raw_attrs=["multiple", f'accept="{accept}"'])
         title = (
-            "NIfTI, NRRD, MHA, all slices of a DICOM series or a zip of them, a picture (PNG, JPEG, TIFF, BMP, DICOM); "
+            "NIfTI, NRRD, MHA, slices of DICOM series or a zip of them, a picture (PNG, JPEG, TIFF, BMP, DICOM); "
             "or drop them on the page"
         )
         v.VBtn("Open", prepend_icon="mdi-folder-open", title=title, id="open", classes="flex-grow-1 mx-1")
         v.VBtn("Sample", id="sample", classes="flex-grow-1 mx-1")
+    _series(page)
     with html.Div(v_if="cautions.length", classes="px-3 py-2", id="cautions", raw_attrs=["role='alert'"]):
         v.VAlert("{{ each }}", v_for="(each, number) in cautions", key="number", type="warning", density="compact")
     with html.Div(classes="px-3"):
@@ -176,6 +177,21 @@ def _panel(page: Any) -> None:
     with html.Div(classes="px-3 py-2 text-caption text-medium-emphasis"):
         for keys, meaning in KEYS:
             html.Div(f"{keys}: {meaning}")
+
+
+def _series(page: Any) -> None:
+    """Which series or frame is shown, of several; where one has to be chosen the list is open and has the keys."""
+    with html.Div(v_if="series.length", classes="px-3 pt-2 pb-1"):
+        v.VSelect(
+            model_value=("series_number",),
+            update_modelValue=(page.series.pick, "[$event]"),
+            items=("series",),
+            label=("series_kind",),
+            menu=("series_open",),
+            update_menu="series_open = $event",
+            id="series",
+            **_SMALL,
+        )
 
 
 def _place(page: Any) -> None:

@@ -13,6 +13,7 @@ import slicer
 
 from sammed3d import SAMMed3DError, Volume
 from sammed3d.files.picture import Picture, PictureVolume
+from sammed3d.web.desks import Desk
 from sammed3d.web.segments import SegmentList, SegmentRow
 from sammed3d.web.volume_nodes import volume_node_of
 from SAMMed3DSegmentLib import DrawingNodes, PointList
@@ -48,6 +49,7 @@ class Work:
         volume_node: what is segmented; None before the first.
         picture: the picture that it shows; None where it is a volume.
         segment_id: the selected segment; "" for none.
+        aside: what is put aside, to go on with it later.
     """
 
     def __init__(
@@ -66,23 +68,35 @@ class Work:
         self.volume_node: Any = None
         self.picture: Picture | None = None
         self.segment_id = ""
+        self.aside: list[Desk] = []
 
     # Input
 
-    def open(self, volume: Volume) -> None:
-        """Show another volume or picture; what was there is removed, with its segments and clicks."""
-        self._place.stop()
-        self.segmenter.forgetScene()
-        made = (*PointList.pointLists(), *DrawingNodes.drawingNodes())
-        for node in (self.segmentation_node, self.volume_node, *made):
-            if node is not None and slicer.mrmlScene.IsNodePresent(node):
+    def open(self, volume: Volume, beside: bool = False) -> None:
+        """Show another volume or picture.
+
+        Args:
+            volume: the image.
+            beside: whether what is put aside stays; else it is removed, as is what was shown, with segments and clicks.
+        """
+        if not beside:
+            self._place.stop()
+            self.segmenter.forgetScene()
+            for desk in (*self.aside, Desk(self.volume_node, self.picture, self.segmentation_node, self.segment_id)):
+                desk.remove()
+            self.aside = []
+            for node in (*PointList.pointLists(), *DrawingNodes.drawingNodes()):
                 slicer.mrmlScene.RemoveNode(node)
-        self.volume_node = volume_node_of(volume)
-        self.picture = volume.picture if isinstance(volume, PictureVolume) else None
-        name = f"{self.volume_node.GetName()} segmentation"
-        self.segments.show_segmentation(newSegmentation(self.volume_node, name), self.picture is not None)
+        node = volume_node_of(volume)
+        picture = volume.picture if isinstance(volume, PictureVolume) else None
+        self.begin(Desk(node, picture, newSegmentation(node, f"{node.GetName()} segmentation"), ""))
+
+    def begin(self, desk: Desk) -> None:
+        """Work on a volume and its segments, of which there is one at least from now on."""
+        self.volume_node, self.picture = desk.volume_node, desk.picture
+        self.segments.show_segmentation(desk.segmentation_node, self.picture is not None)
         self.segmenter.setInput(self.volume_node, self.segmentation_node)
-        self.segment_id = self.segments.add()
+        self.segment_id = desk.segment_id or self.segments.add()
         self.on_changed()
 
     def close(self) -> None:
@@ -155,11 +169,6 @@ class Work:
         """Place clicks of the other kind next."""
         if self.placing:
             self.place("negative" if self.placing == "positive" else "positive")
-
-    def show_points(self, visible: bool) -> None:
-        """Show or hide all clicks."""
-        for points in PointList.pointLists():
-            points.GetDisplayNode().SetVisibility(visible)
 
     def undo(self) -> None:
         """Take the newest operation on the selected segment back."""

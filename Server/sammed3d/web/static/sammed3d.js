@@ -28,12 +28,21 @@
     if (window.trame?.state?.get("dark") === undefined) return;
     clearInterval(untilReady);
     showTheme();
+    window.trame.state.watch(["series_asked"], takeList);
   }, 50);
+
+  // A list that asks for a choice has the keys, which whoever has them then leaves to it.
+  let taken = 0;
+  function takeList(asked) {
+    if (!asked || asked === taken) return;
+    taken = asked;
+    setTimeout(() => document.getElementById("series")?.focus(), 100);
+  }
 
   // Files
 
   const mayReplace = () =>
-    !window.trame.state.get("has_work") ||
+    !window.trame.state.get("at_stake") ||
     window.confirm("Open another volume? Segments that were not downloaded are lost.");
 
   async function send(files) {
