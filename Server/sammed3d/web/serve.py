@@ -85,6 +85,7 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     from trame_slicer import module  # noqa: PLC0415
 
     from sammed3d.web.crosshair import at_crosshair, at_place  # noqa: PLC0415
+    from sammed3d.web.departed import allow_for_departed  # noqa: PLC0415
     from sammed3d.web.gate import QUERY, Gate  # noqa: PLC0415
     from sammed3d.web.page import Page  # noqa: PLC0415
     from sammed3d.web.routes import Routes  # noqa: PLC0415
@@ -105,6 +106,8 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     def guard(site: Any) -> None:
         Gate(token, LOOPBACK | {host}, (Path(www) / "index.html").read_text(encoding="utf-8")).guard(site.app)
         Routes(page, start.allowance).add_to(site.app)
+        for handler in site._ws_handlers:  # noqa: SLF001 - there is no other way to them
+            allow_for_departed(handler)
 
     def begin(**_: Any) -> None:
         tasks.add(asyncio.ensure_future(page.keep_going()))
