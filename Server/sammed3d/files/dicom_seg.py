@@ -20,6 +20,20 @@ MISSING = 'DICOM SEG needs the package highdicom: pip install "sammed3d[dicomweb
 TOLERANCE = 0.05
 """Voxels by which a slice may lie beside its place in the grid."""
 VERSION = "0.1.0"
+NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID")
+"""What a DICOM SEG says of its series, and nobody could make up."""
+MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+"""What it has to say, too, though nothing may be known: programs that take names out of series remove them."""
 UNICODE = "ISO_IR 192"
 """The character set of what is written: names of segments need not be in that of the series."""
 
@@ -102,10 +116,23 @@ def _labels(masks: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8 | np
     return labels
 
 
-def _in_unicode(source: pydicom.Dataset) -> pydicom.Dataset:
-    """Return a header whose texts will be written in Unicode, whatever character set the series has."""
+def _complete(source: pydicom.Dataset, title: str) -> pydicom.Dataset:
+    """Return a header whose texts will be written in Unicode, whatever character set the series has, with all it needs.
+
+    Raises:
+        VolumeError: something is missing that cannot be empty.
+    """
+    for keyword in NEEDED:
+        if not source.get(keyword):
+            raise VolumeError(
+                f"{title}: the DICOM slices have no {keyword}, without which no DICOM SEG can refer to them. Export "
+                "the series again, or save the result as .seg.nrrd."
+            )
     header = copy.deepcopy(source)
     header.decode()
+    for keyword in MAY_BE_EMPTY:
+        if keyword not in header:
+            setattr(header, keyword, None)
     header.SpecificCharacterSet = UNICODE
     return header
 
@@ -139,7 +166,7 @@ def _segmentation(
         for number, name in enumerate(names, 1)
     ]
     made: pydicom.Dataset = highdicom.seg.Segmentation(
-        source_images=[_in_unicode(slices[0]), *slices[1:]],  # it takes the patient from the first
+        source_images=[_complete(slices[0], title), *slices[1:]],  # it takes the patient from the first
         pixel_array=pixels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=descriptions,

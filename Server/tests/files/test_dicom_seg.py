@@ -8,6 +8,7 @@ import pydicom
 import pytest
 
 import orthanc
+from sammed3d.errors import VolumeError
 from sammed3d.files import dicom_seg
 
 SHAPE = (16, 14, 5)
@@ -57,6 +58,26 @@ def test_names_of_any_script_stay_whatever_character_set_the_series_has(characte
     assert str(written.SeriesDescription) == "Organe \xe4"
     assert str(written.PatientName) == patient
     assert slices[0].get("SpecificCharacterSet") == character_set, "the series' own headers stay"
+
+
+def test_a_series_without_what_names_a_patient_gets_its_result():
+    slices = series(None, "A^B")
+    for each in slices:
+        for keyword in dicom_seg.MAY_BE_EMPTY:
+            if keyword in each:
+                del each[keyword]
+    written = saved(dicom_seg.segmentation("Organs", ["liver"], [mask_at(1)], slices))
+    assert [str(each.SegmentLabel) for each in written.SegmentSequence] == ["liver"]
+    assert all(keyword in written and not written[keyword].value for keyword in dicom_seg.MAY_BE_EMPTY)
+
+
+@pytest.mark.parametrize("keyword", dicom_seg.NEEDED)
+def test_a_series_that_nothing_can_refer_to_is_told(keyword):
+    slices = series(None, "A^B")
+    for each in slices:
+        del each[keyword]
+    with pytest.raises(VolumeError, match=rf"^Organs: the DICOM slices have no {keyword}, .*\.seg\.nrrd"):
+        dicom_seg.segmentation("Organs", ["liver"], [mask_at(1)], slices)
 
 
 def test_names_stay_with_a_highdicom_that_leaves_the_character_set_out(monkeypatch):
