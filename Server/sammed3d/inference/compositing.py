@@ -55,7 +55,7 @@ def mask_prompt(
     lattice: Lattice, window: Box, low_res_shape: Index3, layers: Sequence[Layer], base: BoxedMask | None
 ) -> Float32:
     """Return the object as it stands, seen through a window: low-res logits for the network's mask prompt."""
-    return _prompt(window, low_res_shape, layers, 0.0 if base is None else _occupancy(lattice, window, base))
+    return _prompt(window, low_res_shape, layers, 0.0 if base is None else occupancy(lattice, window, base))
 
 
 def prompt_of_layers(window: Box, low_res_shape: Index3, layers: Sequence[Layer]) -> Float32:
@@ -221,7 +221,7 @@ def _threshold(
     return BoxedMask(target, mask).cropped()
 
 
-def _occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:
+def occupancy(lattice: Lattice, window: Box, mask: BoxedMask) -> Float32:
     """Sample a mask of the volume on the lattice: 0..1, axes R, A, S."""
     i, j, k = lattice.sampling(window)
     used = Box((i.begin, j.begin, k.begin), (i.end, j.end, k.end))

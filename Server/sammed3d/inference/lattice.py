@@ -92,11 +92,18 @@ class Lattice:
         result[tuple(slice(o, o + n) for o, n in zip(offsets, nearest.shape, strict=True))] = nearest
         return result
 
-    def spread_nearest(self, window: Box, labels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """Give each voxel (I, J, K) of the volume the label of the nearest sample of a window; 0 outside of it."""
+    def spread_nearest(
+        self, window: Box, labels: npt.NDArray[np.generic], target: Box | None = None
+    ) -> npt.NDArray[np.generic]:
+        """Give each voxel (I, J, K) of the volume, or of a box of it, the label of the nearest sample of a window.
+
+        Voxels outside of the window get 0.
+        """
+        target = target or Box((0, 0, 0), self.source.shape)
         indices: list[npt.NDArray[np.int_]] = [np.empty(0, int)] * 3
         for axis, source_axis in enumerate(self._axes.source):
-            samples = (np.arange(self.source.shape[source_axis]) + 0.5) / self._step[axis] - 0.5
+            voxels = np.arange(target.begin[source_axis], target.end[source_axis])
+            samples = (voxels + 0.5) / self._step[axis] - 0.5
             if self._axes.flipped[axis]:
                 samples = self.shape[axis] - 1 - samples
             indices[axis] = np.floor(samples + 0.5).astype(int) - window.begin[axis]

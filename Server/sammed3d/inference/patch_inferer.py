@@ -32,17 +32,17 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Box, Index3
 from sammed3d.core.interpolation import Float32, Marked
 from sammed3d.core.mask import BoxedMask
-from sammed3d.core.prompts import BoxPrompt
 from sammed3d.files.volume import Volume
 from sammed3d.inference.answers import Fading, KeptLayer
 from sammed3d.inference.compositing import Layer, hint_prompt, mask_prompt, paint, shows
 from sammed3d.inference.following import is_believed, keeps
 from sammed3d.inference.inferer import PromptState, in_effect, timed
+from sammed3d.inference.kept_detail import unchanged_kept
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import Patch, cut_patch
 from sammed3d.inference.patch_follower import PatchFollower
 from sammed3d.inference.patch_visits import Chain, Visit, VisitAnswers, Walk
-from sammed3d.inference.predictor import OutlinePredictor, PatchBox, PatchClick, PatchPrompts, Prediction, Predictor
+from sammed3d.inference.predictor import OutlinePredictor, PatchClick, PatchPrompts, Prediction, Predictor
 from sammed3d.inference.settling import paint_within_bounds
 from sammed3d.inference.windows import ROUND_FIRST_CLICK, Windows
 
@@ -85,7 +85,7 @@ class PatchInferer:
         """
         walk = self.walked(state, cancellation or Cancellation())
         walk.cancellation.enter("paint")
-        return self._painted(walk), walk.seconds
+        return self._painted(walk, len(walk.layers)), walk.seconds
 
     def goes_on(self, state: PromptState, cancellation: Cancellation | None = None) -> bool:
         """Whether there is a further patch to follow the object into; see `Inferer.goes_on`."""
@@ -103,7 +103,7 @@ class PatchInferer:
         visit: Visit | None = None
         if state.box is not None:
             window = self.lattice.window_at(state.box.middle, shape)
-            visit = Visit(window, (), self._in_window(state.box, window))
+            visit = Visit(window, (), self._windows.box(window, state.box))
         for click in in_effect(state):
             sample = self.lattice.nearest(click.world)
             if visit is None or not self._windows.is_inner(visit.window, sample):
@@ -204,7 +204,7 @@ class PatchInferer:
         self, walk: Walk, visit: Visit, layers: Sequence[Layer], fading: Fading | None
     ) -> Prediction | None:
         """Ask about a visit over layers that who is asked keeps, and makes the mask prompt of; None where it cannot."""
-        kept = self._kept(layers, walk.base, visit.window)
+        kept = None if self._keeps_detail(walk) else self._kept(layers, walk.base, visit.window)
         if kept is None or not isinstance(self.predictor, OutlinePredictor):
             return None
         patch, prompts = self._question(walk, visit, None)
@@ -226,15 +226,18 @@ class PatchInferer:
     def _question(self, walk: Walk, visit: Visit, seen: Float32 | None) -> tuple[Patch, PatchPrompts]:
         with timed(walk.seconds, "cut"):
             patch = self.patch(visit.window)
-        given = walk.base is not None and not walk.carried and not visit.followed
         return patch, PatchPrompts(
             visit.clicks,
             visit.box,
             seen,
             visit.earlier,
             from_wide=visit.wide is not None,
-            from_mask=given and self.predictor.capabilities.refines_masks,
+            from_mask=self._keeps_detail(walk) and not visit.followed,
         )
+
+    def _keeps_detail(self, walk: Walk) -> bool:
+        """Whether the object started from a mask of which only what an answer changes is to change."""
+        return walk.stands and self.predictor.capabilities.refines_masks
 
     def _kept(self, layers: Sequence[Layer], base: BoxedMask | None, window: Box) -> list[KeptLayer] | None:
         """Name the layers that a window shows, placed in it; None where they are not kept, or not all that it shows."""
@@ -283,6 +286,8 @@ class PatchInferer:
         if not layers and walk.base is None:
             return None if walk.hint is None else hint_prompt(self.lattice, window, shape, walk.hint)
         made_by = walk.painted[len(layers) - 1] if layers else walk.chain[:1]
+        if self._keeps_detail(walk):
+            return self._mask_prompt(walk, made_by, window, [], self._painted(walk, len(layers)))
         return self._mask_prompt(walk, made_by, window, layers, walk.base)
 
     def _mask_prompt(
@@ -307,12 +312,6 @@ class PatchInferer:
         """Clicks so far that lie in a window that another visit begins with, where the model wants to know."""
         return self._windows.clicks_in(window, done) if self.predictor.capabilities.all_clicks else ()
 
-    def _in_window(self, box: BoxPrompt, window: Box) -> PatchBox:
-        samples = np.rint(self.lattice.grid.to_index(box.corners)) - window.begin
-        inside = np.clip(samples, 0, np.array(window.shape) - 1)
-        (a, b, c), (d, e, f) = inside.min(axis=0).tolist(), inside.max(axis=0).tolist()
-        return PatchBox((a, b, c), (d, e, f))
-
     def patch(self, window: Box) -> Patch:
         """Return the patch of a window, cut anew if it is not at hand."""
         patch = self._patches.get(window)
@@ -321,16 +320,21 @@ class PatchInferer:
             self._patches.put(window, patch)
         return patch
 
-    def _painted(self, walk: Walk) -> BoxedMask | None:
-        """Return the mask of all layers, going on from the newest one whose mask is at hand."""
+    def _painted(self, walk: Walk, count: int) -> BoxedMask | None:
+        """Return the mask of the first `count` layers, going on from the newest one whose mask is at hand."""
         mask, first = walk.base, 0
-        for number in range(len(walk.layers), 0, -1):
+        for number in range(count, 0, -1):
             known = self._masks.get(walk.painted[number - 1])
             if known is not None:
                 mask, first = known, number
                 break
-        for number in range(first, len(walk.layers)):
-            mask = self._laid_over(walk, number, mask)
+        for number in range(first, count):
+            painted, visit = self._laid_over(walk, number, mask), walk.painted[number][-1]
+            if self._keeps_detail(walk) and mask is not None and isinstance(visit, Visit):
+                with timed(walk.seconds, "paint"):
+                    clicks = (*visit.earlier, *visit.clicks)
+                    painted = unchanged_kept(self._windows, walk.layers[number], clicks, mask, painted)
+            mask = painted
             if mask is not None:
                 self._masks.put(walk.painted[number], mask)
         return mask

@@ -73,6 +73,11 @@ class Walk:
         return (start, *self.visits) if self.hint is None else (start, self.hint, *self.visits)
 
     @property
+    def stands(self) -> bool:
+        """Whether it started from a mask that somebody made, which is right but for what is clicked."""
+        return self.base is not None and not self.carried
+
+    @property
     def windows(self) -> list[Box]:
         """The windows that were looked at, in order."""
         return [visit.window for visit in self.visits]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sammed3d.core.geometry import Box, Index3
+from sammed3d.core.prompts import BoxPrompt
 from sammed3d.inference.answers import Fading
 from sammed3d.inference.compositing import MARGIN
 from sammed3d.inference.lattice import Lattice
-from sammed3d.inference.predictor import PatchClick
+from sammed3d.inference.predictor import PatchBox, PatchClick
 
 WIDE = 2
 """How many times the edge of a patch a wide patch has that an object is followed into."""
@@ -72,6 +75,13 @@ class Windows:
         scale = self.scale(window)
         x, y, z = (float((s - b) // scale) for s, b in zip(sample, window.begin, strict=True))
         return PatchClick((x, y, z), positive)
+
+    def box(self, window: Box, box: BoxPrompt) -> PatchBox:
+        """Return a box as one in voxels of a window's patch; what of it lies outside of that is cut off."""
+        samples = np.rint(self.lattice.grid.to_index(box.corners)) - window.begin
+        inside = np.clip(samples, 0, np.array(window.shape) - 1)
+        (a, b, c), (d, e, f) = inside.min(axis=0).tolist(), inside.max(axis=0).tolist()
+        return PatchBox((a, b, c), (d, e, f))
 
     def clicks_in(self, window: Box, clicks: Iterable[tuple[Index3, bool]]) -> tuple[PatchClick, ...]:
         """Return those of some clicks (lattice sample and polarity) that lie in a window, in voxels of its patch."""
