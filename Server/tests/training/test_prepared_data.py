@@ -193,9 +193,6 @@ def test_ctrl_c_ends_what_is_under_way_and_begins_nothing_more(tmp_path):
 
 def test_a_process_that_dies_is_told(tmp_path, monkeypatch):
     class Broken:
-        def __init__(self, *_args):
-            pass
-
         def submit(self, *_args):
             raise BrokenProcessPool
 
@@ -203,7 +200,7 @@ def test_a_process_that_dies_is_told(tmp_path, monkeypatch):
             assert cancel_futures
 
     labelled(tmp_path / "raw" / "a", (2, 2, 2))
-    monkeypatch.setattr(prepared, "ProcessPoolExecutor", Broken)
+    monkeypatch.setattr(prepared, "process_pool", lambda _count, interrupted: Broken())
     with pytest.raises(VolumeError, match=r"A process that prepared a case died.*fewer --workers"):
         prepared.prepare(find_cases(tmp_path / "raw"), tmp_path / "ready", "ct_x", spacing=3.0, workers=2)
 
