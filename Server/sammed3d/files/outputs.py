@@ -94,10 +94,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         VolumeError: it cannot be written, or not to its end.
     """
-    name, ending = path.name, next((end for end in NIFTI if path.name.lower().endswith(end)), "")
-    if ending:  # of a name with ".nii" before its ending, ITK writes another file
-        name = name[: -len(ending)].replace(".", "_") + name[-len(ending) :]
-    beside = path.with_name(f".writing.{uuid4().hex[:8]}_{name}")
+    name = f".{path.name}"
+    if ending := next((end for end in NIFTI if path.name.lower().endswith(end)), ""):
+        # of a name with ".nii" before its ending, ITK writes another file
+        name = f"_{path.name[: -len(ending)].replace('.', '_')}{path.name[-len(ending) :]}"
+    beside = path.with_name(f".writing.{uuid4().hex[:8]}{name}")
     try:
         yield beside
         if not is_whole(beside):
