@@ -67,7 +67,8 @@ class SegmentPrompts:
         points = PointList.pointListOf(segmentationNode, segmentId)
         record = None if points is None else SceneRecord.kept(points, segmentationNode, segmentId, volumeNode)
         if record is not None:
-            self.timeline = ObjectTimeline.restored(record.states, record.position, shown, record.image)
+            edited = digests.differs(segmentationNode, segmentId)
+            self.timeline = ObjectTimeline.restored(record.states, record.position, shown, record.image, edited)
             self._held = replace(self._held, placement=record.placement)
         else:
             self.timeline = ObjectTimeline(PromptState((), shown), image)

@@ -6,6 +6,7 @@ import pytest
 from helpers import make_affine, phantom
 from mrmlNodes import OBLIQUE, addVolume, drawByHand, linearTransform, voxels
 from sammed3d import Box
+from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from segmenters import SPOTS, clickAt, clicksOf, expectedMask, sessionMask, settle, worldOf
 
@@ -166,3 +167,23 @@ def test_what_lies_beyond_a_smaller_volume_stays(segmenter, segmentationNode, vo
     drawByHand(segmentationNode, liver, volumeNode, Box((0, 40, 0), (3, 43, 3)))
     clickAt(segmenter, liver, (6, 6, 6))
     assert voxels(segmentationNode, liver)[:3, 40:43, :3].all(), "an edit beyond it stays, too"
+
+
+def test_an_edit_that_was_saved_can_be_undone_after_reopening(
+    segmenter, makeSegmenter, segmentationNode, volumeNode, liver
+):
+    """What was saved is the edited mask; what the clicks before it make, the model makes again."""
+    clickAt(segmenter, liver, SPOTS[0], SPOTS[1])
+    made, clicks = voxels(segmentationNode, liver), clicksOf(segmenter, liver)
+    drawByHand(segmentationNode, liver, volumeNode, Box((5, 5, 5), (15, 15, 15)), value=0)
+    edited = voxels(segmentationNode, liver)
+    assert not np.array_equal(edited, made)
+    segmenter.forgetScene()
+    later = makeSegmenter()
+    later.undo(liver)
+    settle(later)
+    assert np.array_equal(voxels(segmentationNode, liver), made)
+    assert same_clicks(clicksOf(later, liver), clicks)
+    later.redo(liver)
+    settle(later)
+    assert np.array_equal(voxels(segmentationNode, liver), edited)

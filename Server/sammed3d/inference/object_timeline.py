@@ -56,13 +56,20 @@ class ObjectTimeline(History):
 
     @classmethod
     def restored(
-        cls, states: Sequence[PromptState], position: int, mask: BoxedMask | None, image: str
+        cls, states: Sequence[PromptState], position: int, mask: BoxedMask | None, image: str, edited: bool = False
     ) -> ObjectTimeline:
-        """Return a timeline from saved states (at least one), of which one is in force and shown with its mask."""
+        """Return a timeline from saved states (at least one), of which one is in force and shown with its mask.
+
+        Where somebody `edited` that mask since, it is not what the state makes: who comes back to the state has it
+        evaluated again.
+        """
         timeline = cls(states[0], image)
         timeline._moments = [Moment(state) for state in states]
         timeline._position = position
-        timeline._show(timeline._moments[position], mask)
+        shown = timeline._moments[position]
+        timeline._show(shown, mask)
+        if edited and not shown.state.is_start:
+            shown.result = None
         return timeline
 
     # What it holds; its states are in the history
