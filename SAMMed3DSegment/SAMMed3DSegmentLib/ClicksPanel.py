@@ -110,8 +110,13 @@ class ClicksPanel:
 
     def reset(self) -> None:
         """Ask, then empty the selected segment."""
-        if slicer.util.confirmYesNoDisplay(_("Empty this segment and drop its clicks? You can undo this.")):
-            self._segmenter.reset(self._selected())
+        node, segmentId = self._segmenter.segmentationNode, self._selected()
+        if not slicer.util.confirmYesNoDisplay(_("Empty this segment and drop its clicks? You can undo this.")):
+            return
+        if (self._segmenter.segmentationNode, self._selected()) != (node, segmentId):  # scripts run in between
+            self._say(_("Nothing was emptied: the segment is not selected any more."))
+        else:
+            self._segmenter.reset(segmentId)
 
     def useBox(self) -> None:
         """Take the newest ROI of the scene as a box round the selected segment's object."""

@@ -227,11 +227,19 @@ class Panel:
 
     def removeSegment(self) -> None:
         """Ask, then remove the selected segment with its points."""
-        segment = self._parameterNode().segmentation.GetSegmentation().GetSegment(self.segmentId)
+        node, segmentId = self._parameterNode().segmentation, self.segmentId
+        name = node.GetSegmentation().GetSegment(segmentId).GetName()
         question = _("Remove the segment {name} with its clicks? This cannot be undone.")
-        if slicer.util.confirmYesNoDisplay(question.format(name=segment.GetName())):
-            self.placeMode.stop()
-            self.segments.remove()
+        if not slicer.util.confirmYesNoDisplay(question.format(name=name)):
+            return
+        if (self.segmenter.segmentationNode, self.segmentId) != (
+            node,
+            segmentId,
+        ):  # scripts run while a question is open
+            self.status.say(_("Nothing was removed: {name} is not selected any more.").format(name=name))
+            return
+        self.placeMode.stop()
+        self.segments.remove()
 
     # What the user sees
 
@@ -352,6 +360,9 @@ def _makeLabelmap(segmentationNode: slicer.vtkMRMLSegmentationNode, volumeNode: 
         "{name} is kept as {kind}, which clicks cannot change. Keep it as voxels from now on? Its segments become as "
         "coarse as the volume. This cannot be undone."
     ).format(name=segmentationNode.GetName(), kind=segmentation.GetSourceRepresentationName().lower())
+    name = segmentationNode.GetName()
     if segmentation.GetNumberOfSegments() and not slicer.util.confirmOkCancelDisplay(question):
         LabelmapSource.check(segmentationNode)
+    if not all(slicer.mrmlScene.IsNodePresent(node) for node in (segmentationNode, volumeNode)):
+        raise VolumeError(_("{name}, or its volume, was removed while the question was open.").format(name=name))
     LabelmapSource.convert(segmentationNode, volumeNode)

@@ -28,6 +28,8 @@ class Answers:
 
         The answer is what the function returns (a bool, a path, "" for a file dialog that is cancelled), or for a
         dialog object a function that is called with it, as the user would handle it, and returns its result code.
+        To a yes-or-no question it may be a function, too: it does what happens while the dialog is open, in whose event
+        loop timers and scripts run, and returns the answer.
         """
         self._prepared.append((question, answer))
 
@@ -54,7 +56,8 @@ answers = Answers()
 
 
 def _confirm(text, *_, **__):
-    return bool(answers.ask(text))
+    answer = answers.ask(text)
+    return bool(answer() if callable(answer) else answer)
 
 
 def _display(text, *_, **__):
