@@ -123,6 +123,14 @@ def addClick(pointListNode: PointListNode, world: Sequence[float], positive: boo
     return index
 
 
+def liftLimits(pointListNode: PointListNode) -> None:
+    """Let a list take and lose any number of points: where the module Markups fixed it, clicks would be lost."""
+    if pointListNode.GetFixedNumberOfControlPoints():
+        pointListNode.SetFixedNumberOfControlPoints(False)
+    if pointListNode.GetMaximumNumberOfControlPoints() >= 0:
+        pointListNode.SetMaximumNumberOfControlPoints(-1)
+
+
 def setPolarity(pointListNode: PointListNode, index: int, positive: bool) -> None:
     """Say which kind a point is, and colour it."""
     if pointListNode.GetNthControlPointDescription(index) != (POSITIVE if positive else NEGATIVE):

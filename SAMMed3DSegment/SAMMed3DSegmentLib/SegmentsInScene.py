@@ -283,6 +283,7 @@ class SegmentsInScene(Background):
                 lambda: self.beforeWriting(),  # noqa: PLW0108 - another one may be set by then
             )
         with self._points.quietly():
+            PointList.liftLimits(prompts.points)
             PointList.followVolume(prompts.points, self.volumeNode, image == prompts.timeline.image)
         self._notePlace(self.volumeNode)
         self._segmentationPlaces[key[0]] = SegmentationPlace.of(self.segmentationNode)

@@ -1,9 +1,12 @@
 import numpy as np
+import pytest
 
 from helpers import make_affine
 from mrmlNodes import linearTransform
 from sammed3d import Click
+from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.PointList import addClick, clicksFromPointList
+from segmenters import SPOTS, clickAt, settle
 
 
 def test_points_become_clicks_in_order_with_their_kind(scene, volumeNode):
@@ -53,3 +56,21 @@ def test_clicks_survive_a_markups_file(scene, volumeNode, tmp_path):
     again.GetStorageNode().SetFileName(str(tmp_path / "ours.mrk.json"))
     assert again.GetStorageNode().ReadData(again)
     assert clicksFromPointList(again, volumeNode) == saved.clicks
+
+
+@pytest.mark.parametrize("limit", ["fixed", "maximum"])
+def test_a_list_whose_number_of_points_was_fixed_takes_clicks_and_loses_them(segmenter, liver, limit):
+    """By the module Markups, which offers that for any list."""
+    clickAt(segmenter, liver, SPOTS[0])
+    points = segmenter.pointsFor(liver)
+    for count in (2, 1, 2):
+        if limit == "fixed":
+            points.SetFixedNumberOfControlPoints(True)
+        else:
+            points.SetMaximumNumberOfControlPoints(points.GetNumberOfControlPoints())
+        if count == 1:
+            segmenter.undo(liver)
+            settle(segmenter)
+        else:
+            clickAt(segmenter, liver, SPOTS[1])
+        assert len(PointList.placed(points)) == len(segmenter.promptsInForce(liver).clicks) == count
