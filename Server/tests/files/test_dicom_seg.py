@@ -98,10 +98,10 @@ def test_names_stay_with_a_highdicom_that_leaves_the_character_set_out(monkeypat
 
 def test_segments_side_by_side_are_handed_over_as_labels_and_those_that_overlap_each_by_itself(monkeypatch):
     """Masks that lie side by side in an array cost a segment times its memory, and highdicom ten times as long."""
-    shapes = []
+    given_arrays = []
     make = highdicom.seg.Segmentation
     monkeypatch.setattr(
-        highdicom.seg, "Segmentation", lambda **given: shapes.append(given["pixel_array"].shape) or make(**given)
+        highdicom.seg, "Segmentation", lambda **given: given_arrays.append(given["pixel_array"]) or make(**given)
     )
     slices = series(None, "A^B")
     apart = [mask_at(0), np.zeros(SHAPE, np.uint8), mask_at(2)]
@@ -116,4 +116,5 @@ def test_segments_side_by_side_are_handed_over_as_labels_and_those_that_overlap_
             )
             found[number - 1][:, :, z] = frame.T
         assert all(np.array_equal(one, other) for one, other in zip(found, masks, strict=True))
-    assert shapes == [(5, 14, 16), (5, 14, 16, 4)]
+    assert [array.shape for array in given_arrays] == [(5, 14, 16), (5, 14, 16, 4)]
+    assert given_arrays[1][..., 2].flags.c_contiguous, "each segment in one piece, or many of them take twice as long"
