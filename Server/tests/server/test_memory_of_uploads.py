@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 import fuzz
 import orthanc
-from helpers import phantom
+from helpers import ThresholdPredictor, phantom
 from peaks import peak_memory
 from sammed3d.core.drawings import Scribble
 from sammed3d.core.geometry import Grid
@@ -26,8 +26,10 @@ from sammed3d.server.compat import image_files
 from sammed3d.server.compat.leases import Leases, NoMemoryError
 from sammed3d.server.compat.monai_volumes import MOST_LABELS, Volumes
 from sammed3d.server.compat.nninteractive.prompts import BadRequestError, Painted, drawing_of
+from sammed3d.server.compat.nninteractive.routes import Facade
 from sammed3d.server.http.routes import explaining
-from uploads import nifti, nrrd_file
+from servers import serving
+from uploads import IMAGE, nifti, nrrd_file, packed
 
 
 def test_a_drawing_all_over_the_image_is_refused_before_its_voxels_are_listed():
@@ -93,6 +95,30 @@ def test_a_volume_for_which_no_memory_is_left_is_refused_before_it_takes_any(kin
             volumes.open_file("anna", data)
         assert peak() < array.nbytes
     assert leases.held_bytes() == 2 * array.nbytes
+
+
+def test_an_image_of_nninteractive_is_counted_before_it_is_unpacked(monkeypatch):
+    sent, meta, count = packed(IMAGE[None]), {"image_properties": {"spacing": [1, 1, 1]}}, 2 * IMAGE.nbytes
+    leases, unpacked = Leases(3, count), []
+    one, other = leases.claim("anna", 60), leases.claim("ben", 60)
+    with serving(ThresholdPredictor()) as server:
+        facade = Facade(server.engine, leases, "LPS", 1 << 20)
+
+        def unpack(_data, _dimensions):
+            unpacked.append(leases.held_bytes())
+            with pytest.raises(NoMemoryError):  # which comes meanwhile
+                facade._set_image(other, sent, meta)  # noqa: SLF001 - what its route calls, in a thread
+            return IMAGE[None]
+
+        monkeypatch.setattr(facade._unpacker, "unpack", unpack)  # noqa: SLF001
+        facade._set_image(one, sent, meta)  # noqa: SLF001
+        assert unpacked == [count]
+        assert (one.bytes, other.bytes) == (count, 0)
+        monkeypatch.setattr(facade._unpacker, "unpack", lambda _data, _dimensions: IMAGE[None] * 0)  # noqa: SLF001
+        kept = one.state
+        with pytest.raises(VolumeError):
+            facade._set_image(one, sent, meta)  # noqa: SLF001
+        assert (one.bytes, one.state) == (count, kept)
 
 
 class Archive:

@@ -7,6 +7,8 @@ import secrets
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,6 +138,24 @@ class Leases:
             if others + count > self.max_bytes:
                 raise NoMemoryError("The server has no memory left for this volume. Try again later, or crop it.")
             lease.bytes = count
+
+    @contextmanager
+    def room_for(self, lease: Lease, count: int) -> Iterator[None]:
+        """Let a lease take so many bytes, instead of what it had, before a block makes use of them.
+
+        Where the block fails, the lease has what it had before.
+
+        Raises:
+            NoMemoryError: there is not so much left.
+        """
+        before = lease.bytes
+        self.take_memory(lease, max(before, count))
+        try:
+            yield
+        except BaseException:
+            lease.bytes = before
+            raise
+        self.take_memory(lease, count)
 
     def held_bytes(self) -> int:
         """Memory that all leases take."""

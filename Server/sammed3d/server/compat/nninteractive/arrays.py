@@ -87,6 +87,11 @@ class Unpacker:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
 
+    def size(self, data: bytes, dimensions: int) -> int:
+        """Return how many bytes an array will take, before it is unpacked; errors as `unpack`."""
+        dtype, shape, _ = read_head(data, dimensions, self.most_bytes)
+        return math.prod(shape) * dtype.itemsize
+
     def unpack(self, data: bytes, dimensions: int) -> Array:
         """Unpack an array.
 

@@ -216,6 +216,12 @@ class Facade:
         }
 
     def _set_image(self, lease: Lease, body: bytes, meta: dict[str, Any]) -> dict[str, Any]:
+        with self._leases.room_for(lease, 2 * self._unpacker.size(body, 4)):  # before: others may send theirs meanwhile
+            shape, lease.state = self._opened(lease, body, meta)
+        return {"original_image_shape": shape}
+
+    def _opened(self, lease: Lease, body: bytes, meta: dict[str, Any]) -> tuple[list[int], Client]:
+        """Return the shape of the array that was sent, and what is kept of its client from now on."""
         array = self._unpacker.unpack(body, 4)
         if array.shape[0] != 1:
             raise BadRequestError(f"The image has {array.shape[0]} channels; one is expected.")
@@ -228,9 +234,7 @@ class Facade:
         grid = Grid(array.shape[1:], affine_of(self._directions, spacing or ()))
         model = next(iter(self._engine.models))
         session = Session(Volume(array[0], grid, "the image"), EnginePredictor(self._engine, lease.user, model))
-        self._leases.take_memory(lease, 2 * array.nbytes)  # last: a refused image leaves the one before its share
-        lease.state = Client(session)
-        return {"original_image_shape": list(array.shape)}
+        return list(array.shape), Client(session)
 
     async def _draw(self, request: Request, token: str, meta: str, kind: type[Scribble] | type[Lasso]) -> Response:
         self._lease(request, token)
