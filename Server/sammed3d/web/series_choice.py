@@ -94,11 +94,13 @@ class SeriesChoice:
                 else:
                     self._page.receive(f"Reading {several.kind} {several.titles[number]}...")
                     volume, cautions = await asyncio.to_thread(with_cautions, lambda: several.at(number))
-                    self.show(number, volume, cautions)
-            except SAMMed3DError as error:
-                self._page.say(explained(error))
-            except (OSError, MemoryError) as error:
-                self._page.say(f"It could not be read ({type(error).__name__}). What was shown is as it was.")
+                    if several is self._several:  # else something was opened meanwhile
+                        self.show(number, volume, cautions)
+            except (SAMMed3DError, OSError, MemoryError) as error:
+                if several is self._several:
+                    known = isinstance(error, SAMMed3DError)
+                    words = f"It could not be read ({type(error).__name__}). What was shown is as it was."
+                    self._page.say(explained(error) if known else words)
             finally:
                 self._page.receive("")
 
