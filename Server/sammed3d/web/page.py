@@ -172,11 +172,6 @@ class Page:
         self._saved |= masks
         self.refresh()
 
-    def receive(self, what: str) -> None:
-        """Show what is arriving or being read; "" for nothing."""
-        with self._server.state as state:
-            state.receiving = what
-
     def _on_changed(self) -> None:
         self._news = True
         if not self._calm.lasts:

@@ -69,7 +69,7 @@ class Routes:
         if reading.locked():
             return web.Response(status=409, text="Another image is being read. Wait for it, then send the files.\n")
         async with reading:
-            self._page.receive("Receiving files...")
+            self._page.series.receive("Receiving files...")
             try:
                 with ExitStack() as stack:
                     folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -93,7 +93,7 @@ class Routes:
                 log.error("an upload failed: %s", getattr(error, "strerror", None) or type(error).__name__)
                 return web.Response(status=507, text="The server has no room for these files. Ask whoever runs it.\n")
             finally:
-                self._page.receive("")
+                self._page.series.receive("")
         return web.Response(text="Opened.\n")
 
 

@@ -84,6 +84,11 @@ class SeriesChoice:
         self._page.show(lambda: work.open(volume, beside), window_of(volume), cautions)
         self._now(number)
 
+    def receive(self, what: str) -> None:
+        """Say what is arriving or being read; "" for nothing."""
+        with self._state as state:
+            state.receiving = what
+
     async def _show(self, several: Several, number: int) -> None:
         async with self.reading:
             if several is not self._several or number == self._number:
@@ -92,7 +97,7 @@ class SeriesChoice:
                 if number in self._desks:
                     self._return_to(number)
                 else:
-                    self._page.receive(f"Reading {several.kind} {several.titles[number]}...")
+                    self.receive(f"Reading {several.kind} {several.titles[number]}...")
                     volume, cautions = await asyncio.to_thread(with_cautions, lambda: several.at(number))
                     if several is self._several:  # else something was opened meanwhile
                         self.show(number, volume, cautions)
@@ -102,7 +107,7 @@ class SeriesChoice:
                     words = f"It could not be read ({type(error).__name__}). What was shown is as it was."
                     self._page.say(explained(error) if known else words)
             finally:
-                self._page.receive("")
+                self.receive("")
 
     def _return_to(self, number: int) -> None:
         self._put_aside()

@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pytest
 
-from ct_slices import write_slices
 from helpers import small_volume, write_image
 from sammed3d.errors import VolumeError, VolumeWarning
 from sammed3d.web.images import with_cautions
@@ -40,15 +39,6 @@ def test_other_warnings_stay_what_they_are():
 
     with pytest.warns(DeprecationWarning, match=r"of a library"):
         assert with_cautions(read_it)[1] == ("of the image",)
-
-
-def test_slices_of_several_series_are_told_in_words_of_the_page(tmp_path):
-    folder = tmp_path / "two"
-    for seed in (1, 2):
-        write_slices(folder, np.random.default_rng(seed).integers(0, 9, (4, 4, 3), dtype=np.int16))
-    files = [(file.name, file.read_bytes()) for file in folder.iterdir()]
-    with pytest.raises(VolumeError, match=r"^DICOM: these are slices of several series\. Choose those of one\.$"):
-        sent(tmp_path, *files)()
 
 
 def test_a_file_without_an_ending_is_told_by_what_it_holds(tmp_path):

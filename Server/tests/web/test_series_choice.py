@@ -32,13 +32,13 @@ class Shown:
     """Stands for the page: what it was told."""
 
     def __init__(self):
-        self.said, self.received = [], []
-        self.say, self.receive = self.said.append, self.received.append
+        self.said = []
+        self.say = self.said.append
 
 
 def tell(read):
     """Offer two series, pick the first one, and forget them while it is read; returns what the page said."""
-    page, began, goes_on, closed = Shown(), threading.Event(), threading.Event(), []
+    page, began, goes_on, closed, received = Shown(), threading.Event(), threading.Event(), [], []
 
     def slowly(number):
         began.set()
@@ -47,6 +47,7 @@ def tell(read):
 
     async def story():
         choice = SeriesChoice(page, State())
+        choice.receive = received.append
         choice.show = lambda *_: page.said.append("shown")
         choice.offer(Several(SERIES, ("a", "b"), slowly), lambda: closed.append(1))
         choice.pick(0)
@@ -58,7 +59,7 @@ def tell(read):
 
     said = asyncio.run(story())
     assert closed == [1]
-    assert page.received == ["Reading series a...", ""]
+    assert received == ["Reading series a...", ""]
     return said
 
 
