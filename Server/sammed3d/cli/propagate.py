@@ -207,6 +207,7 @@ def _row(mask: series.FrameMask) -> dict[str, Any]:
     return {
         "frame": mask.frame + 1,
         "volume_ml": round(mask.millilitres, 3),
+        "moved_mm": round(mask.moved, 1),
         "overlap": None if mask.overlap is None else round(mask.overlap, 4),
         "volume_change": None if mask.jump is None else round(mask.jump, 4),
         "seconds": round(mask.seconds, 2),
@@ -232,11 +233,11 @@ def _report(rows: list[dict[str, Any]], table: Path | None, plot: Path | None, a
     if as_json:
         print(json.dumps({"frames": rows}))
         return
-    shown = Table("Frame", "Volume (ml)", "Overlap", "Volume change", "Seconds", "Look at it")
+    shown = Table("Frame", "Volume (ml)", "Moved (mm)", "Overlap", "Volume change", "Seconds", "Look at it")
     for row in rows:
         overlap = "" if row["overlap"] is None else f"{row['overlap']:.2f}"
         change = "" if row["volume_change"] is None else f"{row['volume_change']:+.0%}"
-        shown.add_row(
-            str(row["frame"]), f"{row['volume_ml']:.2f}", overlap, change, f"{row['seconds']:.1f}", row["look_at"]
-        )
+        moved = f"{row['moved_mm']:.0f}" if row["moved_mm"] else ""
+        seconds = f"{row['seconds']:.1f}"
+        shown.add_row(str(row["frame"]), f"{row['volume_ml']:.2f}", moved, overlap, change, seconds, row["look_at"])
     print_table(shown)

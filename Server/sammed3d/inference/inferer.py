@@ -33,7 +33,8 @@ class PromptState:
             that touches the faces of this box.
         areas: flat masks of what loops enclose, shown to a 2-D model with the first click in their slices, in place of
             what reached those.
-        carried: whether `base` is the mask of another image, as of the frame before: the object may lie elsewhere here.
+        carried: whether `base` is the mask of another image, as of the frame before, in which the object was not found
+            again: it may lie elsewhere here.
     """
 
     clicks: tuple[Click, ...] = ()

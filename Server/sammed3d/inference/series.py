@@ -1,10 +1,12 @@
 """A series in time: what was said about an object in one frame, carried on from frame to frame.
 
-Each further frame is asked about the same clicks, with the mask of the frame before as the one to start from, so the
-object may move and change its size from frame to frame by about what a click still meets. Nothing is hidden: of every
-frame it is told how far its mask agrees with the one before, and by how much its volume differs. Prompts of a frame
-correct it; the frames after it go on from there, with those prompts too. A frame without an image, such as the first of
-a scanner that warms up, stays empty, and the frames after it go on from the one before it.
+Each further frame is asked about the same clicks, with the mask of the frame before as the one to start from. Where the
+image shows that the object moved, by 30 mm at most, mask and clicks go with it (`motion.py`), but never a frame's own
+clicks. Where the object is found again, moved or not, its mask is right but for what is clicked, as one that somebody
+made; where it is not, the model may find it anew. Nothing is hidden: of every frame it is told how far its mask agrees
+with the one before, and by how much its volume differs. Prompts of a frame correct it; the frames after it go on from
+there, with those prompts too. A frame without an image, such as the first of a scanner that warms up, stays empty, and
+the frames after it go on from the one before it.
 
 Scribbles, lassos and boxes hold in the frame in which they were drawn. In others they are the clicks inside that they
 became there, since what was drawn round an object need not fit it any more; a model that knows boxes is shown the box
@@ -15,18 +17,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sammed3d.core.cancellation import Cancellation
-from sammed3d.core.geometry import Grid
+from sammed3d.core.geometry import Grid, Point3
+from sammed3d.core.interpolation import Float64
 from sammed3d.core.mask import BoxedMask
-from sammed3d.core.prompts import Click, ObjectPrompts, Translation
+from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts, Translation
 from sammed3d.errors import EmptyVolumeError, PromptError, VolumeError
 from sammed3d.files.volume import Volume
 from sammed3d.inference.constraints import honoured
 from sammed3d.inference.inferer import PromptState
+from sammed3d.inference.motion import Neighbourhood, moved
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.prompt_checks import check_prompts
 from sammed3d.inference.session import inferer_for
@@ -45,13 +49,15 @@ class FrameMask:
         frame: its number, from 0.
         mask: None where it is empty.
         millilitres: its volume.
-        overlap: Dice with the mask of the frame that it went on from, 0..1; None for the frame of the first clicks.
+        overlap: Dice with the mask of the frame that it went on from, at the place to which that was moved, 0..1; None
+            for the frame of the first clicks.
         jump: by how much the volume differs from that, as a share of it, with its sign; None where that was empty.
         seconds: that it took.
         doubted: number of the newest frame with a remark of its own that it goes on from, no correction in between;
             None for none.
         kept: whether its mask was given.
         blank: whether its image holds nothing, so that it was left out.
+        moved: how far mask and prompts of the frame that it went on from were moved, mm.
     """
 
     frame: int
@@ -63,6 +69,7 @@ class FrameMask:
     doubted: int | None = None
     kept: bool = False
     blank: bool = False
+    moved: float = 0.0
 
     @property
     def remark(self) -> str:
@@ -126,14 +133,53 @@ def propagate(
             f"Frame {outside[0] + 1} is clicked in, but frames {frames.start + 1} to {frames.stop} are asked for."
         )
     way = _Way(frame, predictor, prompts, kept or {}, cancellation or Cancellation())
-    begin, told = way.segment(first, PromptState(), None)
+    begin, known = way.segment(first, _Known())
     yield begin
     for numbers in (range(first + 1, frames.stop), range(first - 1, frames.start - 1, -1)):
-        before, places = begin, told
+        so_far = known
         for number in numbers:
-            done, places = way.segment(number, places, before)
-            before = before if done.blank else done
+            done, so_far = way.segment(number, so_far)
             yield done
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What a frame goes on from.
+
+    Attributes:
+        before: the frame before it that has an image; None for the frame of the first clicks.
+        told: in prompts that the model knows, at their places in that frame, which may lie outside of it by now.
+        neighbourhood: what the object looked like when it came to where it is, so that steps of less than a voxel add
+            up; None where nothing was found.
+        owed: (3,) voxels by which it moved on from where whole voxels have put it.
+        moved: how far its mask and what is told were moved from there, mm.
+        found: whether it is found again in the frame that goes on from it, so that the mask fits.
+    """
+
+    before: FrameMask | None = None
+    told: PromptState = field(default_factory=PromptState)
+    neighbourhood: Neighbourhood | None = None
+    owed: Float64 = field(default_factory=lambda: np.zeros(3))
+    moved: float = 0.0
+    found: bool = False
+
+    def moved_to(self, volume: Volume) -> _Known:
+        """Return what is known, at the places where the object is in another image."""
+        shift = None if self.neighbourhood is None else self.neighbourhood.shift_in(volume)
+        if self.before is None or shift is None:
+            return self
+        if not shift.any():
+            return replace(self, found=True)
+        i, j, k = (int(n) for n in np.rint(shift + self.owed))
+        mask = None if self.before.mask is None else moved(self.before.mask, (i, j, k), volume.grid)
+        way = volume.grid.to_world((i, j, k)) - volume.grid.to_world((0, 0, 0))
+        clicks = tuple(replace(click, world=_along(click.world, way)) for click in self.told.clicks)
+        box = self.told.box and BoxPrompt(_along(self.told.box.begin, way), _along(self.told.box.end, way))
+        told = replace(self.told, clicks=clicks, box=box)
+        owed = shift + self.owed - (i, j, k)
+        before = replace(self.before, mask=mask)
+        far = float(np.linalg.norm(way))
+        return replace(self, before=before, told=told, neighbourhood=None, owed=owed, moved=far, found=True)
 
 
 class _Way:
@@ -151,25 +197,28 @@ class _Way:
         self._prompts, self._kept, self._cancellation = prompts, kept, cancellation
         self._grid: Grid | None = None
 
-    def segment(self, number: int, places: PromptState, before: FrameMask | None) -> tuple[FrameMask, PromptState]:
+    def segment(self, number: int, known: _Known) -> tuple[FrameMask, _Known]:
         """Segment a frame with what was told of those before and its own prompts, going on from a mask.
 
-        Returns the frame, and what the frames after it are told, in prompts that the model knows.
+        Returns the frame, and what is known for the one after it.
         """
         begin = time.monotonic()
         self._cancellation.check()
+        before = known.before
         try:
             volume = self._frame(number)
         except EmptyVolumeError:
             if before is None or number in {*self._prompts, *self._kept}:
                 raise
-            return FrameMask(number, None, 0.0, None, None, time.monotonic() - begin, blank=True), places
+            return FrameMask(number, None, 0.0, None, None, time.monotonic() - begin, blank=True), known
         self._grid = self._grid or volume.grid
         if not volume.grid.matches(self._grid):
             raise VolumeError(f"{volume.name}: this frame is on another grid than the first. Resample it to that grid.")
         own = check_prompts(self._prompts.get(number) or ObjectPrompts("", ()), volume.grid, volume.name)
-        base = self._kept.get(number, None if before is None else before.mask)
-        state = replace(_joined(places, own), base=base, model=self._predictor.name, carried=True)
+        known = known.moved_to(volume)
+        base = self._kept.get(number, None if known.before is None else known.before.mask)
+        places = replace(known.told, clicks=tuple(c for c in known.told.clicks if volume.grid.contains(c.world)))
+        state = replace(_joined(places, own), base=base, model=self._predictor.name, carried=not known.found)
         inferer = inferer_for(volume, self._predictor)
         if number in self._kept:
             mask: BoxedMask | None = self._kept[number]
@@ -179,14 +228,20 @@ class _Way:
                 mask = honoured(mask, replace(state, box=None), volume.grid)
         inferer.known_prompts(state, self._cancellation)  # asked for where a mask was given; can be stopped
         told = _carried(state, list(inferer.translations(state)), self._predictor.preset.boxes)
+        gone = tuple(click for click in known.told.clicks if not volume.grid.contains(click.world))
         mask = None if mask is None else mask.cropped()
         size = _size(mask) * volume.grid.voxel_volume / 1000
-        overlap = None if before is None else _dice(mask, before.mask)
+        overlap = None if known.before is None else _dice(mask, known.before.mask)
         jump = None if before is None or not before.millilitres else size / before.millilitres - 1
         doubted = None if before is None or number in {*self._prompts, *self._kept} else before.doubt
+        stays = known.found and number not in {*self._prompts, *self._kept}
+        neighbourhood = known.neighbourhood if stays else None
+        if mask is None or neighbourhood is None:
+            neighbourhood = None if mask is None else Neighbourhood.of(volume, mask)
         seconds = time.monotonic() - begin
-        done = FrameMask(number, mask, size, overlap, jump, seconds, doubted, number in self._kept)
-        return done, told
+        done = FrameMask(number, mask, size, overlap, jump, seconds, doubted, number in self._kept, moved=known.moved)
+        owed = np.zeros(3) if number in self._kept else known.owed
+        return done, _Known(done, replace(told, clicks=(*gone, *told.clicks)), neighbourhood, owed)
 
 
 def _joined(places: PromptState, own: ObjectPrompts) -> PromptState:
@@ -212,6 +267,11 @@ def _carried(state: PromptState, translations: list[Translation], boxes: bool) -
         clicks = (*clicks, *state.clicks[position : drawing.after], *same)
         position = max(position, drawing.after)
     return PromptState((*clicks, *state.clicks[position:]), box=state.box if boxes else None)
+
+
+def _along(world: Point3, way: Float64) -> Point3:
+    a, b, c = (place + more for place, more in zip(world, way.tolist(), strict=True))
+    return a, b, c
 
 
 def _size(mask: BoxedMask | None) -> int:

@@ -74,6 +74,8 @@ def test_a_4d_file_becomes_a_4d_label_map_with_table_and_plot(ball, series, mode
     assert [float(row["volume_ml"]) for row in written] == [row["volume_ml"] for row in rows]
     assert written[0]["overlap"] == ""
     assert float(written[1]["overlap"]) > 0.5
+    assert written[0]["moved_mm"] == "0.0"
+    assert sum(float(row["moved_mm"]) for row in written) == pytest.approx(4 * 8.0, abs=8.0), "in voxels of 6 mm"
     [line] = [e for e in ET.parse(plot).getroot().iter() if e.tag.endswith("polyline")]  # noqa: S314 - our own file
     assert len(line.get("points").split()) == COUNT
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import ThresholdPredictor
 from large_objects import FloodPredictor
 from moving_ball import moving_ball, predictor
 from sammed3d.core.cancellation import Cancellation
@@ -82,20 +81,8 @@ def test_the_ball_is_found_in_every_frame_also_where_the_click_is_not_in_it_any_
         assert not each.remark
 
 
-@pytest.mark.slow
-def test_the_mask_of_another_frame_is_none_that_is_right_but_for_what_is_clicked(ball):
-    made = ThresholdPredictor()
-    made.capabilities = replace(made.capabilities, refines_masks=True)
-    list(propagate(ball.volume, made, prompts_of({0: (at(ball, 0),)}), 0, range(3)))
-    assert len(made.calls) >= 3
-    assert not any(call.from_mask for call in made.calls)
-    session = Session(ball.volume(0), made)
-    session.start_from(ball.truth(0))
-    session.click(at(ball, 0).world)
-    assert made.calls[-1].from_mask
-
-
-def test_overlap_and_jump_are_those_of_the_masks(ball):
+def test_overlap_and_jump_are_those_of_the_masks():
+    ball = moving_ball(step=0.0)
     found = run(ball, frames=range(3))
     assert (found[0].overlap, found[0].jump) == (None, None)
     for before, now in itertools.pairwise(found):
@@ -233,7 +220,8 @@ def test_drawings_of_a_correction_are_told_after_the_clicks_of_the_frames_before
 
 
 @pytest.mark.slow
-def test_frames_that_are_kept_stay_and_those_after_go_on_from_them(ball):
+def test_frames_that_are_kept_stay_and_those_after_go_on_from_them():
+    ball = moving_ball(step=0.0)
     mask = BoxedMask.of(ball.truth(1).astype(np.uint8)).cropped()
     recording = predictor()
     prompts = prompts_of({0: (at(ball, 0),)})
