@@ -2,8 +2,8 @@
 
 The neighbourhood is the object and a rim round it, 2.5 mm a sample. It is looked for in the next frame by masked
 normalised cross-correlation, as far as the object is large, at most 30 mm away. That costs a second at most (0.9 s for
-2.6 litres in 512 x 512 x 300 voxels, less for most), and knows shifts alone: what turns or swells is left to others. What
-stands still has no shift at all, since one counts only where it explains the image clearly better than none.
+2.6 litres in 512 x 512 x 300 voxels, less for most), and knows shifts alone, no turns or swelling. What stands still
+has no shift at all, since one counts only where it explains the image clearly better than none.
 
 Source: D. Padfield, Masked object registration in the Fourier domain, IEEE Transactions on Image Processing 21 (2012).
 """
