@@ -80,10 +80,11 @@ def main() -> None:
                 continue
             for way in options.ways:
                 frames = list(moved(volume, truth, WAYS[way], options.frames))
-                row, seconds = carried(frames, predictor)
+                row, remarks, seconds = carried(frames, predictor)
                 rows.setdefault(way, []).append(row)
                 told = {"case": case.name, "structure": name, "ml": round(millilitres), "way": way}
-                print(json.dumps(told | {"dice": [round(v, 3) for v in row], "seconds": round(seconds, 2)}), flush=True)
+                told |= {"dice": [round(v, 3) for v in row], "remarks": remarks, "seconds": round(seconds, 2)}
+                print(json.dumps(told), flush=True)
     for way, found in rows.items():
         print(f"{way}, {len(found)} structures: {np.round(np.mean(found, axis=0), 3).tolist()}")
 
@@ -107,8 +108,8 @@ def moved(volume: Volume, truth: Mask, way: Way, count: int) -> Iterator[tuple[V
         yield Volume(image.astype(np.float32), volume.grid, f"frame {number + 1}"), inside.astype(np.uint8)
 
 
-def carried(frames: list[tuple[Volume, Mask]], predictor: Predictor) -> tuple[list[float], float]:
-    """Return Dice in each frame but the first, whose mask is given, and the mean of their seconds."""
+def carried(frames: list[tuple[Volume, Mask]], predictor: Predictor) -> tuple[list[float], list[str], float]:
+    """Return Dice and remarks of each frame but the first, whose mask is given, and the mean of their seconds."""
     volume, truth = frames[0]
     depth = distance_transform_edt(truth, sampling=volume.grid.spacing)
     thickest = np.unravel_index(int(np.argmax(depth)), truth.shape)
@@ -123,7 +124,7 @@ def carried(frames: list[tuple[Volume, Mask]], predictor: Predictor) -> tuple[li
         dice(np.zeros_like(truth) if each.mask is None else each.mask.full(truth.shape), frames[each.frame][1])
         for each in found[1:]
     ]
-    return row, float(np.mean([each.seconds for each in found[1:]]))
+    return row, [each.remark for each in found[1:]], float(np.mean([each.seconds for each in found[1:]]))
 
 
 if __name__ == "__main__":

@@ -210,6 +210,7 @@ def _row(mask: series.FrameMask) -> dict[str, Any]:
         "moved_mm": round(mask.moved, 1),
         "overlap": None if mask.overlap is None else round(mask.overlap, 4),
         "volume_change": None if mask.jump is None else round(mask.jump, 4),
+        "edge_changed": None if mask.changed is None else round(mask.changed, 2),
         "seconds": round(mask.seconds, 2),
         "look_at": mask.remark,
     }

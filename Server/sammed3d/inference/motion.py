@@ -34,6 +34,25 @@ UNEXPLAINED = 0.8
 """Share of what no shift leaves unexplained that a shift may leave at most."""
 LEAST_SEEN = 0.75
 """Share of the neighbourhood that has to lie in the image where it is found again."""
+AROUND = 5.0
+"""mm round a place at an object's edge whose means tell how inside and outside differ there."""
+BEYOND_NOISE = 3.0
+"""Standard errors that a change of the edge has to exceed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """Where an object is found again.
+
+    Attributes:
+        shift: (3,) how far it moved, in voxels (I, J, K); exactly 0 along all axes where it stays.
+        changed: share of a layer of samples at its edge, inside or outside of it, that looks like the other side there:
+            near 0 where its shape is the same, whatever the noise; 0.3 and more where it swelled or shrank by a tenth
+            of its width, where that shows.
+    """
+
+    shift: Float64
+    changed: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +65,8 @@ class Neighbourhood:
         reach: how far it is looked for, in samples along each axis.
         grey: samples of `searched`.
         counts: marks those of them that are its object and rim, within the image.
+        inside: marks those that are the object.
+        mask: the object.
     """
 
     searched: Box
@@ -53,6 +74,8 @@ class Neighbourhood:
     reach: Index3
     grey: Float64
     counts: Marked
+    inside: Marked
+    mask: BoxedMask
 
     @classmethod
     def of(cls, volume: Volume, mask: BoxedMask) -> Neighbourhood:
@@ -73,26 +96,57 @@ class Neighbourhood:
         begin = np.array(mask.box.begin) - factors * (reach + rim)
         searched = _box(begin, begin + factors * shape)
         grey, seen = _sampled(volume, searched, _index(factors))
-        inside = _pooled(mask.cut(searched).astype(np.float32), _index(factors)) > 0
-        counts = _grown(inside, _index(rim)) & (seen > 0)
-        return cls(searched, _index(factors), _index(reach), grey, counts)
+        shares = _pooled(mask.cut(searched).astype(np.float32), _index(factors))
+        counts = _grown(shares > 0, _index(rim)) & (seen > 0)
+        inside = shares > min(0.5, shares.max() / 2)
+        return cls(searched, _index(factors), _index(reach), grey, counts, inside, mask)
 
-    def shift_in(self, volume: Volume) -> Float64 | None:
-        """Return how far it moved to where it is in another image of the same grid: (3,) in voxels (I, J, K).
-
-        Returns:
-            Exactly 0 along all axes where it stays; None where it is not found again.
-        """
+    def found_in(self, volume: Volume) -> Sighting | None:
+        """Return where it is in another image of the same grid; None where it is not found again."""
         grey, seen = _sampled(volume, self.searched, self.factors)
         likeness = _likeness(self.grey, self.counts, grey, seen > 0, self.reach)
         best = _index(np.array(np.unravel_index(int(np.argmax(likeness)), likeness.shape)))
         found, still = float(likeness[best]), float(likeness[self.reach])
         if found < LEAST_LIKENESS:
             return None
-        if best == self.reach or 1 - found > UNEXPLAINED * (1 - still):
-            return np.zeros(3) if still >= LEAST_LIKENESS else None
-        samples = [_vertex(likeness, best, axis) - reach for axis, reach in enumerate(self.reach)]
-        return np.multiply(samples, self.factors)
+        shift, left = np.zeros(3), np.zeros(3)
+        if best != self.reach and 1 - found <= UNEXPLAINED * (1 - still):
+            samples = [_vertex(likeness, best, axis) - reach for axis, reach in enumerate(self.reach)]
+            shift = np.multiply(samples, self.factors)
+            left = (shift - np.rint(shift)) / self.factors
+            grey, seen = _sampled(volume, self.searched.shifted(_index(np.rint(shift).astype(int))), self.factors)
+        elif still < LEAST_LIKENESS:
+            return None
+        around = np.maximum(1, np.rint(AROUND / np.multiply(self.factors, volume.grid.spacing)).astype(int))
+        return Sighting(shift, self._changed(grey, seen, left, _index(around)))
+
+    def _changed(self, grey: Float64, seen: Float64, left: Float64, around: Index3) -> float:
+        """Compare samples of the place where it is found again at its edge; see `Sighting.changed`.
+
+        What is other there is put down to how inside and outside differ round each sample, which leaves hardly any
+        noise.
+
+        Args:
+            grey: samples of another image.
+            seen: which share of each lies in the image.
+            left: (3,) how much farther, in samples, the object lies in it.
+            around: samples along each axis that tell inside from outside at a place.
+        """
+        each = (1, 1, 1)
+        usable = self.counts & ~_grown(seen == 0, each)
+        contrast = _means(self.grey, self.inside & self.counts, around)
+        contrast -= _means(self.grey, self.counts & ~self.inside, around)
+        difference = _between(grey, left) - _as_smooth(self.grey, left)
+        noise = float(difference[usable].std()) if usable.any() else 0.0
+        changed = 0.0
+        for layer in (self.inside & _grown(~self.inside, each), _grown(self.inside, each) & ~self.inside):
+            there = layer & usable
+            squares = float((contrast[there] ** 2).sum())
+            if squares > 0:
+                share = abs(float((difference * contrast)[there].sum())) / squares
+                if share > BEYOND_NOISE * noise / squares**0.5:
+                    changed = max(changed, share)
+        return changed
 
 
 def moved(mask: BoxedMask, voxels: Index3, grid: Grid) -> BoxedMask | None:
@@ -166,6 +220,31 @@ def _pooled(field: Float32, factors: Index3) -> Float64:
     (a, b, c), (i, j, k) = field.shape, factors
     result: Float64 = field.reshape(a // i, i, b // j, j, c // k, k).mean(axis=(1, 3, 5), dtype=np.float64)
     return result
+
+
+def _between(field: Float64, left: Float64) -> Float64:
+    """Interpolate samples at places that lie by a share of a sample farther along each axis."""
+    for axis, share in enumerate(left.tolist()):
+        field = (1 - abs(share)) * field + abs(share) * np.roll(field, -1 if share > 0 else 1, axis)
+    return field
+
+
+def _as_smooth(field: Float64, left: Float64) -> Float64:
+    """Smooth samples as much as `_between` does, in their places."""
+    for axis, share in enumerate(np.abs(left).tolist()):
+        beside = share * (1 - share) / 2
+        field = (1 - 2 * beside) * field + beside * (np.roll(field, 1, axis) + np.roll(field, -1, axis))
+    return field
+
+
+def _means(field: Float64, marked: Marked, around: Index3) -> Float64:
+    """Return for each sample the mean of the marked ones within so many samples along each axis; 0 for none."""
+    number, total = marked.astype(np.float64), np.where(marked, field, 0.0)
+    for axis, reach in enumerate(around):
+        shifts = range(-reach, reach + 1)
+        number = np.sum([np.roll(number, n, axis) for n in shifts], axis=0)
+        total = np.sum([np.roll(total, n, axis) for n in shifts], axis=0)
+    return total / np.maximum(number, 1.0)
 
 
 def _grown(marked: Marked, by: Index3) -> Marked:

@@ -4,7 +4,8 @@ Each further frame is asked about the same clicks, with the mask of the frame be
 image shows that the object moved, by 30 mm at most, mask and clicks go with it (`motion.py`), but never a frame's own
 clicks. Where the object is found again, moved or not, its mask is right but for what is clicked, as one that somebody
 made; where it is not, the model may find it anew. Nothing is hidden: of every frame it is told how far its mask agrees
-with the one before, and by how much its volume differs. Prompts of a frame correct it; the frames after it go on from
+with the one before, by how much its volume differs, and whether the image at the edge of a mask that was carried along
+says that the object has another shape by now. Prompts of a frame correct it; the frames after it go on from
 there, with those prompts too. A frame without an image, such as the first of a scanner that warms up, stays empty, and
 the frames after it go on from the one before it.
 
@@ -39,6 +40,10 @@ LEAST_OVERLAP = 0.5
 """Dice with the frame before, below which a frame is to be looked at."""
 LARGEST_JUMP = 0.5
 """Share of the volume of the frame before, by which it may differ unsaid."""
+MOST_CHANGED = 0.25
+"""Of the edge of an object that is found again, above which a mask is expected to change; see `motion.Sighting`."""
+UNCHANGED = 0.93
+"""Dice of two masks from which on they are of one shape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,9 @@ class FrameMask:
         kept: whether its mask was given.
         blank: whether its image holds nothing, so that it was left out.
         moved: how far mask and prompts of the frame that it went on from were moved, mm.
+        changed: how far the image at the object's edge is other than in the frame in which it came to its place, though
+            its mask is as it was there; see `motion.Sighting`. None where the mask changed, too, where it is not found
+            again, or where somebody said something in this frame.
     """
 
     frame: int
@@ -70,6 +78,7 @@ class FrameMask:
     kept: bool = False
     blank: bool = False
     moved: float = 0.0
+    changed: float | None = None
 
     @property
     def remark(self) -> str:
@@ -91,6 +100,8 @@ class FrameMask:
             parts.append(f"overlap {self.overlap:.2f}")
         if self.jump is not None and abs(self.jump) > LARGEST_JUMP:
             parts.append(f"volume {self.jump:+.0%}")
+        if self.changed is not None and self.changed > MOST_CHANGED:
+            parts.append(f"edge changed ({min(self.changed, 1):.0%}), mask not")
         return parts
 
     @property
@@ -153,7 +164,8 @@ class _Known:
             up; None where nothing was found.
         owed: (3,) voxels by which it moved on from where whole voxels have put it.
         moved: how far its mask and what is told were moved from there, mm.
-        found: whether it is found again in the frame that goes on from it, so that the mask fits.
+        changed: how far its edge changed where it is found again, in the frame that goes on from it, so that the mask
+            fits; None where it is not.
     """
 
     before: FrameMask | None = None
@@ -161,25 +173,29 @@ class _Known:
     neighbourhood: Neighbourhood | None = None
     owed: Float64 = field(default_factory=lambda: np.zeros(3))
     moved: float = 0.0
-    found: bool = False
+    changed: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether it is found again in the frame that goes on from it."""
+        return self.changed is not None
 
     def moved_to(self, volume: Volume) -> _Known:
         """Return what is known, at the places where the object is in another image."""
-        shift = None if self.neighbourhood is None else self.neighbourhood.shift_in(volume)
-        if self.before is None or shift is None:
+        seen = None if self.neighbourhood is None else self.neighbourhood.found_in(volume)
+        if self.before is None or seen is None:
             return self
-        if not shift.any():
-            return replace(self, found=True)
-        i, j, k = (int(n) for n in np.rint(shift + self.owed))
+        if not seen.shift.any():
+            return replace(self, changed=seen.changed)
+        there = seen.shift + self.owed
+        i, j, k = (int(n) for n in np.rint(there))
         mask = None if self.before.mask is None else moved(self.before.mask, (i, j, k), volume.grid)
         way = volume.grid.to_world((i, j, k)) - volume.grid.to_world((0, 0, 0))
         clicks = tuple(replace(click, world=_along(click.world, way)) for click in self.told.clicks)
         box = self.told.box and BoxPrompt(_along(self.told.box.begin, way), _along(self.told.box.end, way))
         told = replace(self.told, clicks=clicks, box=box)
-        owed = shift + self.owed - (i, j, k)
-        before = replace(self.before, mask=mask)
-        far = float(np.linalg.norm(way))
-        return replace(self, before=before, told=told, neighbourhood=None, owed=owed, moved=far, found=True)
+        before, owed, far = replace(self.before, mask=mask), there - (i, j, k), float(np.linalg.norm(way))
+        return _Known(before, told, None, owed, far, seen.changed)
 
 
 class _Way:
@@ -233,14 +249,16 @@ class _Way:
         size = _size(mask) * volume.grid.voxel_volume / 1000
         overlap = None if known.before is None else _dice(mask, known.before.mask)
         jump = None if before is None or not before.millilitres else size / before.millilitres - 1
-        doubted = None if before is None or number in {*self._prompts, *self._kept} else before.doubt
-        stays = known.found and number not in {*self._prompts, *self._kept}
-        neighbourhood = known.neighbourhood if stays else None
+        kept, corrected = number in self._kept, number in {*self._prompts, *self._kept}
+        doubted = None if before is None or corrected else before.doubt
+        neighbourhood = None if corrected or not known.found else known.neighbourhood
+        as_it_was = overlap if neighbourhood is None else _dice(mask, neighbourhood.mask)
+        changed = known.changed if not corrected and (as_it_was or 0) > UNCHANGED else None
         if mask is None or neighbourhood is None:
             neighbourhood = None if mask is None else Neighbourhood.of(volume, mask)
         seconds = time.monotonic() - begin
-        done = FrameMask(number, mask, size, overlap, jump, seconds, doubted, number in self._kept, moved=known.moved)
-        owed = np.zeros(3) if number in self._kept else known.owed
+        done = FrameMask(number, mask, size, overlap, jump, seconds, doubted, kept, False, known.moved, changed)
+        owed = np.zeros(3) if kept else known.owed
         return done, _Known(done, replace(told, clicks=(*gone, *told.clicks)), neighbourhood, owed)
 
 

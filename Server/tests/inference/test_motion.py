@@ -41,7 +41,8 @@ def scene(grid, shift=(0, 0, 0), seed=0, radius=14.0, gain=1.0, swell=1.0):
 
 def shift_between(first, second):
     (volume, mask), (other, _) = first, second
-    return Neighbourhood.of(volume, mask).shift_in(other)
+    found = Neighbourhood.of(volume, mask).found_in(other)
+    return None if found is None else found.shift
 
 
 def voxels_of(grid, mm):
@@ -75,6 +76,15 @@ def test_what_is_not_found_again_is_said():
     assert shift_between((Volume(flat, grid), first[1]), first) is None, "nothing was there"
 
 
+def test_another_shape_shows_at_the_edge_and_noise_and_a_shift_do_not(grid):
+    volume, mask = scene(grid, radius=20.0)
+    looked = Neighbourhood.of(volume, mask)
+    for same in (scene(grid, seed=1, radius=20.0), scene(grid, voxels_of(grid, (6, -3, 6)), seed=2, radius=20.0)):
+        assert looked.found_in(same[0]).changed < 0.25
+    for swell in (0.8, 1.2):
+        assert looked.found_in(scene(grid, seed=1, radius=20.0, swell=swell)[0]).changed > 0.25
+
+
 def test_it_is_looked_for_as_far_as_it_is_large_and_no_farther_than_30_mm():
     grid = GRIDS["even"]
     for radius, reach in ((4.0, 10.0), (8.0, 17.5), (16.0, 30.0), (22.0, 30.0)):
@@ -94,7 +104,8 @@ def test_a_large_object_in_a_fine_image_is_looked_at_in_as_few_samples():
     looked = Neighbourhood.of(*scene(grid, radius=90.0))
     assert looked.grey.size <= motion.MOST_SAMPLES
     wanted = voxels_of(grid, (10, -10, 0))
-    assert (np.abs(looked.shift_in(scene(grid, wanted, seed=1, radius=90.0)[0]) - wanted) * grid.spacing < 2).all()
+    found = looked.found_in(scene(grid, wanted, seed=1, radius=90.0)[0])
+    assert (np.abs(found.shift - wanted) * grid.spacing < 2).all()
 
 
 def test_a_mask_moves_by_whole_voxels_and_is_cut_at_the_end_of_the_grid():

@@ -11,7 +11,7 @@ from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.evaluation.metrics import dice
 from sammed3d.files.volume import Volume
-from sammed3d.inference.motion import Neighbourhood
+from sammed3d.inference.motion import Neighbourhood, Sighting
 from sammed3d.inference.series import propagate
 
 
@@ -83,14 +83,16 @@ def test_clicks_are_told_where_the_object_is_by_then_and_a_frame_s_own_where_the
     assert clicks[2] == (own,)
 
 
+class Silent(Recording):
+    """Adds nothing to a mask."""
+
+    def predict(self, patch, prompts, cancellation=None):
+        answer = super().predict(patch, prompts, cancellation)
+        return answer if prompts.mask_prompt is None else replace(answer, low_res=prompts.mask_prompt)
+
+
 def test_small_steps_of_less_than_a_voxel_add_up():
     """The network adds nothing here: what is carried alone decides, for 7 frames of 2.8 mm on voxels of 6 mm."""
-
-    class Silent(Recording):
-        def predict(self, patch, prompts, cancellation=None):
-            answer = super().predict(patch, prompts, cancellation)
-            return answer if prompts.mask_prompt is None else replace(answer, low_res=prompts.mask_prompt)
-
     ball = moving_ball(8, 2.8)
     ball.radii[:] = 34
     truth = BoxedMask.of(ball.truth(0).astype(np.uint8))
@@ -99,12 +101,26 @@ def test_small_steps_of_less_than_a_voxel_add_up():
     assert min(score(ball, each) for each in found) > 0.85
 
 
-@pytest.mark.parametrize("seen", [np.zeros(3), None], ids=["stays", "not looked for"])
+def test_a_frame_in_which_the_object_changed_its_shape_is_named_where_its_mask_did_not():
+    ball = small_ball(4, 0.0, 28.0)
+    ball.radii[2:] = 31.5
+    kept = {0: BoxedMask.of(ball.truth(0).astype(np.uint8))}
+    found = run(ball, Silent(refines_masks=True), kept=kept)
+    assert [each.remark for each in found[:2]] == ["", ""]
+    assert found[2].changed > 0.25
+    assert found[2].remark == f"edge changed ({found[2].changed:.0%}), mask not"
+    assert found[3].remark.endswith("goes on from frame 3")
+    own = {0: (at(ball, 0),), 2: (at(ball, 2),)}
+    assert not run(ball, Silent(refines_masks=True), own, kept=kept)[2].remark, "somebody looked at it"
+    assert [each.remark for each in run(ball, kept=kept)] == [""] * 4, "the network saw it, too"
+
+
+@pytest.mark.parametrize("seen", [Sighting(np.zeros(3), 0.0), None], ids=["stays", "not looked for"])
 def test_a_series_that_stands_still_is_asked_about_and_answered_exactly_as_if_nothing_could_move(monkeypatch, seen):
     ball = small_ball(step=0.0, radius=30.0)
     with_motion = Recording()
     found = run(ball, with_motion)
-    monkeypatch.setattr(Neighbourhood, "shift_in", lambda self, volume: seen)
+    monkeypatch.setattr(Neighbourhood, "found_in", lambda self, volume: seen)
     without = Recording()
     for one, other in zip(found, run(ball, without), strict=True):
         assert one.mask.box == other.mask.box

@@ -28,6 +28,8 @@ from sammed3d.zoo.store import ModelStore
 from servers import serving
 
 SHAPE = (40, 44, 36)
+PATIENCE = 200.0
+"""Seconds after which something is not awaited any more, on a machine that is busy with other things."""
 SIZES = {"patch_size": 32, "widths": [4, 4, 8, 8], "decoder_widths": [4, 4, 8, 8], "depths": [0, 1, 1, 1]}
 PRESET = Preset(spacing=(3.0, 3.0, 3.0), patch_shape=(32, 32, 32), low_res_shape=(16, 16, 16), normalisation="none")
 
@@ -75,22 +77,22 @@ def call(method, server, path, key="", **options):
 
 def ended(server, key=""):
     """The last training, once it has ended."""
-    for _ in range(1600):
-        told = call("GET", server, "/train/", key).json()
-        if "end_ts" in told:
-            return told
+    end = time.monotonic() + PATIENCE
+    while "end_ts" not in (told := call("GET", server, "/train/", key).json()):
+        assert time.monotonic() < end, told
         time.sleep(0.05)
-    raise AssertionError(told)
+    return told
 
 
 def shown(server, line, key=""):
     """The running training, once it has said a line."""
-    for _ in range(200):
+    end = time.monotonic() + PATIENCE
+    while True:
         told = call("GET", server, "/train/", key, params={"check_if_running": "true"}).json()
         if any(line in each for each in told["details"]):
             return told
+        assert time.monotonic() < end, told
         time.sleep(0.02)
-    raise AssertionError(told)
 
 
 def test_training_is_off_unless_allowed():
@@ -201,11 +203,10 @@ def test_what_runs_ends_with_a_server_that_is_killed(tmp_path, then):
 
 
 def until(condition):
-    for _ in range(1200):
-        if condition():
-            return
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
         time.sleep(0.05)
-    raise AssertionError
 
 
 def test_a_training_is_one_that_watches_the_server(tmp_path):
