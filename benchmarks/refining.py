@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from labelled import structures
 from scipy.ndimage import distance_transform_edt
 
 import sammed3d
 from sammed3d.core.geometry import Grid
 from sammed3d.evaluation.metrics import dice
-from sammed3d.files.datasets import cases_of, read_labels
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.session import Session
@@ -42,19 +42,11 @@ def main() -> None:
     options = parser.parse_args()
     predictor = sammed3d.load_predictor(options.model, "cpu")
     rows: dict[str, list[list[float]]] = {}
-    for case in cases_of([options.dataset]):
-        volume = Volume.read(case.image)
-        labels = read_labels(case, volume.grid)
-        for number, (name, values) in enumerate(case.structures_in(labels).items()):
-            truth = np.isin(labels, values).astype(np.uint8)
-            millilitres = truth.sum() * volume.grid.voxel_volume / 1000
-            if number % options.every or millilitres < options.smallest or (options.only and name not in options.only):
-                continue
-            for way, mask in spoiled(truth, volume.grid):
-                row = refined(volume, predictor, mask, truth, options.clicks)
-                rows.setdefault(way, []).append(row)
-                told = {"case": case.name, "structure": name, "ml": round(millilitres), "spoiled": way}
-                print(json.dumps(told | {"dice": [round(v, 3) for v in row]}), flush=True)
+    for each in structures(options.dataset, options.smallest, options.every, options.only):
+        for way, mask in spoiled(each.truth, each.volume.grid):
+            row = refined(each.volume, predictor, mask, each.truth, options.clicks)
+            rows.setdefault(way, []).append(row)
+            print(json.dumps(each.told | {"spoiled": way, "dice": [round(v, 3) for v in row]}), flush=True)
     for way, found in rows.items():
         print(f"{way}, {len(found)} structures: {np.round(np.mean(found, axis=0), 3).tolist()}")
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from labelled import structures
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
 import sammed3d
 from sammed3d.core.mask import BoxedMask
 from sammed3d.core.prompts import Click, ObjectPrompts
 from sammed3d.evaluation.metrics import dice
-from sammed3d.files.datasets import cases_of, read_labels
 from sammed3d.files.volume import Volume
 from sammed3d.inference.predictor import Predictor
 from sammed3d.inference.series import propagate
@@ -69,22 +69,13 @@ def main() -> None:
     options = parser.parse_args()
     predictor = sammed3d.load_predictor(options.model, "cpu")
     rows: dict[str, list[list[float]]] = {}
-    for case in cases_of([options.dataset]):
-        volume = Volume.read(case.image)
-        labels = read_labels(case, volume.grid)
-        for number, (name, values) in enumerate(case.structures_in(labels).items()):
-            truth = np.isin(labels, values).astype(np.uint8)
-            millilitres = truth.sum() * volume.grid.voxel_volume / 1000
-            chosen = name in options.only if options.only else number % options.every == 0
-            if not chosen or millilitres < options.smallest:
-                continue
-            for way in options.ways:
-                frames = list(moved(volume, truth, WAYS[way], options.frames))
-                row, remarks, seconds = carried(frames, predictor)
-                rows.setdefault(way, []).append(row)
-                told = {"case": case.name, "structure": name, "ml": round(millilitres), "way": way}
-                told |= {"dice": [round(v, 3) for v in row], "remarks": remarks, "seconds": round(seconds, 2)}
-                print(json.dumps(told), flush=True)
+    for each in structures(options.dataset, options.smallest, options.every, options.only):
+        for way in options.ways:
+            frames = list(moved(each.volume, each.truth, WAYS[way], options.frames))
+            row, remarks, seconds = carried(frames, predictor)
+            rows.setdefault(way, []).append(row)
+            found = {"dice": [round(v, 3) for v in row], "remarks": remarks, "seconds": round(seconds, 2)}
+            print(json.dumps(each.told | {"way": way} | found), flush=True)
     for way, found in rows.items():
         print(f"{way}, {len(found)} structures: {np.round(np.mean(found, axis=0), 3).tolist()}")
 

@@ -12,12 +12,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from labelled import structures
 
 import sammed3d
 from sammed3d.core.prompts import Click
 from sammed3d.evaluation.metrics import dice
-from sammed3d.files.datasets import find_cases, read_labels
-from sammed3d.files.volume import Volume
 from sammed3d.inference.session import Session
 from sammed3d.simulation.clicks import next_click
 
@@ -35,18 +34,11 @@ def main() -> None:
     options = parser.parse_args()
     predictor = sammed3d.load_predictor(options.model, "cpu")
     rows: dict[str, list[list[float]]] = {user: [] for user in USERS}
-    for case in find_cases(options.dataset):
-        volume = Volume.read(case.image)
-        labels = read_labels(case, volume.grid)
-        for value in np.unique(labels[labels > 0]):
-            name, truth = case.name_of(int(value)), labels == value
-            large = truth.sum() * volume.grid.voxel_volume / 1000 >= options.smallest
-            if not large or (options.only and name not in options.only):
-                continue
-            for user in USERS:
-                scores = measure(Session(volume, predictor), truth, user, options.clicks)
-                rows[user].append(scores)
-                print(json.dumps({"case": case.name, "structure": name, "user": user, "dice": scores}), flush=True)
+    for each in structures(options.dataset, options.smallest, only=options.only):
+        for user in USERS:
+            scores = measure(Session(each.volume, predictor), each.truth, user, options.clicks)
+            rows[user].append(scores)
+            print(json.dumps(each.told | {"user": user, "dice": scores}), flush=True)
     for user in USERS:
         print(json.dumps({"user": user, "structures": len(rows[user]), "mean": np.mean(rows[user], axis=0).tolist()}))
 
