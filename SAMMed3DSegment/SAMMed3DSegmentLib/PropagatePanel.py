@@ -70,6 +70,7 @@ class PropagatePanel:
         ui.framesTable.setHorizontalHeaderLabels(headers)
         ui.framesTable.horizontalHeader().setStretchLastSection(True)
         ui.framesTable.verticalHeader().hide()
+        ui.framesTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # a remark may be long
         self._connections = [
             (ui.framesSelector, "currentIndexChanged(int)", self.update),
             (ui.propagateButton, "clicked(bool)", self.propagate),
@@ -298,7 +299,8 @@ class PropagatePanel:
                 table.setItem(row, column, item)
             if mask.frame == chosen:  # frames arrive while somebody looks at one
                 table.selectRow(row)
-        table.resizeColumnsToContents()
+        for column in range(table.columnCount - 1):  # the last one has what is left
+            table.resizeColumnToContents(column)
         bar.setValue(place)
         self._filling = False
         self.update()

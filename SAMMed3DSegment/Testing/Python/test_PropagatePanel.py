@@ -7,7 +7,7 @@ import pytest
 import slicer
 
 from moving_ball import predictor as ballPredictor
-from mrmlNodes import addSeries, addVolume, drawByHand, linearTransform, voxels
+from mrmlNodes import addVolume, drawByHand, linearTransform, voxels
 from panels import carry, clickWorld, frameMasks, frameRows, settle, showFrame, wait
 from sammed3d import Box, ModelError
 from sammed3d.core.prompts import Click, ObjectPrompts
@@ -338,18 +338,6 @@ def test_what_goes_away_meanwhile_ends_it_and_is_said(module, ui, predictor, und
         assert ui.statusLabel.text == expected
     assert ui.framesTable.rowCount == 0
     assert not ui.undoPropagateButton.isVisibleTo(module.root)
-
-
-def test_what_was_carried_through_one_series_is_not_shown_with_another(module, ui, scene, ball, clicked):
-    carry(module)
-    first = module.panel.segmenter.volumeNode
-    _, node = addSeries(scene, [ball.volume(number) for number in range(2)], "lung")
-    ui.volumeSelector.setCurrentNode(node)
-    for widget in (ui.framesTable, ui.undoPropagateButton):
-        assert not widget.isVisibleTo(module.root)
-    ui.volumeSelector.setCurrentNode(first)
-    for widget in (ui.framesTable, ui.undoPropagateButton):
-        assert widget.isVisibleTo(module.root)
 
 
 def test_bad_input_gets_one_line(module, ui, ball, clicked):
