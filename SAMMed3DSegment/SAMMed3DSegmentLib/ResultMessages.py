@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sammed3d import VolumeError
 from sammed3d.inference.inferer import in_effect
 from SAMMed3DSegmentLib.Job import Job
 from SAMMed3DSegmentLib.VolumeBridge import VolumeImages
+
+NOTHING_CHANGED = "The click changed nothing: what it says is so already. Click where the segment is wrong."
 
 
 def takenBack(job: Job, name: str, count: int, when: str = "") -> str:
@@ -38,11 +42,21 @@ def aboutOutdated(volumeNode, name: str, images: VolumeImages, frames: bool) -> 
 def aboutResult(job: Job) -> str:
     """Say what may be wondered about in a result."""
     if job.mask is not None or job.state.is_start or job.error is not None:
-        return aboutFollowing(job)
+        return NOTHING_CHANGED if _changedNothing(job) else aboutFollowing(job)
     asked = any(drawing.positive for drawing in job.state.drawings)
     if job.state.box is None and not asked and not in_effect(job.state):
         return "A negative click takes away, and there is nothing yet. Place a positive one in the structure first."
     return "The model found nothing there. Undo, and click further inside the structure."
+
+
+def _changedNothing(job: Job) -> bool:
+    """Tell whether the first click on a mask that was given left it as it was."""
+    state = job.state
+    if state.base is None or job.mask is None or job.error or state.box or state.drawings:
+        return False
+    was, now = state.base.cropped(), job.mask.cropped()
+    alike = was is not None and now is not None and was.box == now.box and np.array_equal(was.voxels, now.voxels)
+    return alike and len(in_effect(state)) == 1
 
 
 def aboutFollowing(job: Job) -> str:
