@@ -340,6 +340,5 @@ class PropagatePanel:
 
 def _texts(mask: FrameMask) -> tuple[str, ...]:
     overlap = "" if mask.overlap is None else f"{mask.overlap:.2f}"
-    change = "" if mask.jump is None else f"{mask.jump:+.0%}"
     remark = _("yours, kept") if mask.kept else mask.remark
-    return str(mask.frame + 1), f"{mask.millilitres:.2f}", overlap, change, remark
+    return str(mask.frame + 1), f"{mask.millilitres:.2f}", overlap, mask.change, remark

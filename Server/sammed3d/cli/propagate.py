@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,8 +129,7 @@ def propagate(
         done, trouble = _run(read, model_choice, prompts, at - 1, chosen)
         if done:
             write_frames(output, {each.frame: each.mask for each in done}, read, given.name)
-            rows = [_row(each) for each in sorted(done, key=lambda each: each.frame)]
-            _report(rows, table, plot, as_json)
+            _report(sorted(done, key=lambda each: each.frame), table, plot, as_json)
         if trouble is not None:
             screen.print(f"{len(done)} of {len(chosen)} frames are done" + (" and written." if done else "."))
         if trouble is not None and not isinstance(trouble, PredictionCancelled):
@@ -216,8 +215,9 @@ def _row(mask: series.FrameMask) -> dict[str, Any]:
     }
 
 
-def _report(rows: list[dict[str, Any]], table: Path | None, plot: Path | None, as_json: bool) -> None:
+def _report(masks: Sequence[series.FrameMask], table: Path | None, plot: Path | None, as_json: bool) -> None:
     """Write the table and the plot, and print what is in them."""
+    rows = [_row(mask) for mask in masks]
     if table is not None:
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -235,10 +235,8 @@ def _report(rows: list[dict[str, Any]], table: Path | None, plot: Path | None, a
         print(json.dumps({"frames": rows}))
         return
     shown = Table("Frame", "Volume (ml)", "Moved (mm)", "Overlap", "Volume change", "Seconds", "Look at it")
-    for row in rows:
-        overlap = "" if row["overlap"] is None else f"{row['overlap']:.2f}"
-        change = "" if row["volume_change"] is None else f"{row['volume_change']:+.0%}"
-        moved = f"{row['moved_mm']:.0f}" if row["moved_mm"] else ""
-        seconds = f"{row['seconds']:.1f}"
-        shown.add_row(str(row["frame"]), f"{row['volume_ml']:.2f}", moved, overlap, change, seconds, row["look_at"])
+    for mask in masks:
+        millilitres, moved = f"{mask.millilitres:.2f}", f"{mask.moved:.0f}" if mask.moved else ""
+        overlap, seconds = "" if mask.overlap is None else f"{mask.overlap:.2f}", f"{mask.seconds:.1f}"
+        shown.add_row(str(mask.frame + 1), millilitres, moved, overlap, mask.change, seconds, mask.remark)
     print_table(shown)

@@ -81,6 +81,11 @@ class FrameMask:
     changed: float | None = None
 
     @property
+    def change(self) -> str:
+        """`jump` in words, "+9%"; "" for None."""
+        return "" if self.jump is None else f"{round(self.jump, 2) + 0.0:+.0%}"  # never -0%
+
+    @property
     def remark(self) -> str:
         """Why the frame should be looked at; "" where nothing is remarkable."""
         parts = self._own_remarks()
@@ -99,7 +104,7 @@ class FrameMask:
         if self.overlap is not None and self.overlap < LEAST_OVERLAP:
             parts.append(f"overlap {self.overlap:.2f}")
         if self.jump is not None and abs(self.jump) > LARGEST_JUMP:
-            parts.append(f"volume {self.jump:+.0%}")
+            parts.append(f"volume {self.change}")
         if self.changed is not None and self.changed > MOST_CHANGED:
             parts.append(f"edge changed ({min(self.changed, 1):.0%}), mask not")
         return parts

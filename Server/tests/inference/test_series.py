@@ -15,7 +15,7 @@ from sammed3d.core.prompts import BoxPrompt, Click, ObjectPrompts
 from sammed3d.errors import EmptyVolumeError, PredictionCancelled, PromptError, VolumeError
 from sammed3d.evaluation.metrics import dice
 from sammed3d.files.volume import Volume
-from sammed3d.inference.series import propagate
+from sammed3d.inference.series import FrameMask, propagate
 from sammed3d.inference.session import Session
 
 CLOSE = 0.85
@@ -276,3 +276,8 @@ def test_a_model_that_knows_boxes_is_shown_the_box_again_and_may_leave_it(ball):
     assert all(shown[:1])
     assert any(shown[1:])
     assert score(ball, found[0]) < 0.6 < CLOSE < score(ball, found[1])
+
+
+def test_a_change_of_nothing_is_neither_less_nor_more():
+    changes = [FrameMask(0, None, 1.0, None, jump, 0.0).change for jump in (None, -0.001, 0.0, 0.004, -0.006, 0.31)]
+    assert changes == ["", "+0%", "+0%", "+0%", "-1%", "+31%"]
