@@ -18,7 +18,7 @@ from readHeaders import readFolder
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 CLASSES = [
     *("QWidget", "QLabel", "QPushButton", "QToolButton", "QComboBox", "QLineEdit", "QCheckBox", "QProgressBar"),
-    *("QSpinBox", "QDoubleSpinBox", "QSlider", "QTableWidget", "QTableWidgetItem"),
+    *("QSpinBox", "QDoubleSpinBox", "QSlider", "QTableWidget", "QTableWidgetItem", "QHeaderView"),
     *("QFormLayout", "QGridLayout", "QHBoxLayout", "QVBoxLayout", "QTimer", "QIcon", "QShortcut", "QKeySequence"),
     *("QDialog", "QInputDialog", "QFileDialog", "QMessageBox", "Qt"),
     *("QObject", "QAbstractButton", "QMainWindow", "QApplication"),
