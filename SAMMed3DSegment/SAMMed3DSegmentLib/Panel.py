@@ -232,10 +232,7 @@ class Panel:
         question = _("Remove the segment {name} with its clicks? This cannot be undone.")
         if not slicer.util.confirmYesNoDisplay(question.format(name=name)):
             return
-        if (self.segmenter.segmentationNode, self.segmentId) != (
-            node,
-            segmentId,
-        ):  # scripts run while a question is open
+        if (self.segmenter.segmentationNode, self.segmentId) != (node, segmentId):  # scripts run in between
             self.status.say(_("Nothing was removed: {name} is not selected any more.").format(name=name))
             return
         self.placeMode.stop()

@@ -52,11 +52,10 @@ def aboutResult(job: Job) -> str:
 def _changedNothing(job: Job) -> bool:
     """Tell whether the first click on a mask that was given left it as it was."""
     state = job.state
-    if state.base is None or job.mask is None or job.error or state.box or state.drawings:
+    if state.base is None or job.mask is None or job.error or state.box or state.drawings or len(in_effect(state)) != 1:
         return False
     was, now = state.base.cropped(), job.mask.cropped()
-    alike = was is not None and now is not None and was.box == now.box and np.array_equal(was.voxels, now.voxels)
-    return alike and len(in_effect(state)) == 1
+    return was is not None and now is not None and was.box == now.box and np.array_equal(was.voxels, now.voxels)
 
 
 def aboutFollowing(job: Job) -> str:

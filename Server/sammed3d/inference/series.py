@@ -5,9 +5,9 @@ image shows that the object moved, by 30 mm at most, mask and clicks go with it 
 clicks. Where the object is found again, moved or not, its mask is right but for what is clicked, as one that somebody
 made; where it is not, the model may find it anew. Nothing is hidden: of every frame it is told how far its mask agrees
 with the one before, by how much its volume differs, and whether the image at the edge of a mask that was carried along
-says that the object has another shape by now. Prompts of a frame correct it; the frames after it go on from
-there, with those prompts too. A frame without an image, such as the first of a scanner that warms up, stays empty, and
-the frames after it go on from the one before it.
+says that the object has another shape by now. Prompts of a frame correct it; the frames after it go on from there, with
+those prompts too. A frame without an image, such as the first of a scanner that warms up, stays empty, and the frames
+after it go on from the one before it.
 
 Scribbles, lassos and boxes hold in the frame in which they were drawn. In others they are the clicks inside that they
 became there, since what was drawn round an object need not fit it any more; a model that knows boxes is shown the box
