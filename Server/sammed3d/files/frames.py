@@ -12,7 +12,7 @@ from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
 from sammed3d.files import nifti
 from sammed3d.files.segmentation import PALETTE, Segment, write_segments, write_whole
-from sammed3d.files.volume import Array, Volume, grid_of, image_on
+from sammed3d.files.volume import Array, Volume, grid_of, image_on, size_in_header
 
 NIFTI = (".nii", ".nii.gz")
 
@@ -61,13 +61,7 @@ def is_in_time(path: Path) -> bool:
     """Tell whether a file is a 4-D NIfTI file of several volumes."""
     if not (path.is_file() and path.name.lower().endswith(NIFTI)):
         return False
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return False
-    size = reader.GetSize()
+    size = size_in_header(path)
     return len(size) == 4 and size[3] > 1
 
 

@@ -231,6 +231,24 @@ def array_of(image: sitk.Image) -> Array:
     return view
 
 
+def size_in_header(path: Path, io: str = "") -> tuple[int, ...]:
+    """Return the size that a file's header says, along each of its axes; none where no header can be read.
+
+    Args:
+        path: the file.
+        io: ITK's reader that is to read it; "" for any.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(io)
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return ()
+    size: tuple[int, ...] = reader.GetSize()
+    return size
+
+
 def without_nan(labels: Array) -> Array:
     """Return labels with 0 where they have no value (NaN), as statistics packages write what lies outside of all."""
     if labels.dtype.kind != "f" or not bool((missing := np.isnan(labels)).any()):

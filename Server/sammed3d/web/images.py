@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import SimpleITK as sitk
-
 from sammed3d.errors import VolumeWarning
 from sammed3d.files.picture import Picture, PictureVolume, check_upright, is_picture
-from sammed3d.files.volume import Volume
+from sammed3d.files.volume import Volume, size_in_header
 
 
 def read_image(path: str | os.PathLike[str], series: int | None = None) -> Volume:
@@ -47,12 +45,5 @@ def is_dicom_picture(path: Path) -> bool:
     """Whether a file is a DICOM image of one frame; a folder of them is a volume."""
     if path.suffix.lower() != ".dcm" or not path.is_file():
         return False
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return False
-    size = reader.GetSize()
-    return len(size) == 2 or size[2] == 1
+    size = size_in_header(path, "GDCMImageIO")
+    return len(size) == 2 or size[2:3] == (1,)
