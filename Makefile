@@ -16,8 +16,9 @@ PYTEST := $(BIN)/python -m pytest --dist loadgroup
 WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 WEB := .venv-web
+OLDEST := .venv-oldest
 
-.PHONY: demo test quick lint types unit fuzz benchmark view test-web constraints clean help
+.PHONY: demo test quick lint types unit fuzz benchmark view test-web test-oldest constraints clean help
 
 help:  ## list the rules
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -57,12 +58,15 @@ view: $(WEB)/ready  ## open the page in a browser: make view [VOLUME=ct.nii.gz]
 test-web: $(WEB)/ready  ## use that page in Chromium, as a person would
 	$(WEB)/bin/python -m pytest -rs Server/tests/web
 
+test-oldest: $(OLDEST)/ready  ## pass the quick tests with the oldest versions that the package says it works with
+	$(OLDEST)/bin/python -m pytest --dist loadgroup --numprocesses auto -m "not slow"
+
 constraints: $(VENV)/test-ready  ## write down the versions in use
 	@echo "# Versions with which the tests pass; keeps a clone of today working later. Made by: make constraints" > constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> constraints.txt
 
 clean:  ## remove what these rules made
-	rm -rf $(VENV) $(WEB) demo-output
+	rm -rf $(VENV) $(WEB) $(OLDEST) demo-output
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=...")'
@@ -77,6 +81,14 @@ $(VENV)/test-ready: Server/pyproject.toml constraints.txt | $(VENV)/bin/python
 	rm -rf $(VENV)/clients
 	for client in $(CLIENTS); do $(INSTALL) --no-deps --target "$(VENV)/clients/$$client" "$$client" || exit 1; done
 	touch $@ $(VENV)/demo-ready
+
+# What the package needs itself in the lowest versions that it names, what those need in the newest
+$(OLDEST)/ready: Server/pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct \
+		--editable "Server[test]"
+	touch $@
 
 # An environment of its own: trame-slicer is bound to another version of slicer-core than the tests with Slicer use
 $(WEB)/ready: Server/pyproject.toml constraints-web.txt

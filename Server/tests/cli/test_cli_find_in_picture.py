@@ -84,8 +84,8 @@ def test_wrong_use_is_explained_in_one_line(picture, tiny_checkpoint, tmp_path):
         ((picture,), "a.png", "a PNG holds one mask"),
         ((picture,), "a.xyz", "unknown format"),
         ((picture, "--points", "0"), "a.seg.nrrd", "must be above 0"),
-        ((picture, "--most", "0"), "a.seg.nrrd", "greater than or equal to 1"),
-        ((picture, "--most", "-1"), "a.seg.nrrd", "greater than or equal to 1"),
+        ((picture, "--most", "0"), "a.seg.nrrd", "'--most'"),
+        ((picture, "--most", "-1"), "a.seg.nrrd", "'--most'"),
         ((picture, "--largest", "30"), "a.seg.nrrd", "between 0 and 1"),
         ((tmp_path / "none.png",), "a.seg.nrrd", "no such file"),
     ):

@@ -272,3 +272,10 @@ def test_the_default_model_runs_on_onnxruntime(tmp_path, monkeypatch):
 def test_options_of_2d_models_are_refused_for_3d_ones(tiny_network, tmp_path):
     with pytest.raises(ModelError, match="options of 2-D models"):
         export_onnx(LoadedModel(tiny_network, "sam_med3d", name="Tiny"), tmp_path, OnnxOptions(single_mask=True))
+
+
+def test_a_torch_that_cannot_export_is_named(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.7.1+cpu")
+    with pytest.raises(ModelError, match=r"needs torch 2\.8 or later, and this is 2\.7\.1"):
+        export_onnx(LoadedModel(network, "sam_med3d", TINY_PRESET, name="Tiny"), tmp_path / "tiny")
+    assert not (tmp_path / "tiny").exists()

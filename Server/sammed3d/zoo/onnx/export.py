@@ -39,6 +39,8 @@ from sammed3d.nets import PromptableUNet, SamMed2d, SamMed3d, Slicewise
 from sammed3d.nets.slicewise import PIXEL_MEAN, PIXEL_STD
 from sammed3d.zoo.model import LoadedModel
 
+LEAST_TORCH = 2, 8
+"""Earlier versions cannot write these graphs, whose number of clicks is free."""
 ENCODER, DECODER, MODEL = "image_encoder.onnx", "mask_decoder.onnx", "model.json"
 
 
@@ -68,9 +70,15 @@ def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = 
         source_sha256: SHA-256 (hex) of the checkpoint that the model came from, for the folder's description.
 
     Raises:
-        ModelError: the packages `onnx`, `onnxscript` or `onnxruntime` are not installed, the folder cannot be written,
-            the model was exported before, or an option is not for its network.
+        ModelError: the packages `onnx`, `onnxscript` or `onnxruntime` are not installed, torch is too old, the folder
+            cannot be written, the model was exported before, or an option is not for its network.
     """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < LEAST_TORCH:
+        least = ".".join(map(str, LEAST_TORCH))
+        raise ModelError(
+            f"Exporting to ONNX needs torch {least} or later, and this is {torch.__version__}. Update it "
+            f'(pip install "torch>={least}"), or export on another machine: exported files run with any.'
+        )
     options = options or OnnxOptions()
     network, name = model.network, model.name
     if not isinstance(model.plain_network, SamMed2d | SamMed3d | PromptableUNet):
