@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -86,10 +87,18 @@ class SAMMed3DSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene, first, last = slicer.mrmlScene, 100.0, -100.0  # before and after the selectors hear of it
         self.addObserver(scene, scene.StartCloseEvent, lambda *_: self.panel.sceneCloses(), priority=first)
         self.addObserver(scene, scene.StartImportEvent, lambda *_: self.panel.sceneChanges(), priority=first)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeLeaves, priority=first)
         self.addObserver(scene, scene.EndCloseEvent, lambda *_: self.panel.readScene(), priority=last)
         self.addObserver(scene, scene.EndImportEvent, lambda *_: self.panel.readScene(), priority=last)
         if getattr(self.parent, "isEntered", False):  # reloaded: the application does not enter the module anew
             self.enter()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeLeaves(self, _scene, _event, node) -> None:
+        """A node is about to be removed: the selectors would choose its neighbour in the list, which nobody chose."""
+        for selector in (self.ui.volumeSelector, self.ui.segmentationSelector, self.ui.roiSelector):
+            if selector.currentNode() is node:
+                selector.setCurrentNode(None)
 
     def enter(self) -> None:
         """The user opened the module."""

@@ -277,11 +277,14 @@ class Panel:
     def _onInputChosen(self, *_arguments) -> None:
         if self._updating or self._rebuilding:
             return
-        node, volume = self._parameterNode(), self.ui.volumeSelector.currentNode()
+        node, segmenter = self._parameterNode(), self.segmenter
+        volume, segmentation = self.ui.volumeSelector.currentNode(), self.ui.segmentationSelector.currentNode()
+        before = node.volume, node.segmentation, segmenter.volumeNode, segmenter.segmentationNode
+        if before == (volume, segmentation) * 2:  # it got another name, or another row in the list
+            return
         if volume is not None and volume is not node.volume and self.borrower is None:  # a Segment Editor shows its own
             Views.show(volume)
-        node.volume = volume
-        node.segmentation = self.ui.segmentationSelector.currentNode()
+        node.volume, node.segmentation = volume, segmentation
         self._onInput()
 
     def _onInput(self) -> None:

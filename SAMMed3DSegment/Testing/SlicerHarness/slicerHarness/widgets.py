@@ -80,7 +80,12 @@ def _setting(name, valueType):
 
 @strict("qMRMLNodeComboBox")
 class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
-    """Chooses a node of the scene."""
+    """Chooses a node of the scene.
+
+    As Slicer's, it follows QComboBox: the row of a node goes while that is about to leave the scene, and where it was
+    the current one, the node behind it is chosen, or the last one. The node is said again where its name changed, and
+    where its row moved up.
+    """
 
     nodeTypes = _setting("nodeTypes", "QStringList")
     noneEnabled = _setting("noneEnabled", bool)
@@ -97,7 +102,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
     def __init__(self, parent=None):
         super().__init__(parent)
         self._initializeScene()
-        self._tags, self._busy = [], False
+        self._tags, self._busy, self._named = [], False, []
         self._settings = {"nodeTypes": [], "noneEnabled": False, "addEnabled": True, "removeEnabled": True}
         self._settings |= {"renameEnabled": False, "showChildNodeTypes": True, "selectNodeUponCreation": True}
         self._settings |= {"noneDisplay": "None", "baseName": ""}
@@ -118,9 +123,14 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
         self._tags = []
         if self._scene:
             events = slicer.vtkMRMLScene
+
+            @vtk.calldata_type(vtk.VTK_OBJECT)
+            def leaves(_scene, _event, node):
+                self._onLeaves(node)
+
             for event, handler in (
                 (events.NodeAddedEvent, self._onNode),
-                (events.NodeRemovedEvent, self._onNode),
+                (events.NodeAboutToBeRemovedEvent, leaves),
                 (events.EndCloseEvent, self._rebuild),
                 (events.EndImportEvent, self._rebuild),
             ):
@@ -128,8 +138,20 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
         self._fill()
 
     def _onNode(self, *_):
-        if not self._scene.IsBatchProcessing():
+        if not (self._scene.IsClosing() or self._scene.IsImporting()):
             self._fill()
+
+    def _onLeaves(self, node):
+        row = self._combo.findData(node.GetID() or "")
+        if row >= 0 and node.GetID() and not self._scene.IsClosing():
+            self._combo.removeItem(row)
+
+    def _onName(self, node, _event):
+        row = self._combo.findData(node.GetID() or "")
+        if row >= 0 and node.GetID() and self._combo.itemText(row) != node.GetName():
+            self._combo.setItemText(row, node.GetName())
+            if row == self._combo.currentIndex:
+                self._emit()
 
     def _rebuild(self, *_):
         """Remove all rows and make them anew, as qMRMLSceneModel does: nothing is chosen afterwards."""
@@ -154,8 +176,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneWidget):
         self._combo.clear()
         if self._settings["noneEnabled"]:
             self._combo.addItem(self._settings["noneDisplay"], "")
+        for node, tag in self._named:
+            node.RemoveObserver(tag)
+        self._named = []
         for node in self._nodes():
             self._combo.addItem(node.GetName(), node.GetID())
+            self._named.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onName)))
         self._combo.setCurrentIndex(self._combo.findData(before))
         self._busy = False
         if self._currentId() != before:
