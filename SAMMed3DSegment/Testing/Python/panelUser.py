@@ -14,6 +14,7 @@ from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment
 from segmenters import worldOf
 from slicerHarness.views import SliceView
+from walker import Walker
 
 AFFINE = make_affine((2.0, 2.5, 3.0), (0.2, -0.1, 0.3), (10, -20, 30))
 SHAPE = (40, 50, 30)
@@ -29,7 +30,7 @@ WEIGHTS = PROMPTS | ASKED | STEPS | SEGMENTS | SHOWN | CHOSEN | OUTSIDE | SCENES
 TOGGLES = ("pointsButton", "show3DButton", "uncertaintyCheckBox", "takesAwayCheckBox", "allSegmentsCheckBox")
 
 
-class PanelUser:
+class PanelUser(Walker):
     """Does what its methods are called, with the panel or elsewhere in the application.
 
     Args:
@@ -204,20 +205,6 @@ class PanelUser:
     def redo(self):
         for _ in range(self.random.randint(1, 3)):
             self.stepAndCheck(self.ui.redoButton, self.ui.undoButton)
-
-    def stepAndCheck(self, button, other):
-        """What is offered is done, and can be taken back; what is not offered is not done."""
-        could, before, prompts = bool(button.enabled), self.digests(), self.prompts()
-        button.click()
-        self.settle()
-        if could:
-            assert other.enabled, f"{button.text} was offered: {self.ui.statusLabel.text}"
-        else:
-            assert self.digests() == before
-            assert self.prompts() == prompts
-
-    def prompts(self):
-        return {name: self.segmenter.promptsInForce(name) for name in self.segmentIds()}
 
     def reset(self):
         if self.ui.resetButton.enabled:
