@@ -20,6 +20,8 @@ from SAMMed3DSegmentLib.Task import Task
 from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
 ALL, ONWARD, BACK, RANGE = range(4)
+MOVED = 2
+"""Column that says how far the object moved; hidden where it did in no frame, for the panel is narrow."""
 GOODBYE = 2.0
 """Seconds that the work under way is given to end when the module is closed."""
 
@@ -66,7 +68,7 @@ class PropagatePanel:
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.connect("timeout()", self._onFrame)
-        headers = [_("Frame"), _("Volume (ml)"), _("Overlap"), _("Change"), _("Look at it")]
+        headers = [_("Frame"), _("Volume (ml)"), _("Moved (mm)"), _("Overlap"), _("Change"), _("Look at it")]
         ui.framesTable.setHorizontalHeaderLabels(headers)
         ui.framesTable.horizontalHeader().setStretchLastSection(True)
         ui.framesTable.verticalHeader().hide()
@@ -299,6 +301,7 @@ class PropagatePanel:
                 table.setItem(row, column, item)
             if mask.frame == chosen:  # frames arrive while somebody looks at one
                 table.selectRow(row)
+        (table.showColumn if any(map(_moved, found)) else table.hideColumn)(MOVED)
         for column in range(table.columnCount - 1):  # the last one has what is left
             table.resizeColumnToContents(column)
         bar.setValue(place)
@@ -341,4 +344,8 @@ class PropagatePanel:
 def _texts(mask: FrameMask) -> tuple[str, ...]:
     overlap = "" if mask.overlap is None else f"{mask.overlap:.2f}"
     remark = _("yours, kept") if mask.kept else mask.remark
-    return str(mask.frame + 1), f"{mask.millilitres:.2f}", overlap, mask.change, remark
+    return str(mask.frame + 1), f"{mask.millilitres:.2f}", _moved(mask), overlap, mask.change, remark
+
+
+def _moved(mask: FrameMask) -> str:
+    return f"{mask.moved:.0f}" if mask.moved else ""

@@ -104,4 +104,5 @@ def showFrame(browser, number):
 
 def frameRows(ui):
     """Return the texts of the table of frames, row by row."""
-    return [tuple(ui.framesTable.item(r, c).text() for c in range(5)) for r in range(ui.framesTable.rowCount)]
+    table = ui.framesTable
+    return [tuple(table.item(r, c).text() for c in range(table.columnCount)) for r in range(table.rowCount)]

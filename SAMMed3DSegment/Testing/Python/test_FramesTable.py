@@ -22,12 +22,31 @@ def test_a_long_remark_takes_as_many_lines_as_it_needs(module, ui, ball, browser
     carry(module)
     module.root.resize(400, 1000)
     module.root.grab()  # lays it out
-    assert frameRows(ui)[2][4] == remark
+    assert frameRows(ui)[2][-1] == remark
     table = ui.framesTable
     heights = [table.rowHeight(row) for row in range(table.rowCount)]
     assert heights[2] > heights[1] == heights[3]
     wide = table.fontMetrics().horizontalAdvance(remark)
-    assert heights[2] * table.columnWidth(4) > wide * table.fontMetrics().height()
+    assert heights[2] * table.columnWidth(5) > wide * table.fontMetrics().height()
+
+
+def test_how_far_the_object_moved_is_said_where_it_did(module, ui, ball, browser, scene):
+    clickWorld(module, ball.centres[0])
+    carry(module)
+    found = module.panel.series.propagation.found
+    assert [row[2] for row in frameRows(ui)] == ["" if not mask.moved else f"{mask.moved:.0f}" for mask in found]
+    assert any(mask.moved > 1 for mask in found)
+    assert not ui.framesTable.isColumnHidden(2)
+    assert ui.framesTable.horizontalHeaderItem(2).text() == "Moved (mm)"
+
+
+def test_where_nothing_moved_there_is_no_such_column(module, ui, ball, scene):
+    _, node = addSeries(scene, [ball.volume(0)] * 3)
+    ui.volumeSelector.setCurrentNode(node)
+    clickWorld(module, ball.centres[0])
+    carry(module)
+    assert [row[2] for row in frameRows(ui)] == [""] * 3
+    assert ui.framesTable.isColumnHidden(2)
 
 
 def test_what_was_carried_through_one_series_is_not_shown_with_another(module, ui, scene, ball, browser):
