@@ -6,6 +6,7 @@ A grid is known by its index-to-RAS matrix (4, 4), in the RAS frame of its node 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -87,6 +88,17 @@ def onGrid(
     )
     box, voxels = arrayOfImage(resampled)
     return BoxedMask(box, np.asfortranarray(voxels, dtype=np.uint8)).cropped()
+
+
+def isOnGrid(mask: BoxedMask | None, source: np.ndarray, resampled: BoxedMask | None, target: np.ndarray) -> bool:
+    """Tell whether a mask of one grid is what another one becomes there, whoever resampled it.
+
+    Where several voxels are equally near, as in a grid of voxels twice as large, each of them is right.
+    """
+    shifts = itertools.product((-ROUNDING, ROUNDING), repeat=3)
+    ways = [onGrid(mask, source @ _shift(shift), target) for shift in shifts]
+    certain, possible = functools.reduce(common, ways), functools.reduce(together, ways)
+    return difference(certain, resampled)[1] is None and difference(resampled, possible)[1] is None
 
 
 def sizeOnGrid(
@@ -195,6 +207,12 @@ def together(a: BoxedMask | None, b: BoxedMask | None) -> BoxedMask | None:
 def arrayFromMatrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
     """Return a vtkMatrix4x4 as a (4, 4) float64 array."""
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def _shift(voxels: tuple[float, ...]) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, 3] = voxels
+    return matrix
 
 
 def _boxOnGrid(box: Box, source: np.ndarray, target: np.ndarray, transform: vtk.vtkGeneralTransform | None) -> Box:

@@ -14,7 +14,7 @@ from sammed3d.core.geometry import voxel_offset
 from sammed3d.core.mask import changed_box
 from sammed3d.inference.inferer import PromptState
 from sammed3d.inference.object_timeline import ObjectTimeline
-from SAMMed3DSegmentLib import DrawingNodes, PointList, SceneRecord, SegmentWriter
+from SAMMed3DSegmentLib import DrawingNodes, MaskGrids, PointList, SceneRecord, SegmentWriter
 from SAMMed3DSegmentLib.Hardening import SegmentationPlace, movedState
 from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.Job import Job
@@ -174,7 +174,7 @@ class SegmentPrompts:
         matrix, held = heldMask(self.segmentationNode, self.segmentId)
         if held is None or self._held.voxels.box is None or voxel_offset(matrix, self._held.matrix) is not None:
             return False
-        return changed_box(held, self._held.on(matrix)) is None
+        return MaskGrids.isOnGrid(self._held.voxels.mask(), self._held.matrix, held, matrix)
 
     def segmentationHardened(self, before: SegmentationPlace, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Follow the segmentation, into which the transform was hardened that it was under before.

@@ -6,8 +6,10 @@ import slicer
 
 from mrmlNodes import drawByHand
 from sammed3d import Box
+from sammed3d.core.mask import BoxedMask
 from SAMMed3DSegmentLib import MaskGrids
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment, heldMask, maskOfSegment
+from SAMMed3DSegmentLib.SegmentVoxels import setVoxels
 from segmenters import SPOTS, clickAt, clicksOf, settle, stepsBack
 
 
@@ -73,6 +75,31 @@ def test_a_click_after_it_goes_on_from_those_before(segmenter, volumeNode, segme
     segmenter.undo(liver)
     settle(segmenter)
     assert np.array_equal(held(segmentationNode, liver, volumeNode), clicked[1])
+
+
+def test_after_coarser_voxels_undo_takes_the_clicks_back_one_by_one(
+    segmenter, volumeNode, segmentationNode, liver, clicked
+):
+    """The middle of a voxel twice as large lies as near to eight of those before: Slicer takes one of them."""
+    specifyGeometry(segmentationNode, 0.5)
+    sizes, resampled = [int(mask.sum()) / 8 for mask in clicked], digestOfSegment(segmentationNode, liver)
+    segmenter.undo(liver)
+    assert len(clicksOf(segmenter, liver)) == 1
+    assert heldMask(segmentationNode, liver)[1].voxels.sum() == pytest.approx(sizes[0], rel=0.02)
+    segmenter.redo(liver)
+    assert len(clicksOf(segmenter, liver)) == 2
+    assert digestOfSegment(segmentationNode, liver) == resampled
+    assert stepsBack(segmenter, liver) == 2
+
+
+def test_what_somebody_changed_in_coarser_voxels_is_an_edit(segmenter, volumeNode, segmentationNode, liver, clicked):
+    specifyGeometry(segmentationNode, 0.5)
+    matrix, mask = heldMask(segmentationNode, liver)
+    inside = np.argwhere(mask.voxels)[mask.voxels.sum() // 2] + mask.box.begin
+    box = Box(tuple(inside.tolist()), tuple((inside + 1).tolist()))
+    setVoxels(segmentationNode, liver, matrix, BoxedMask(box, np.ones((1, 1, 1), np.uint8)), False)
+    segmenter.undo(liver)
+    assert len(clicksOf(segmenter, liver)) == 2, "the edit alone is taken back"
 
 
 def test_after_coarser_voxels_neighbours_stay_and_all_can_be_undone(
