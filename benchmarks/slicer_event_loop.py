@@ -84,7 +84,7 @@ class Bench:
 
     def poll(self, heart: eventLoop.Heartbeat) -> Callable[[], None]:
         def poll() -> None:
-            if self.thread.hasResult:
+            if self.thread.wait(0):
                 self.segmenter.poll()
                 heart.restart()  # writing the segment is not the thread's doing; slicer_click.py measures it
 

@@ -96,10 +96,16 @@ class Background:
         """Return what `modelChoice` named, loaded if it is not; for other threads than the main one."""
         return self._thread.predictorFor(model, cancellation)
 
+    @property
+    def hasModel(self) -> bool:
+        """Whether a model is loaded."""
+        return self._thread.hasModel
+
     def forgetPredictors(self) -> None:
         """Load predictors anew at the next click: what they may do was changed."""
         self._thread.cancel()
         self._thread.forgetModel()
+        self._thread.release()
 
     def surfacesOf(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
         """See to it that the 3-D surfaces of a segmentation are made anew where they are stale."""

@@ -109,11 +109,6 @@ class InferenceThread:
         with self._condition:
             return bool(self._waiting or self._done or self._running)
 
-    @property
-    def hasResult(self) -> bool:
-        """Whether a job can be fetched."""
-        return bool(self._done)
-
     def wait(self, seconds: float) -> bool:
         """Wait until a job can be fetched, that long at most; tells whether one can. Gives up Python's lock."""
         with self._condition:
@@ -157,6 +152,16 @@ class InferenceThread:
                 with self._condition:
                     self._predictor = known
             return known[1]
+
+    @property
+    def hasModel(self) -> bool:
+        """Whether a model is loaded."""
+        return self._predictor is not None
+
+    def release(self) -> None:
+        """Let go of the images that were forgotten; on the main thread, since VTK objects go with them."""
+        with self._condition:
+            self._retired.clear()
 
     def forgetModel(self) -> None:
         """Load the model anew at the next job (the device was changed, or a file replaced)."""

@@ -27,16 +27,24 @@ class ReadyModel:
     def __init__(self, background: Background, threadTime: ThreadTime | None = None) -> None:
         self._background, self._threadTime = background, threadTime
         self._choice: Hashable = None
+        self._task: Task[None] | None = None
 
     def begin(self, model: str) -> None:
-        """Load a model, once. A click that comes meanwhile waits for it.
+        """Load a model, once, and again where it was let go of. A click that comes meanwhile waits for it.
 
         What goes wrong is said at that click, which tries again.
         """
-        choice = self._background.modelChoice(model)
-        if choice == self._choice or (isinstance(choice, ModelChoice) and choice.place == SERVER):
+        background, choice = self._background, self._background.modelChoice(model)
+        if isinstance(choice, ModelChoice) and choice.place == SERVER:
             return
-        self._choice = choice
-        task = Task(lambda task: self._background.predictorFor(choice, task.cancellation), "SAMMed3DSegment model")
+        task = self._task
+        if choice == self._choice and task is not None and (task.busy or task.error is not None or background.hasModel):
+            return
+
+        def work(task: Task[None]) -> None:
+            background.predictorFor(choice, task.cancellation)
+
+        self._choice, self._task = choice, Task(work, "SAMMed3DSegment model")
         if self._threadTime is not None:
+            task = self._task
             self._threadTime.follow(lambda: task.busy, lambda: None, task.wait)

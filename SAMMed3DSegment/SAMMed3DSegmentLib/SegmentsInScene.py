@@ -118,6 +118,7 @@ class SegmentsInScene(Background):
         self._thread.cancel()
         self._thread.finished()
         self._thread.forgetModel()
+        self._thread.release()
         self._scene.forget()
         self._points.forget()
         self._digests.forget()
@@ -163,6 +164,7 @@ class SegmentsInScene(Background):
         """Bring prompts to where a transform brought their volume: its image is the same, and so are their masks."""
         image = self._images.digest(volumeNode)
         self._thread.forgetImage(before)
+        self._thread.release()
         for points in PointList.pointLists():
             segmentationNode = PointList.segmentationOf(points)
             if points.GetNodeReference(PointList.VOLUME_ROLE) is not volumeNode or segmentationNode is None:
@@ -221,6 +223,7 @@ class SegmentsInScene(Background):
         digest = self._images.forget(node.GetID() or "")
         if digest:
             self._thread.forgetImage(digest)
+            self._thread.release()
         if node is self.volumeNode:
             self.volumeNode = None
         if node is self.segmentationNode:

@@ -4,8 +4,10 @@ import threading
 
 import pytest
 
+from helpers import phantom
+from mrmlNodes import OBLIQUE, addVolume
 from panels import placeClick, settle, wait
-from sammed3d import ModelError
+from sammed3d import Cancellation, ModelError
 from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Settings import SERVER
 from segmenters import SPOTS
@@ -75,6 +77,29 @@ def test_what_goes_wrong_is_said_at_the_click_which_tries_again(module, ui, load
     placeClick(module, SPOTS[0])
     assert "Done" in ui.statusLabel.text
     assert len(loading.choices) == 3
+
+
+def test_after_the_scene_was_closed_it_is_loaded_again_while_the_user_aims(module, ui, loading, scene):
+    ui.positiveButton.click()
+    settle(module)
+    scene.Clear(0)
+    settle(module)
+    assert len(loading.choices) == 1, "nobody aims"
+    ui.volumeSelector.setCurrentNode(addVolume(scene, phantom((40, 50, 30)), OBLIQUE, "the next patient"))
+    ui.positiveButton.click()
+    settle(module)
+    assert len(loading.choices) == 2
+    placeClick(module, SPOTS[0])
+    assert len(loading.choices) == 2
+
+
+def test_another_model_that_is_loaded_for_an_older_click_is_left_alone(module, ui, loading):
+    ui.positiveButton.click()
+    settle(module)
+    module.panel.segmenter.predictorFor("another", Cancellation())
+    ui.negativeButton.click()
+    settle(module)
+    assert len(loading.choices) == 2
 
 
 def test_a_server_is_not_asked_before_there_is_a_click(module, ui, loading):
