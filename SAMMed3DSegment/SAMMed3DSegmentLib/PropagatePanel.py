@@ -68,8 +68,8 @@ class PropagatePanel:
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.connect("timeout()", self._onFrame)
-        headers = [_("Frame"), _("Volume (ml)"), _("Moved (mm)"), _("Overlap"), _("Change"), _("Look at it")]
-        ui.framesTable.setHorizontalHeaderLabels(headers)
+        headers = [_("Frame"), _("Volume\n(ml)"), _("Moved\n(mm)"), _("Overlap"), _("Change"), _("Look at it")]
+        ui.framesTable.setHorizontalHeaderLabels(headers)  # in two lines: remarks need the width
         ui.framesTable.horizontalHeader().setStretchLastSection(True)
         ui.framesTable.verticalHeader().hide()
         ui.framesTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # a remark may be long

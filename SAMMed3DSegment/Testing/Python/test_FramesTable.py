@@ -37,7 +37,10 @@ def test_how_far_the_object_moved_is_said_where_it_did(module, ui, ball, browser
     assert [row[2] for row in frameRows(ui)] == ["" if not mask.moved else f"{mask.moved:.0f}" for mask in found]
     assert any(mask.moved > 1 for mask in found)
     assert not ui.framesTable.isColumnHidden(2)
-    assert ui.framesTable.horizontalHeaderItem(2).text() == "Moved (mm)"
+    assert ui.framesTable.horizontalHeaderItem(2).text() == "Moved\n(mm)"
+    module.root.resize(430, 1000)
+    module.root.grab()  # lays it out
+    assert not ui.framesTable.horizontalScrollBar().maximum, "remarks are not pushed out"
 
 
 def test_where_nothing_moved_there_is_no_such_column(module, ui, ball, scene):
