@@ -148,6 +148,7 @@ class EditorEffect:
             return
         self.closed = True
         self._edits.stop()
+        self._edits.disconnect("timeout()", self._onEdited)  # a timer keeps whom it calls
         for caller, tag in self._observations:
             caller.RemoveObserver(tag)
         self._observations = []

@@ -44,10 +44,14 @@ class ExportPanel:
         for fileFormat, title in Exporter.FORMATS.items():
             ui.formatSelector.addItem(title, fileFormat)
         ui.folderButton.directory = settings.exportFolder or str(Path.home())
-        ui.folderButton.connect("directoryChanged(QString)", self._onFolder)
-        ui.exportButton.connect("clicked(bool)", self.export)
-        ui.exportPromptsButton.connect("clicked(bool)", self.exportClicks)
-        ui.cancelExportButton.connect("clicked(bool)", self.cancel)
+        self._connections = [
+            (ui.folderButton, "directoryChanged(QString)", self._onFolder),
+            (ui.exportButton, "clicked(bool)", self.export),
+            (ui.exportPromptsButton, "clicked(bool)", self.exportClicks),
+            (ui.cancelExportButton, "clicked(bool)", self.cancel),
+        ]
+        for sender, signal, function in self._connections:
+            sender.connect(signal, function)
 
     def update(self) -> None:
         """Offer only what can be done."""
@@ -94,9 +98,11 @@ class ExportPanel:
             self._task.cancel()
 
     def close(self) -> None:
-        """Stop what runs in the background."""
+        """The module goes away: stop what runs in the background."""
         self.cancel()
         self._task = None
+        for sender, signal, function in self._connections:
+            sender.disconnect(signal, function)
 
     def _startDicom(self, segmentationNode, volumeNode) -> list[Path] | None:
         folder = self._folder()

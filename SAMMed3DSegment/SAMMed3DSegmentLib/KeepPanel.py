@@ -41,8 +41,12 @@ class KeepPanel:
         self.ui, self._segmenter, self._settings, self._segmentIds = ui, segmenter, settings, segmentIds
         self._threadTime = threadTime
         self._task: Task[Collected] | None = None
-        ui.keepButton.connect("clicked(bool)", self.keep)
-        ui.keepFolderButton.connect("clicked(bool)", self.chooseFolder)
+        self._connections = [
+            (ui.keepButton, "clicked(bool)", self.keep),
+            (ui.keepFolderButton, "clicked(bool)", self.chooseFolder),
+        ]
+        for sender, signal, function in self._connections:
+            sender.connect(signal, function)
 
     def update(self) -> None:
         """Offer only what can be done; masks that are still under way would be kept half done."""
@@ -92,8 +96,10 @@ class KeepPanel:
         return folder or ""
 
     def close(self) -> None:
-        """Let what is being written be finished; a case appears whole or not at all."""
+        """The module goes away: what is being written is finished; a case appears whole or not at all."""
         self._task = None
+        for sender, signal, function in self._connections:
+            sender.disconnect(signal, function)
 
     def _poll(self) -> None:
         task = self._task

@@ -50,13 +50,17 @@ class ModelPanel:
         self._message = ""
         self._filling, self._trouble = False, ""
         self.served = ServedModels(predictors, threadTime, self._onServed)
-        ui.modelSelector.connect("currentIndexChanged(int)", self._onSelected)
-        ui.downloadButton.connect("clicked(bool)", self.download)
-        ui.cancelDownloadButton.connect("clicked(bool)", self.cancel)
-        ui.importButton.connect("clicked(bool)", self.chooseFile)
-        ui.removeModelButton.connect("clicked(bool)", self.remove)
-        ui.installButton.connect("clicked(bool)", self.install)
-        ui.modelSection.connect("contentsCollapsed(bool)", self.update)  # opening shows all that is in a section
+        self._connections = [
+            (ui.modelSelector, "currentIndexChanged(int)", self._onSelected),
+            (ui.downloadButton, "clicked(bool)", self.download),
+            (ui.cancelDownloadButton, "clicked(bool)", self.cancel),
+            (ui.importButton, "clicked(bool)", self.chooseFile),
+            (ui.removeModelButton, "clicked(bool)", self.remove),
+            (ui.installButton, "clicked(bool)", self.install),
+            (ui.modelSection, "contentsCollapsed(bool)", self.update),  # opening shows all that is in a section
+        ]
+        for sender, signal, function in self._connections:
+            sender.connect(signal, function)
         self.refresh()
 
     @property
@@ -202,10 +206,12 @@ class ModelPanel:
         self.update()
 
     def close(self) -> None:
-        """Stop what runs in the background."""
+        """The module goes away: stop what runs in the background."""
         self.cancel()
         self._task = None
         self.served.close()
+        for sender, signal, function in self._connections:
+            sender.disconnect(signal, function)
 
     # How it works
 

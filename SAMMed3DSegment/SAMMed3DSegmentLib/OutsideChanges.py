@@ -67,7 +67,10 @@ class OutsideChanges:
         if self._active and chosen != self._watched:
             self._observe(*chosen)
 
-    close = stop
+    def close(self) -> None:
+        """The module goes away."""
+        self.stop()
+        self._later.disconnect("timeout()", self._onLater)
 
     def _observe(self, volumeNode, segmentationNode) -> None:
         for caller, tag in self._observations:

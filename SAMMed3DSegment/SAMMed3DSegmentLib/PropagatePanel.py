@@ -179,6 +179,7 @@ class PropagatePanel:
         if task is not None:
             task.wait(GOODBYE)
         self._later.stop()
+        self._later.disconnect("timeout()", self._onFrame)
         for sender, signal, function in self._connections:
             sender.disconnect(signal, function)
         self._items = []

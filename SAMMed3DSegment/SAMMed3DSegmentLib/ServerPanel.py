@@ -37,12 +37,16 @@ class ServerPanel:
         self._test: Task[list[str]] | None = None
         self._showing = False
         self.showSettings()
-        ui.placeSelector.connect("currentIndexChanged(int)", self._onPlace)
-        ui.urlEdit.connect("textChanged(QString)", self._onUrl)
-        ui.keyEdit.connect("textChanged(QString)", self._onKey)
-        ui.consentCheckBox.connect("toggled(bool)", self._onConsent)
-        ui.testButton.connect("clicked(bool)", self.test)
-        ui.serverSection.connect("contentsCollapsed(bool)", self.update)  # opening shows all that is in a section
+        self._connections = [
+            (ui.placeSelector, "currentIndexChanged(int)", self._onPlace),
+            (ui.urlEdit, "textChanged(QString)", self._onUrl),
+            (ui.keyEdit, "textChanged(QString)", self._onKey),
+            (ui.consentCheckBox, "toggled(bool)", self._onConsent),
+            (ui.testButton, "clicked(bool)", self.test),
+            (ui.serverSection, "contentsCollapsed(bool)", self.update),  # opening shows all that is in a section
+        ]
+        for sender, signal, function in self._connections:
+            sender.connect(signal, function)
         SettingsPage.observe(self._onPage)
         self.update()
 
@@ -94,9 +98,11 @@ class ServerPanel:
         self.update()
 
     def close(self) -> None:
-        """Let go of a test and of the page of the application's settings."""
+        """The module goes away: let go of a test and of the page of the application's settings."""
         self._test = None
         SettingsPage.observe(self._onPage, False)
+        for sender, signal, function in self._connections:
+            sender.disconnect(signal, function)
 
     def _pollTest(self) -> None:
         test = self._test

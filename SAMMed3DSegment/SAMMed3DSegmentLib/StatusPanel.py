@@ -71,6 +71,7 @@ class StatusPanel:
     def close(self) -> None:
         """The module goes away."""
         self._surfaces.stop()
+        self._surfaces.disconnect("timeout()", self._onSurfaces)
         self._segmenter.onChanged = lambda: None
         self.ui.cancelButton.disconnect("clicked(bool)", self._segmenter.cancel)
 

@@ -12,12 +12,14 @@ from collections import Counter
 import pytest
 import slicer
 
-from panels import wait
+import slicerHarness
+from mrmlNodes import newEditor
+from panels import MODULE, keptModules, wait
 from panelUser import PanelUser
 from sammed3d.inference.session import inferer_for
 from SAMMed3DSegmentLib import InferenceThread
 from SAMMed3DSegmentLib.Predictors import Predictors
-from SAMMed3DSegmentLib.Settings import SERVER
+from SAMMed3DSegmentLib.Settings import LOCAL, SERVER
 from segmenters import SPOTS, clickAt, newPredictor
 from servers import serving
 
@@ -58,6 +60,34 @@ def test_an_image_leaves_the_memory_when_it_is_over_with_it(segmenter, liver, ke
         segmenter.forgetPredictors()
     gc.collect()
     assert [each() is None for each in kept] == [True]
+
+
+def test_the_effect_that_is_switched_off_is_not_kept(registered, module, volumeNode, segmentationNode, liver):
+    """A timer keeps whom it calls, however often the effect is switched on in a day."""
+    editor, kept = newEditor(segmentationNode, volumeNode), []
+    editor.setCurrentSegmentID(liver)
+    for _ in range(3):
+        editor.setActiveEffectByName("SAM-Med3D")
+        kept.append(weakref.ref(module.panel.borrower))
+        editor.setActiveEffect(None)
+    editor.close()
+    gc.collect()
+    assert [each() for each in kept] == [None] * 3
+
+
+def test_the_old_widgets_of_a_module_that_was_reloaded_do_nothing(module, ui, chosenVolume):
+    """Slicer hides them and keeps them."""
+    with keptModules():
+        module.onReload()
+        settings = slicer.modules.SAMMed3DSegmentWidget.logic.settings
+        ui.placeSelector.setCurrentIndex(1)
+        ui.urlEdit.setText("https://old.example.org")
+        assert (settings.place, settings.url) == (LOCAL, "")
+        for button in (ui.importButton, ui.keepFolderButton, ui.testButton):
+            button.setEnabled(True)
+            button.click()  # nobody is asked anything
+        assert ui.serverLabel.text == ""
+        slicerHarness.loadModule(MODULE)
 
 
 class Day(PanelUser):
