@@ -157,6 +157,28 @@ def test_arguments_of_signals_are_trimmed_for_functions_and_methods_only():
     assert called.arguments == [("none",), (True,), (True,), ("more", True)]
 
 
+@pytest.mark.parametrize("kind", ["QPushButton", "QLabel", "QComboBox", "QTimer", "QTableWidget", "QInputDialog"])
+def test_new_attributes_of_qts_objects_are_refused(kind):
+    made = getattr(qt, kind)()
+    with pytest.raises(AttributeError, match=f"'cheked' does not exist on {kind}"):
+        made.cheked = True
+    made.setProperty("SlicerParameterName", "volume")
+    made.SlicerParameterName = "segmentation"
+    assert made.property("SlicerParameterName") == "segmentation"
+    made.objectName = "known"
+    assert made.name == "known"
+
+
+def test_none_is_no_text():
+    """PythonQt makes the word of it, and says nothing."""
+    label, edit = qt.QLabel("text"), qt.QLineEdit()
+    for write in (label.setText, edit.setText, lambda text: setattr(label, "text", text), label.setToolTip):
+        with pytest.raises(TypeError, match="word 'None'"):
+            write(None)
+    label.text = ""
+    assert label.text == ""
+
+
 def test_what_was_not_connected_cannot_be_disconnected():
     button, called = qt.QPushButton(), Called()
     button.connect("clicked(bool)", called.method)

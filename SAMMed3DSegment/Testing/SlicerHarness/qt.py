@@ -7,6 +7,7 @@ signature (`button.connect("clicked(bool)", f)`), and unknown attributes of C++ 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import os
 import re
@@ -28,8 +29,8 @@ SIGNAL_TYPES = {"bool": bool, "int": int, "double": float, "QString": str}
 class _Property:
     """Attribute access to a Qt property; on the class it stays the original (`qt.QTimer.singleShot`)."""
 
-    def __init__(self, name, original, setter):
-        self.name, self.original, self.setter = name, original, setter
+    def __init__(self, name, original, setter, isText):
+        self.name, self.original, self.setter, self.isText = name, original, setter, isText
 
     def __get__(self, instance, owner):
         if instance is None:
@@ -37,20 +38,37 @@ class _Property:
         return instance.property(self.name)
 
     def __set__(self, instance, value):
+        _checkText(value, f"{type(instance).__name__}.{self.name}", self.isText)
         if self.setter is not None:
             self.setter(instance, value)
         else:
             instance.setProperty(self.name, value)
 
 
+def _checkText(value, what, isText=True):
+    if isText and value is None:
+        raise TypeError(f"{what}: PythonQt makes the word 'None' of None; give it a text")
+
+
 def _patchProperties(cls):
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
-        name = meta.property(index).name()
+        name, isText = meta.property(index).name(), meta.property(index).typeName() == "QString"
         if name in VIRTUAL_GETTERS or isinstance(cls.__dict__.get(name), _Property):
             continue
-        setter = getattr(cls, "set" + name[0].upper() + name[1:], None)
-        setattr(cls, name, _Property(name, getattr(cls, name, None), setter))
+        setterName = "set" + name[0].upper() + name[1:]
+        setter = getattr(cls, setterName, None)
+        setattr(cls, name, _Property(name, getattr(cls, name, None), setter, isText))
+        if isText and setter is not None:
+            setattr(cls, setterName, _textSetter(setter, f"{cls.__name__}.{setterName}"))
+
+
+def _textSetter(setter, what):
+    def call(self, text, *more):
+        _checkText(text, what)
+        return setter(self, text, *more)
+
+    return call
 
 
 def _trimmed(function, available):
@@ -116,7 +134,7 @@ def _disconnect(self, signature, function=None):
     return True
 
 
-_originalGet, _originalSet = QtCore.QObject.__getattribute__, QtCore.QObject.__setattr__
+_originalGet = QtCore.QObject.__getattribute__
 
 
 def _getattribute(self, name):  # PySide6 resolves QObject.connect in C before it looks at the class
@@ -127,25 +145,38 @@ def _getattribute(self, name):  # PySide6 resolves QObject.connect in C before i
     return _originalGet(self, name)
 
 
-def _setattribute(self, name, value):
-    if type(self).__module__.startswith("PySide6.") and not hasattr(type(self), name):
-        if name.encode() in [bytes(known) for known in self.dynamicPropertyNames()]:
-            self.setProperty(name, value)
-            return
-        raise AttributeError(
-            f"{name!r} does not exist on {type(self).__name__}; new attributes of C++ objects are not allowed"
-        )
-    _originalSet(self, name, value)
+SETATTRO = 19 * ctypes.sizeof(ctypes.c_void_p)
+"""Where a class has the address of the C function that sets attributes of its objects (`tp_setattro`)."""
+_setInC = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.py_object)(
+    ctypes.c_void_p.from_address(id(QtCore.QObject) + SETATTRO).value
+)
+"""PySide's own, which knows the properties of classes in Python; these cannot reach it by `super` any more."""
+
+
+def _refuseNewAttributes(cls):
+    """Let a class of Qt's take no new attributes; one in Python that is made from it may have them."""
+
+    def write(self, name, value):
+        if type(self).__module__.startswith("PySide6.") and not hasattr(type(self), name):
+            if name.encode() in [bytes(known) for known in self.dynamicPropertyNames()]:
+                self.setProperty(name, value)
+                return
+            raise AttributeError(
+                f"{name!r} does not exist on {type(self).__name__}; new attributes of C++ objects are not allowed"
+            )
+        _setInC(self, name, value)
+
+    cls.__setattr__ = write
 
 
 QtCore.QObject.__getattribute__ = _getattribute
-QtCore.QObject.__setattr__ = _setattribute
 QtCore.QObject.className = lambda self: type(self).__name__
 QtCore.QObject.name = property(lambda self: self.objectName, lambda self, value: self.setObjectName(value))
 QtCore.QObject.delete = lambda self: self.deleteLater()
 for _class in list(globals().values()):
     if isinstance(_class, type) and issubclass(_class, QtCore.QObject) and hasattr(_class, "staticMetaObject"):
         _patchProperties(_class)
+        _refuseNewAttributes(_class)
 
 from slicerHarness import manifest  # noqa: E402
 from slicerHarness.uiLoader import QUiLoader  # noqa: E402, F401 - slicer.util.loadUI takes it from here
