@@ -187,3 +187,23 @@ def test_an_edit_that_was_saved_can_be_undone_after_reopening(
     later.redo(liver)
     settle(later)
     assert np.array_equal(voxels(segmentationNode, liver), edited)
+
+
+def test_redo_leaves_an_edit_alone_and_is_there_when_the_edit_is_gone(segmenter, segmentationNode, volumeNode, liver):
+    """The Segment Editor may take it back."""
+    for spot in SPOTS[:2]:
+        clickAt(segmenter, liver, spot)
+    wanted = voxels(segmentationNode, liver)
+    segmenter.undo(liver)
+    before, corner = voxels(segmentationNode, liver), Box((0, 0, 0), (3, 3, 3))
+    assert not before[:3, :3, :3].any()
+    drawByHand(segmentationNode, liver, volumeNode, corner)
+    edited = voxels(segmentationNode, liver)
+    segmenter.redo(liver)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), edited)
+    drawByHand(segmentationNode, liver, volumeNode, corner, value=0)
+    assert segmenter.canRedo(liver)
+    segmenter.redo(liver)
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), wanted)

@@ -31,6 +31,22 @@ def test_an_undo_gives_the_neighbour_its_voxels_back(segmenter, segmentationNode
         assert np.array_equal(voxels(segmentationNode, spleen), theirs)
 
 
+def test_after_an_edit_by_hand_the_neighbour_still_gets_its_voxels_back(
+    segmenter, segmentationNode, volumeNode, liver, spleen
+):
+    drawByHand(segmentationNode, spleen, volumeNode, Box((0, 0, 0), (40, 50, 30)))
+    setOverwriteMode(EDITOR.OverwriteAllSegments)
+    clickAt(segmenter, liver, SPOTS[0])
+    taken = voxels(segmentationNode, liver)
+    inside = tuple(int(n) for n in np.argwhere(taken)[0])
+    drawByHand(segmentationNode, liver, volumeNode, Box(inside, tuple(n + 1 for n in inside)), value=0)
+    segmenter.reset(liver)
+    settle(segmenter)
+    assert not voxels(segmentationNode, liver).any()
+    left = 1 - voxels(segmentationNode, spleen)
+    assert np.argwhere(left).tolist() in ([], [list(inside)]), "all but what somebody took away by hand"
+
+
 def test_neighbours_that_share_voxels_both_get_them_back(segmenter, segmentationNode, volumeNode, liver, spleen):
     kidney = segmentationNode.GetSegmentation().AddEmptySegment("", "kidney")
     for neighbour in (spleen, kidney):

@@ -74,3 +74,12 @@ def test_a_list_whose_number_of_points_was_fixed_takes_clicks_and_loses_them(seg
         else:
             clickAt(segmenter, liver, SPOTS[1])
         assert len(PointList.placed(points)) == len(segmenter.promptsInForce(liver).clicks) == count
+
+
+def test_a_new_list_is_hidden_where_all_others_are(segmenter, liver, spleen):
+    clickAt(segmenter, liver, SPOTS[0])
+    segmenter.pointsFor(liver).SetDisplayVisibility(False)
+    assert not segmenter.pointsFor(spleen).GetDisplayVisibility()
+    segmenter.pointsFor(liver).SetDisplayVisibility(True)
+    bone = segmenter.segmentationNode.GetSegmentation().AddEmptySegment("bone", "bone")
+    assert segmenter.pointsFor(bone).GetDisplayVisibility()

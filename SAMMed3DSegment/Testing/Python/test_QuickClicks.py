@@ -178,3 +178,18 @@ def test_nobody_waits_for_what_was_clicked_in_a_volume_that_is_gone(slow, predic
     clickAt(slow, liver, SPOTS[1])
     assert len(clicksOf(slow, liver)) == 1, "the first one was taken back"
     assert np.array_equal(voxels(node, liver), expectedMask(slow.volumeNode, clicksOf(slow, liver)))
+
+
+def test_undo_of_a_click_that_is_under_way_stops_it(slow, predictor, segmentationNode, liver):
+    predictor.gate.set()
+    clickAt(slow, liver, SPOTS[0])
+    before = voxels(segmentationNode, liver)
+    predictor.gate.clear()
+    slow.click(liver, worldOf(slow, SPOTS[1]))
+    slow.undo(liver)
+    slow.poll()
+    assert not slow.busy, "the model has better things to do"
+    predictor.gate.set()
+    settle(slow)
+    assert np.array_equal(voxels(segmentationNode, liver), before)
+    assert slow.canRedo(liver)

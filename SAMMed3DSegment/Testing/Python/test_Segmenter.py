@@ -9,6 +9,8 @@ from mrmlNodes import addSegment, addVolume, drawByHand, voxels
 from sammed3d import Box, Session
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList, SegmentWriter
+from SAMMed3DSegmentLib.Following import FollowChoice
+from SAMMed3DSegmentLib.InferenceThread import InferenceThread
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode, volumeToWorld
 from segmenters import SPOTS, clicksOf, expectedMask, newPredictor, sessionMask, settle, worldOf
 
@@ -237,3 +239,24 @@ def test_a_result_that_cannot_be_written_keeps_no_other_waiting(
     clicks = clicksOf(segmenter, liver)
     assert len(clicks) == 1
     assert np.array_equal(voxels(segmentationNode, liver), expectedMask(segmenter.volumeNode, clicks))
+
+
+def test_only_a_new_click_is_followed_beyond_its_patch(segmenter, liver, monkeypatch):
+    """Not one that is moved or taken away: what was followed then is known."""
+    asked, submit = [], InferenceThread.submit
+
+    def remembered(thread, job):
+        asked.append(job.following.mode)
+        submit(thread, job)
+
+    monkeypatch.setattr(InferenceThread, "submit", remembered)
+    segmenter.followChoice = lambda: FollowChoice("always", 2)
+    for spot in SPOTS[:2]:
+        segmenter.click(liver, worldOf(segmenter, spot))
+        settle(segmenter)
+    points = segmenter.pointsFor(liver)
+    points.SetNthControlPointPositionWorld(0, worldOf(segmenter, SPOTS[2]))
+    settle(segmenter)
+    points.RemoveNthControlPoint(1)
+    settle(segmenter)
+    assert asked == ["always", "always", "never", "never"]

@@ -53,6 +53,33 @@ def test_the_segment_editors_area_and_range_are_honoured(segmenter, segmentation
     assert np.array_equal(voxels(segmentationNode, liver), expected)
 
 
+def test_masking_of_another_segmentation_does_not_hold(scene, segmenter, segmentationNode, volumeNode, liver):
+    """The Segment Editor was left with something else in it."""
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    editor.SetSingletonTag("SegmentEditor")
+    editor = scene.AddNode(editor)
+    editor.SetAndObserveSegmentationNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "another"))
+    editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideAllSegments)
+    editor.SetSourceVolumeIntensityMask(True)
+    editor.SetSourceVolumeIntensityMaskRange(300, 310)
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    assert np.array_equal(voxels(segmentationNode, liver), expectedMask(volumeNode, clicksOf(segmenter, liver)))
+
+
+def test_a_segment_counts_as_begun_and_what_somebody_said_of_it_stays(segmenter, segmentationNode, liver):
+    logic, segment = slicer.vtkSlicerSegmentationsModuleLogic, segmentationNode.GetSegmentation().GetSegment(liver)
+    assert logic.GetSegmentStatus(segment) == logic.NotStarted
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    assert logic.GetSegmentStatus(segment) == logic.InProgress
+    for status in (logic.Completed, logic.Flagged):
+        logic.SetSegmentStatus(segment, status)
+        segmenter.click(liver, worldOf(segmenter, SPOTS[1 + status % 2]))
+        settle(segmenter)
+        assert logic.GetSegmentStatus(segment) == status
+
+
 def test_overwriting_is_possible_where_asked_for(segmenter, segmentationNode, volumeNode, liver):
     from SAMMed3DSegmentLib.SegmentWriter import setOverwriteMode
 
