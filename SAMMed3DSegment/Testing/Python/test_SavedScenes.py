@@ -9,6 +9,7 @@ from sammed3d import Box
 from sammed3d.inference.object_timeline import same_clicks
 from SAMMed3DSegmentLib import PointList, SceneRecord
 from SAMMed3DSegmentLib.SegmentDigests import SegmentDigests
+from SAMMed3DSegmentLib.SegmentReader import maskOfSegment
 from SAMMed3DSegmentLib.SegmentWriter import OVERWRITE_ATTRIBUTE, overwriteMode, ownEditorNode
 from segmenters import SPOTS, clickAt, clicksOf, expectedMask, sessionMask, settle, worldOf
 
@@ -207,3 +208,47 @@ def test_segments_whose_ids_begin_alike_keep_their_starting_masks(
         segmenter.undo(segmentId)
         settle(segmenter)
         assert np.array_equal(voxels(segmentationNode, segmentId), drawn[segmentId])
+
+
+def storeOf(segmentationNode):
+    """The hidden segmentation that holds the starting masks of another one."""
+    return segmentationNode.GetNodeReference(SceneRecord.ROLE)
+
+
+def test_starting_masks_are_hidden_and_go_when_no_step_needs_them(
+    segmenter, scene, segmentationNode, volumeNode, liver
+):
+    drawByHand(segmentationNode, liver, volumeNode, Box((0, 0, 0), (6, 6, 6)))
+    clickAt(segmenter, liver, SPOTS[0])
+    store = storeOf(segmentationNode)
+    assert store.GetHideFromEditors(), "no selector offers it"
+    [first] = store.GetSegmentation().GetSegmentIDs()
+    drawByHand(segmentationNode, liver, volumeNode, Box((6, 6, 6), (9, 9, 9)))
+    clickAt(segmenter, liver, SPOTS[1])
+    assert first in store.GetSegmentation().GetSegmentIDs(), "undo may come back to it"
+    assert store.GetSegmentation().GetNumberOfSegments() == 2
+    other = addVolume(scene, phantom((40, 50, 30), 2), OBLIQUE, "another image")
+    volumeNode.SetAndObserveImageData(other.GetImageData())
+    clickAt(segmenter, liver, SPOTS[2])
+    [now] = store.GetSegmentation().GetSegmentIDs()
+    assert now != first
+
+
+def test_starting_masks_of_volumes_of_different_voxels_lie_in_one_scene(
+    segmenter, scene, segmentationNode, volumeNode, liver, spleen, tmp_path
+):
+    coarse = addVolume(scene, phantom((20, 25, 15)), OBLIQUE @ np.diag((2, 2, 2, 1)), "coarse")
+    drawn = {}
+    for segmentId, node, spot in ((liver, volumeNode, SPOTS[0]), (spleen, coarse, (10, 12, 7))):
+        segmenter.setInput(node, segmentationNode)
+        drawByHand(segmentationNode, segmentId, volumeNode, Box((2, 4, 6), (12, 14, 16)))
+        drawn[segmentId] = maskOfSegment(segmentationNode, segmentId, node).full(node.GetImageData().GetDimensions())
+        clickAt(segmenter, segmentId, spot)
+    _, segmentationNode = reopened(scene, segmenter, tmp_path)
+    for segmentId, name in ((liver, "CT"), (spleen, "coarse")):
+        node = slicer.util.getNode(name)
+        segmenter.setInput(node, segmentationNode)
+        segmenter.undo(segmentId)
+        settle(segmenter)
+        held = maskOfSegment(segmentationNode, segmentId, node).full(node.GetImageData().GetDimensions())
+        assert np.array_equal(held, drawn[segmentId]), name
