@@ -61,6 +61,7 @@ class SegmentPrompts:
         self.question: Job | None = None
         self._written: PromptState | None = None
         self._hardened = False
+        self._foreign = ("", "")  # what was written, and what the segment held that is not the same on another grid
         self._observer, self._digests, self._beforeWriting = observer, digests, beforeWriting
         self._held = Holdings.of(segmentationNode, segmentId, volumeNode)
         shown = maskOfSegment(segmentationNode, segmentId, volumeNode)
@@ -170,11 +171,17 @@ class SegmentPrompts:
             self._keep(volumeNode)
 
     def _isResampled(self) -> bool:
-        """Tell whether a segment holds what was written into it, on a grid of other voxels."""
-        matrix, held = heldMask(self.segmentationNode, self.segmentId)
-        if held is None or self._held.voxels.box is None or voxel_offset(matrix, self._held.matrix) is not None:
+        """Tell whether a segment holds what was written into it, on a grid of other voxels; compared but once."""
+        compared = self._held.digest, self._digests.now(self.segmentationNode, self.segmentId)
+        if compared == self._foreign:
             return False
-        return MaskGrids.isOnGrid(self._held.voxels.mask(), self._held.matrix, held, matrix)
+        matrix, held = heldMask(self.segmentationNode, self.segmentId)
+        written, grid = self._held.voxels.mask(), self._held.matrix
+        both = held is not None and written is not None
+        if both and voxel_offset(matrix, grid) is None and MaskGrids.isOnGrid(written, grid, held, matrix):
+            return True
+        self._foreign = compared
+        return False
 
     def segmentationHardened(self, before: SegmentationPlace, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Follow the segmentation, into which the transform was hardened that it was under before.

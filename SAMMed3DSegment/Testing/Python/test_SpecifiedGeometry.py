@@ -92,12 +92,17 @@ def test_after_coarser_voxels_undo_takes_the_clicks_back_one_by_one(
     assert stepsBack(segmenter, liver) == 2
 
 
-def test_what_somebody_changed_in_coarser_voxels_is_an_edit(segmenter, volumeNode, segmentationNode, liver, clicked):
+def test_what_somebody_changed_in_coarser_voxels_is_an_edit(segmenter, segmentationNode, liver, clicked, monkeypatch):
     specifyGeometry(segmentationNode, 0.5)
     matrix, mask = heldMask(segmentationNode, liver)
     inside = np.argwhere(mask.voxels)[mask.voxels.sum() // 2] + mask.box.begin
     box = Box(tuple(inside.tolist()), tuple((inside + 1).tolist()))
     setVoxels(segmentationNode, liver, matrix, BoxedMask(box, np.ones((1, 1, 1), np.uint8)), False)
+    compared, isOnGrid = [], MaskGrids.isOnGrid
+    monkeypatch.setattr(MaskGrids, "isOnGrid", lambda *masks: compared.append(masks) or isOnGrid(*masks))
+    for _ in range(3):  # as a panel does that is brought in step
+        assert segmenter.canUndo(liver)
+    assert len(compared) == 1, "a large segment is not resampled again and again"
     segmenter.undo(liver)
     assert len(clicksOf(segmenter, liver)) == 2, "the edit alone is taken back"
 
