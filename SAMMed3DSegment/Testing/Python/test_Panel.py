@@ -170,6 +170,15 @@ def test_show_clicks_and_show_3d(module, ui, chosenVolume):
     assert not Surface.isShown(shownSegmentation(module))
 
 
+def test_surfaces_are_made_anew_when_clicks_pause(module, ui, chosenVolume):
+    ui.positiveButton.click()
+    placeClick(module, (20, 25, 15))
+    ui.show3DButton.click()
+    placeClick(module, (10, 12, 8))
+    assert module.panel.segmenter.surfacesWait, "not at each click"
+    wait(lambda: not module.panel.segmenter.surfacesWait)
+
+
 def test_cancel_frees_the_panel_and_takes_the_click_back(module, ui, chosenVolume, predictor):
     started = []
 

@@ -60,6 +60,22 @@ def test_the_page_of_the_settings_and_the_panel_follow_each_other(module, ui, se
     assert settings.url == ui.urlEdit.text == "https://gpu.example.org"
 
 
+def test_cancel_of_the_settings_leaves_how_objects_are_followed(module, ui, settingsPage):
+    ui.followModeSelector.setCurrentIndex(2)
+    ui.followModeSelector.activated.emit(2)
+    slicer.app.settingsDialog().reject()
+    assert Settings(slicer.app.userSettings()).following == "never"
+    assert ui.followModeSelector.currentIndex == 2
+
+
+def test_an_address_is_not_written_over_while_it_is_typed(module, ui):
+    ui.placeSelector.setCurrentIndex(1)
+    ui.urlEdit.setText("https://gpu.example.org ")
+    module.panel.server.showSettings()
+    assert ui.urlEdit.text == "https://gpu.example.org "
+    assert Settings(slicer.app.userSettings()).url == "https://gpu.example.org"
+
+
 @pytest.fixture
 def settingsPage(module):
     return SettingsPage.pages()[0]
