@@ -11,6 +11,7 @@ from mrmlNodes import addVolume, voxels
 from panels import settle
 from sammed3d.core.rasterisation import voxels_of
 from SAMMed3DSegmentLib import DrawingNodes
+from SAMMed3DSegmentLib.PointList import GREEN, RED
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from slicerHarness.views import SliceView
 
@@ -42,6 +43,16 @@ def circle(view, volumeNode, radius=30):
 
 def line(view, volumeNode, reach=25):
     return np.add(view.pixelOf(centreOf(volumeNode)), [(n, n / 3) for n in range(-reach, reach, 3)])
+
+
+def test_what_is_being_drawn_has_the_colour_of_its_kind(module, ui, view):
+    ui.scribbleButton.click()
+    for takesAway, colour in ((False, GREEN), (True, RED), (False, GREEN)):
+        ui.takesAwayCheckBox.setChecked(takesAway)
+        view.interactor.SetEventInformation(200, 200)
+        view.interactor.InvokeEvent("LeftButtonPressEvent")
+        assert slicer.util.getNode("drawing").GetDisplayNode().GetSelectedColor() == colour
+        module.panel.drawing.mode.freeHand.drop()
 
 
 def drawn(module):

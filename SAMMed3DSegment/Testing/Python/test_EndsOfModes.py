@@ -100,3 +100,17 @@ def test_a_scene_that_was_saved_from_the_segment_editor_has_the_modules_own_over
     assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
     settle(clicked)
     assert overwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+
+
+def test_what_the_module_writes_is_no_step_of_the_segment_editor(clicked, ui, editor, monkeypatch):
+    """Only what its effect writes is."""
+    saved = []
+    monkeypatch.setattr(type(editor), "saveStateForUndo", lambda _editor: saved.append(True))
+    clicked.panel.borrower.place(True)
+    placeClick(clicked, SPOTS[1])
+    assert saved == [True]
+    editor.setActiveEffect(None)
+    slicer.modules.sammed3dsegment.widgetRepresentation().enter()
+    ui.positiveButton.click()
+    placeClick(clicked, SPOTS[2])
+    assert saved == [True]
