@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -147,6 +148,7 @@ def _fetch_patiently(
     url: str, part: Path, name: str, progress: Progress | None, cancellation: Cancellation, pause: float
 ) -> None:
     import requests  # noqa: PLC0415 - only downloads need it
+    from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema  # noqa: PLC0415
 
     with requests.Session() as session:
         for attempt in range(TRIES):
@@ -156,6 +158,11 @@ def _fetch_patiently(
                 break
             except _RefusedError as error:
                 raise ModelError(f"{name}: {error}") from error
+            except (MissingSchema, InvalidSchema, InvalidURL) as error:
+                raise ModelError(
+                    f"{name}: its address or that of the proxy is none ({type(error).__name__}). Both begin with "
+                    "https:// or http://; see HF_ENDPOINT, HTTPS_PROXY and HTTP_PROXY, where you set them."
+                ) from error
             except (requests.RequestException, _IncompleteError) as error:
                 if attempt == TRIES - 1:
                     raise ModelError(
@@ -170,22 +177,26 @@ def _fetch_patiently(
 def _fetch(
     session: requests.Session, url: str, part: Path, progress: Progress | None, cancellation: Cancellation
 ) -> None:
-    begin = part.stat().st_size if part.is_file() and _validator_file(part).is_file() else 0
+    validator = _validator(part)
+    begin = part.stat().st_size if part.is_file() and validator is not None else 0
     headers = {"Accept-Encoding": "identity"}
-    if begin:
-        headers |= {"Range": f"bytes={begin}-", "If-Range": json.loads(_validator_file(part).read_text())}
+    if begin and validator is not None:
+        headers |= {"Range": f"bytes={begin}-", "If-Range": validator}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUTS) as response:
         if response.status_code == 416:  # the part is as long as the file, or longer
             _discard(part)
             raise _IncompleteError
+        if response.status_code == 206 and not _continues_at(begin, response):
+            _discard(part)
+            raise _IncompleteError("other bytes than were asked for")
         if response.status_code >= 500 or response.status_code == 429:
             raise _IncompleteError(f"HTTP {response.status_code}")
         if response.status_code not in (200, 206):
             raise _RefusedError(f"the server refused it (HTTP {response.status_code}). See the model's page.")
         if response.status_code == 200:
             begin = 0
-        length = response.headers.get("Content-Length")
-        total = None if length is None else begin + int(length)
+        length = response.headers.get("Content-Length", "")
+        total = begin + int(length) if length.isdecimal() else None
         if total is not None and shutil.disk_usage(part.parent).free < total - begin:
             raise _RefusedError(f"it needs {(total - begin) >> 20} MiB and the disk has less. Free some space.")
         _remember_validator(part, response)
@@ -201,13 +212,28 @@ def _fetch(
         raise _IncompleteError(f"{done} of {total} bytes")
 
 
+def _continues_at(begin: int, response: requests.Response) -> bool:
+    """Tell whether a part of a file that was answered is the rest from a place on."""
+    content = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
+    return content is not None and int(content[1]) == begin
+
+
+def _validator(part: Path) -> str | None:
+    """Return what tells whether an answer is about the file of a part; None where nothing does, or it is damaged."""
+    try:
+        validator = json.loads(_validator_file(part).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return validator if isinstance(validator, str) and validator.isprintable() and validator.isascii() else None
+
+
 def _remember_validator(part: Path, response: requests.Response) -> None:
     """Keep what tells whether a later answer is about the same file; without it the part is not continued."""
     validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
     if validator is None or validator.startswith("W/"):
         _validator_file(part).unlink(missing_ok=True)
     else:
-        _validator_file(part).write_text(json.dumps(validator))
+        _validator_file(part).write_text(json.dumps(validator), encoding="utf-8")
 
 
 def _validator_file(part: Path) -> Path:

@@ -44,11 +44,15 @@ class Server:
         if isinstance(fault, int):
             request.send_error(fault)
             return
-        body = self.content[begin:]
+        sent = 0 if fault == "sends another part" else begin
+        body = self.content[sent:]
         request.send_response(206 if begin else 200)
         request.send_header("ETag", self.etag)
+        if begin and fault != "does not say which part":
+            last = len(self.content) - 1
+            request.send_header("Content-Range", f"bytes {sent}-{last}/{len(self.content)}")
         length = len(body) + (1000 if fault == "lies about the size" else 0)
-        request.send_header("Content-Length", str(length))
+        request.send_header("Content-Length", "many" if fault == "says no number" else str(length))
         request.end_headers()
         if fault == "drops":
             body = body[: len(body) // 2]
@@ -115,6 +119,39 @@ def test_a_server_without_ranges_starts_anew(server, target):
     server.faults = ["drops", "ignores ranges"]
     fetch(server, target, sha256=DIGEST)
     assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("fault", ["sends another part", "does not say which part"])
+def test_another_part_than_was_asked_for_is_not_joined_to_what_is_there(server, target, fault):
+    server.faults = ["drops", fault]
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert server.ranges[2] is None, "it starts anew"
+    assert left(target) == ["model.pth"]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xff\xfe", b"{}", b'"a\\nb"'])
+def test_a_part_of_which_nobody_knows_any_more_whose_it_is_starts_anew(server, target, damaged):
+    """A full disk leaves an empty file of what tells it."""
+    target.parent.mkdir(parents=True)
+    target.with_name("model.pth.part").write_bytes(b"?" * 1000)
+    target.with_name("model.pth.part.json").write_bytes(damaged)
+    fetch(server, target, sha256=DIGEST)
+    assert server.ranges == [None]
+    assert left(target) == ["model.pth"]
+
+
+def test_a_size_that_is_no_number_is_not_known(server, target):
+    server.faults = ["says no number"]
+    seen = []
+    fetch(server, target, sha256=DIGEST, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(CONTENT), None)
+
+
+@pytest.mark.parametrize("address", ["mirror.example/model.pth", "ftp://mirror.example/model.pth", "http://"])
+def test_an_address_that_is_none_is_said_at_once(target, address):
+    with pytest.raises(ModelError, match=r"model\.pth: its address .* is none .*HF_ENDPOINT"):
+        download(address, target, pause=0.01)
 
 
 def test_a_size_that_is_not_true_is_never_accepted(server, target):
