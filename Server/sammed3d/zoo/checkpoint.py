@@ -24,6 +24,10 @@ from torch import Tensor, nn
 
 from sammed3d.errors import CheckpointError
 
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights are stored as. Whole numbers and floats of 8 bits are quantised: they mean nothing without a scale."""
+WRAPPERS = ("module.", "_orig_mod.")
+"""What `DistributedDataParallel` and `torch.compile` put before every key."""
 STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
 """Where checkpoints of this family keep their weights, the published name first."""
 
@@ -49,11 +53,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a `.safetensors` file, or a `.pth`/`.pt` file of the published layout or with a bare state dict.
 
     Raises:
-        CheckpointError: missing, truncated, holding no weights, or holding objects that could run code.
+        CheckpointError: missing, unreadable, truncated, holding no weights, or holding objects that could run code.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from error
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     data = _unpickle(path)
@@ -63,12 +71,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         if isinstance(data.get(key), Mapping):
             data = data[key]
             break
-    weights = {key.removeprefix("module."): value for key, value in _tensors(data)}
+    try:
+        weights = {_plain(key): value for key, value in _tensors(data)}
+    except RecursionError as error:
+        raise CheckpointError(f"{path.name}: is nested without end, so it is no torch checkpoint.") from error
     if not weights:
         raise CheckpointError(
             f"{path.name}: no weights found. Expected a state dict, or one under {', '.join(STATE_DICT_KEYS)}."
         )
     return Checkpoint(weights, {}, path)
+
+
+def _plain(key: str) -> str:
+    """Return a weight's key without what wrapped its network when it was saved."""
+    while (plain := key.removeprefix(WRAPPERS[0]).removeprefix(WRAPPERS[1])) != key:
+        key = plain
+    return key
 
 
 def _tensors(data: Mapping[Any, Any] | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -96,7 +114,8 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
     The network may have been built on torch's "meta" device: its tensors are replaced, not filled.
 
     Raises:
-        CheckpointError: keys are missing or unexpected, or shapes differ; lists the first few and how many.
+        CheckpointError: keys are missing or unexpected, shapes differ, or values are no finite real numbers; lists the
+            first few and how many.
     """
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in checkpoint.weights.items()}
@@ -108,22 +127,24 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
     if differing := [k for k in expected if k in found and expected[k] != found[k]]:
         shapes = [f"{k} is {found[k]}, not {expected[k]}" for k in differing]
         problems.append(f"{len(differing)} weights have another shape ({_first(shapes)})")
-    if not problems and (broken := [k for k, v in checkpoint.weights.items() if not torch.isfinite(v).all()]):
+    if strange := [f"{k} is {_kind(v)}" for k, v in checkpoint.weights.items() if not _holds_numbers(v)]:
+        problems.append(f"{len(strange)} weights are no plain real numbers ({_first(strange)})")
+    # Copied, so that nothing refers to a memory-mapped file that the user may move or delete.
+    weights = {} if problems else {k: v.to(torch.float32, copy=True) for k, v in checkpoint.weights.items()}
+    if broken := [k for k, v in weights.items() if not torch.isfinite(v).all()]:
         problems.append(f"{len(broken)} weights are not finite ({_first(broken)})")
     if problems:
         raise CheckpointError(
             f"{checkpoint.path.name}: not a complete checkpoint of this model: {'; '.join(problems)}. "
             "Choose the right file or model, or download the file again."
         )
-    # Copied, so that nothing refers to a memory-mapped file that the user may move or delete.
-    weights = {k: v.to(torch.float32, copy=True) for k, v in checkpoint.weights.items()}
     network.load_state_dict(weights, strict=True, assign=True)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            weights = {_plain(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
             return Checkpoint(weights, file.metadata() or {}, path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path.name}: damaged or incomplete safetensors file. Download it again.") from error
@@ -176,6 +197,17 @@ def _plain_dict(_factory: object) -> dict[Any, Any]:
 
 class _Ignored:
     """Stands for an optimizer that was pickled as an object (SAM-Med2D): takes its state and does nothing with it."""
+
+
+def _holds_numbers(weight: Tensor) -> bool:
+    return weight.dtype in NUMBERS and weight.layout == torch.strided and not weight.is_meta
+
+
+def _kind(weight: Tensor) -> str:
+    """Say what a tensor is, shortly: its type, or why it has no plain values."""
+    if weight.is_meta:
+        return "without values"
+    return str(weight.dtype if weight.layout == torch.strided else weight.layout).removeprefix("torch.")
 
 
 def _first(names: list[str], count: int = 3) -> str:

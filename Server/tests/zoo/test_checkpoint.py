@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,12 +78,55 @@ def test_optimizers_that_were_saved_as_objects_are_left_out(tmp_path, optimizer,
     assert read_checkpoint(tmp_path / "sam-med2d_b.pth").weights.keys() == {"weight", "bias"}
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_keys_are_the_networks_own_whatever_wrapped_it(tmp_path, weights, prefix):
+    wrapped = {prefix + key: value for key, value in weights.items()}
+    for name, data in (("bare.pt", wrapped), ("nested.pt", {"model": wrapped})):
+        torch.save(data, tmp_path / name)
+        assert read_checkpoint(tmp_path / name).weights.keys() == weights.keys()
+    write_checkpoint(tmp_path / "w.safetensors", wrapped)
+    assert read_checkpoint(tmp_path / "w.safetensors").weights.keys() == weights.keys()
+
+
+NEGATIVE = "prompt_encoder.point_embeddings.0.weight"
+
+
 @pytest.mark.parametrize(
-    "wrap", [lambda w: w, lambda w: {"module." + k: v for k, v in w.items()}, lambda w: {"model": w}]
+    ("changed", "words"),
+    [
+        (lambda w: 1e300 * w.double(), "1 weights are not finite"),
+        (lambda w: w.to(torch.complex64), f"1 weights are no plain real numbers ({NEGATIVE} is complex64)"),
+        (lambda w: w.to(torch.float8_e4m3fn), f"1 weights are no plain real numbers ({NEGATIVE} is float8_e4m3fn)"),
+        (lambda w: w.to(torch.int8), f"1 weights are no plain real numbers ({NEGATIVE} is int8)"),
+        (lambda w: w.to_sparse(), f"1 weights are no plain real numbers ({NEGATIVE} is sparse_coo)"),
+        (lambda w: w.to("meta"), f"1 weights are no plain real numbers ({NEGATIVE} is without values)"),
+    ],
 )
-def test_bare_and_prefixed_state_dicts_load(tmp_path, weights, wrap):
-    torch.save(wrap(weights), tmp_path / "w.pt")
-    assert read_checkpoint(tmp_path / "w.pt").weights.keys() == weights.keys()
+def test_numbers_that_float32_cannot_hold_are_refused(tmp_path, weights, changed, words):
+    torch.save(weights | {NEGATIVE: changed(weights[NEGATIVE])}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=rf"w\.pth: .*{re.escape(words)}"):
+        load_weights(build("sam_med3d", TINY_SIZES), read_checkpoint(tmp_path / "w.pth"))
+
+
+def test_a_file_that_holds_itself_is_refused(tmp_path):
+    data = {"a": torch.zeros(1)}
+    data["self"] = data
+    torch.save(data, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"w\.pth: is nested without end"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, weights, name, monkeypatch):
+    """Files of safetensors are written for their owner alone."""
+    write_checkpoint(tmp_path / name, weights)
+
+    def refused(*_, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(CheckpointError, match=rf"{name}: cannot be read \(Permission denied\). Check its permissions"):
+        read_checkpoint(tmp_path / name)
 
 
 def test_safetensors_round_trip_with_metadata(tmp_path, weights):
