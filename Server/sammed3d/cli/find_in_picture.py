@@ -17,7 +17,7 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
 from sammed3d.files.outputs import check_output
-from sammed3d.files.picture import PNG, Picture, check_picture_place, check_upright, write_picture_segments
+from sammed3d.files.picture import PNG, Picture, check_picture_place, write_picture_segments
 from sammed3d.inference.picture_search import FoundObject, PictureSearch
 from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.predictor import Predictor
@@ -46,7 +46,6 @@ def find_in_picture(
         SAMMed3DError: in one line why not.
     """
     picture = Picture.read(path)
-    check_upright(path)
     session = PictureSession(picture, load())
     with searching(cancellation) as progress:
         found = session.find(settings, cancellation, progress, keep=True)

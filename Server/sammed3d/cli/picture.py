@@ -19,7 +19,6 @@ from sammed3d.files.outputs import check_output
 from sammed3d.files.picture import (
     Picture,
     check_picture_place,
-    check_upright,
     read_picture_mask,
     write_picture_segments,
 )
@@ -104,7 +103,6 @@ def segment_picture(
     seconds: dict[str, float] = {}
     with stage("Reading the picture", "read", seconds):
         picture = Picture.read(path)
-        check_upright(path)
     with stage("Loading the model", "load", seconds):
         predictor = choice.load()
     session = PictureSession(picture, predictor)

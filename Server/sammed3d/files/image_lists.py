@@ -27,7 +27,12 @@ from sammed3d.files.whole_pictures import check_whole, has_transparent_grey
 
 TRAIN, TEST = "image2label_train.json", "label2image_test.json"
 JPEG = (".jpg", ".jpeg")
-SUFFIXES = (".png", *JPEG, ".bmp", ".tif", ".tiff")
+TIFF = (".tif", ".tiff")
+SUFFIXES = (".png", *JPEG, ".bmp", *TIFF)
+ORIENTATION, TURNED = 0x0112, range(2, 9)
+"""The tag by which cameras say how a picture is to be turned when it is shown, and what says that it is."""
+BEYOND_ITK = ("1", "L", "LA", "RGB")
+"""Pillow's words for what is read of files that ITK does not read."""
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -184,25 +189,51 @@ def check_sizes(listed: ListedImage, image: Bytes, masks: Mapping[Path, npt.NDAr
                               f"{image.shape[1]} x {image.shape[0]}.")  # fmt: skip
 
 
-def transparent_grey_size(file: Path) -> tuple[int, int] | None:
-    """Return columns and rows of a PNG of grey values and transparency, which ITK does not read.
+def check_upright(file: Path) -> None:
+    """Refuse a photograph that programs turn when they show it: pixels on the screen would not be those of the file.
 
-    None for all other files, and where Pillow is not installed.
+    Where Pillow is not installed (it is of the extra [cli]), nothing tells that.
+
+    Raises:
+        VolumeError: it is one, or damaged.
     """
-    image = _with_pillow(file) if file.suffix.lower() == ".png" else None
+    image = _with_pillow(file)
+    if image is None:
+        return
+    try:
+        with image:
+            turned = image.getexif().get(ORIENTATION) in TURNED
+    except (OSError, ValueError, SyntaxError) as error:
+        raise VolumeError(f"{file}: the file is damaged. Copy or export it again.") from error
+    if turned:
+        raise VolumeError(
+            f"{file.name}: its camera notes that it is to be turned when shown, so that pixels cannot be counted on "
+            "the screen. Save it upright first."
+        )
+
+
+def size_beyond_itk(file: Path) -> tuple[int, int] | None:
+    """Return columns and rows of an image that ITK does not read and Pillow does; None for all other files.
+
+    Those are PNG files of grey values with transparency, BMP files of two values, and files named as another kind.
+    None also where Pillow is not installed.
+    """
+    image = None if file.suffix.lower() in TIFF else _with_pillow(file)  # of several in a TIFF, Pillow opens the first
     if image is None:
         return None
     with image:
-        size: tuple[int, int] | None = image.size if image.mode == "LA" else None
+        size: tuple[int, int] | None = image.size if image.mode in BEYOND_ITK else None
         return size
 
 
 def _read(file: Path) -> npt.NDArray[np.generic]:
+    if file.suffix.lower() != ".png":  # of PNG it takes to read them whole; who shows one asks
+        check_upright(file)
     try:
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:
-        if transparent_grey_size(file) is not None:
-            return _by_pillow(file, "LA")[..., 0]
+        if size_beyond_itk(file) is not None:
+            return _beyond_itk(file)
         words = f"{file}: cannot be read as an image ({', '.join(SUFFIXES)})."
         raise VolumeError(words + path_letters.hint(file)) from error
     if image.GetDimension() != 2:
@@ -232,6 +263,19 @@ def _opaque(file: Path) -> npt.NDArray[np.uint8]:
             "without transparency, as grey or as RGB."
         )
     return pixels[..., 0]
+
+
+def _beyond_itk(file: Path) -> npt.NDArray[np.uint8]:
+    """Read an image that has a `size_beyond_itk`, (H, W) or (H, W, 3); transparency is left away.
+
+    Raises:
+        VolumeError: it is damaged.
+    """
+    read = {mode: pixels for mode in BEYOND_ITK if (pixels := _by_pillow(file, mode)).size}
+    [(mode, pixels)] = read.items()
+    if mode == "1":
+        return np.uint8(255) * pixels
+    return pixels[..., 0] if mode == "LA" else pixels
 
 
 def _by_pillow(file: Path, mode: str) -> npt.NDArray[np.uint8]:

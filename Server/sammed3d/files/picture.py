@@ -12,14 +12,12 @@ import SimpleITK as sitk
 
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
-from sammed3d.files.image_lists import SUFFIXES, Bytes, read_mask, read_pixels, transparent_grey_size
+from sammed3d.files.image_lists import SUFFIXES, Bytes, check_upright, read_mask, read_pixels, size_beyond_itk
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
 from sammed3d.files.volume import Array, Volume, array_of, grid_of
 
 PNG = ".png"
-ORIENTATION, UPRIGHT = 0x0112, 1
-"""The tag by which cameras say how a picture is to be turned when it is shown."""
 PLANE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Column and row to the places that stand for them, so that a slice of them is shown as the picture is."""
 MOST_PIXELS = 100_000_000
@@ -72,7 +70,7 @@ class Picture:
         from the smallest to the largest, bright where the file says that 0 is white (MONOCHROME1).
 
         Raises:
-            VolumeError: it cannot be read, or holds several images.
+            VolumeError: it cannot be read, holds several images, or is to be turned when it is shown.
         """
         path = Path(path)
         if not path.is_file():
@@ -80,6 +78,7 @@ class Picture:
         if not is_picture(path):
             return _read_dicom(path)
         grid = _flat_grid(path)
+        check_upright(path)
         return cls(read_pixels(path), grid, path.name)
 
 
@@ -99,7 +98,8 @@ class PictureVolume(Volume):
     def of(cls, picture: Picture, grid: Grid | None = None) -> PictureVolume:
         """Return a picture as a volume, on a grid of (W, H, 1) voxels; by default one unit a pixel, in `PLANE`."""
         grid = grid or Grid((picture.width, picture.height, 1), PLANE)
-        return cls(picture.pixels.max(axis=2).T[..., None], grid, picture.name, picture=picture)
+        blue, green, red = np.moveaxis(picture.pixels, 2, 0)  # in pairs, which takes a tenth of the time
+        return cls(np.maximum(np.maximum(blue, green), red).T[..., None], grid, picture.name, picture=picture)
 
     @property
     def content(self) -> Array:
@@ -114,28 +114,6 @@ class PictureVolume(Volume):
 def is_picture(path: str | os.PathLike[str]) -> bool:
     """Whether a file's name is that of a picture which cannot be a volume."""
     return Path(path).suffix.lower() in SUFFIXES
-
-
-def check_upright(path: Path) -> None:
-    """Refuse a photograph that programs turn when they show it: pixels on the screen would not be those of the file.
-
-    Raises:
-        VolumeError: it is one.
-    """
-    if not is_picture(path):
-        return
-    from PIL import Image  # noqa: PLC0415 - only where it is used
-
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise VolumeError(f"{path.name}: cannot be read as a picture. Save it again as PNG.") from error
-    if turned:
-        raise VolumeError(
-            f"{path.name}: its camera notes that it is to be turned when shown, so that pixels cannot be counted on "
-            "the screen. Save it upright first."
-        )
 
 
 def check_picture_place(path: Path) -> None:
@@ -181,8 +159,9 @@ def read_picture_mask(path: Path, picture: Picture) -> npt.NDArray[np.bool_]:
     """Read a mask of a picture from a PNG or another picture (0 and 1, or 0 and 255): (H, W).
 
     Raises:
-        VolumeError: it is none, or has another size.
+        VolumeError: it is none, is to be turned when it is shown, or has another size.
     """
+    check_upright(path)
     found = read_mask(path)
     if found.shape != picture.pixels.shape[:2]:
         raise VolumeError(
@@ -208,7 +187,7 @@ def _flat_grid(path: Path) -> Grid:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        size = transparent_grey_size(path)
+        size = size_beyond_itk(path)
         if size is None:
             raise VolumeError(f"{path.name}: cannot be read as an image ({', '.join(SUFFIXES)}).") from error
         _check_size(path.name, *size)

@@ -42,11 +42,11 @@ class ImageFrame:
 
     def image(self, pixels: npt.NDArray[np.uint8]) -> Float32:
         """(H, W, 3) 0..255 -> (3, size, size) float32, `OUTSIDE` in the padding."""
-        return np.ascontiguousarray(self._placed(pixels.astype(np.float32), OUTSIDE).transpose(2, 0, 1))
+        return np.ascontiguousarray(self._placed(pixels, OUTSIDE, np.float32).transpose(2, 0, 1))
 
     def mask(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """(H, W) -> (size, size)."""
-        return self._placed(mask, False)
+        return self._placed(mask, False, np.bool_)
 
     def paint(self, low_res: Float32) -> npt.NDArray[np.bool_]:
         """Turn low-res logits (n, n) into the image's mask (H, W)."""
@@ -62,10 +62,10 @@ class ImageFrame:
     def _corner(self) -> tuple[int, int]:
         return (self.size - self.shape[0]) // 2, (self.size - self.shape[1]) // 2
 
-    def _placed(self, pixels: npt.NDArray[Any], outside: float) -> npt.NDArray[Any]:
+    def _placed(self, pixels: npt.NDArray[Any], outside: float, dtype: type[np.generic]) -> npt.NDArray[Any]:
         if not self.is_padded:
-            return pixels[np.ix_(*(nearest_pixels(n, self.size) for n in self.shape))]
+            return pixels[np.ix_(*(nearest_pixels(n, self.size) for n in self.shape))].astype(dtype)
         (top, left), (height, width) = self._corner, self.shape
-        placed = np.full((self.size, self.size, *pixels.shape[2:]), outside, pixels.dtype)
+        placed = np.full((self.size, self.size, *pixels.shape[2:]), outside, dtype)
         placed[top : top + height, left : left + width] = pixels
         return placed

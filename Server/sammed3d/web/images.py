@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sammed3d.errors import VolumeWarning
-from sammed3d.files.picture import Picture, PictureVolume, check_upright, is_picture
+from sammed3d.files.picture import Picture, PictureVolume, is_picture
 from sammed3d.files.volume import Volume, size_in_header
 
 
@@ -22,7 +22,6 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> Volum
     path = Path(path)
     if is_picture(path) or (series is None and is_dicom_picture(path)):
         picture = Picture.read(path)
-        check_upright(path)
         return PictureVolume.of(picture)
     return Volume.read(path, series)
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 from sammed3d.errors import VolumeError
 from sammed3d.files.image_lists import (
@@ -155,3 +156,15 @@ def test_masks_hold_one_structure(tmp_path):
         read_mask(save(tmp_path / "c.png", np.array([[0, 1, 2]], np.uint8)))
     with pytest.raises(VolumeError, match="cannot be read as an image"):
         read_mask(tmp_path / "none.png")
+
+
+def test_photographs_that_are_turned_when_shown_teach_nothing(tmp_path):
+    """Their masks were drawn on what the screen shows."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "photo.jpg", exif=exif)
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "mask.tif", exif=exif)
+    with pytest.raises(VolumeError, match=r"photo\.jpg: its camera notes"):
+        read_pixels(tmp_path / "photo.jpg")
+    with pytest.raises(VolumeError, match=r"mask\.tif: its camera notes"):
+        read_mask(tmp_path / "mask.tif")

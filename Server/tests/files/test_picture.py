@@ -64,6 +64,42 @@ def test_grey_pictures_with_transparency_are_read_without_it(tmp_path):
         Picture.read(tmp_path / "cut.png")
 
 
+def test_pictures_that_itk_does_not_read_are_read_as_others(tmp_path):
+    """Two values of a BMP, a grey value that stands for transparency, and files named as another kind."""
+    two, grey, colours = (Image.fromarray(each) for each in (GREY > 100, GREY, COLOURS))
+    two.save(tmp_path / "two.bmp")
+    grey.save(tmp_path / "hole.png", transparency=7)
+    colours.save(tmp_path / "really.jpg", quality=95)
+    (tmp_path / "really.jpg").rename(tmp_path / "named.png")
+    for name in ("two.bmp", "hole.png", "named.png"):
+        with pytest.raises(RuntimeError):
+            sitk.ReadImage(str(tmp_path / name))
+    assert np.array_equal(Picture.read(tmp_path / "two.bmp").pixels, 255 * np.stack(3 * [GREY > 100], -1))
+    assert np.array_equal(Picture.read(tmp_path / "hole.png").pixels, np.stack(3 * [GREY], -1))
+    with Image.open(tmp_path / "named.png") as image:
+        assert np.array_equal(Picture.read(tmp_path / "named.png").pixels, np.asarray(image)[..., ::-1])
+    picture = Picture.read(tmp_path / "hole.png")
+    assert np.array_equal(read_picture_mask(tmp_path / "two.bmp", picture), GREY > 100)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png"])
+def test_pictures_that_are_turned_when_shown_are_refused_wherever_they_are_read(tmp_path, suffix):
+    grey = Image.fromarray(GREY)
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        file = tmp_path / f"photo{orientation}{suffix}"
+        grey.save(file, exif=exif)
+        if orientation in (0, 1, 9):
+            assert Picture.read(file).pixels.shape == (12, 20, 3)
+            continue
+        words = rf"photo{orientation}\{suffix}: its camera notes .* Save it upright first"
+        with pytest.raises(VolumeError, match=words):
+            Picture.read(file)
+        with pytest.raises(VolumeError, match=words):
+            read_picture_mask(file, Picture.read(tmp_path / f"photo1{suffix}"))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff"])
 def test_grey_and_coloured_pictures_are_read_without_loss(tmp_path, suffix):
     grey = Picture.read(written(tmp_path / f"g{suffix}", GREY))
@@ -85,6 +121,7 @@ def test_single_images_of_dicom_are_read(tmp_path):
     grey = Picture.read(write_dicom(tmp_path / "g.dcm", ramp, "MONOCHROME2", PixelSpacing=[0.5, 0.25]))
     assert (grey.pixels.min(), grey.pixels.max()) == (0, 255)
     assert grey.pixels[0, 0, 0] == 0
+    assert np.array_equal(grey.pixels[..., 0], np.floor(0.5 + (ramp - 100.0) / 2900 * 255)), "to the nearest"
     assert grey.grid.shape == (20, 12, 1)
     inverted = Picture.read(write_dicom(tmp_path / "i.dcm", ramp, "MONOCHROME1"))
     assert inverted.pixels[0, 0, 0] == 255

@@ -6,6 +6,7 @@ import torch
 
 from helpers import FakePredictor, RegionPredictor
 from networks import TINY_2D, TINY_PRESET_2D, filled
+from peaks import peak_memory
 from sammed3d import samples
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import ModelError, PromptError, VolumeError
@@ -59,6 +60,14 @@ def test_pixels_go_in_and_pixels_come_out():
     assert not session.mask().any()
     session.session.redo()
     assert session.mask()[15, 70] == 1
+
+
+def test_a_large_picture_takes_hardly_more_memory_than_its_pixels():
+    """Its pixels become real numbers where the model sees them, and nowhere else."""
+    picture = picture_of(np.add.outer(np.arange(2000), np.arange(1500)) % 251)
+    with peak_memory() as peak:
+        PictureSession(picture, RegionPredictor())
+        assert peak() < 1.5 * picture.pixels.nbytes
 
 
 @pytest.mark.parametrize("coloured", [False, True])

@@ -189,18 +189,19 @@ def test_pictures_that_cannot_be_used_are_refused_in_one_line(send, picture, tmp
     turned[0x0112] = 6
     pages = [Image.fromarray(np.full((7, 9), grey, np.uint8)) for grey in (0, 90)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    flat = io.BytesIO()
+    flat, photo = io.BytesIO(), io.BytesIO()
     Image.new("RGB", (9, 7), (1, 2, 3)).save(flat, "PNG")
+    pages[0].save(photo, "JPEG", exif=turned)
     for name, content, words in (
         ("a.png", b"hello", "a.png: cannot be read"),
-        ("a.png", picture(".png")[0][:60], "a.png: cannot be read"),
+        ("a.png", picture(".png")[0][:60], "a.png: the file is damaged"),
         ("a.jpg", b"", "a.jpg: cannot be read"),
         ("a.jpg", picture(".jpg")[0][:-30], "a.jpg: the file is damaged; its end is missing"),
         ("a.bmp", picture(".bmp")[0][:-30], "a.bmp: the file is damaged; its end is missing"),
         ("a.png", huge_png(), "a.png: declares more than"),
         ("a.png", huge_png(20_000, 10_000), "a.png: has 20000 x 10000 pixels"),
         ("a.tif", (tmp_path / "pages.tif").read_bytes(), "a.tif: holds 2 images"),
-        ("a.jpg", picture(".jpg", exif=turned)[0], "a.jpg: its camera notes that it is to be turned"),
+        ("a.jpg", photo.getvalue(), "a.jpg: its camera notes that it is to be turned"),
         ("a.png", flat.getvalue(), "a.png: all pixels are equal"),
     ):
         with pytest.raises(VolumeError) as caught:
