@@ -122,15 +122,18 @@ def load_model(
         checkpoint = _without(checkpoint, part)
     about = checkpoint.metadata
     published = registry.published_as(place.path.name)
-    known_licence = place.stored.licence if place.stored else published.licence if published else ""
+    known_licence = published.licence if published else ""
+    name, licence = about.get("name") or place.path.stem, about.get("licence") or known_licence
+    if place.stored is not None and not place.stored.is_bundled:  # who installed it has the last word
+        name, licence = place.stored.title, place.stored.licence or licence
     return LoadedModel.assembled(
         checkpoint,
         network_name,
         _json_entry(checkpoint, "sizes", dict) or families.sizes_of(checkpoint, network_name),
         preset=preset,
-        name=about.get("name") or place.path.stem,
+        name=name,
         notes=(*_json_entry(checkpoint, "notes", list), *checkpoint.notes, *notes),
-        licence=about.get("licence") or known_licence,
+        licence=licence,
         origin=about.get("origin") or (place.stored.source if place.stored else place.path.name),
         learnt_from=tuple(_json_entry(checkpoint, LEARNT_FROM, list)),
     )

@@ -8,7 +8,7 @@ from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import ModelError, PredictionCancelled, PromptError
 from sammed3d.files.picture import Picture
-from sammed3d.inference.picture_search import PictureSearch
+from sammed3d.inference.picture_search import PictureSearch, search
 from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.predictor import Prediction
 
@@ -68,6 +68,23 @@ def test_what_counts_as_an_object(session, settings, count):
         assert session.find(settings)[0].mask.all()
     else:
         assert len(session.find(settings)) == count
+
+
+def test_what_is_not_stable_is_left_out_and_score_times_stability_ranks():
+    """Three masks for the one point: of two that overlap little the surer one is less stable, the third hardly is."""
+    stable, less, hardly = (np.full((8, 8, 1), -9, np.float32) for _ in range(3))
+    stable[4:, :] = 9
+    less[:, 4:] = 9
+    less[:2, 4:] = 0.5  # above 0, and not above 1
+    hardly[4:, 4:] = 0.5
+    weighed = [Prediction(less, 0.95), Prediction(hardly, 0.99), Prediction(stable, 0.9)]
+    found = search(
+        PictureSearch(points=1, stability=0.7, smallest=1, overlap=0.6),
+        (8, 8),
+        lambda _column, _row, _cancellation: weighed,
+        lambda low_res: low_res[..., 0] > 0,
+    )
+    assert [(each.score, each.stability) for each in found] == [(0.9, 1.0), (0.95, 0.75)]
 
 
 def test_the_grid_covers_a_picture_evenly():

@@ -1,6 +1,7 @@
 """2-D models in sessions: prompts on a slice, followed from slice to slice."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ def test_an_object_is_followed_to_both_sides_until_it_vanishes():
 @pytest.mark.slow
 def test_a_model_that_floods_is_stopped():
     """No end in sight: followed so far and no further, on by a click, over a whole box where one is drawn."""
+    assert slice_inferer.FOLLOWED == 64, "as docs/models.md says"
     count = 2 * slice_inferer.FOLLOWED + 40
     array = np.zeros((64, 64, count), np.int16)
     array[0, 0], array[8:24, 8:24] = 1000, 1000
@@ -79,6 +81,38 @@ def test_an_object_that_moves_away_is_not_swapped_for_another():
     session = session_on(columns((8, 8, 5, 12), (40, 40, 12, 22)))
     session.click(at(16, 16, 8))
     assert session.mask()[..., 12:].sum() == 0
+
+
+class Boxes(RegionPredictor):
+    """Finds what is bright in a box, as models that trust their box more than the mask that they are shown."""
+
+    def answer(self, patch, prompts):
+        if prompts.box is None:
+            return super().answer(patch, prompts)
+        return super().answer(patch, replace(prompts, mask_prompt=None))
+
+
+def test_an_object_that_is_found_beside_where_it_was_is_another_one():
+    """A ring, and what is in its middle two slices further on: the box round the ring shows both."""
+    array = np.zeros(SHAPE, np.int16)
+    array[0, 0] = 1000
+    array[8:48, 8:48, 5:12] = 1000
+    array[16:40, 16:40, 5:12] = 0
+    array[24:32, 24:32, 12:20] = 1000
+    session = Session(Volume(array, Grid(SHAPE, make_affine(SPACING)), "v"), Boxes())
+    session.click(at(10, 20, 8))
+    assert session.mask()[10, 20].nonzero()[0].tolist() == list(range(5, 12))
+    assert session.mask()[..., 12:].sum() == 0
+
+
+def test_the_first_positive_click_of_a_slice_goes_before_the_negative_ones():
+    session = session_on(columns((8, 8, 0, 10), (40, 40, 18, 25)))
+    session.click(at(16, 16, 5))
+    session.click(at(16, 16, 20), positive=False)
+    session.click(at(48, 48, 20))
+    asked = [call.clicks for call in session.predictor.calls if call.window.begin[2] == 20 and call.clicks]
+    assert [[click.positive for click in clicks] for clicks in asked] == [[True, False]]
+    assert session.mask()[48, 48].nonzero()[0].tolist() == list(range(18, 25))
 
 
 def test_a_correction_counts_for_the_slices_nearest_to_it():

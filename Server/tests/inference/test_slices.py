@@ -70,6 +70,9 @@ def test_small_slices_are_padded_where_the_preset_says_so():
     assert slices.place((0.0, 0.0, 8.0)) == (2, (16 + 30, 12 + 39))
     large = Volume(phantom((70, 40, 5)), Grid((70, 40, 5), make_affine((1, 1, 4))), "v")
     assert (Slices(large.grid, PADDED).cut(large, 0).voxels >= 0).all(), "large slices are resized"
+    as_wide = Volume(phantom((64, 40, 5)), Grid((64, 40, 5), make_affine((1, 1, 4))), "v")
+    assert (Slices(as_wide.grid, PADDED).cut(as_wide, 0).voxels >= 0).all(), "so are those as large along one axis"
+    assert (slices.prompt_of(np.ones((31, 40), np.uint8), 6.9)[:4] == np.float32(-6.9)).all(), "nothing lies beside it"
 
 
 @given(st.sampled_from(AXIS_MAPS), st.sampled_from([RESIZED, PADDED]), st.integers(0, 2))

@@ -11,6 +11,7 @@ from networks import filled
 from sammed3d.errors import ModelError
 from sammed3d.nets import build
 from sammed3d.nets.image_encoder_2d import Adapter, Attention2d
+from sammed3d.nets.slicewise import normalised
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -22,6 +23,16 @@ def test_state_dict_has_the_published_keys_and_shapes(name, count):
     published = json.loads((GOLDEN / f"{name}_keys.json").read_text())
     assert {k: list(v.shape) for k, v in state.items()} == published
     assert len(published) == count
+
+
+def test_images_are_normalised_as_published_and_are_nothing_in_the_padding():
+    image = torch.tensor([[0.0, 255.0], [-1.0, 100.0]])[None, None]
+    expected = torch.tensor(
+        [[[-2.117904, 2.248908], [0.0, -0.405428]], [[-2.035714, 2.428571], [0.0, -0.285014]],
+         [[-1.804444, 2.64], [0.0, -0.061525]]]
+    )  # fmt: skip
+    assert (normalised(image)[0] - expected).abs().max() < 1e-5
+    assert (normalised(image.expand(1, 3, 2, 2))[0] - expected).abs().max() < 1e-5
 
 
 @pytest.mark.slow

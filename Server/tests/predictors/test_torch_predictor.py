@@ -1,6 +1,7 @@
 """The in-process predictor, with a small network of the real class."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,14 @@ import torch
 
 from counting import CLICKS, Counting, patch_at
 from helpers import small_volume
-from networks import TINY_PRESET
+from networks import TINY_2D, TINY_PRESET, TINY_PRESET_2D, TINY_SIZES, filled
+from sammed3d.core.geometry import Box, Grid
 from sammed3d.errors import ModelError, PredictionCancelled, PromptError
-from sammed3d.inference.predictor import Cancellation, PatchPrompts
+from sammed3d.inference.patch import Patch
+from sammed3d.inference.predictor import Cancellation, PatchBox, PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
+from sammed3d.nets import Slicewise, build
+from sammed3d.nets.slicewise import normalised
 from sammed3d.predictors.tensor_cache import TensorCache
 from sammed3d.predictors.torch_predictor import TorchPredictor, choose_device, choose_precision
 
@@ -37,6 +42,41 @@ def test_clicks_are_applied_one_by_one_with_the_logits_fed_back(predictor, tiny_
     prediction = predictor.predict(patch, PatchPrompts(CLICKS))
     assert np.array_equal(prediction.low_res, low_res[0, 0].numpy())
     assert prediction.score is None, "SAM-Med3D's scores are untrained"
+
+
+@pytest.mark.parametrize("name", ["sam_med3d_boxes", "sam_med2d"])
+def test_a_box_is_its_first_and_last_corner_and_masks_are_weighed_best_first(name):
+    """And a further click is a pass of its own: in 2-D with the box again, in 3-D alone."""
+    box, click = PatchBox((9.0, 12.0, 0.0), (50.0, 44.0, 0.0)), PatchClick((30.0, 20.0, 0.0), True)
+    flat = name == "sam_med2d"
+    network = filled(build(name, TINY_2D if flat else TINY_SIZES))
+    network.mask_decoder.iou_prediction_head.layers[-1].bias.data[3] += 2  # the last of three masks is the best
+    preset = TINY_PRESET_2D if flat else replace(TINY_PRESET, boxes=True)
+    voxels = np.random.default_rng(0).uniform(0, 255, preset.patch_shape).astype(np.float32)
+    patch = Patch(voxels, Box((0, 0, 0), preset.patch_shape), Grid(preset.patch_shape, np.eye(4)))
+    predictor = TorchPredictor(Slicewise(network) if flat else network, preset, device="cpu")
+    nothing = torch.zeros(1, 0, 2 if flat else 3), torch.zeros(1, 0)
+    with torch.inference_mode():
+        if flat:
+            image = torch.tensor(voxels[..., 0].T)[None, None]
+            embedding = network.encode(normalised(image))
+            corners, coords = torch.tensor([[9.0, 12.0, 50.0, 44.0]]), torch.tensor([[[30.0, 20.0]]])
+            masks, scores = network.decode(embedding, *nothing, None, corners)
+            best = masks[:, scores.argmax(1)]
+            masks, scores = network.decode(embedding, coords, torch.ones(1, 1), best.sigmoid(), corners)
+            expected = masks[0, scores[0].argsort(descending=True)].transpose(1, 2)[..., None]
+        else:
+            embedding = network.encode(torch.tensor(voxels)[None, None])
+            corners, coords = torch.tensor([[9.0, 12, 0, 50, 44, 0]]), torch.tensor([[[30.0, 20, 0]]])
+            first, _ = network.decode(embedding, *nothing, torch.zeros(1, 1, 16, 16, 16), boxes=corners)
+            expected = network.decode(embedding, coords, torch.ones(1, 1), first)[0][0]
+    prompts = PatchPrompts([click], box)
+    assert np.abs(predictor.predict(patch, prompts).low_res - expected[0].numpy()).max() < 1e-5
+    if flat:
+        weighed = predictor.candidates(patch, prompts)
+        assert [each.score for each in weighed] == pytest.approx(scores[0].sort(descending=True)[0].tolist())
+        assert scores[0].argmax() == 2
+        assert np.abs(np.stack([each.low_res for each in weighed]) - expected.numpy()).max() < 1e-5
 
 
 def test_a_further_click_costs_one_decoder_pass_and_a_known_one_none(predictor, network):

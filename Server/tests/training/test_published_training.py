@@ -1,5 +1,6 @@
 """What a run does with the numbers of its recipe, against the published training and against torch."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from sammed3d.training import click_loop, distillation, prepared
 from sammed3d.training.click_loop import ClickLoop
 from sammed3d.training.distillation import DistillationRun
 from sammed3d.training.losses import hard_dice, mask_loss
-from sammed3d.training.patches import Patches
+from sammed3d.training.patches import Patches, pooled
 from sammed3d.training.recipe import Recipe
 from sammed3d.training.schedule import groups
 from training_runs import recipe, run_of
@@ -80,6 +81,17 @@ def test_the_gradient_of_a_step_is_the_mean_of_its_batches(data, tmp_path, monke
         kept.append(gradients[0])
     assert kept[0].abs().max() > 0
     assert torch.allclose(*kept, rtol=1e-3, atol=1e-3 * float(kept[0].abs().max()))
+
+
+def test_a_batch_is_pooled_over_all_its_positive_voxels_as_published():
+    """Mean 4 and unbiased deviation 2 of 2, 4 and 6, which lie in two images; what is not above 0 does not count."""
+    images = torch.tensor([[[2.0, 0.0, -8.0]], [[4.0, 6.0, 0.0]]])[..., None, None]
+    settings = Recipe.read(None, normalisation="batch")
+    expected = torch.tensor([[[-1.0, -2.0, -6.0]], [[0.0, 1.0, -2.0]]])[..., None, None]
+    assert torch.allclose(pooled(images, TINY_PRESET, settings), expected)
+    assert pooled(images, TINY_PRESET, Recipe.read(None)) is images, "each was normalised by itself"
+    assert pooled(images, replace(TINY_PRESET, normalisation="none"), settings) is images
+    assert (pooled(torch.full_like(images, 3), TINY_PRESET, settings) == 0).all()
 
 
 def test_patches_are_mirrored_along_each_axis_by_chance(data):
@@ -189,3 +201,12 @@ def test_distillation_steps_every_ten_batches_at_most_and_normalises_each_image_
             DistillationRun(settings, model, [], None, Fabric(accelerator="cpu", devices=1))
     assert [each.accumulation for each in made] == [10, 4]
     assert {each.normalisation for each in made} == {"sample"}
+    assert {each.smallest_voxels for each in made} == {0}, "the teacher has something to say of any patch"
+
+
+def test_after_distilling_the_decoder_learns_from_what_the_weights_say_of_themselves(tmp_path):
+    settings = Recipe.read(None, teacher="x", start="y", family="fastsam3d_teacher", base="z")
+    then = DistillationRun.following(settings, tmp_path)
+    assert then.start == str(tmp_path / "best.safetensors")
+    assert (then.teacher, then.family, then.base, then.ct_window) == (None, None, None, None)
+    assert then.image_encoder_lr == 0

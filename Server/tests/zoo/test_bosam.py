@@ -124,6 +124,18 @@ def test_merged_equals_unmerged(base, matrices):
         assert (x @ merged[f"{place}.weight"].double().T - unmerged).abs().max() < 1e-5
 
 
+def test_a_base_of_half_precision_is_merged_in_full_and_all_is_sam_med3d(base, matrices):
+    alone = {f"w_As.{n}.weight": a for n, a in enumerate(matrices[0])}
+    alone |= {f"w_Bs.{n}.weight": b for n, b in enumerate(matrices[1])}
+    half = {key: value.bfloat16() for key, value in base.items()}
+    with pytest.warns(ModelWarning):
+        merged = merge_lora(Checkpoint(alone), Checkpoint(half, {"family": "ct_lidc", "licence": "x"}))
+    assert merged.metadata == {"family": "sam_med3d", "licence": "x"}
+    assert merge_lora(Checkpoint(wrapped_model(base, matrices))).metadata == {"family": "sam_med3d"}
+    q = base[QKV].bfloat16().double()[:WIDTH] + matrices[1][0].double() @ matrices[0][0].double()
+    assert (merged.weights[QKV].double()[:WIDTH] - q).abs().max() < 1e-6
+
+
 def test_the_base_is_not_touched(tmp_path, base, matrices):
     before = {k: v.clone() for k, v in base.items()}
     merge_lora(read_checkpoint(write_flat(tmp_path, base, matrices)), Checkpoint(base))

@@ -136,6 +136,16 @@ def test_safetensors_round_trip_with_metadata(tmp_path, weights):
     assert read.metadata["network"] == "sam_med3d"
 
 
+def test_a_loaded_network_does_not_change_with_its_file(tmp_path, weights):
+    """Files are mapped into memory while they are read."""
+    torch.save(weights, tmp_path / "w.pth")
+    network = build("sam_med3d", TINY_SIZES)
+    load_weights(network, read_checkpoint(tmp_path / "w.pth"))
+    with (tmp_path / "w.pth").open("r+b") as file:
+        file.write(bytes((tmp_path / "w.pth").stat().st_size))
+    assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
+
+
 def test_half_precision_weights_become_float32(tmp_path, weights):
     write_checkpoint(tmp_path / "w.safetensors", {k: v.half() for k, v in weights.items()})
     network = build("sam_med3d", TINY_SIZES)

@@ -178,6 +178,10 @@ def test_an_import_under_a_published_name_is_that_model(store, tmp_path):
     model, entry = store.model("ct_lidc"), registry.entry("ct_lidc")
     assert (model.family, model.title, model.licence) == ("ct_lidc", entry.title, entry.licence)
     assert load_predictor("ct_lidc", "cpu").preset.clamp == (-1024, 300)
+    turbo = file.rename(tmp_path / "sam_med3d_turbo.pth")
+    for name in ("ct_lidc", turbo):
+        assert load_model(name).licence == registry.entry(getattr(name, "stem", name)).licence
+    file = turbo
     done = CliRunner().invoke(app, ["models", "import", str(file), "--name", "sam_med2d"])
     assert done.exit_code == 1, "it does not fit"
     assert [m.name for m in store.models() if not m.is_bundled] == ["ct_lidc"]
@@ -248,6 +252,20 @@ def test_an_import_keeps_what_the_file_says_of_itself(store, tiny_checkpoint, tm
     again = load_model("mine")
     assert again.about() == model.about()
     assert store.add(tmp_path / "mine.safetensors", "other", "Other", licence="MIT").licence == "MIT"
+    model = load_model("other")
+    assert (model.name, model.licence, model.origin) == ("Other", "MIT", "trained at home")
+    model.write(tmp_path / "out.safetensors")
+    assert load_model(tmp_path / "out.safetensors").about() == model.about(), "what is exported says the same"
+
+
+def test_a_file_that_says_nothing_of_itself_is_called_what_it_was_imported_as(store, tiny_checkpoint, tmp_path):
+    file, tiny = tmp_path / "epoch_84.safetensors", read_checkpoint(tiny_checkpoint)
+    write_checkpoint(file, tiny.weights, **{key: value for key, value in tiny.metadata.items() if key != "name"})
+    store.add(file, "sam_med3d_organ")
+    store.add(file, "ours", "Our organs")
+    store.add(file, "plain")
+    names = [load_model(name).name for name in ("sam_med3d_organ", "ours", "plain", file)]
+    assert names == ["SAM-Med3D-organ", "Our organs", "plain", "epoch_84"]
 
 
 def test_a_folder_of_the_same_name_does_not_hide_an_installed_model(store, tiny_checkpoint, tmp_path, monkeypatch):
