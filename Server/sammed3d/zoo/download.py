@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
+from sammed3d.zoo.folders import writing_to
 
 if TYPE_CHECKING:
     import requests
@@ -61,7 +62,8 @@ def download(
         ChecksumError: the file is not what it should be.
         PredictionCancelled: `cancellation` was used.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     cancellation = cancellation or Cancellation()
     with _alone(part, cancellation) as waited:

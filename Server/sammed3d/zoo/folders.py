@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from sammed3d.errors import ModelError
 
 
 def default_folder() -> Path:
@@ -21,6 +25,22 @@ def default_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
     return base / "sammed3d" / "models"
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Say in words that nothing can be written into the models' folder.
+
+    Raises:
+        ModelError: the system refused to read or write while this was open.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(
+            f"{folder}: cannot be written ({error.strerror}). Check its permissions and free space, or choose another "
+            "folder for models (SAMMED3D_MODELS)."
+        ) from error
 
 
 def exported_folder(folder: Path | None = None) -> Path:

@@ -22,7 +22,7 @@ from sammed3d.files.outputs import RESERVED
 from sammed3d.zoo import registry
 from sammed3d.zoo.about_file import words_of, works_by_slice
 from sammed3d.zoo.download import ChecksumError, Progress, download, file_digest
-from sammed3d.zoo.folders import clear_exported, default_folder
+from sammed3d.zoo.folders import clear_exported, default_folder, writing_to
 
 BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
 """The small model that ships with the package."""
@@ -256,7 +256,7 @@ class ModelStore:
             cancellation: stops it; nothing stays.
 
         Raises:
-            ModelError: no such file, another kind of file, or the name is taken.
+            ModelError: no such file, another kind of file, the name is taken, or the models' folder cannot be written.
             PredictionCancelled: `cancellation` was used.
         """
         run, checkpoint = (checkpoint, checkpoint / RUN_WEIGHTS) if checkpoint.is_dir() else (None, checkpoint)
@@ -271,9 +271,11 @@ class ModelStore:
         if any(m.name == name for m in self.models()) or name == "default":
             raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
         target = self.folder / name / checkpoint.name
-        digest = copy_file(checkpoint, target, progress or (lambda _done, _total: None), cancellation or Cancellation())
-        if run is not None and (run / RUN_CARD).is_file():
-            shutil.copyfile(run / RUN_CARD, target.with_name(RUN_CARD))
+        shown = progress or (lambda _done, _total: None)
+        with writing_to(target.parent):
+            digest = copy_file(checkpoint, target, shown, cancellation or Cancellation())
+            if run is not None and (run / RUN_CARD).is_file():
+                shutil.copyfile(run / RUN_CARD, target.with_name(RUN_CARD))
         published = next((vars(entry) for entry in registry.entries() if entry.name == name), {})
         usual = {"title": name, "purpose": "An imported checkpoint.", "licence": "", "family": None} | published
         about = {"title": title, "purpose": purpose, "licence": licence, "family": family}
@@ -324,8 +326,9 @@ class ModelStore:
         data = asdict(model) | {"path": model.path.name}
         file = model.path.with_name("model.json")
         partial = file.with_suffix(".part")
-        partial.write_text(json.dumps(data, indent=2), encoding="utf-8")
-        partial.replace(file)
+        with writing_to(file.parent):
+            partial.write_text(json.dumps(data, indent=2), encoding="utf-8")
+            partial.replace(file)
 
     def _pins(self) -> dict[str, str]:
         file = self.folder / "pins.json"
@@ -340,8 +343,10 @@ class ModelStore:
 
     def _pin(self, name: str, digest: str) -> None:
         partial = self.folder / ".pins.json"
-        partial.write_text(json.dumps(self._pins() | {name: digest}, indent=2), encoding="utf-8")
-        partial.replace(self.folder / "pins.json")
+        pins = json.dumps(self._pins() | {name: digest}, indent=2)
+        with writing_to(self.folder):
+            partial.write_text(pins, encoding="utf-8")
+            partial.replace(self.folder / "pins.json")
 
 
 def copy_file(source: Path, target: Path, progress: Progress, cancellation: Cancellation) -> str:
