@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import onnxruntime
@@ -23,7 +24,7 @@ from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.folders import exported_folder
 from sammed3d.zoo.load import load_model
 from sammed3d.zoo.model import LoadedModel
-from sammed3d.zoo.onnx import export
+from sammed3d.zoo.onnx import cache, export
 from sammed3d.zoo.onnx.export import ENCODER, OnnxOptions, export_onnx
 from sammed3d.zoo.onnx.network import load_exported
 
@@ -83,8 +84,59 @@ def test_encoder_and_decoder_agree_with_torch(exported, network):
             for answer, wanted in zip(ours.decode(embedding, coords, labels, low_res), expected, strict=True):
                 assert answer.shape == wanted.shape
                 assert (answer - wanted).abs().max() < 1e-3
+        two = torch.cat([patch, patch.flip(2)])
+        assert (ours.encode(two) - network.encode(two)).abs().max() < 1e-3, "graphs take one at a time"
+        prompts = 64 * torch.rand(3, 2, 3), torch.randint(0, 2, (3, 2)), torch.randn(3, 1, 16, 16, 16)
+        for answer, wanted in zip(ours.decode(embedding, *prompts), network.decode(embedding, *prompts), strict=True):
+            assert (answer - wanted).abs().max() < 1e-3
     with pytest.raises(ModelError, match="single mask"):
         ours.decode(embedding, coords, labels, low_res, multimask=True)
+
+
+def test_what_is_known_of_a_model_is_known_of_its_export(exported, tmp_path):
+    copied = shutil.copytree(exported, tmp_path / "told")
+    about = json.loads((copied / "model.json").read_text())
+    tempering = asdict(load_model("default").network.tempering) | {"depth": 3.5}
+    told = {
+        "notes": ["merged"], "licence": "CC-BY-4.0", "origin": "home", "learnt_from": ["1", "2"],
+        "sees_all_clicks": True, "first_passes": 2, "tempering": tempering, "quantised": True,
+    }  # fmt: skip
+    (copied / "model.json").write_text(json.dumps(about | told))
+    model = load_exported(copied)
+    found = model.notes, model.licence, model.origin, model.learnt_from
+    assert found == (("merged",), "CC-BY-4.0", "home", ("1", "2"))
+    assert (model.network.sees_all_clicks, model.network.first_passes) == (True, 2)
+    assert asdict(model.network.tempering) == tempering
+    assert "8-bit" in model.arithmetic
+
+
+@pytest.mark.parametrize("option", ["preprocess", "single_mask"])
+def test_what_is_exported_for_other_programs_says_so(tmp_path, monkeypatch, option):
+    monkeypatch.setattr(export, "_export_2d", lambda *_: None)
+    model = LoadedModel(Slicewise(build("sam_med2d", TINY_2D)), "sam_med2d", TINY_2D, TINY_PRESET_2D, "Tiny 2-D")
+    for options, runnable in ((OnnxOptions(), True), (OnnxOptions(**{option: True}), False)):
+        export_onnx(model, tmp_path, options)
+        assert json.loads((tmp_path / "model.json").read_text())["runnable"] is runnable
+
+
+def test_each_model_has_its_own_exported_files(tmp_path, monkeypatch):
+    """Whatever makes it another one: its file, its base, the family that was named, the size of its numbers."""
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    made = []
+    monkeypatch.setattr(cache, "export_onnx", lambda model, folder, *_, **_more: made.append(model))
+    monkeypatch.setattr(cache, "load_exported", lambda folder: folder)
+    one, other, again = (tmp_path / name for name in ("one.pth", "other.pth", "again/one.pth"))
+    again.parent.mkdir()
+    for file, content in ((one, b"1"), (other, b"2"), (again, b"1")):
+        file.write_bytes(content)
+    asked = [
+        ([one], None, False), ([one], None, True), ([one], "sam_med3d", False), ([one], "fastsam3d_teacher", False),
+        ([one, other], None, False), ([other], None, False), ([other, one], None, False),
+    ]  # fmt: skip
+    folders = [cache.exported_once(files, family, lambda: "model", quantise) for files, family, quantise in asked]
+    assert len(set(folders)) == len(made) == len(asked)
+    assert cache.exported_once([again], None, lambda: "model", False) == folders[0], "wherever the file lies"
+    assert len(made) == len(asked)
 
 
 def test_a_session_runs_on_exported_files(exported, checkpoint):
