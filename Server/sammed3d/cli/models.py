@@ -51,7 +51,11 @@ def info(name: NameArgument, debug: DebugOption = False) -> None:
         store = ModelStore()
         installed = next((m for m in store.models() if m.name == name), None)
         if installed:
-            about = vars(installed) | {"size": installed.size}
+            entry = next((each for each in registry.entries() if each.name == name), None)
+            said = () if entry is None else ("page", "citation")
+            if entry is not None and entry.licence == installed.licence:  # whoever imported it may know another one
+                said = ("licence_source", *said)
+            about = vars(installed) | {"size": installed.size} | {key: getattr(entry, key) for key in said}
         else:
             entry = registry.entry(name)
             about = vars(entry) | ({} if entry.url is None else {"url": entry.address()})

@@ -178,6 +178,8 @@ def test_an_import_under_a_published_name_is_that_model(store, tmp_path):
     model, entry = store.model("ct_lidc"), registry.entry("ct_lidc")
     assert (model.family, model.title, model.licence) == ("ct_lidc", entry.title, entry.licence)
     assert load_predictor("ct_lidc", "cpu").preset.clamp == (-1024, 300)
+    told = CliRunner().invoke(app, ["models", "info", "ct_lidc"]).output
+    assert f"licence_source: {entry.licence_source}\npage: {entry.page}\ncitation: {entry.citation}\n" in told
     turbo = file.rename(tmp_path / "sam_med3d_turbo.pth")
     for name in ("ct_lidc", turbo):
         assert load_model(name).licence == registry.entry(getattr(name, "stem", name)).licence
@@ -266,6 +268,11 @@ def test_a_file_that_says_nothing_of_itself_is_called_what_it_was_imported_as(st
     store.add(file, "plain")
     names = [load_model(name).name for name in ("sam_med3d_organ", "ours", "plain", file)]
     assert names == ["SAM-Med3D-organ", "Our organs", "plain", "epoch_84"]
+    store.add(file, "sam_med3d_brain", licence="MIT")
+    told = {name: CliRunner().invoke(app, ["models", "info", name]).output for name in ("sam_med3d_brain", "ours")}
+    assert "citation: " in told["sam_med3d_brain"]
+    assert "licence_source: " not in told["sam_med3d_brain"], "that of the published licence, which is another one"
+    assert "citation: " not in told["ours"]
 
 
 def test_a_folder_of_the_same_name_does_not_hide_an_installed_model(store, tiny_checkpoint, tmp_path, monkeypatch):
