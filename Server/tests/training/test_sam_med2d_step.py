@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from networks import TINY_2D, filled
 from sammed3d.nets import build
+from sammed3d.nets.sam_med2d import best_mask
 from sammed3d.simulation.image_prompts import box_of, first_points, points_in_error
 from sammed3d.training.losses import dice_ce_iou_loss, focal_dice_iou_loss
 from sammed3d.training.sam_med2d.recipe import Recipe2d
@@ -248,3 +249,15 @@ def test_without_an_error_there_are_no_points():
     coords, labels = points_in_error(mask, mask, 3, np.random.RandomState(0))
     assert coords.shape == (3, 2)
     assert labels.tolist() == [-1, -1, -1]
+
+
+def test_masks_are_of_full_precision_where_the_network_is_not():
+    """Probabilities near 0 and 1, and the loss of them, are beyond 8 bits."""
+    network = filled(build("sam_med2d", TINY_2D))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        embedding = network.encode(torch.randn(1, 3, SIZE, SIZE))
+        nothing, box = (torch.zeros(1, 0, 2), torch.zeros(1, 0)), torch.tensor([[8.0, 9.0, 40.0, 50.0]])
+        answer = best_mask(network, embedding, *nothing, box, None)
+        logits, _ = network.decode(embedding, *nothing, None, box)
+    assert logits.dtype == torch.bfloat16
+    assert (answer.logits.dtype, answer.low_res.dtype) == (torch.float32, torch.float32)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -135,6 +136,19 @@ def test_each_model_has_its_own_exported_files(tmp_path, monkeypatch):
     ]  # fmt: skip
     folders = [cache.exported_once(files, family, lambda: "model", quantise) for files, family, quantise in asked]
     assert len(set(folders)) == len(made) == len(asked)
+    rename = Path.rename
+    with monkeypatch.context() as patched:
+
+        def too_late(partial, target):
+            target.mkdir()
+            (target / "of_another_process").touch()
+            return rename(partial, target)
+
+        patched.setattr(Path, "rename", too_late)
+        found = cache.exported_once([one], "ct_lidc", lambda: "model", False)
+    assert [file.name for file in found.iterdir()] == ["of_another_process"]
+    assert not list(exported_folder().glob("tmp*"))
+    made.pop()
     assert cache.exported_once([again], None, lambda: "model", False) == folders[0], "wherever the file lies"
     assert len(made) == len(asked)
 

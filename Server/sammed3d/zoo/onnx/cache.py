@@ -43,8 +43,11 @@ def exported_once(
         try:
             export_onnx(model, partial, OnnxOptions(quantise=quantise), source_sha256=digests[0])
             partial.chmod(0o755)  # models may lie where several users read them
-            if not folder.is_dir():  # else another process was faster
+            try:
                 partial.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return load_exported(folder)
