@@ -66,7 +66,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     cancellation = cancellation or Cancellation()
-    with _alone(part, cancellation) as waited:
+    with alone(part, cancellation) as waited:
         if waited and target.is_file() and (found := file_digest(target)) == (sha256 or found):
             return found
         _fetch_patiently(url, part, target.name, progress, cancellation, pause)
@@ -89,7 +89,7 @@ def file_digest(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _alone(part: Path, cancellation: Cancellation) -> Iterator[bool]:
+def alone(part: Path, cancellation: Cancellation) -> Iterator[bool]:
     """Hold a part, which several programs or threads must not write at once; yields whether it was held by another.
 
     The lock is the system's, which takes it back from a program that dies. Its file is made and removed here, so who

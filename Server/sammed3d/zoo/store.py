@@ -21,7 +21,7 @@ from sammed3d.errors import ModelError, ModelWarning
 from sammed3d.files.outputs import RESERVED
 from sammed3d.zoo import registry
 from sammed3d.zoo.about_file import words_of, works_by_slice
-from sammed3d.zoo.download import ChecksumError, Progress, download, file_digest
+from sammed3d.zoo.download import ChecksumError, Progress, alone, download, file_digest
 from sammed3d.zoo.folders import clear_exported, default_folder, writing_to
 
 BUNDLED = Path(__file__).parent / "models" / "default.safetensors"
@@ -268,31 +268,35 @@ class ModelStore:
             raise ModelError(f"{checkpoint.name}: not a checkpoint. Known kinds: {', '.join(SUFFIXES)}.")
         name = name or re.sub(r"\W+", "_", checkpoint.stem if run is None else run.resolve().name).strip("_").lower()
         check_name(name)
-        if any(m.name == name for m in self.models()) or name == "default":
-            raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
-        target = self.folder / name / checkpoint.name
-        shown = progress or (lambda _done, _total: None)
-        with writing_to(target.parent):
-            digest = copy_file(checkpoint, target, shown, cancellation or Cancellation())
-            if run is not None and (run / RUN_CARD).is_file():
-                shutil.copyfile(run / RUN_CARD, target.with_name(RUN_CARD))
-        published = next((vars(entry) for entry in registry.entries() if entry.name == name), {})
-        usual = {"title": name, "purpose": "An imported checkpoint.", "licence": "", "family": None} | published
-        about = {"title": title, "purpose": purpose, "licence": licence, "family": family}
-        carried = words_of(target)
-        known = usual | carried | {key: value for key, value in about.items() if value is not None}
-        model = StoredModel(
-            name,
-            known["title"],
-            known["purpose"],
-            known["licence"],
-            known["family"],
-            digest,
-            f"imported from {checkpoint.name}" + (f", {carried['origin']}" if "origin" in carried else ""),
-            target,
-        )
-        self._write(model)
-        return model
+        stopping = cancellation or Cancellation()
+        with writing_to(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with alone(self.folder / name, stopping):
+            if any(m.name == name for m in self.models()) or name == "default":
+                raise ModelError(f"There is a model named {name!r} already. Remove it first, or choose another name.")
+            target = self.folder / name / checkpoint.name
+            shown = progress or (lambda _done, _total: None)
+            with writing_to(target.parent):
+                digest = copy_file(checkpoint, target, shown, stopping)
+                if run is not None and (run / RUN_CARD).is_file():
+                    shutil.copyfile(run / RUN_CARD, target.with_name(RUN_CARD))
+            published = next((vars(entry) for entry in registry.entries() if entry.name == name), {})
+            usual = {"title": name, "purpose": "An imported checkpoint.", "licence": "", "family": None} | published
+            about = {"title": title, "purpose": purpose, "licence": licence, "family": family}
+            carried = words_of(target)
+            known = usual | carried | {key: value for key, value in about.items() if value is not None}
+            model = StoredModel(
+                name,
+                known["title"],
+                known["purpose"],
+                known["licence"],
+                known["family"],
+                digest,
+                f"imported from {checkpoint.name}" + (f", {carried['origin']}" if "origin" in carried else ""),
+                target,
+            )
+            self._write(model)
+            return model
 
     def verify(self, name: str) -> None:
         """Check that a model's file is still what was installed.

@@ -1,5 +1,8 @@
 """A models' folder that cannot be written: somebody else's, or on a disk that is full."""
 
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,28 @@ def test_a_disk_that_is_full_in_the_end_is_told(tmp_path, tiny_checkpoint, monke
     with pytest.raises(ModelError, match=r"models: cannot be written \(No space left on device\)"):
         store._pin("tiny", "0" * 64)  # noqa: SLF001
     assert [model.name for model in store.models()] == ["default"]
+
+
+def test_two_imports_of_one_name_do_not_write_into_each_other(tmp_path, tiny_checkpoint, tiny_checkpoint_2d):
+    """The second waits for the first, and then finds the name taken."""
+    store, begun, go_on = ModelStore(tmp_path / "models"), threading.Event(), threading.Event()
+    for name, source in (("one", tiny_checkpoint), ("two", tiny_checkpoint_2d)):
+        (tmp_path / name).mkdir()
+        shutil.copyfile(source, tmp_path / name / "weights.safetensors")
+
+    def progress(_done, _total):
+        begun.set()
+        go_on.wait(10)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(store.add, tmp_path / "one" / "weights.safetensors", "mine", progress=progress)
+        assert begun.wait(10)
+        second = threads.submit(store.add, tmp_path / "two" / "weights.safetensors", "mine")
+        with pytest.raises(TimeoutError):
+            second.result(0.5)
+        go_on.set()
+        assert first.result(30).name == "mine"
+        with pytest.raises(ModelError, match="There is a model named 'mine' already"):
+            second.result(30)
+    store.verify("mine")
+    assert sorted(file.name for file in store.folder.rglob("*")) == ["mine", "model.json", "weights.safetensors"]
