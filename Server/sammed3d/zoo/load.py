@@ -125,7 +125,7 @@ def load_model(
     known_licence = published.licence if published else ""
     name, licence = about.get("name") or place.path.stem, about.get("licence") or known_licence
     if place.stored is not None and not place.stored.is_bundled:  # who installed it has the last word
-        name, licence = place.stored.title, place.stored.licence or licence
+        name, licence = place.stored.title or name, place.stored.licence or licence
     return LoadedModel.assembled(
         checkpoint,
         network_name,

@@ -266,8 +266,9 @@ def test_a_file_that_says_nothing_of_itself_is_called_what_it_was_imported_as(st
     store.add(file, "sam_med3d_organ")
     store.add(file, "ours", "Our organs")
     store.add(file, "plain")
-    names = [load_model(name).name for name in ("sam_med3d_organ", "ours", "plain", file)]
-    assert names == ["SAM-Med3D-organ", "Our organs", "plain", "epoch_84"]
+    store.add(file, "untitled", "")
+    names = [load_model(name).name for name in ("sam_med3d_organ", "ours", "plain", "untitled", file)]
+    assert names == ["SAM-Med3D-organ", "Our organs", "plain", "epoch_84", "epoch_84"]
     store.add(file, "sam_med3d_brain", licence="MIT")
     told = {name: CliRunner().invoke(app, ["models", "info", name]).output for name in ("sam_med3d_brain", "ours")}
     assert "citation: " in told["sam_med3d_brain"]
