@@ -19,7 +19,8 @@ class BadNetwork:
     """
 
     def __init__(self, url: str) -> None:
-        host, port = url.removeprefix("http://").split(":")
+        self._scheme, _, place = url.partition("://")
+        host, port = place.split(":")
         self._server = (host, int(port))
         self.cuts: list[int | None] = []
         self.silent = False
@@ -31,7 +32,7 @@ class BadNetwork:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def close(self) -> None:
         for each in (self._listener, *self._open):

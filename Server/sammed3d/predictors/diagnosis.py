@@ -7,7 +7,8 @@ from typing import Any
 import requests
 
 from sammed3d.errors import ModelError
-from sammed3d.predictors.transport import TIMEOUTS, Reply, checked_url, session, tls_words
+from sammed3d.predictors.network_errors import in_words
+from sammed3d.predictors.transport import TIMEOUTS, Reply, checked_url, is_from_server, session
 from sammed3d.wire import messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.messages import ModelInfo
@@ -22,8 +23,28 @@ _KNOWN = {
 }
 
 
+_OF_PROXIES = {
+    401: "a proxy in front of it asks for a password of its own. Its administrator has to let the key pass "
+    "(header Authorization).",
+    407: "the proxy of this network asks for a password. Pass it by (--no-proxy, or the settings of the module).",
+    413: "a proxy in front of it takes no bodies of this size. Its administrator can allow 64 MB (in nginx: "
+    "client_max_body_size 64m).",
+    **dict.fromkeys(
+        (502, 503, 504), "a proxy answers, but has no answer of the server itself. Is the server running behind it?"
+    ),
+}
+NO_KEY = (
+    "no key came. Enter the key that the administrator gave you; if you did, a proxy in between takes it out "
+    "(header Authorization)."
+)
+
+
 def explain(reply: Reply) -> str:
-    """Say in a sentence why a server refused."""
+    """Say in a sentence why a server, or a proxy in front of it, refused."""
+    if not is_from_server(reply) and reply.status in _OF_PROXIES:
+        return f"{_OF_PROXIES[reply.status]} (HTTP {reply.status})"
+    if reply.status == 401 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_KEY:
+        return NO_KEY
     if reply.status in _KNOWN:
         return _KNOWN[reply.status]
     if 300 <= reply.status < 400:
@@ -62,12 +83,8 @@ def served_models(url: str, key: str = "", verify: bool | str = True, proxies: b
     address = checked_url(url)
     try:
         response = session(key, verify, proxies).get(address + messages.INFO, timeout=TIMEOUTS, allow_redirects=False)
-    except requests.exceptions.SSLError as error:
-        raise ModelError(tls_words(address)) from error
     except requests.RequestException as error:
-        raise ModelError(
-            f"{address}: cannot be reached ({type(error).__name__}). Check address and network."
-        ) from error
+        raise ModelError(f"{address}: {in_words(error, address)}") from error
     reply = Reply(response.status_code, response.headers, response.content)
     if reply.status != 200:
         raise ModelError(f"{address}: {explain(reply)}")
@@ -93,10 +110,8 @@ def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool =
     for path, success in steps:
         try:
             response = asking.get(address + path, timeout=TIMEOUTS, allow_redirects=False)
-        except requests.exceptions.SSLError:
-            return [*report, f"✗ {tls_words(address)}"]
         except requests.RequestException as error:
-            return [*report, f"✗ Nothing answers there ({type(error).__name__}). Is the server running, the port open?"]
+            return [*report, f"✗ {in_words(error, address)}"]
         reply = Reply(response.status_code, response.headers, response.content)
         if reply.status != 200:
             return [*report, f"✗ {explain(reply)}"]

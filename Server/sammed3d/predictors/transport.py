@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,12 +18,14 @@ from urllib3.connection import HTTPConnection
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
+from sammed3d.predictors import network_errors
 from sammed3d.wire import messages
 
 CONNECT, SILENCE = 5.0, 15.0
 """Seconds to wait for a connection, and for the next byte; a server that computes says in time that it still does."""
 TIMEOUTS = (CONNECT, SILENCE)
-RETRIED = (429, 502, 503, 504)
+RETRIED = (408, 429, 502, 503, 504)
+LOST = "Nothing was lost."
 PIECE = 64 << 10
 BUFFER = 256 << 10
 """Bytes that a connection takes before they are on their way."""
@@ -108,14 +111,9 @@ class Transport:
                 if not _is_passing(reply) or time.monotonic() > deadline:
                     return reply
                 pause = max(pause, min(_retry_after(reply), 5.0))
-            except requests.exceptions.SSLError as error:
-                raise ModelError(tls_words(self.url)) from error
             except (requests.RequestException, OSError) as error:
-                if time.monotonic() > deadline:
-                    raise ModelError(
-                        f"{self.url}: cannot be reached ({type(error).__name__}). Check address, network and server; "
-                        "nothing was lost."
-                    ) from error
+                if network_errors.is_final(error) or time.monotonic() > deadline:
+                    raise ModelError(f"{self.url}: {network_errors.in_words(error, self.url)} {LOST}") from error
             cancellation.wait(pause)
             pause = min(2 * pause, 2.0)
 
@@ -256,8 +254,13 @@ class _Helper:
 
 def _is_passing(reply: Reply) -> bool:
     """Tell whether the answer may be another one in a moment: overload, a restart, or a proxy that lost its server."""
-    from_server = messages.REQUEST_ID_HEADER in reply.headers
-    return reply.status in RETRIED or (reply.status == 500 and not from_server)
+    return reply.status in RETRIED or (reply.status == 500 and not is_from_server(reply))
+
+
+def is_from_server(reply: Reply) -> bool:
+    """Tell whether the server itself answered, and no proxy in front of it."""
+    kind = reply.headers.get("Content-Type", "")
+    return messages.REQUEST_ID_HEADER in reply.headers or kind.startswith(messages.PROBLEM)
 
 
 def _is_whole(response: requests.Response) -> bool:
@@ -310,6 +313,8 @@ def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     """
     if isinstance(verify, str) and not Path(verify).is_file():
         raise ModelError(f"{verify}: there is no such file of certificates.")
+    if isinstance(verify, str):
+        _check_certificates(verify)
     made = _Session()
     for scheme in ("http://", "https://"):
         made.mount(scheme, _Adapter())
@@ -320,6 +325,21 @@ def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     if key:
         made.headers["Authorization"] = f"Bearer {_sendable(key)}"
     return made
+
+
+def _check_certificates(file: str) -> None:
+    """Look whether a file holds certificates, which else would look like a fault of the server's.
+
+    Raises:
+        ModelError: it holds none, or none that can be read.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except OSError as error:  # which OpenSSL's errors are, too
+        raise ModelError(
+            f"{file}: holds no certificates that can be read. PEM is expected, text that begins with -----BEGIN "
+            "CERTIFICATE-----; openssl x509 -inform der -in FILE -out FILE.pem makes it of Windows' binary files."
+        ) from error
 
 
 def _sendable(key: str) -> str:
@@ -354,11 +374,3 @@ def _is_address(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and not more
     except ValueError:  # an IPv6 address that does not end, a port that is no number, a name with an empty part
         return False
-
-
-def tls_words(url: str) -> str:
-    """Say what to do about a certificate that cannot be trusted."""
-    return (
-        f"{url}: its certificate cannot be trusted. If your hospital has its own authority, name the file of its "
-        "certificate (settings of the module, or --ca)."
-    )

@@ -37,8 +37,10 @@ from sammed3d.wire.strict_json import JsonError, decode_object
 PROTOCOL = 2
 PROTOCOL_HEADER = "X-SAMMed3D-Protocol"
 MISSING_HEADER = "X-SAMMed3D-Missing"
-"""Says of a 404 what is not there: `MISSING_PATCH`, `MISSING_MODEL` or `MISSING_MASK`."""
-MISSING_PATCH, MISSING_MODEL, MISSING_MASK = "patch", "model", "mask"
+"""Says of a 404 what is not there: `MISSING_PATCH`, `MISSING_MODEL` or `MISSING_MASK`; of a 401 that no key came."""
+MISSING_PATCH, MISSING_MODEL, MISSING_MASK, MISSING_KEY = "patch", "model", "mask", "key"
+PROBLEM = "application/problem+json"
+"""Media type of refusals."""
 REQUEST_ID_HEADER = "X-Request-Id"
 """On every answer of the server: its log says more under this id."""
 ROUTING_HEADER = "X-Session-Id"

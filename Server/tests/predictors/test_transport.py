@@ -66,7 +66,7 @@ def test_a_network_that_always_breaks_is_said_in_words_and_the_click_can_be_made
         before = session.mask()
         session.predictor.close()
         network.cuts = [400] * 100
-        with pytest.raises(ModelError, match=r"cannot be reached .*nothing was lost"):
+        with pytest.raises(ModelError, match=r"cannot be reached: .*Nothing was lost"):
             session.click((50.0, 75.0, 45.0), positive=False)
         assert np.array_equal(session.mask(), before)
         network.cuts = []

@@ -18,7 +18,7 @@ from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.protocol import CONNECTION
 from sammed3d.server.metrics import Metrics
-from sammed3d.wire.messages import CANCELLED, PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
+from sammed3d.wire.messages import CANCELLED, MISSING_HEADER, MISSING_KEY, PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,6 +28,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ANYBODY = ""
 """The user of requests that need no key; no key has that name."""
+NO_KEY = "A key is needed (Authorization: Bearer ...), and none came. Proxies have to let that header pass."
 FAILED = "The server failed. Its log says more under the request id."
 BODY_PAUSE = 30.0
 """Seconds that a client may be silent in the middle of a body."""
@@ -119,6 +120,8 @@ class Guard:
         scope["user"] = ANYBODY
         preflight = scope["method"] == "OPTIONS" and bool(self._cors_headers(scope))
         if scope["path"] not in rules.open_paths and not preflight and rules.keys is not None:
+            if not headers.get(b"authorization", b"").strip():
+                return 401, NO_KEY
             scheme, _, key = headers.get(b"authorization", b"").decode("latin1").partition(" ")
             user = rules.keys.user_of(key.strip()) if scheme.lower() == "bearer" else None
             if user is None:
@@ -267,7 +270,9 @@ class _Exchange:
     async def refuse(self, status: int, detail: str) -> None:
         """Answer with a problem, if nothing was answered yet."""
         if not self._answered:
-            headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "2"}}.get(status)
+            headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "2"}}.get(status, {})
+            if detail == NO_KEY:
+                headers[MISSING_HEADER] = MISSING_KEY
             response = problem(self._scope, status, detail, headers)
             await self.send_all(status, response.raw_headers, bytes(response.body))
 

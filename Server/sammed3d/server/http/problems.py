@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from sammed3d.wire.messages import PROBLEM
+
 
 def problem(
     scope: MutableMapping[str, Any], status: int, detail: str, headers: Mapping[str, str] | None = None
@@ -21,4 +23,4 @@ def problem(
         headers: further ones.
     """
     body = {"type": "about:blank", "status": status, "detail": detail, "request_id": scope["request_id"]}
-    return Response(json.dumps(body), status, headers, "application/problem+json")
+    return Response(json.dumps(body), status, headers, PROBLEM)

@@ -1,0 +1,114 @@
+"""What went wrong on the way to a server, in words: certificates, encryption, names, ports, proxies."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import ConnectTimeoutError, ReadTimeoutError
+
+UNTRUSTED = "its certificate cannot be trusted"
+_EXPIRED, _NOT_YET = 10, 9
+_OTHER_NAME = (62, 64)
+_UNKNOWN_SIGNER = (2, 18, 19, 20, 21)
+"""OpenSSL's numbers of what it finds wrong with certificates (X509_V_ERR_...)."""
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+_OTHER_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "HANDSHAKE_FAILURE", "NO_SHARED_CIPHER")
+
+
+def is_final(error: Exception) -> bool:
+    """Tell whether another try would end in the same way: who answers cannot be trusted, or does not encrypt.
+
+    One that breaks while encryption is agreed on is no such end: the server may be starting again behind a proxy.
+    """
+    causes = list(_causes(error))
+    return any(isinstance(each, ssl.SSLCertVerificationError) or _says(each, _NO_TLS) for each in causes)
+
+
+def in_words(error: Exception, url: str) -> str:
+    """Say what went wrong with a request, and what to do about it.
+
+    Args:
+        error: of `requests`.
+        url: the server's address.
+    """
+    causes, parts = list(_causes(error)), urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    for each in causes:
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return _of_certificate(each, host)
+        if _says(each, _NO_TLS):
+            return (
+                f"what answers at port {port} does not encrypt. Look whether port and address are right; one that "
+                "begins with http:// sends keys and images in the clear."
+            )
+        if _says(each, _OTHER_TLS):
+            return (
+                "cannot be reached: the two agree on no way to encrypt. The server, or a proxy, needs TLS 1.2 or later."
+            )
+    return f"cannot be reached: {_of_connection(error, causes, parts.scheme, host, port)}"
+
+
+def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:
+    code = error.verify_code
+    if code == _EXPIRED:
+        return f"{UNTRUSTED}: it has expired. The administrator has to renew it; or this computer's date is wrong."
+    if code == _NOT_YET:
+        return f"{UNTRUSTED}: it is not valid yet. Look at this computer's date, then ask the administrator."
+    if code in _OTHER_NAME:
+        return (
+            f"{UNTRUSTED}: it is not for the name {host}. Enter the name that the certificate is for, or ask the "
+            "administrator for one with this name."
+        )
+    if code in _UNKNOWN_SIGNER:
+        return (
+            f"{UNTRUSTED}: this computer does not know who signed it. If your hospital has its own authority, name the "
+            "file of its certificate (settings of the module, or --ca)."
+        )
+    return f"{UNTRUSTED}: {error.verify_message}. Show this to the administrator."
+
+
+def _of_connection(error: Exception, causes: list[BaseException], scheme: str, host: str, port: int) -> str:
+    """Say why there is no connection, or no longer."""
+    if isinstance(error, requests.exceptions.ProxyError):
+        why = next((str(each) for each in causes if "unnel connection failed" in str(each)), "")
+        status = "".join(filter(str.isdigit, why.partition("failed: ")[2][:3]))
+        answered = f"refuses to connect (HTTP {status})" if status else "does not answer"
+        return (
+            f"the proxy that this computer is set to use {answered}. Pass it by (--no-proxy, or the settings of the "
+            "module), or ask its administrator."
+        )
+    kinds = {type(each) for each in causes}
+    if any(issubclass(kind, socket.gaierror) for kind in kinds):
+        return f"the name {host} is not known in this network. Check the address, and the network (VPN?)."
+    if any(issubclass(kind, ConnectionRefusedError) for kind in kinds):
+        return f"nothing listens at port {port} of {host}. Is the server running, the port right?"
+    if any(issubclass(kind, ConnectTimeoutError) for kind in kinds):
+        return f"{host} does not answer at port {port}. Is the computer on, does a firewall let the port through?"
+    if any(issubclass(kind, ReadTimeoutError | TimeoutError) for kind in kinds):
+        return "it takes connections, but says nothing. Is a proxy in between that keeps answers back?"
+    if scheme == "http" and any(issubclass(kind, http.client.BadStatusLine | ConnectionResetError) for kind in kinds):
+        return "it ends connections without an answer. If it encrypts, its address begins with https://."
+    return f"the connection broke ({type(error).__name__}). Check address, network and server."
+
+
+def _says(error: BaseException, reasons: tuple[str, ...]) -> bool:
+    reason = (getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None) or ""
+    return any(word in reason for word in reasons)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that it came of, which `requests` and `urllib3` hold in several ways."""
+    seen: set[int] = set()
+    ahead: list[object] = [error]
+    while ahead:
+        each = ahead.pop(0)
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        ahead += [*each.args, getattr(each, "reason", None), each.__cause__, each.__context__]
