@@ -4,15 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
+import re
 import socket
 import ssl
 from pathlib import Path
 
 from sammed3d.errors import ModelError
+from sammed3d.wire.loopback import bare
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to know them
 """Addresses that stand for all of this computer."""
+
+
+def compared(host: str) -> str:
+    """Return a host, with a port or without, in the one way of writing it in which hosts are compared.
+
+    Names are in small letters, without the dot that may end them; IPv6 is in brackets, and as short as it can be.
+    """
+    name = re.sub(r":\d*$", "", host) if host.count(":") == 1 or "]" in host else host
+    try:
+        return f"[{ipaddress.IPv6Address(bare(name)).compressed}]"
+    except ValueError:
+        return name.lower().removesuffix(".")
+
+
+def host_alone(host: str) -> str:
+    """Return the name of a host as it is; raises ValueError where it is a whole address."""
+    if re.search(r"[/?#@\s*]", host):
+        raise ValueError(f"{host!r} is no host name: write the name alone, as in gpu.hospital.example")
+    return host
+
+
+def origin_of(page: str) -> str:
+    """Return the origin of web pages as browsers say it; raises ValueError where it is none."""
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^/?#@\s*]+)/?", page.strip().lower())
+    if found is None:
+        raise ValueError(
+            f"{page!r} is no origin of pages: write scheme, host and port alone, as in https://ohif.example"
+        )
+    scheme, place = found.groups()
+    default = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return f"{scheme}://{place.removesuffix(default) if default else place}"
+
+
+def listening_socket(host: str, port: int) -> socket.socket | None:
+    """Return a socket that listens at all addresses of this computer, IPv4 and IPv6, for "::"; None for other hosts.
+
+    What listens at one address, or at the addresses of a name, is left to who serves: there, "::" means IPv6 alone.
+    """
+    if host != "::" or not socket.has_dualstack_ipv6():
+        return None
+    return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
 
 
 def check_free(host: str, port: int, prefix: str = "") -> None:
@@ -73,6 +117,14 @@ def _why_not(host: str, port: int) -> OSError | None:
     except OSError as error:
         return error
     absent = []
+    if host == "::":
+        try:
+            both = listening_socket(host, port)
+        except OSError as error:
+            return error
+        if both is not None:
+            both.close()
+            return None
     for family, _, _, _, address in found:
         try:
             socket.create_server(address[:2], family=family).close()

@@ -18,7 +18,7 @@ from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import ModelError
 from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
-from sammed3d.server.addresses import check_admin, check_free, check_tls, some_port
+from sammed3d.server.addresses import check_admin, check_free, check_tls, compared, listening_socket, some_port
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive.axes import directions_of
 from sammed3d.server.compute.admission import Shared
@@ -172,7 +172,7 @@ def application(settings: ServerSettings, engine: Engine, keys: Keys | None, bud
         _dicomweb_of(settings, largest),
         _trainings_of(settings, keys),
     )
-    hosts = LOOPBACK | {in_url(name).lower() for name in (settings.host, *settings.host_name)}
+    hosts = LOOPBACK | {compared(name) for name in (settings.host, *settings.host_name)}
     return create_app(
         engine, keys, frozenset(hosts), settings.max_body, facades, frozenset(settings.origin), budget.uploads
     )
@@ -263,8 +263,9 @@ def run(settings: ServerSettings) -> None:
         h11_max_incomplete_event_size=16 << 10,
     )
     server = uvicorn.Server(config)
+    listening = listening_socket(settings.host, settings.port)
     with contextlib.suppress(KeyboardInterrupt):  # which has ended it in order
-        server.run()
+        server.run(None if listening is None else [listening])
     if not server.started:
         sys.exit(NOT_STARTED)
 

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from sammed3d.errors import ModelError
+from sammed3d.server.addresses import host_alone, origin_of
 from sammed3d.wire.loopback import bare
 
 
@@ -32,7 +33,8 @@ def _listed(value: Any) -> Any:
 Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 """A list, which the environment and the file may also give as one text with commas."""
 
-
+HostNames = Annotated[list[Annotated[str, AfterValidator(host_alone)]], NoDecode, BeforeValidator(_listed)]
+Origins = Annotated[list[Annotated[str, AfterValidator(origin_of)]], NoDecode, BeforeValidator(_listed)]
 Host = Annotated[str, AfterValidator(bare)]
 
 
@@ -54,8 +56,8 @@ class ServerSettings(BaseSettings):
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM.")
     tls_key: Path | None = Field(None, description="Private key, PEM.")
     insecure_http: bool = Field(False, description="Do without TLS, where a reverse proxy in front encrypts.")
-    host_name: Names = Field([], description="Further host names to answer to.")
-    origin: Names = Field([], description="Web pages of other origins that may use the server (CORS).")
+    host_name: HostNames = Field([], description="Further host names to answer to.")
+    origin: Origins = Field([], description="Web pages of other origins that may use the server (CORS).")
     max_body: int = Field(64 << 20, gt=0, description="Bytes of the largest request of our own clients.")
     memory_mib: int | None = Field(
         None, gt=0, description="All memory of the server; half of what there is if not said."
@@ -129,7 +131,8 @@ def read_settings(file: Path | None, **given: Any) -> ServerSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "a setting"
-        raise ModelError(f"The server's setting {name!r} is wrong: {first['msg']}.") from error
+        why = first["msg"].removeprefix("Value error, ")
+        raise ModelError(f"The server's setting {name!r} is wrong: {why}.") from error
     except ValueError as error:  # TOML that is none
         raise ModelError(f"The server's settings cannot be read: {error}.") from error
 

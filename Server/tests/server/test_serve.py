@@ -272,7 +272,9 @@ def test_a_port_that_the_server_chose_itself_is_told(monkeypatch, capsys):
     monkeypatch.setattr(serve, "build", lambda _settings, _workers: None)
     monkeypatch.setattr(serve.logs, "set_up", lambda _kind: None)
     monkeypatch.setattr(serve, "ConfigOfServer", lambda _app, **options: listening.update(options))
-    monkeypatch.setattr(serve.uvicorn, "Server", lambda _config: SimpleNamespace(run=lambda: None, started=True))
+    monkeypatch.setattr(
+        serve.uvicorn, "Server", lambda _config: SimpleNamespace(run=lambda _sockets: None, started=True)
+    )
     serve.run(read_settings(None, port=0))
     assert listening["port"] > 0
     assert capsys.readouterr().out.strip().endswith(f"http://127.0.0.1:{listening['port']}")

@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect
 
+from sammed3d.server.addresses import compared
 from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.protocol import CONNECTION
@@ -47,7 +48,7 @@ class Rules:
 
     Attributes:
         keys: the users' keys; None where anybody on this machine may use the server (loopback only).
-        hosts: accepted Host headers, without port.
+        hosts: accepted hosts, as `compared` writes them.
         open_paths: need no key; their bodies are limited like others.
         limit: function of a path to the bytes of its largest body.
         origins: web pages of other origins that may use the server.
@@ -113,7 +114,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         rules, headers = self._rules, dict[bytes, bytes](scope["headers"])
         host = headers.get(b"host", b"").decode("latin1")
-        if _without_port(host) not in rules.hosts:
+        if compared(host) not in rules.hosts:
             return 421, "This server does not answer to that host name. The administrator can allow it (--host-name)."
         if rules.keys is None and self._is_foreign(headers.get(b"origin"), host):
             return 403, "Web pages of other sites may not use this server. The administrator can allow one (--origin)."
@@ -298,7 +299,3 @@ class _Exchange:
 
 
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"})
-
-
-def _without_port(host: str) -> str:
-    return host.rsplit(":", 1)[0].lower() if not host.endswith("]") and ":" in host else host.lower()
