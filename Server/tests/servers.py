@@ -63,6 +63,11 @@ class LiveServer:
         self._predictor, self.weights = predictor, weights
         self.start()
 
+    def start_with_keys(self, keys):
+        """Start again at the same address for other keys."""
+        self._keys = keys
+        self.start()
+
     def stop(self):
         self._server.should_exit = True
         self._thread.join(3)

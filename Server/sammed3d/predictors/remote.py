@@ -32,6 +32,8 @@ __all__ = ["RemotePredictor", "diagnose", "served_models"]
 PATIENCE = 60.0
 """Seconds during which a server that restarts or is busy is asked again."""
 FORGOTTEN = 3
+UNHEARD = (401, 421, 426)
+"""Refusals after which no patch is sent: the server would close the connection on it before its answer is read."""
 UPLOAD = "sammed3d-upload"
 """Name of a thread that sends a patch ahead."""
 WAITING = 0.05
@@ -300,7 +302,10 @@ class RemotePredictor:
     def _send(self, patch: Patch, cancellation: Cancellation, politely: bool) -> None:
         """Send a patch that the server may have already; `politely` lets smaller requests go first."""
         path = messages.PATCH.format(digest=patch.digest)
-        if self._transport.ask("HEAD", path, cancellation, digest=patch.digest).status != 200:
+        known = self._transport.ask("HEAD", path, cancellation, digest=patch.digest)
+        if known.status in UNHEARD:
+            raise ModelError(f"{self.url}: {explain(known)}")
+        if known.status != 200:
             body = arrays.pack(patch.voxels)
             reply = self._transport.ask("PUT", path, cancellation, body, digest=patch.digest, upload=politely)
             if reply.status != 201:

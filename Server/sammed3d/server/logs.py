@@ -31,9 +31,12 @@ def set_up(kind: Literal["text", "json"]) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(JsonFormatter() if kind == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn.error").addFilter(_is_no_address)
+    logging.getLogger("uvicorn.error").addFilter(_is_true_here)
 
 
-def _is_no_address(record: logging.LogRecord) -> bool:
-    """Leave out where uvicorn says that it listens: it knows of no TLS, and `serve` has said it."""
-    return not str(record.msg).startswith("Uvicorn running on")
+def _is_true_here(record: logging.LogRecord) -> bool:
+    """Leave out where uvicorn says that it listens: it knows of no TLS, and `serve` has said it.
+
+    So is what it would have installed where a stranger asks for a WebSocket, which nothing here speaks.
+    """
+    return not str(record.msg).startswith(("Uvicorn running on", "No supported WebSocket library"))

@@ -18,7 +18,7 @@ from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.predictors.diagnosis import NO_KEY, explain
 from sammed3d.predictors.remote import RemotePredictor, diagnose, served_models
-from sammed3d.predictors.transport import Reply
+from sammed3d.predictors.transport import Reply, Transport
 from sammed3d.server.http.keys import Keys, add_key
 from servers import serving
 from workers import job
@@ -148,3 +148,18 @@ def test_a_key_that_a_proxy_takes_out_is_told_from_a_wrong_one(tmp_path):
     with serving(ThresholdPredictor(preset=SMALL), Keys.read(tmp_path / "keys.json")) as server:
         assert all("the key was refused" in text for text in said(server.url, key="wrong"))
         assert all(NO_KEY in text for text in said(server.url))
+
+
+def test_a_key_that_was_taken_back_is_said_before_a_patch_is_sent(tmp_path, monkeypatch):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    key = add_key(old, "anna")
+    add_key(new, "anna")
+    with serving(ThresholdPredictor(preset=SMALL), Keys.read(old)) as server:
+        remote = RemotePredictor(server.url, key=key)
+        server.stop()
+        server.start_with_keys(Keys.read(new))
+        asked, ask = [], Transport.ask
+        monkeypatch.setattr(Transport, "ask", lambda *rest, **more: asked.append(rest[1]) or ask(*rest, **more))
+        with pytest.raises(ModelError, match="the key was refused"):
+            remote.predict(replace(job(1).patch), CLICK)
+    assert asked == ["HEAD"]

@@ -108,6 +108,8 @@ def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_ma
             local.click(world, positive)
         assert np.array_equal(session.mask(), local.mask())
         requests.get(server.url + "/MARKER-PATH?name=MARKER-QUERY", headers={"X-Name": "MARKER-HEADER"}, timeout=5)
+        socket_wanted = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        assert requests.get(server.url + messages.LIVE, headers=socket_wanted, timeout=5).text == "alive"
         metrics = requests.get(f"http://127.0.0.1:{admin_port}/metrics", timeout=5).text
         assert 'sammed3d_prediction_seconds_count{stage="encode"} 1.0' in metrics
         assert 'sammed3d_prediction_seconds_count{stage="decode"} 3.0' in metrics
@@ -129,6 +131,7 @@ def test_it_runs_from_a_file_and_the_environment_and_says_in_its_logs_what_it_ma
     assert set(asked[0]) == {"time", "level", "logger", "request", "method", "route", "status", "user", "milliseconds"}
     for secret in ("DOE", "JANE", "MARKER", key):
         assert secret not in errors
+    assert "pip install" not in errors, "nothing is missing"
 
 
 @pytest.mark.parametrize(
