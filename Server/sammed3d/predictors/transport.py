@@ -264,10 +264,13 @@ def is_from_server(reply: Reply) -> bool:
 
 
 def _is_whole(response: requests.Response) -> bool:
-    """Tell whether an answer came to its end: cut off in its head it has no length; older urllib3 do not compare."""
+    """Tell whether an answer came to its end: cut off in its head it has no length; older urllib3 do not compare.
+
+    The length is that of what came over the wire, which a proxy may have compressed.
+    """
     announced = response.headers.get("Content-Length", "")
     if announced.isdigit():
-        return int(announced) == len(response.content)
+        return bool(int(announced) == response.raw.tell())
     return "Transfer-Encoding" in response.headers or response.status_code == 204
 
 
@@ -321,6 +324,7 @@ def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     made.trust_env = proxies
     made.auth = _as_it_is
     made.verify = verify
+    made.headers["Accept-Encoding"] = "identity"  # images, masks and logits are compressed as they are
     made.headers[messages.PROTOCOL_HEADER] = str(messages.PROTOCOL)
     if key:
         made.headers["Authorization"] = f"Bearer {_sendable(key)}"
