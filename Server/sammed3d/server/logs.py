@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,12 +27,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(kind: Literal["text", "json"]) -> None:
-    """Write log lines of the server to standard error."""
+    """Write log lines of the server, and what is warned of, to standard error."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(JsonFormatter() if kind == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("uvicorn.error").addFilter(_is_true_here)
+    warnings.showwarning = _warn
 
 
 def _is_true_here(record: logging.LogRecord) -> bool:
@@ -40,3 +42,7 @@ def _is_true_here(record: logging.LogRecord) -> bool:
     So is what it would have installed where a stranger asks for a WebSocket, which nothing here speaks.
     """
     return not str(record.msg).startswith(("Uvicorn running on", "No supported WebSocket library"))
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    logging.getLogger("sammed3d.server").warning("%s", message)
