@@ -35,6 +35,7 @@ from sammed3d.server.metrics_page import check_metrics, serve_metrics
 from sammed3d.server.settings import ServerSettings
 from sammed3d.wire.loopback import is_loopback
 from sammed3d.wire.messages import ModelInfo
+from sammed3d.zoo.download import file_digest
 from sammed3d.zoo.store import ModelStore
 
 log = logging.getLogger("sammed3d.server")
@@ -79,7 +80,7 @@ def in_url(host: str) -> str:
 
 
 def find_models(settings: ServerSettings, store: ModelStore | None = None) -> tuple[ModelSpec, ...]:
-    """Find the installed models that are to be served.
+    """Find the installed models that are to be served, each with its digest, by which clients tell it from a later one.
 
     Raises:
         ModelError: one is not installed.
@@ -92,7 +93,9 @@ def find_models(settings: ServerSettings, store: ModelStore | None = None) -> tu
             )
     store = store or ModelStore()
     found = [store.model(name) for name in settings.model]
-    return tuple(ModelSpec(m.name, m.title, m.sha256, m.licence, m.path, m.family) for m in found)
+    return tuple(
+        ModelSpec(m.name, m.title, m.sha256 or file_digest(m.path), m.licence, m.path, m.family) for m in found
+    )
 
 
 def worker_settings(settings: ServerSettings, models: tuple[ModelSpec, ...]) -> list[WorkerSettings]:

@@ -162,6 +162,11 @@ def test_what_is_wrong_is_said_in_a_sentence_and_nothing_is_started(arguments, m
     assert "Traceback" not in done.stderr
 
 
+def test_the_model_that_ships_is_told_from_that_of_another_version(tmp_path):
+    [model] = serve.find_models(ServerSettings(), ModelStore(tmp_path))
+    assert model.sha256 == hashlib.sha256(model.path.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("option", ["--port", "--admin-port"])
 def test_a_port_that_another_program_has_is_named_before_models_are_loaded(option, free_port):
     command = [sys.executable, "-m", "sammed3d", "serve", "--port", unused_port(), option, free_port]
