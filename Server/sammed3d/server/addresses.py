@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import ssl
+import stat
 from pathlib import Path
 
 from sammed3d.errors import ModelError
@@ -152,6 +153,11 @@ def check_tls(certificate: Path | None, key: Path | None) -> None:
             f"{certificate} and {key} are no certificate with its key: {_reason(error)}. Both are files of PEM that "
             "this user may read; the key has no password."
         ) from error
+
+
+def is_for_all(file: Path) -> bool:
+    """Tell whether every user of this computer may read a file; never on Windows, whose rights are others."""
+    return os.name == "posix" and bool(file.stat().st_mode & stat.S_IROTH)
 
 
 def _no_password() -> str:

@@ -18,7 +18,15 @@ from sammed3d.core.control_groups import usable_processors
 from sammed3d.errors import ModelError
 from sammed3d.files.dicomweb import DicomWeb
 from sammed3d.server import logs, memory
-from sammed3d.server.addresses import check_admin, check_free, check_tls, compared, listening_socket, some_port
+from sammed3d.server.addresses import (
+    check_admin,
+    check_free,
+    check_tls,
+    compared,
+    is_for_all,
+    listening_socket,
+    some_port,
+)
 from sammed3d.server.app import LOOPBACK, Facades, create_app
 from sammed3d.server.compat.nninteractive.axes import directions_of
 from sammed3d.server.compute.admission import Shared
@@ -243,7 +251,7 @@ def run(settings: ServerSettings) -> None:
     """
     logs.set_up(settings.log)
     allow_files()
-    _check_addresses(settings)
+    check_addresses(settings)
     settings = settings.model_copy(update={"port": some_port(settings.host, settings.port)})
     app = build(settings, worker_settings(settings, find_models(settings)))
     if settings.admin_port:
@@ -273,13 +281,15 @@ def run(settings: ServerSettings) -> None:
         sys.exit(NOT_STARTED)
 
 
-def _check_addresses(settings: ServerSettings) -> None:
+def check_addresses(settings: ServerSettings) -> None:
     """Find out at once, and not after models were loaded, that the server could not listen.
 
     Raises:
         ModelError: says why.
     """
     check_tls(settings.tls_cert, settings.tls_key)
+    if settings.tls_key is not None and is_for_all(settings.tls_key):
+        log.warning("every user of this computer may read the private key %s: chmod o= it", settings.tls_key)
     check_exposure(settings.host, settings.keys, settings.tls_cert is not None, settings.insecure_http)
     check_metrics(settings)
     check_free(settings.host, settings.port)

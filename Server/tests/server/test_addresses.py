@@ -1,14 +1,17 @@
 """Addresses as administrators and clients write them: IPv6 in several ways, names with a port, pages with a slash."""
 
 import contextlib
+import os
 import socket
 
 import pytest
 import requests
+import trustme
 
 from helpers import ThresholdPredictor
 from sammed3d.errors import ModelError
 from sammed3d.server.addresses import check_free, compared, listening_socket
+from sammed3d.server.serve import check_addresses
 from sammed3d.server.settings import read_settings
 from sammed3d.wire import messages
 from servers import serving
@@ -88,3 +91,14 @@ def test_a_host_name_is_no_address():
     ):
         read_settings(None, host_name=["https://gpu"])
     assert read_settings(None, host_name=["gpu:8443", "[fd00::5]"]).host_name == ["gpu:8443", "[fd00::5]"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other rights")
+@pytest.mark.parametrize(("mode", "told"), [(0o644, True), (0o640, False), (0o600, False)])
+def test_a_private_key_that_everybody_may_read_is_told(tmp_path, caplog, mode, told):
+    issued, files = trustme.CA().issue_cert("localhost"), (tmp_path / "chain.pem", tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(files[0])
+    issued.private_key_pem.write_to_path(files[1])
+    files[1].chmod(mode)
+    check_addresses(read_settings(None, port=0, tls_cert=files[0], tls_key=files[1]))
+    assert (f"every user of this computer may read the private key {files[1]}" in caplog.text) is told

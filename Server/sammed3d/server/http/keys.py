@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -64,15 +66,15 @@ class Keys:
         """Read a file of keys: `{"anna": "hash", "ben": {"sha256": "hash", "per_minute": 60, "waiting": 2}}`.
 
         Raises:
-            ModelError: it is not there, or not such a file.
+            ModelError: it is not there, or not such a file, or has two keys for one name.
         """
         entries = _read_entries(path)
         if entries is None:
             raise ModelError(f"{path}: cannot be read as a file of keys. Make one: sammed3d serve-key NAME")
         hashes, quotas = {}, {}
         for name, entry in entries.items():
-            if not name.strip():
-                raise ModelError(f"{path}: a key has no name. Give its user one.")
+            if not name.strip() or not name.isprintable():
+                raise ModelError(f"{path}: a key has no name that logs can show. Give its user one.")
             fields = dict(entry) if isinstance(entry, dict) else {"sha256": entry}
             digest = fields.pop("sha256", None)
             if not re.fullmatch("[0-9a-f]{64}", str(digest)):
@@ -93,8 +95,8 @@ def add_key(path: Path, name: str) -> str:
     Raises:
         ModelError: the user has no name, or a key already, or the file cannot be read or written.
     """
-    if not name.strip():
-        raise ModelError("A key needs a name: sammed3d serve-key NAME.")
+    if not name.strip() or not name.isprintable():
+        raise ModelError("A key needs a name, which logs can show: sammed3d serve-key NAME.")
     hashes = _read_entries(path) if path.is_file() else {}
     if hashes is None:
         raise ModelError(f"{path}: is there, but no file of keys. Name another file.")
@@ -148,8 +150,22 @@ def _keep_access(old: Path, new: Path) -> None:
 
 
 def _read_entries(path: Path) -> dict[str, Any] | None:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                raise ModelError(f"{path}: {name!r} is there {count} times, and only the last would count. Keep one.")
+        return dict(pairs)
+
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows' own tools put a mark in front
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        # Windows' own tools put a mark in front
+        entries = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ModelError(
+            f"{path}: {os.strerror(error.errno or errno.EIO)}. It has to be a file that the user may read whom the "
+            "server runs as."
+        ) from error
+    except (UnicodeDecodeError, json.JSONDecodeError):
         return None
     return entries if isinstance(entries, dict) else None
