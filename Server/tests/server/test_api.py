@@ -192,10 +192,13 @@ def test_web_pages_of_named_origins_alone_may_use_it(keyed):
     preflight = requests.options(server.url + "/info/", headers=ask, timeout=5)
     assert preflight.status_code == 204
     assert preflight.headers["Access-Control-Allow-Origin"] == ORIGIN
+    may_send = preflight.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert {"authorization", "x-lease-token", "x-meta", messages.ROUTING_HEADER.lower()} <= set(may_send)
     key = {"Authorization": f"Bearer {by_name['anna']}"}
     allowed = requests.get(server.url + "/info/", headers=key | {"Origin": ORIGIN}, timeout=5)
     assert allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "Access-Control-Allow-Credentials" not in allowed.headers
+    assert {"X-Meta", messages.MISSING_HEADER} <= set(allowed.headers["Access-Control-Expose-Headers"].split(", "))
     other = {"Origin": "https://evil.example"}
     assert requests.options(server.url + "/info/", headers=other, timeout=5).status_code == 401
     refused = requests.get(server.url + "/info/", headers=key | other, timeout=5)

@@ -10,7 +10,7 @@ import requests
 from helpers import ThresholdPredictor, by_name, make_affine, phantom, stored_as
 from sammed3d.core.geometry import AxisMap
 from sammed3d.errors import ModelError
-from sammed3d.server.app import Facades
+from sammed3d.server.app import SMALL_BODY, Facades
 from sammed3d.server.compat.leases import LeaseEndedError, Leases, NoMemoryError, NoRoomError
 from sammed3d.server.compat.nninteractive.axes import affine_of, directions_of
 from sammed3d.server.http.keys import Keys, add_key
@@ -317,3 +317,10 @@ def test_an_image_can_be_sent_with_the_clicks(keyed):
         response = call(keyed, "POST", f"/infer/default?output={output}", files=files)
         assert response.status_code == 200, response.text
     assert b"label_names" in response.content
+
+
+@pytest.mark.parametrize("path", ["/upload_image", "/upload_segment"])
+def test_a_client_of_the_first_version_of_nninteractive_is_told_to_be_updated(keyed, path):
+    answer = call(keyed, "POST", path, files={"file": ("volume.npy", bytes(2 * SMALL_BODY))})
+    assert answer.status_code == 426, "whatever the size of its image"
+    assert "Update it: 3D Slicer's extension nnInteractive to 1.0.0" in answer.json()["detail"]

@@ -19,7 +19,15 @@ from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
 from sammed3d.server.http.protocol import CONNECTION
 from sammed3d.server.metrics import Metrics
-from sammed3d.wire.messages import CANCELLED, MISSING_HEADER, MISSING_KEY, PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
+from sammed3d.wire.messages import (
+    CANCELLED,
+    MISSING_HEADER,
+    MISSING_KEY,
+    PROTOCOL,
+    PROTOCOL_HEADER,
+    REQUEST_ID_HEADER,
+    ROUTING_HEADER,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -159,7 +167,8 @@ class Guard:
         return (
             (b"access-control-allow-origin", origin),
             (b"access-control-allow-methods", b"GET, HEAD, PUT, POST, DELETE"),
-            (b"access-control-allow-headers", b"authorization, content-type, " + PROTOCOL_HEADER.lower().encode()),
+            (b"access-control-allow-headers", _FROM_PAGES),
+            (b"access-control-expose-headers", _TO_PAGES),
             (b"vary", b"Origin"),
         )
 
@@ -298,4 +307,7 @@ class _Exchange:
         await self._send(message)
 
 
+_FROM_PAGES = f"Authorization, Content-Type, X-Lease-Token, X-Meta, {PROTOCOL_HEADER}, {ROUTING_HEADER}".encode()
+_TO_PAGES = f"X-Meta, Retry-After, {MISSING_HEADER}, {REQUEST_ID_HEADER}".encode()
+"""Headers of all protocols that pages may send, and read."""
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"})

@@ -44,8 +44,16 @@ from sammed3d.server.http.routes import explaining
 from sammed3d.wire.strict_json import decode_object
 
 OPEN_PATHS = frozenset({"/healthz"})
-VOLUME_PATHS = frozenset({"/set_image", "/add_initial_seg_interaction", "/add_scribble_interaction", "/add_lasso_"})
+VOLUME_PATHS = frozenset(
+    {"/set_image", "/add_initial_seg_interaction", "/add_scribble_interaction", "/add_lasso_", "/upload_"}
+)
 BINARY = "application/octet-stream"
+OF_VERSION_1 = ("/upload_image", "/upload_segment")
+"""What the first version's clients ask for before anything else."""
+TOO_OLD = (
+    "This client speaks the first version of nnInteractive's protocol, and this server the second. Update it: 3D "
+    "Slicer's extension nnInteractive to 1.0.0 or later."
+)
 IDLE, SILENCE = 600.0, 90.0
 """Seconds after which a session ends that the user, or the program, has forgotten."""
 _BINARY_BODY = {
@@ -191,6 +199,8 @@ class Facade:
             """Draw a loop, which comes filled: the voxels inside."""
             return await self._draw(request, token, meta, Lasso)
 
+        for path in OF_VERSION_1:
+            routes.add_api_route(path, _too_old, methods=["POST"], response_class=Response, status_code=426)
         return routes
 
     def _lease(self, request: Request, token: str, acts: bool = True) -> Lease:
@@ -257,6 +267,11 @@ class Facade:
         """Work on a session in a thread, once nobody else does."""
         async with lease.lock:
             return await run_in_threadpool(work, *args)
+
+
+async def _too_old(request: Request) -> Response:
+    """Refuse a client of the first version, whose image is not read."""
+    return problem(request.scope, 426, TOO_OLD)
 
 
 def _client(lease: Lease) -> Client:
