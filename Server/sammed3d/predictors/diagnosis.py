@@ -19,7 +19,6 @@ _KNOWN = {
     413: "the patch is larger than the server accepts (--max-body).",
     421: "the server does not answer to this host name; the administrator can allow it with --host-name.",
     426: "server and program speak different protocols. Update the older of the two.",
-    429: "the server is busy. Try again in a moment.",
 }
 
 
@@ -47,12 +46,27 @@ def explain(reply: Reply) -> str:
         return NO_KEY
     if reply.status in _KNOWN:
         return _KNOWN[reply.status]
+    if reply.status == 429:
+        return f"{_detail(reply) or 'The server is busy.'} Try again {_when(reply)}."
     if 300 <= reply.status < 400:
         return "it sends us to another address, where no image goes unasked. Enter the final address."
+    if detail := _detail(reply):
+        return f"{detail} (HTTP {reply.status})"
+    return f"HTTP {reply.status}, and no explanation: is this a SAMMed3DSegment server?"
+
+
+def _detail(reply: Reply) -> str:
+    """Return the sentence of a refusal; "" where there is none."""
     try:
-        return f"{decode_object(reply.content)['detail']} (HTTP {reply.status})"
-    except (JsonError, KeyError):
-        return f"HTTP {reply.status}, and no explanation: is this a SAMMed3DSegment server?"
+        detail = decode_object(reply.content).get("detail")
+    except JsonError:
+        return ""
+    return detail if isinstance(detail, str) else ""
+
+
+def _when(reply: Reply) -> str:
+    seconds = reply.headers.get("Retry-After", "")
+    return f"in {seconds} s" if seconds.isdigit() and int(seconds) > 1 else "in a moment"
 
 
 def models_of(reply: Reply) -> list[ModelInfo]:

@@ -19,7 +19,7 @@ from sammed3d.inference.preset import Preset
 from sammed3d.predictors.diagnosis import NO_KEY, explain
 from sammed3d.predictors.remote import RemotePredictor, diagnose, served_models
 from sammed3d.predictors.transport import Reply, Transport
-from sammed3d.server.http.keys import Keys, add_key
+from sammed3d.server.http.keys import Keys, Quota, add_key
 from servers import serving
 from workers import job
 
@@ -163,3 +163,15 @@ def test_a_key_that_was_taken_back_is_said_before_a_patch_is_sent(tmp_path, monk
         with pytest.raises(ModelError, match="the key was refused"):
             remote.predict(replace(job(1).patch), CLICK)
     assert asked == ["HEAD"]
+
+
+def test_whose_quota_is_used_up_is_said_with_the_time(tmp_path):
+    key, file = add_key(tmp_path / "keys.json", "anna"), tmp_path / "keys.json"
+    quotas = {"anna": Quota(per_minute=1)}
+    with serving(ThresholdPredictor(preset=SMALL), Keys.read(file), quotas=quotas) as server:
+        remote = RemotePredictor(server.url, key=key, patience=0)
+        patch = replace(job(1).patch)
+        remote.predict(patch, CLICK)
+        with pytest.raises(ModelError, match=r"per minute of this key are used up\. Try again in \d+ s\."):
+            remote.predict(patch, CLICK)
+    assert explain(Reply(429, {}, b"<html>")) == "The server is busy. Try again in a moment."
