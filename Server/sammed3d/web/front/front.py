@@ -22,6 +22,8 @@ from sammed3d.web.gate import FIRST_PAGE, HEADERS, QUERY, check_site, cookie_nam
 
 ENTRANCE, SESSION = "/enter", "/session"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_PUBLIC = r"(http(?!.*:80$)|https(?!.*:443$))://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d+)?"
+"""What browsers call a page's origin: IPv6 in brackets, and no port that goes without saying."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ANEW = f'<p><a href="{ENTRANCE}">Open a new page</a></p>'
 AGAIN = '<p><a href="">Try again</a></p>'
@@ -52,10 +54,11 @@ class Entry:
     user_header: str = ""
 
     def __post_init__(self) -> None:
-        if self.public_url and not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", self.public_url):
+        if self.public_url and not re.fullmatch(_PUBLIC, self.public_url):
             raise ModelError(
                 f"{self.public_url!r} cannot be the public address: give scheme and host name alone, in lower case, "
-                "such as https://segment.example. The page needs a host name of its own, no folder of another one."
+                "such as https://segment.example, as browsers show it: without the port that it has anyway. The page "
+                "needs a host name of its own, no folder of another one."
             )
         if self.user_header and not self.public_url:
             raise ModelError("A header that names the user is believed from a proxy alone: give --public-url, too.")

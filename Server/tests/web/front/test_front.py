@@ -364,7 +364,8 @@ def test_the_token_is_kept_in_a_file_that_only_its_owner_reads(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["segment.example", "https://segment.example/page", "ftp://x", "https://a b", "https://"]
+    "url",
+    ["segment.example", f"{PUBLIC}/page", "ftp://x", "https://a b", "https://", f"{PUBLIC}:443", "https://2001:db8::5"],
 )
 def test_an_address_that_cannot_be_public_is_refused(url):
     with pytest.raises(ModelError, match="cannot be the public address"):
@@ -380,3 +381,16 @@ def test_the_front_listens_on_this_computer_alone():
         port = place.getsockname()[1]
         with pytest.raises(ModelError, match=f"Port {port} of 127.0.0.1 cannot be had"):
             serve_users({}, Limits(1), Entry(TOKEN), "127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://segment.example:8443", "segment.example"),
+        ("http://segment.example:443", "segment.example"),
+        ("https://[2001:db8::5]", "2001:db8::5"),
+        ("https://[2001:db8::5]:8443", "2001:db8::5"),
+    ],
+)
+def test_a_public_address_may_have_a_port_and_be_ipv6(url, host):
+    assert host in Entry(TOKEN, url).hosts
