@@ -16,7 +16,9 @@ _EXPIRED, _NOT_YET = 10, 9
 _OTHER_NAME = (62, 64)
 _UNKNOWN_SIGNER = (2, 18, 19, 20, 21)
 """OpenSSL's numbers of what it finds wrong with certificates (X509_V_ERR_...)."""
-_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
+_PERHAPS_NO_TLS = (*_NO_TLS, "RECORD_LAYER_FAILURE")
+"""What newer versions of OpenSSL say of it, and of connections that break."""
 _OTHER_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "HANDSHAKE_FAILURE", "NO_SHARED_CIPHER")
 
 
@@ -41,7 +43,7 @@ def in_words(error: Exception, url: str) -> str:
     for each in causes:
         if isinstance(each, ssl.SSLCertVerificationError):
             return _of_certificate(each, host)
-        if _says(each, _NO_TLS):
+        if _says(each, _PERHAPS_NO_TLS):
             return (
                 f"what answers at port {port} does not encrypt. Look whether port and address are right; one that "
                 "begins with http:// sends keys and images in the clear."

@@ -9,7 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import requests
 import trustme
+import urllib3
+from urllib3.exceptions import MaxRetryError
 
 from helpers import ThresholdPredictor
 from networks_that_fail import BadNetwork
@@ -17,6 +20,7 @@ from sammed3d.errors import ModelError
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.predictors.diagnosis import NO_KEY, explain
+from sammed3d.predictors.network_errors import in_words, is_final
 from sammed3d.predictors.remote import RemotePredictor, diagnose, served_models
 from sammed3d.predictors.transport import Reply, Transport
 from sammed3d.server.http.keys import Keys, Quota, add_key
@@ -175,3 +179,15 @@ def test_whose_quota_is_used_up_is_said_with_the_time(tmp_path):
         with pytest.raises(ModelError, match=r"per minute of this key are used up\. Try again in \d+ s\."):
             remote.predict(patch, CLICK)
     assert explain(Reply(429, {}, b"<html>")) == "The server is busy. Try again in a moment."
+
+
+@pytest.mark.parametrize(
+    ("reason", "final"),
+    [("WRONG_VERSION_NUMBER", True), ("RECORD_LAYER_FAILURE", False), ("UNEXPECTED_EOF_WHILE_READING", False)],
+)
+def test_only_what_stays_as_it_is_is_not_tried_again(reason, final):
+    cause = ssl.SSLError(1, f"[SSL: {reason}] as OpenSSL says it")
+    cause.reason = reason
+    error = requests.exceptions.SSLError(MaxRetryError(None, "/v1/info", urllib3.exceptions.SSLError(cause)))
+    assert is_final(error) is final
+    assert ("does not encrypt" in in_words(error, "https://gpu")) is (reason != "UNEXPECTED_EOF_WHILE_READING")
