@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ import numpy as np
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32, Marked
-from sammed3d.errors import ModelError, ModelReplacedError, PredictionCancelled, SAMMed3DError
+from sammed3d.errors import ModelError, ModelReplacedError, ModelWarning, PredictionCancelled, SAMMed3DError
 from sammed3d.inference.answers import Fading, KeptAnswer, KeptLayer
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, digest_of
@@ -24,6 +25,7 @@ from sammed3d.predictors.transport import RETRIED, Reply, Transport
 from sammed3d.wire import arrays, messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.kept import MAX_LAYERS, is_digest, logits_from_bytes, marks_to_bytes
+from sammed3d.wire.loopback import is_loopback
 from sammed3d.wire.messages import ModelInfo, Question, RefusalError, Turn
 from sammed3d.wire.strict_json import decode_object
 
@@ -31,6 +33,10 @@ __all__ = ["RemotePredictor", "diagnose", "served_models"]
 
 PATIENCE = 60.0
 """Seconds during which a server that restarts or is busy is asked again."""
+IN_THE_CLEAR = (
+    "images, clicks and the key go there unencrypted, for everybody on the way to read. Ask the administrator for an "
+    "address that begins with https://."
+)
 FORGOTTEN = 3
 UNHEARD = (401, 421, 426)
 """Refusals after which no patch is sent: the server would close the connection on it before its answer is read."""
@@ -68,6 +74,9 @@ class RemotePredictor:
     Raises:
         ModelError: the server cannot be reached (one try), refuses the key, speaks another protocol or lacks the model.
 
+    Warns:
+        ModelWarning: the connection is not encrypted, and leaves this computer.
+
     The server keeps nothing that is needed: a patch or a mask prompt that it forgot is sent again without a word. Where
     it runs another model under the name, questions end with ModelReplacedError: patches are cut for the one before.
     """
@@ -84,6 +93,9 @@ class RemotePredictor:
     ) -> None:
         self._transport = Transport(url, key, verify, proxies, patience)
         self.url = self._transport.url
+        where = urlsplit(self.url)
+        if where.scheme == "http" and not is_loopback(where.hostname or ""):
+            warnings.warn(f"{self.url}: {IN_THE_CLEAR}", ModelWarning, stacklevel=2)
         self._patience = patience
         self._uploaded = Sent()
         self._masks = Sent()

@@ -5,6 +5,7 @@ import datetime
 import socket
 import ssl
 import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from urllib3.exceptions import MaxRetryError
 
 from helpers import ThresholdPredictor
 from networks_that_fail import BadNetwork
-from sammed3d.errors import ModelError
+from sammed3d.errors import ModelError, ModelWarning
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
 from sammed3d.predictors.diagnosis import NO_KEY, explain
@@ -191,3 +192,17 @@ def test_only_what_stays_as_it_is_is_not_tried_again(reason, final):
     error = requests.exceptions.SSLError(MaxRetryError(None, "/v1/info", urllib3.exceptions.SSLError(cause)))
     assert is_final(error) is final
     assert ("does not encrypt" in in_words(error, "https://gpu")) is (reason != "UNEXPECTED_EOF_WHILE_READING")
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [("http://gpu.invalid:8443", 1), ("https://gpu.invalid:8443", 0), ("http://127.0.0.2:9", 0), ("http://[::1]:9", 0)],
+)
+def test_a_connection_that_others_can_read_is_warned_of(url, warned):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(ModelError, match="cannot be reached"):
+            RemotePredictor(url, key="of-anna", proxies=False, patience=0)
+    texts = [str(each.message) for each in seen if each.category is ModelWarning]
+    assert len(texts) == warned
+    assert all("go there unencrypted" in text and "of-anna" not in text for text in texts)
