@@ -57,4 +57,4 @@ class VolumeWarning(UserWarning):
 
 
 class ModelWarning(UserWarning):
-    """A model may give worthless answers, or one that is installed is damaged and left out."""
+    """A model may give worthless answers, is damaged and left out, or is asked where others can read it."""

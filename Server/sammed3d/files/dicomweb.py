@@ -63,6 +63,7 @@ class DicomWeb:
         self._session.verify, self._session.trust_env = verify, proxies
         if authorization:
             self._session.headers["Authorization"] = authorization
+            self._session.auth = _as_it_is
         self._client = DICOMwebClient(self.root, session=self._session, timeout=TIMEOUTS)
         self._client.set_http_retry_params(retry=False)
 
@@ -142,6 +143,10 @@ class OneServerSession(requests.Session):
         super().__init__()
         self._root, self._most = root + "/", most_bytes
 
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Make a request; certificates that were named win over those of the environment (REQUESTS_CA_BUNDLE)."""
+        return super().request(*args, **{"verify": self.verify} | kwargs)
+
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send a request, if it is for this server."""
         if not (request.url or "").startswith(self._root):
@@ -164,6 +169,11 @@ class OneServerSession(requests.Session):
         whole.url, whole.request, whole.encoding = response.url, request, response.encoding
         whole.raw = io.BytesIO(b"".join(pieces))
         return whole
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave the header Authorization: without an `auth`, `requests` replaces it by what ~/.netrc says."""
+    return request
 
 
 def _checked(uid: str) -> str:

@@ -3,12 +3,14 @@
 import contextlib
 import io
 import json
+import ssl
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import trustme
 from pydicom.uid import JPEG2000Lossless
 from typer.testing import CliRunner
 
@@ -93,14 +95,23 @@ def test_what_the_server_says_is_told_with_a_remedy(archive):
         DicomWeb(url + "/dicom-web", orthanc.authorization(), most_bytes=1000).slices(study, series)
 
 
+class Asked(list):
+    """Paths that were asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.credentials = []
+
+
 @contextlib.contextmanager
-def answering(status, headers=(), body=b""):
-    """A server that always says the same; yields its address and what it was asked."""
-    asked = []
+def answering(status, headers=(), body=b"", certificate=None):
+    """A server that always says the same; yields its address and what it was asked, and with which credentials."""
+    asked = Asked()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
+            asked.credentials.append(self.headers.get("Authorization"))
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
@@ -112,9 +123,13 @@ def answering(status, headers=(), body=b""):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}", asked
     finally:
         server.shutdown()
         server.server_close()
@@ -151,6 +166,21 @@ def test_answers_that_are_no_dicom_and_servers_that_are_not_there_are_told():
         DicomWeb(url).slices("1.2", "3.4")
     with pytest.raises(VolumeError, match="cannot be reached"):
         DicomWeb(url).slices("1.2", "3.4")
+
+
+def test_what_was_named_wins_over_what_the_environment_says(tmp_path, monkeypatch):
+    """A certificate and credentials that are given for this server count, also where proxies of the environment do."""
+    authority = trustme.CA()
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    (tmp_path / "netrc").write_text("default login anna password of-another-server")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "other.pem"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with answering(401, certificate=authority.issue_cert("127.0.0.1")) as (url, asked):
+        with pytest.raises(VolumeError, match="HTTP 401"):
+            DicomWeb(url, "Bearer right", str(tmp_path / "ca.pem"), proxies=True).study_of("1.2.3")
+        assert asked.credentials == ["Bearer right"]
 
 
 def test_addresses_are_read_and_others_refused():
