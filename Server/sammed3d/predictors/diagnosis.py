@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import requests
-
 from sammed3d.errors import ModelError
 from sammed3d.predictors.network_errors import in_words
 from sammed3d.predictors.transport import TIMEOUTS, Reply, checked_url, is_from_server, session
@@ -97,7 +95,7 @@ def served_models(url: str, key: str = "", verify: bool | str = True, proxies: b
     address = checked_url(url)
     try:
         response = session(key, verify, proxies).get(address + messages.INFO, timeout=TIMEOUTS, allow_redirects=False)
-    except requests.RequestException as error:
+    except OSError as error:  # which those of `requests` are, too
         raise ModelError(f"{address}: {in_words(error, address)}") from error
     reply = Reply(response.status_code, response.headers, response.content)
     if reply.status != 200:
@@ -124,7 +122,7 @@ def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool =
     for path, success in steps:
         try:
             response = asking.get(address + path, timeout=TIMEOUTS, allow_redirects=False)
-        except requests.RequestException as error:
+        except OSError as error:  # which those of `requests` are, too
             return [*report, f"✗ {in_words(error, address)}"]
         reply = Reply(response.status_code, response.headers, response.content)
         if reply.status != 200:

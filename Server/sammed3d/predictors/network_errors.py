@@ -19,27 +19,32 @@ _UNKNOWN_SIGNER = (2, 18, 19, 20, 21)
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
 _PERHAPS_NO_TLS = (*_NO_TLS, "RECORD_LAYER_FAILURE")
 """What newer versions of OpenSSL say of it, and of connections that break."""
+_NO_CERTIFICATES = ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE")
 _OTHER_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "HANDSHAKE_FAILURE", "NO_SHARED_CIPHER")
 
 
 def is_final(error: Exception) -> bool:
-    """Tell whether another try would end in the same way: who answers cannot be trusted, or does not encrypt.
+    """Tell whether another try would end in the same way.
 
-    One that breaks while encryption is agreed on is no such end: the server may be starting again behind a proxy.
+    So it is where who answers cannot be trusted or does not encrypt, or this computer is set to use what is not there.
+    Not so where a connection breaks while encryption is agreed on: the server may be starting again behind a proxy.
     """
     causes = list(_causes(error))
-    return any(isinstance(each, ssl.SSLCertVerificationError) or _says(each, _NO_TLS) for each in causes)
+    stays = any(isinstance(each, ssl.SSLCertVerificationError) or _says(each, _NO_TLS) for each in causes)
+    return stays or bool(_of_this_computer(error, causes))
 
 
 def in_words(error: Exception, url: str) -> str:
     """Say what went wrong with a request, and what to do about it.
 
     Args:
-        error: of `requests`.
+        error: of `requests`, or of the system.
         url: the server's address.
     """
     causes, parts = list(_causes(error)), urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if own := _of_this_computer(error, causes):
+        return f"cannot be reached: {own}"
     for each in causes:
         if isinstance(each, ssl.SSLCertVerificationError):
             return _of_certificate(each, host)
@@ -53,6 +58,23 @@ def in_words(error: Exception, url: str) -> str:
                 "cannot be reached: the two agree on no way to encrypt. The server, or a proxy, needs TLS 1.2 or later."
             )
     return f"cannot be reached: {_of_connection(error, causes, parts.scheme, host, port)}"
+
+
+def _of_this_computer(error: Exception, causes: list[BaseException]) -> str:
+    """Say what is wrong with the environment of this process; "" where nothing is known to be."""
+    if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidURL):
+        return (
+            "the proxy that this computer is set to use has no address of one for HTTP (HTTPS_PROXY, HTTP_PROXY or "
+            "ALL_PROXY in the environment, or the system's settings). Correct it, or pass it by (--no-proxy, or the "
+            "settings of the module)."
+        )
+    of_file = not isinstance(error, requests.RequestException) and "CA certificate bundle" in str(error)
+    if of_file or any(_says(each, _NO_CERTIFICATES) for each in causes):
+        return (
+            "the file of certificates that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names in the environment is not there, "
+            "or holds none. Correct it, or name your hospital's authority (settings of the module, or --ca)."
+        )
+    return ""
 
 
 def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:

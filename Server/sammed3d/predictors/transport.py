@@ -111,7 +111,7 @@ class Transport:
                 if not _is_passing(reply) or time.monotonic() > deadline:
                     return reply
                 pause = max(pause, min(_retry_after(reply), 5.0))
-            except (requests.RequestException, OSError) as error:
+            except OSError as error:  # which those of `requests` are, too
                 if network_errors.is_final(error) or time.monotonic() > deadline:
                     raise ModelError(f"{self.url}: {network_errors.in_words(error, self.url)} {LOST}") from error
             cancellation.wait(pause)

@@ -206,3 +206,18 @@ def test_a_connection_that_others_can_read_is_warned_of(url, warned):
     texts = [str(each.message) for each in seen if each.category is ModelWarning]
     assert len(texts) == warned
     assert all("go there unencrypted" in text and "of-anna" not in text for text in texts)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://127.0.0.1:9x"])
+def test_a_proxy_that_is_none_is_said_at_once(monkeypatch, proxy):
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+    assert all("has no address of one for HTTP (HTTPS_PROXY" in text for text in said("https://gpu.hospital.example"))
+
+
+def test_a_file_of_certificates_of_the_environment_that_is_none_is_named(tmp_path, monkeypatch):
+    (tmp_path / "empty.pem").write_text("nothing")
+    with encrypting(tmp_path) as (server, _):
+        for name in ("absent.pem", "empty.pem"):
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / name))
+            assert all("that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names" in text for text in said(server.url))
