@@ -19,6 +19,7 @@ import requests
 from sammed3d.errors import VolumeError
 from sammed3d.files.dicom_slices import MISSING
 from sammed3d.files.dicomweb_address import checked_root
+from sammed3d.network_errors import in_words
 
 if TYPE_CHECKING:
     import pydicom
@@ -122,9 +123,8 @@ class DicomWeb:
                 404: "It has no such series, or its path is another one.",
             }.get(status, "Ask its administrator.")
             raise VolumeError(f"{self._name()}: answers HTTP {status}. {remedy}") from error
-        except requests.RequestException as error:
-            kind = type(error).__name__
-            raise VolumeError(f"{self._name()}: cannot be reached ({kind}). Check address and network.") from error
+        except OSError as error:  # which those of `requests` are, too
+            raise VolumeError(f"{self._name()}: {in_words(error, self.root)}") from error
         except VolumeError:
             raise
         except Exception as error:  # whatever pydicom and the client make of an answer, it is the server's

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sammed3d.errors import ModelError
-from sammed3d.predictors.network_errors import in_words
+from sammed3d.network_errors import in_words
 from sammed3d.predictors.transport import TIMEOUTS, Reply, checked_url, is_from_server, session
 from sammed3d.wire import messages
 from sammed3d.wire.arrays import WireError

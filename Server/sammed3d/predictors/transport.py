@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
-from sammed3d.predictors import network_errors
+from sammed3d.network_errors import in_words, is_final
 from sammed3d.wire import messages
 
 CONNECT, SILENCE = 5.0, 15.0
@@ -112,8 +112,8 @@ class Transport:
                     return reply
                 pause = max(pause, min(_retry_after(reply), 5.0))
             except OSError as error:  # which those of `requests` are, too
-                if network_errors.is_final(error) or time.monotonic() > deadline:
-                    raise ModelError(f"{self.url}: {network_errors.in_words(error, self.url)} {LOST}") from error
+                if is_final(error) or time.monotonic() > deadline:
+                    raise ModelError(f"{self.url}: {in_words(error, self.url)} {LOST}") from error
             cancellation.wait(pause)
             pause = min(2 * pause, 2.0)
 

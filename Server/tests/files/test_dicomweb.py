@@ -181,6 +181,11 @@ def test_what_was_named_wins_over_what_the_environment_says(tmp_path, monkeypatc
         with pytest.raises(VolumeError, match="HTTP 401"):
             DicomWeb(url, "Bearer right", str(tmp_path / "ca.pem"), proxies=True).study_of("1.2.3")
         assert asked.credentials == ["Bearer right"]
+        with pytest.raises(VolumeError, match=r"its certificate cannot be trusted: .* does not know who signed it"):
+            DicomWeb(url, "Bearer right").study_of("1.2.3")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "absent.pem"))
+        with pytest.raises(VolumeError, match="the file of certificates that REQUESTS_CA_BUNDLE"):
+            DicomWeb(url, "Bearer right", proxies=True).study_of("1.2.3")
 
 
 def test_addresses_are_read_and_others_refused():

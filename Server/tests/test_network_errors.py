@@ -20,8 +20,8 @@ from networks_that_fail import BadNetwork
 from sammed3d.errors import ModelError, ModelWarning
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.preset import Preset
+from sammed3d.network_errors import in_words, is_final
 from sammed3d.predictors.diagnosis import NO_KEY, explain
-from sammed3d.predictors.network_errors import in_words, is_final
 from sammed3d.predictors.remote import RemotePredictor, diagnose, served_models
 from sammed3d.predictors.transport import Reply, Transport
 from sammed3d.server.http.keys import Keys, Quota, add_key
