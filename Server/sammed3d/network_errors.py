@@ -6,11 +6,28 @@ import http.client
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import ConnectTimeoutError, ReadTimeoutError
 
+
+@dataclass(frozen=True)
+class Remedies:
+    """Where users say what certificates and proxies are to be used.
+
+    Attributes:
+        authority: where the file of a hospital's authority is named.
+        no_proxy: how proxies are passed by.
+    """
+
+    authority: str
+    no_proxy: str
+
+
+OWN = Remedies("settings of the module, or --ca", "--no-proxy, or the settings of the module")
+ENVIRONMENT = Remedies("REQUESTS_CA_BUNDLE in the environment", "NO_PROXY in the environment")
 UNTRUSTED = "its certificate cannot be trusted"
 _EXPIRED, _NOT_YET = 10, 9
 _OTHER_NAME = (62, 64)
@@ -31,23 +48,24 @@ def is_final(error: Exception) -> bool:
     """
     causes = list(_causes(error))
     stays = any(isinstance(each, ssl.SSLCertVerificationError) or _says(each, _NO_TLS) for each in causes)
-    return stays or bool(_of_this_computer(error, causes))
+    return stays or bool(_of_this_computer(error, causes, OWN))
 
 
-def in_words(error: Exception, url: str) -> str:
+def in_words(error: Exception, url: str, remedies: Remedies = OWN) -> str:
     """Say what went wrong with a request, and what to do about it.
 
     Args:
         error: of `requests`, or of the system.
         url: the server's address.
+        remedies: what users can do about certificates and proxies.
     """
     causes, parts = list(_causes(error)), urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    if own := _of_this_computer(error, causes):
+    if own := _of_this_computer(error, causes, remedies):
         return f"cannot be reached: {own}"
     for each in causes:
         if isinstance(each, ssl.SSLCertVerificationError):
-            return _of_certificate(each, host)
+            return _of_certificate(each, host, remedies)
         if _says(each, _PERHAPS_NO_TLS):
             return (
                 f"what answers at port {port} does not encrypt. Look whether port and address are right; one that "
@@ -57,27 +75,27 @@ def in_words(error: Exception, url: str) -> str:
             return (
                 "cannot be reached: the two agree on no way to encrypt. The server, or a proxy, needs TLS 1.2 or later."
             )
-    return f"cannot be reached: {_of_connection(error, causes, parts.scheme, host, port)}"
+    return f"cannot be reached: {_of_connection(error, causes, parts.scheme, host, port, remedies)}"
 
 
-def _of_this_computer(error: Exception, causes: list[BaseException]) -> str:
+def _of_this_computer(error: Exception, causes: list[BaseException], remedies: Remedies) -> str:
     """Say what is wrong with the environment of this process; "" where nothing is known to be."""
     if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidURL):
         return (
             "the proxy that this computer is set to use has no address of one for HTTP (HTTPS_PROXY, HTTP_PROXY or "
-            "ALL_PROXY in the environment, or the system's settings). Correct it, or pass it by (--no-proxy, or the "
-            "settings of the module)."
+            "ALL_PROXY in the environment, or the system's settings). Correct it, or pass it by "
+            f"({remedies.no_proxy})."
         )
     of_file = not isinstance(error, requests.RequestException) and "CA certificate bundle" in str(error)
     if of_file or any(_says(each, _NO_CERTIFICATES) for each in causes):
         return (
             "the file of certificates that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names in the environment is not there, "
-            "or holds none. Correct it, or name your hospital's authority (settings of the module, or --ca)."
+            f"or holds none. Correct it, or name your hospital's authority ({remedies.authority})."
         )
     return ""
 
 
-def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:
+def _of_certificate(error: ssl.SSLCertVerificationError, host: str, remedies: Remedies) -> str:
     code = error.verify_code
     if code == _EXPIRED:
         return f"{UNTRUSTED}: it has expired. The administrator has to renew it; or this computer's date is wrong."
@@ -91,20 +109,22 @@ def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:
     if code in _UNKNOWN_SIGNER:
         return (
             f"{UNTRUSTED}: this computer does not know who signed it. If your hospital has its own authority, name the "
-            "file of its certificate (settings of the module, or --ca)."
+            f"file of its certificate ({remedies.authority})."
         )
     return f"{UNTRUSTED}: {error.verify_message}. Show this to the administrator."
 
 
-def _of_connection(error: Exception, causes: list[BaseException], scheme: str, host: str, port: int) -> str:
+def _of_connection(
+    error: Exception, causes: list[BaseException], scheme: str, host: str, port: int, remedies: Remedies
+) -> str:
     """Say why there is no connection, or no longer."""
     if isinstance(error, requests.exceptions.ProxyError):
         why = next((str(each) for each in causes if "unnel connection failed" in str(each)), "")
         status = "".join(filter(str.isdigit, why.partition("failed: ")[2][:3]))
         answered = f"refuses to connect (HTTP {status})" if status else "does not answer"
         return (
-            f"the proxy that this computer is set to use {answered}. Pass it by (--no-proxy, or the settings of the "
-            "module), or ask its administrator."
+            f"the proxy that this computer is set to use {answered}. Pass it by ({remedies.no_proxy}), or ask its "
+            "administrator."
         )
     kinds = {type(each) for each in causes}
     if any(issubclass(kind, socket.gaierror) for kind in kinds):

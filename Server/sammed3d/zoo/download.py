@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
@@ -27,6 +28,7 @@ TIMEOUTS = (10.0, 60.0)
 """Seconds to connect, and between two chunks."""
 WAITING = 0.25
 """Seconds between two looks whether another download of the same file has ended."""
+GOES_ON = "Check the network or proxy; the next try goes on where this one ended."
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there, and those expected (None if unknown)."""
 
@@ -152,6 +154,8 @@ def _fetch_patiently(
     import requests  # noqa: PLC0415 - only downloads need it
     from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema  # noqa: PLC0415
 
+    from sammed3d.network_errors import ENVIRONMENT, in_words, is_final  # noqa: PLC0415 - the same
+
     with requests.Session() as session:
         for attempt in range(TRIES):
             cancellation.check()
@@ -165,15 +169,20 @@ def _fetch_patiently(
                     f"{name}: its address or that of the proxy is none ({type(error).__name__}). Both begin with "
                     "https:// or http://; see HF_ENDPOINT, HTTPS_PROXY and HTTP_PROXY, where you set them."
                 ) from error
-            except (requests.RequestException, _IncompleteError) as error:
+            except _IncompleteError as error:
                 if attempt == TRIES - 1:
+                    raise ModelError(f"{name}: the download broke off {TRIES} times. {GOES_ON}") from error
+                cancellation.wait(pause * 2**attempt)
+            except OSError as error:  # which those of `requests` are, too
+                final = is_final(error)
+                if not final and not isinstance(error, requests.RequestException):
+                    raise ModelError(f"{name}: cannot be written ({error.strerror}).") from error
+                if final or attempt == TRIES - 1:
+                    broke = "the download cannot begin" if final else f"the download broke off {TRIES} times"
                     raise ModelError(
-                        f"{name}: the download broke off {TRIES} times ({type(error).__name__}). "
-                        "Check the network or proxy; the next try goes on where this one ended."
+                        f"{name}: {broke}. {urlsplit(url).netloc}: {in_words(error, url, ENVIRONMENT)} {GOES_ON}"
                     ) from error
                 cancellation.wait(pause * 2**attempt)
-            except OSError as error:
-                raise ModelError(f"{name}: cannot be written ({error.strerror}).") from error
 
 
 def _fetch(

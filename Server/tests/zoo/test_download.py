@@ -161,6 +161,17 @@ def test_a_size_that_is_not_true_is_never_accepted(server, target):
     assert not target.exists()
 
 
+def test_what_keeps_a_download_from_its_server_is_said(target, tmp_path, monkeypatch, free_port):
+    monkeypatch.setattr("sammed3d.zoo.download.TRIES", 1)
+    with pytest.raises(ModelError, match=rf"broke off 1 times\. 127\.0\.0\.1:{free_port}: .* nothing listens at port"):
+        download(f"http://127.0.0.1:{free_port}/model.pth", target)
+    monkeypatch.setattr("sammed3d.zoo.download.TRIES", 5)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "absent.pem"))
+    with pytest.raises(ModelError, match=r"the download cannot begin\. .* REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names"):
+        download("https://models.example/model.pth", target)
+    assert not target.exists()
+
+
 def test_two_downloads_of_one_file_do_not_write_into_each_other(server, target):
     begun, go_on = threading.Event(), threading.Event()
 
