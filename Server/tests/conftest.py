@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -35,6 +36,35 @@ def _logs_end_with_their_test() -> Iterator[None]:
         each.setLevel(level)
         for handler in [handler for handler in each.handlers if type(handler) is logging.StreamHandler]:
             each.removeHandler(handler)
+
+
+class Stopping(NamedTuple):
+    """What stops a command, and the exit code that it ends with then."""
+
+    now: Callable[[], None]
+    exit_code: int
+
+
+@pytest.fixture
+def terminated() -> Iterator[Stopping]:
+    """A scheduler that ends the job: SIGTERM. Where nobody minds it, the test fails, and the others go on."""
+
+    def unminded(*_: object) -> None:
+        raise AssertionError("nobody minds SIGTERM: it would end the process at once")
+
+    usual = signal.signal(signal.SIGTERM, unminded)
+    yield Stopping(lambda: signal.raise_signal(signal.SIGTERM), 143)
+    signal.signal(signal.SIGTERM, usual)
+
+
+@pytest.fixture(params=["Ctrl-C", "SIGTERM"])
+def stopping(request: pytest.FixtureRequest, terminated: Stopping) -> Stopping:
+    """A user who presses Ctrl-C, and a scheduler."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    return terminated if request.param == "SIGTERM" else Stopping(interrupt, 130)
 
 
 @pytest.fixture(scope="session")

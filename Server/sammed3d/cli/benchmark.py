@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from sammed3d.cli.evaluate import until_stopped
-from sammed3d.cli.signals import STOPPED, interrupted_by_signals
+from sammed3d.cli.signals import Stop, interrupted_by_signals
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -22,6 +22,7 @@ from sammed3d.cli.terminal import (
     ForceOption,
     JsonOption,
     explained,
+    nothing_measured,
     print_table,
     screen,
 )
@@ -67,8 +68,11 @@ def benchmark(
             check_output(output / file, data, force)
         wanted = model or chosen.model
         measure = _on_lists if chosen.lists else _on_volumes
-        measured, left_out, shown, stopped = measure(chosen, data, wanted, seed, device, family, base)
+        stop = Stop()
+        measured, left_out, shown, stopped = measure(chosen, data, wanted, seed, device, family, base, stop)
         if not measured:
+            if stopped:
+                raise nothing_measured(stop)
             raise ModelError("Nothing could be measured: " + (left_out[0] if left_out else "no structure."))
         rows = benchmarks.rows_of(chosen, measured)
         table = benchmarks.as_json(chosen, shown, rows, left_out)
@@ -79,11 +83,18 @@ def benchmark(
         else:
             _print(chosen, rows, left_out, output)
     if left_out:
-        raise typer.Exit(STOPPED if stopped else 1)
+        raise typer.Exit(stop.exit_code if stopped else 1)
 
 
 def _on_volumes(
-    chosen: Benchmark, data: list[Path], model: str, seed: int, device: str, family: str | None, base: str | None
+    chosen: Benchmark,
+    data: list[Path],
+    model: str,
+    seed: int,
+    device: str,
+    family: str | None,
+    base: str | None,
+    stop: Stop,
 ) -> tuple[Measured, list[str], str, bool]:
     """Return structures and their Dice by column, what was not measured, the model's name, whether it was stopped."""
     from sammed3d.evaluation.benchmarks import best_of  # noqa: PLC0415 - the extra [evaluate]
@@ -104,7 +115,7 @@ def _on_volumes(
         return evaluate(predictor, cases, protocol, clicks=chosen.points, seed=seed, on_score=on_score)
 
     stopped = Evaluation(predictor.name, protocol, seed, failures=["the rest: it was stopped."])
-    done = until_stopped(run, show, stopped, chosen.points)
+    done = until_stopped(run, show, stopped, chosen.points, stop)
     measured: Measured = [
         (structure, best_of(done.of(predictor.name, case, structure), chosen.columns))
         for case, structure in done.structures
@@ -114,7 +125,14 @@ def _on_volumes(
 
 
 def _on_lists(
-    chosen: Benchmark, data: list[Path], model: str, seed: int, device: str, family: str | None, base: str | None
+    chosen: Benchmark,
+    data: list[Path],
+    model: str,
+    seed: int,
+    device: str,
+    family: str | None,
+    base: str | None,
+    stop: Stop,
 ) -> tuple[Measured, list[str], str, bool]:
     """The same for lists of 2-D images."""
     from sammed3d.evaluation.apart import Workers  # noqa: PLC0415 - needs torch
@@ -135,7 +153,7 @@ def _on_lists(
     measure = functools.partial(
         evaluate_images, points=chosen.points, seed=seed, device=choose_device(device), names=names_of(listed)
     )
-    with interrupted_by_signals():
+    with interrupted_by_signals(stop):
         empty = ImageEvaluation(loaded.name, seed)
         done = evaluate_images_apart(listed, measure, lambda: loaded, Workers(), empty)
     by_mask: dict[str, dict[str, float]] = {}

@@ -89,7 +89,7 @@ def prepare(
     debug: DebugOption = False,
 ) -> None:
     """Resample a dataset and take its structures apart, as SAM-Med3D's published recipe needs it."""
-    with stopped_run_goes_on(folder), explained(debug):
+    with explained(debug), stopped_run_goes_on(folder):
         try:
             from sammed3d.training import prepared  # noqa: PLC0415 - the extra [train]
             from sammed3d.training.contract import preparation_for  # noqa: PLC0415

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from sammed3d.cli.evaluate_images import evaluate_lists
-from sammed3d.cli.signals import STOPPED, interrupted_by_signals
+from sammed3d.cli.signals import Stop, interrupted_by_signals
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -23,6 +23,7 @@ from sammed3d.cli.terminal import (
     RayOption,
     WorkersOption,
     explained,
+    nothing_measured,
     print_table,
     screen,
 )
@@ -129,8 +130,11 @@ def evaluate(
         empty = results.Evaluation(model, chosen, seed)
         run = functools.partial(running.evaluate_apart, cases, measure, load, places, empty)
         stopped = results.Evaluation(model, chosen, seed, failures=["the rest: it was stopped."])
-        done = until_stopped(run, show, stopped, last * (1 + len(set(baseline or []))))
+        stop = Stop()
+        done = until_stopped(run, show, stopped, last * (1 + len(set(baseline or []))), stop)
         if not done.scores:
+            if done is stopped:
+                raise nothing_measured(stop)
             raise ModelError("Nothing could be measured: " + _reason(done))
         report.write(done, output)
         if as_json:
@@ -138,7 +142,7 @@ def evaluate(
         else:
             _print(done, done.at, output)
     if done.failures:
-        raise typer.Exit(STOPPED if done is stopped else 1)
+        raise typer.Exit(stop.exit_code if done is stopped else 1)
 
 
 def until_stopped(
@@ -146,6 +150,7 @@ def until_stopped(
     show: Callable[[Score], None],
     stopped: Evaluation,
     each: int,
+    stop: Stop,
 ) -> Evaluation:
     """Measure; where a signal stops that, return `stopped` with what was measured to the end: `each` scores of one."""
     scores: list[Score] = []
@@ -155,7 +160,7 @@ def until_stopped(
         show(score)
 
     try:
-        with interrupted_by_signals():
+        with interrupted_by_signals(stop):
             return run(note)
     except KeyboardInterrupt:
         stopped.take_whole(scores, each)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from sammed3d.cli.signals import STOPPED, interrupted_by_signals
-from sammed3d.cli.terminal import print_table, screen
+from sammed3d.cli.signals import Stop, interrupted_by_signals
+from sammed3d.cli.terminal import nothing_measured, print_table, screen
 from sammed3d.errors import ModelError
 from sammed3d.files.image_lists import names_of, read_list
 from sammed3d.files.outputs import check_output
@@ -69,16 +69,19 @@ def evaluate_lists(
     )
     load = functools.partial(load_model, model, family)
     empty = images.ImageEvaluation(model, seed)
-    with interrupted_by_signals():
+    stop = Stop()
+    with interrupted_by_signals(stop):
         done = images.evaluate_images_apart(listed, measure, load, Workers(workers, ray, device != "cpu"), empty, show)
     if not done.scores:
+        if done.stopped:
+            raise nothing_measured(stop)
         raise ModelError(f"Nothing could be measured: {done.failures[0]}")
     done.write(output)
     if as_json:
         print(json.dumps(done.summary()))
     else:
         _print(done, output)
-    return STOPPED if done.stopped else int(bool(done.failures))
+    return stop.exit_code if done.stopped else int(bool(done.failures))
 
 
 def _print(done: ImageEvaluation, output: Path) -> None:

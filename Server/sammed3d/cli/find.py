@@ -13,7 +13,7 @@ from sammed3d.cli.choice import CaOption, Choice, KeyOption, NoProxyOption, Serv
 from sammed3d.cli.find_in_picture import DEFAULTS as IN_PICTURES
 from sammed3d.cli.find_in_picture import PointsOption, ScoreOption, check_found_place, find_in_picture
 from sammed3d.cli.found import named, searching
-from sammed3d.cli.signals import STOPPED
+from sammed3d.cli.signals import Stop
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -96,7 +96,7 @@ def find(
     Ctrl-C stops the search and writes what was found so far. A DICOM image is a picture where --points is given.
     """
     chosen = Choice(model, device, "auto", family, base, "torch", server, key, ca, not no_proxy)
-    cancellation = Cancellation()
+    cancellation, stop = Cancellation(), Stop()
     both = {"smallest": smallest, "largest": largest, "stability": stability, "offset": offset}
     in_picture = points is not None or score is not None or is_picture(volume)
     if in_picture and not (region is None and distance is None and contrast is None and series is None):
@@ -105,7 +105,7 @@ def find(
         if in_picture:
             check_found_place(volume, output, force)
             settings = PictureSearch(**_given(points=points, score=score, **both))
-            find_in_picture(volume, output, chosen.load, settings, most, as_json, cancellation)
+            find_in_picture(volume, output, chosen.load, settings, most, as_json, cancellation, stop)
         else:
             check_place(output)
             check_output(output, (volume, region), force)
@@ -114,14 +114,14 @@ def find(
             check_writable(image.grid)
             where = None if region is None else read_mask(region, image.grid)
             generator = AutomaticMaskGenerator(cast(EachPredictor, chosen.load()), in_volumes)
-            with searching(cancellation) as progress:
+            with searching(cancellation, stop) as progress:
                 found = generator.generate(image, where, progress, cancellation, keep=True)
             write_segments(output, named((each.mask for each in found[:most]), output), image.grid)
             _print(found[:most], len(found), as_json)
         if cancellation.is_cancelled:
             screen.print(f"Stopped: {output} holds what was found so far.", style="yellow", highlight=False)
     if cancellation.is_cancelled:
-        raise typer.Exit(STOPPED)
+        raise typer.Exit(stop.exit_code)
 
 
 def _given(**options: float | None) -> dict[str, Any]:

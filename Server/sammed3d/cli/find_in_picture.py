@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from sammed3d.cli.found import named, searching
+from sammed3d.cli.signals import Stop
 from sammed3d.cli.terminal import print_table
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.mask import BoxedMask
@@ -39,6 +40,7 @@ def find_in_picture(
     most: int,
     as_json: bool,
     cancellation: Cancellation,
+    stop: Stop,
 ) -> None:
     """Find the objects of a picture, and write and report the best of them.
 
@@ -47,7 +49,7 @@ def find_in_picture(
     """
     picture = Picture.read(path)
     session = PictureSession(picture, load())
-    with searching(cancellation) as progress:
+    with searching(cancellation, stop) as progress:
         found = session.find(settings, cancellation, progress, keep=True)
     kept = found[:most]
     segments = named((BoxedMask.of(each.mask.T[..., None]) for each in kept), output)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from sammed3d.cli.signals import interruptible
+from sammed3d.cli.signals import Stop, interruptible
 from sammed3d.cli.terminal import screen
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.mask import BoxedMask
@@ -18,10 +18,10 @@ from sammed3d.files.segmentation import PALETTE, Segment
 
 
 @contextlib.contextmanager
-def searching(cancellation: Cancellation) -> Iterator[Callable[[int, int], None]]:
+def searching(cancellation: Cancellation, stop: Stop) -> Iterator[Callable[[int, int], None]]:
     """Show progress on a terminal while something is looked for; a signal stops it. Yields what to tell of progress."""
     with (
-        interruptible(cancellation),
+        interruptible(cancellation, stop),
         Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress,
     ):
         task = progress.add_task("Looking", total=None)

@@ -47,7 +47,7 @@ def learn(
     Stop it at any time: the same command goes on from there, and more minutes go on from where fewer ended.
     """
     folder = run or Path("learned") / name
-    with stopped_run_goes_on(folder), explained(debug):
+    with explained(debug), stopped_run_goes_on(folder):
         try:
             from sammed3d.training.learning.run import LearningRun  # noqa: PLC0415 - the extras
         except ImportError as error:

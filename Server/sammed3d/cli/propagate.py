@@ -39,7 +39,7 @@ from sammed3d.cli.drawn import (
     parse_click,
     read_one,
 )
-from sammed3d.cli.signals import STOPPED, interruptible
+from sammed3d.cli.signals import Stop, interruptible
 from sammed3d.cli.terminal import (
     BaseOption,
     DebugOption,
@@ -109,6 +109,7 @@ def propagate(
     model_choice = Choice(model, device, precision, family, base, runtime, server, key, ca, not no_proxy)
     if bool(click or box or scribble or lasso) == bool(points):
         raise typer.BadParameter("Give --click, --box, --scribble or --lasso, or a file of prompts with --points.")
+    stop = Stop()
     with explained(debug):
         given = given_prompts(name, click or (), box, scribble or (), lasso or (), honour)
         given = given if points is None else read_one(points, name, honour)
@@ -126,7 +127,7 @@ def propagate(
         for file in written:
             check_output(file, read_files, force)
         check_writable(read.volume(at - 1 if at <= read.count else 0).grid)
-        done, trouble = _run(read, model_choice, prompts, at - 1, chosen)
+        done, trouble = _run(read, model_choice, prompts, at - 1, chosen, stop)
         if done:
             write_frames(output, {each.frame: each.mask for each in done}, read, given.name)
             _report(sorted(done, key=lambda each: each.frame), table, plot, as_json)
@@ -135,7 +136,7 @@ def propagate(
         if trouble is not None and not isinstance(trouble, PredictionCancelled):
             raise trouble
     if trouble is not None:
-        raise typer.Exit(STOPPED)
+        raise typer.Exit(stop.exit_code)
 
 
 def _corrected(given: ObjectPrompts, first: int, corrections: Iterable[str], honour: bool) -> dict[int, ObjectPrompts]:
@@ -167,14 +168,14 @@ def _files_in(corrections: Iterable[str]) -> list[Path]:
 
 
 def _run(
-    read: Frames, model: Choice, prompts: dict[int, ObjectPrompts], first: int, chosen: range
+    read: Frames, model: Choice, prompts: dict[int, ObjectPrompts], first: int, chosen: range, stop: Stop
 ) -> tuple[list[series.FrameMask], SAMMed3DError | None]:
     """Segment the frames; returns those that are done, and what ended it before the last one."""
     cancellation = Cancellation()
     predictor = model.load()
     done: list[series.FrameMask] = []
     with (
-        interruptible(cancellation),
+        interruptible(cancellation, stop),
         Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress,
     ):
         task = progress.add_task("Frames", total=len(chosen))

@@ -52,7 +52,7 @@ def replay(
     Stop it at any time: the same command goes on with the cases that are not done. Cases that have changed since, and
     all cases where the model's file has, are done again; with --force all are.
     """
-    with stopped_run_goes_on(output), explained(debug):
+    with explained(debug), stopped_run_goes_on(output):
         try:
             from sammed3d.evaluation import replay as replaying  # noqa: PLC0415 - the extra [evaluate]
             from sammed3d.evaluation.apart import Workers  # noqa: PLC0415

@@ -37,6 +37,7 @@ from sammed3d.cli.drawn import (
 from sammed3d.cli.follow import FollowOption, PatchesOption, follow_object
 from sammed3d.cli.picture import BoxXyOption, CandidatesOption, ClickXyOption, PicturePrompts, segment_picture
 from sammed3d.cli.report import print_report, report_of
+from sammed3d.cli.signals import Stop
 from sammed3d.cli.sources import as_path, check_store, read_source
 from sammed3d.cli.terminal import (
     BaseOption,
@@ -137,20 +138,20 @@ def segment(
         with stage("Loading the model", "load", seconds):
             predictor = chosen.load()
         session = Session(image, predictor)
-        cancellation, following = Cancellation(), Cancellation()
+        cancellation, following, stop = Cancellation(), Cancellation(), Stop()
         spent: dict[str, float] = {}
         followed: dict[str, Followed] = {}
         with stage("Segmenting", "segment", seconds, cancellation, following):
             for prompt in _apply(session, objects, points, initial, seconds, spent, cancellation):
-                if follow and (found := follow_object(session, prompt, patches, following)) is not None:
+                if follow and (found := follow_object(session, prompt, patches, following, stop)) is not None:
                     followed[prompt.name] = found
             next_click = tell_doubt(session, uncertainty, suggest, cancellation)
         with stage("Writing", "write", seconds):
             session.save(output)
             if store and fetched is not None:
                 fetched.store(session)
-        report = report_of(session, predictor, seconds, spent, followed) | {"next_click": next_click}
-        print_report(report, as_json)
+        print_report(report_of(session, predictor, seconds, spent, followed) | {"next_click": next_click}, as_json)
+        stop.end_job()
 
 
 def _apply(

@@ -66,7 +66,7 @@ def serve(
 ) -> None:
     """Run the inference server: patches and clicks in, masks out."""
     given = {name: value for name, value in locals().items() if name not in ("config", "probe", "debug")}
-    with explained(debug):
+    with explained(debug, minds_signals=True):
         try:
             from sammed3d.server.probe import probe as ask  # noqa: PLC0415 - the extra [serve]
             from sammed3d.server.settings import read_settings  # noqa: PLC0415

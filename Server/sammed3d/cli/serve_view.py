@@ -43,7 +43,7 @@ def serve_view(
     debug: DebugOption = False,
 ) -> None:
     """Serve the page of `view` to several users, behind a proxy: each has a process; see docs/browser.md."""
-    with explained(debug):
+    with explained(debug, minds_signals=True):
         from sammed3d.web import slicer_scene  # noqa: PLC0415 - only where it is used
 
         slicer_scene.check()

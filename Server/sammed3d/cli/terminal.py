@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 import traceback
 import warnings
@@ -16,7 +17,7 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextCol
 from rich.table import Table
 from rich.text import Text
 
-from sammed3d.cli.signals import STOPPED, TERMINATED, TerminatedError, interrupted_by_signals
+from sammed3d.cli.signals import Stop, exit_code_of, interrupted_by_signals
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import SAMMed3DError
 
@@ -106,22 +107,38 @@ def stopped_run_goes_on(folder: Path) -> Iterator[None]:
             yield
     except KeyboardInterrupt as stopped:
         screen.print(f"Stopped. The same command goes on from {folder}.", highlight=False, soft_wrap=True)
-        raise typer.Exit(TERMINATED if isinstance(stopped, TerminatedError) else STOPPED) from None
+        raise typer.Exit(exit_code_of(stopped)) from None
+
+
+def nothing_measured(stop: Stop) -> typer.Exit:
+    """Say that a command was stopped before it had measured anything; returns the end to raise."""
+    screen.print("Stopped before anything was measured; nothing was written.", highlight=False, soft_wrap=True)
+    return typer.Exit(stop.exit_code)
 
 
 @contextlib.contextmanager
-def explained(debug: bool) -> Iterator[None]:
-    """Turn errors into one line and exit code 1, and warnings into lines."""
+def explained(debug: bool, minds_signals: bool = False) -> Iterator[None]:
+    """Turn errors into one line and exit code 1, and warnings into lines.
+
+    SIGTERM, by which a scheduler ends a job, interrupts as Ctrl-C does, so that nothing is left half-written.
+
+    Args:
+        debug: whether errors show their trace.
+        minds_signals: whether the command itself ends in order where it is told to, as servers do.
+    """
 
     def show(message: Warning | str, *_: object) -> None:
         screen.print(f"Warning: {message}", style="yellow", highlight=False, soft_wrap=True)
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), interrupted_by_signals(signals=() if minds_signals else (signal.SIGTERM,)):
             warnings.showwarning = show  # type: ignore[assignment]
             yield
-    except typer.BadParameter:  # wrong usage, which typer explains
+    except (typer.BadParameter, typer.Exit):  # wrong usage, which typer explains; what has been said already
         raise
+    except KeyboardInterrupt as stopped:
+        screen.print("Stopped.")
+        raise typer.Exit(exit_code_of(stopped)) from None
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -38,7 +38,7 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train or fine-tune a model on prepared data; can be stopped and started again at any time."""
-    with stopped_run_goes_on(run), explained(debug):
+    with explained(debug), stopped_run_goes_on(run):
         try:
             from sammed3d.files.image_lists import TRAIN, list_in  # noqa: PLC0415
             from sammed3d.training.launch import launch  # noqa: PLC0415 - the extra [train]

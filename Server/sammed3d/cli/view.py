@@ -37,7 +37,7 @@ def view(
     def ready(address: str) -> None:
         print(f"The page is at {address}", flush=True)
 
-    with explained(debug):
+    with explained(debug, minds_signals=True):
         check_host(host)
         several = None if volume is None else several_in(volume)
         image: Volume | None = None

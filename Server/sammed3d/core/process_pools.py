@@ -25,6 +25,12 @@ def process_pool(count: int, *, interrupted: bool = True) -> ProcessPoolExecutor
     return ProcessPoolExecutor(min(count, MOST_PROCESSES), context, _begin, (interrupted,))
 
 
+def end_processes(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool with what they do, which the pool itself would wait for."""
+    for process in list((pool._processes or {}).values()):  # noqa: SLF001 - public from Python 3.14 on
+        process.terminate()
+
+
 def _begin(interrupted: bool) -> None:
     """Run first in each process."""
     if not interrupted:

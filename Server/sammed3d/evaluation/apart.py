@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from sammed3d.core.control_groups import THREADS, threads_said, usable_processors
-from sammed3d.core.process_pools import MOST_PROCESSES, process_pool
+from sammed3d.core.process_pools import MOST_PROCESSES, end_processes, process_pool
 from sammed3d.errors import SAMMed3DError
 from sammed3d.ray_cluster import joined
 
@@ -154,7 +154,10 @@ def _in_pool(
             for future in as_completed(running):
                 with contextlib.suppress(BrokenProcessPool):
                     yield running[future], future.result()
-        finally:  # where it was stopped: else the pool would go on to the last case
+        except BaseException:  # where it was stopped: a case may take minutes, and whoever ends a job waits for seconds
+            end_processes(pool)
+            raise
+        finally:  # else the pool would go on to the last case
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -125,6 +125,14 @@ def test_ctrl_c_writes_the_frames_that_are_done(ball, series, model, tmp_path):
     assert (tmp_path / "mask.nii.gz").exists()
 
 
+def test_the_end_of_a_schedulers_job_writes_the_frames_that_are_done(ball, series, model, tmp_path, terminated):
+    model.before = lambda number: terminated.now() if number == 3 else None
+    result = run(series, "-o", tmp_path / "mask.nii.gz", "--click", place(ball, 0))
+    assert result.exit_code == terminated.exit_code, result.output
+    assert " of 5 frames are done and written." in said(result)
+    assert (tmp_path / "mask.nii.gz").exists()
+
+
 def arrays(path):
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from sammed3d.cli.signals import interrupted_by_signals, interruptible
+from sammed3d.cli.signals import Stop, interrupted_by_signals, interruptible
 from sammed3d.core.cancellation import Cancellation
 
 
@@ -21,12 +21,13 @@ def test_signals_interrupt_also_where_they_were_ignored(number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_asks_to_stop_and_the_second_ends_it(number):
-    cancellation = Cancellation()
+    cancellation, stop = Cancellation(), Stop()
     usual = signal.signal(number, signal.default_int_handler)  # what runs in the background may ignore it
     try:
-        with interruptible(cancellation):
+        with interruptible(cancellation, stop):
             signal.raise_signal(number)
             assert cancellation.is_cancelled
+            assert stop.exit_code == 128 + number, "as shells have it"
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
         assert signal.getsignal(number) is signal.default_int_handler

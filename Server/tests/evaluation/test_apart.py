@@ -105,6 +105,24 @@ def test_what_is_stopped_does_not_go_on_to_the_last_case(tmp_path):
     assert len(list(tmp_path.iterdir())) < 15
 
 
+def done_at_once_or_late(case, _predictor, finished):
+    if case:
+        time.sleep(15)
+        finished.touch()
+    return case
+
+
+@pytest.mark.slow
+def test_what_is_stopped_waits_for_no_case_that_is_under_way(tmp_path):
+    """Who ends a job gives it a few seconds; a case may take minutes."""
+    work = functools.partial(done_at_once_or_late, finished=tmp_path / "finished")
+    going = apart.each([0, 1], work, ThresholdPredictor, Workers(2), lost)
+    assert next(going) == (0, 0)
+    with pytest.raises(KeyboardInterrupt):
+        going.throw(KeyboardInterrupt)
+    assert not (tmp_path / "finished").exists()
+
+
 def threads(_case, _predictor):
     """How many torch uses, and how many numpy's matrix products."""
     return torch.get_num_threads(), max(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")

@@ -164,7 +164,7 @@ def test_what_is_not_measured_is_listed(tiny_checkpoint, tmp_path):
 
 @pytest.mark.parametrize(("name", "layout", "after"), [("bosam", nnunet, 10), ("sam_med2d", lists, 6)])
 def test_a_benchmark_that_is_stopped_writes_what_is_measured(
-    name, layout, after, tiny_checkpoint, tiny_checkpoint_2d, tmp_path, monkeypatch
+    name, layout, after, stopping, tiny_checkpoint, tiny_checkpoint_2d, tmp_path, monkeypatch
 ):
     """The second of two structures, or images, is not measured to the end."""
     data, asked, dice = layout(tmp_path / "data"), [], metrics.dice
@@ -172,14 +172,14 @@ def test_a_benchmark_that_is_stopped_writes_what_is_measured(
     def stopped(mask, truth):
         asked.append(1)
         if len(asked) > after:
-            raise KeyboardInterrupt
+            stopping.now()
         return dice(mask, truth)
 
     monkeypatch.setattr(metrics, "dice", stopped)
     given = [data, data] if layout is lists else [data]
     model = tiny_checkpoint_2d if layout is lists else tiny_checkpoint
     result = run(name, *given, "--model", model, "--device", "cpu", "-o", tmp_path / "out")
-    assert result.exit_code == 130, "as shells have it"
+    assert result.exit_code == stopping.exit_code, "as shells have it"
     table = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert table["left_out"] == ["the rest: it was stopped."]
     assert sum(row["count"] for row in table["rows"] if row["name"] == ALL) == 1

@@ -251,24 +251,35 @@ def test_what_is_not_measured_is_counted_and_said(tiny_checkpoint, dataset, tmp_
     assert "case0, spleen" in (out / "report.html").read_text()
 
 
-def test_what_is_measured_is_written_where_it_is_stopped(tiny_checkpoint, dataset, tmp_path, monkeypatch):
+def test_what_is_measured_is_written_where_it_is_stopped(stopping, tiny_checkpoint, dataset, tmp_path, monkeypatch):
     out, asked, dice = tmp_path / "out", [], metrics.dice
 
     def stopped(mask, truth):
         asked.append(1)
         if len(asked) == 6:  # the last click of the third structure
-            raise KeyboardInterrupt
+            stopping.now()
         return dice(mask, truth)
 
     monkeypatch.setattr(metrics, "dice", stopped)
     command = ["evaluate", str(tiny_checkpoint), str(dataset), "-o", str(out), "--device", "cpu", "--clicks", "2"]
     done = CliRunner().invoke(app, [*command, "--smallest", "0"])
-    assert done.exit_code == 130
+    assert done.exit_code == stopping.exit_code
     assert "Not measured: the rest: it was stopped. 2 structures." in " ".join(done.output.split())
     with (out / "scores.csv").open() as file:
         rows = [(row["case"], row["click"]) for row in csv.DictReader(file)]
     assert rows == [("case0", "1"), ("case0", "2"), ("case0", "1"), ("case0", "2")]
     assert "it was stopped" in (out / "report.html").read_text()
+
+
+def test_what_is_stopped_before_anything_is_measured_writes_nothing(
+    stopping, tiny_checkpoint, dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(metrics, "dice", lambda _mask, _truth: stopping.now())
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, ["evaluate", str(tiny_checkpoint), str(dataset), "-o", str(out), "--device", "cpu"])
+    assert done.exit_code == stopping.exit_code
+    assert "Stopped before anything was measured; nothing was written." in " ".join(done.output.split())
+    assert not out.exists()
 
 
 def test_the_best_of_all_clicks_is_shown_where_its_protocol_reports_it(tiny_network, dataset):
