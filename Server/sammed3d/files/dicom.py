@@ -10,20 +10,16 @@ import SimpleITK as sitk
 
 from sammed3d.errors import SeveralSeriesError, VolumeError
 from sammed3d.files import path_letters
+from sammed3d.files.damaged_slices import IMPLICIT_LITTLE_ENDIAN, PIXEL_DATA, check_whole
 
 POSITION, ORIENTATION, SPACING = "0020|0032", "0020|0037", "0028|0030"
 INTERCEPT, SLOPE = "0028|1052", "0028|1053"
-PIXEL_DATA, SEQUENCE_END = bytes.fromhex("e07f1000"), bytes.fromhex("feffdde0")
-"""Tags (7FE0,0010) and (FFFE,E0DD) as they stand in a little-endian file."""
-IMPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2\0"
-"""The transfer syntax whose elements do not say their type."""
 GROUPS = bytes.fromhex("00522992"), bytes.fromhex("00523092")
 """Tags (5200,9229) and (5200,9230), after which a file says where its frames lie: what they share, and each its own."""
 OTHER_ORDERS = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2\0"
 """The transfer syntaxes whose tags do not stand in a file as these do: deflated, and big-endian."""
 FRAME_TAGS = tuple(bytes.fromhex(tag) for tag in ("20003200", "20003700", "28003000"))
 """Tags of position, orientation and pixel spacing: (0020,0032), (0020,0037) and (0028,0030)."""
-UNDEFINED_LENGTH = 0xFFFFFFFF
 GAP_TOLERANCE_MM = 0.05
 """How far a slice may lie from its even position before the series counts as irregular."""
 LEAST_STEP_MM = 1e-4
@@ -71,19 +67,20 @@ class SeriesFiles:
 
 def series_in(folder: Path) -> list[SeriesFiles]:
     """Return the series of a folder, counted as `read_series` does; none where it holds no DICOM slices."""
-    found = []
-    for files in _files_by_series(folder):
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(files[0])
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError:
-            found.append(SeriesFiles(files, "", ""))
-            continue
-        encoding = ENCODINGS.get(_text(reader, CHARACTER_SET, "ascii").split("\\")[0], "utf-8")
-        modality, description = (_text(reader, tag, encoding) for tag in (MODALITY, DESCRIPTION))
-        found.append(SeriesFiles(files, modality, description))
-    return found
+    return [_described(files) for files in _files_by_series(folder).values()]
+
+
+def _described(files: tuple[str, ...]) -> SeriesFiles:
+    """Return a series with what its first slice says of it."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(files[0])
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return SeriesFiles(files, "", "")
+    encoding = ENCODINGS.get(_text(reader, CHARACTER_SET, "ascii").split("\\")[0], "utf-8")
+    modality, description = (_text(reader, tag, encoding) for tag in (MODALITY, DESCRIPTION))
+    return SeriesFiles(files, modality, description)
 
 
 def _text(reader: sitk.ImageFileReader, tag: str, encoding: str) -> str:
@@ -93,9 +90,9 @@ def _text(reader: sitk.ImageFileReader, tag: str, encoding: str) -> str:
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
-def _files_by_series(folder: Path) -> list[tuple[str, ...]]:
+def _files_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
     reader = sitk.ImageSeriesReader
-    return [tuple(reader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in reader.GetGDCMSeriesIDs(str(folder))]
+    return {uid: tuple(reader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in reader.GetGDCMSeriesIDs(str(folder))}
 
 
 def read_series(folder: Path, series: int | None = None) -> sitk.Image:
@@ -115,16 +112,15 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         words = f"{name}: this folder holds no DICOM slices. Give the folder that does, or a file."
         raise VolumeError(words + path_letters.hint(folder))
     if series is None and len(found) > 1:
-        listing = ", ".join(f"{index}: {len(files)} slices" for index, files in enumerate(found))
+        listing = "; ".join(f"{index}: {_described(files).title}" for index, files in enumerate(found.values()))
         raise SeveralSeriesError(
             f"{name}: this folder holds {len(found)} series ({listing}). Say which one to read "
             "(--series N; Volume.read(folder, series=N) in Python)."
         )
     if series is not None and not 0 <= series < len(found):
         raise VolumeError(f"{name}: there is no series {series}; it holds {len(found)}, counted from 0.")
-    files = found[series or 0]
-    others = {Path(file) for names in found if names is not files for file in names}
-    _check_complete(folder, others, name)
+    uid, files = list(found.items())[series or 0]
+    check_whole(folder, files, [file for names in found.values() if names is not files for file in names], uid)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
@@ -259,38 +255,6 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
             f"{name}: the slices are shifted against each other (tilted gantry, {tilt:.1f} mm in all). "
             "Load the series in 3D Slicer, which corrects the tilt, and save it as NRRD."
         )
-
-
-def _check_complete(folder: Path, others: set[Path], name: str) -> None:
-    """Refuse truncated slices, also those that GDCM left out of the series because it could not read them.
-
-    `others` are the files of other series, which do not matter. GDCM writes paths in another way than Python does: with
-    "./" in front in the present folder, with a slash before the name on Windows.
-    """
-    suspects = (path for path in folder.iterdir() if path.is_file() and path not in others)
-    if damaged := sum(is_truncated(path) for path in suspects):
-        raise VolumeError(f"{name}: {damaged} of its DICOM files are incomplete. Export the series again.")
-
-
-def is_truncated(file: Path) -> bool:
-    """Tell whether a file ends within its pixel data, or within an icon's; GDCM would fill the rest silently."""
-    data = file.read_bytes()
-    if data[128:132] != b"DICM":
-        return False
-    implicit = IMPLICIT_LITTLE_ENDIAN in data[:2048]
-    start = data.find(PIXEL_DATA)
-    while start >= 0:
-        at = start + (4 if implicit else 8)
-        end = at + 4
-        if implicit or data[start + 4 : start + 6] in (b"OW", b"OB"):
-            length = int.from_bytes(data[at:end], "little")
-            if length == UNDEFINED_LENGTH:  # compressed: fragments, then an end mark
-                return SEQUENCE_END not in data[end:]
-            end += length
-        if end > len(data):
-            return True
-        start = data.find(PIXEL_DATA, end)
-    return False
 
 
 def _numbers(text: str) -> list[float]:

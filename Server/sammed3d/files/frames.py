@@ -12,7 +12,7 @@ from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
 from sammed3d.files import nifti
 from sammed3d.files.segmentation import PALETTE, Segment, write_segments, write_whole
-from sammed3d.files.volume import Array, Volume, grid_of, image_on, size_in_header
+from sammed3d.files.volume import Array, Volume, grid_of, header_of, image_on, size_in_header
 
 NIFTI = (".nii", ".nii.gz")
 
@@ -113,12 +113,7 @@ def write_frames(path: Path, masks: Mapping[int, BoxedMask | None], frames: Fram
 def _header(path: Path) -> sitk.ImageFileReader:
     if not path.is_file():
         raise VolumeError(f"{path}: there is no such file.")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise VolumeError(f"{path.name}: the file is damaged or no image. Copy or export it again.") from error
+    reader = header_of(path)
     size = reader.GetSize()
     if not path.name.lower().endswith(NIFTI) or len(size) != 4 or reader.GetNumberOfComponents() != 1:
         raise VolumeError(

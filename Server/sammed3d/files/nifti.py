@@ -18,6 +18,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from sammed3d.errors import VolumeError, VolumeWarning
+from sammed3d.files.unreadable import DAMAGED
 
 CHUNK = 2**24
 PAIR = (".hdr", ".img")
@@ -156,9 +157,7 @@ def read_voxels(path: Path, reader: sitk.ImageFileReader, axes: int = 3) -> npt.
             array = np.empty(reader.GetSize()[:axes], np.dtype(byte_order + code), order="F")
             _fill(array.reshape(-1, order="F").view(np.uint8).data, file)
         except (EOFError, OSError, zlib.error) as error:
-            raise VolumeError(
-                f"{path.name}: the file is damaged or incomplete and cannot be read. Copy or export it again."
-            ) from error
+            raise VolumeError(f"{path.name}: {DAMAGED}") from error
     slope, intercept = (float(reader.GetMetaData(key)) for key in ("scl_slope", "scl_inter"))
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     if not np.isfinite([slope, intercept]).all() or slope == 0 or (slope, intercept) == (1, 0):

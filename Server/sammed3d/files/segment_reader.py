@@ -16,9 +16,8 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import Grid, voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
-from sammed3d.files import path_letters
 from sammed3d.files.segmentation import PALETTE, RGB, TISSUE, Segment
-from sammed3d.files.volume import Array, grid_of, read_image, without_nan
+from sammed3d.files.volume import Array, grid_of, read_image, unreadable, without_nan
 
 
 def read_segments(path: Path) -> tuple[Grid, dict[str, Segment]]:
@@ -94,8 +93,7 @@ def _read_layers(path: Path) -> tuple[Grid, dict[str, Segment]]:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        words = f"{path.name}: is damaged or incomplete and cannot be read. Save it again."
-        raise VolumeError(words + path_letters.hint(path)) from error
+        raise unreadable(path, error) from error
     if image.GetDimension() != 3:
         raise VolumeError(f"{path.name}: has {image.GetDimension()} axes. Give a segmentation of a 3-D volume.")
     layers: Array = sitk.GetArrayViewFromImage(image)

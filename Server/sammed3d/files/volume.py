@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import LPS_TO_RAS, Grid
 from sammed3d.errors import EmptyVolumeError, VolumeError, VolumeWarning
 from sammed3d.files import dicom, nifti, path_letters
-from sammed3d.files.unreadable import why_unreadable
+from sammed3d.files.unreadable import DAMAGED, why_unreadable
 
 Array = npt.NDArray[np.generic]
 LEAST_EXTENT_MM, MOST_EXTENT_MM = 1.0, 3000.0
@@ -205,10 +205,8 @@ def _read_folder(path: Path, series: int | None) -> tuple[Grid, Array, object]:
 
 
 def _read_file(path: Path) -> tuple[Grid, Array, object]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        reader = header_of(path)
         _check_header(reader, path.name)
         is_nifti = nifti.is_nifti(path)
         if is_nifti:
@@ -221,8 +219,28 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
         reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
         image = reader.Execute()
     except RuntimeError as error:
-        raise VolumeError(_explain(path, str(error)) + path_letters.hint(path)) from error
+        raise unreadable(path, error) from error
     return grid, array_of(image), image
+
+
+def header_of(path: Path) -> sitk.ImageFileReader:
+    """Return a reader that has read a file's header.
+
+    Raises:
+        VolumeError: it cannot; says what the file is, and what to do about it.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise unreadable(path, error) from error
+    return reader
+
+
+def unreadable(path: Path, error: RuntimeError) -> VolumeError:
+    """Return the error to raise where ITK could not read a file."""
+    return VolumeError(_explain(path, str(error)) + path_letters.hint(path))
 
 
 def array_of(image: sitk.Image) -> Array:
@@ -291,4 +309,4 @@ def _explain(path: Path, itk_message: str) -> str:
         )
     if "Unable to determine ImageIO reader" in itk_message:
         return f"{path.name}: {why_unreadable(path)}"
-    return f"{path.name}: the file is damaged or incomplete and cannot be read. Copy or export it again."
+    return f"{path.name}: {DAMAGED}"

@@ -244,3 +244,13 @@ def test_a_volume_alone_and_a_truncated_file_are_refused(ball, series, model, tm
     result = run(short, "-o", tmp_path / "mask.nii.gz", "--click", place(ball, 0))
     assert result.exit_code == 1
     assert "damaged or incomplete" in said(result)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"NRRD0004\ntype: short\n", b"<!DOCTYPE html><html>"])
+def test_a_file_that_is_no_series_is_told_as_by_segment(content, tmp_path):
+    file = tmp_path / "heart.nii.gz"
+    file.write_bytes(content)
+    with pytest.raises(sammed3d.VolumeError) as caught:
+        sammed3d.Volume.read(file)
+    result = run(file, "-o", tmp_path / "mask.nii.gz", "--click", "0,0,0")
+    assert (result.exit_code, said(result)) == (1, f"Error: {caught.value}")
