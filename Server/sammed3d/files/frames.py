@@ -42,7 +42,7 @@ class Frames:
         path = self._paths[0]
         reader = _header(path)
         self.interval = float(reader.GetSpacing()[3]) or 1.0
-        self._grid = grid_of(reader)
+        self._grid = grid_of(reader, path.name)
         self._array = nifti.read_voxels(path, reader, axes=4)
         self.count = int(reader.GetSize()[3])
 

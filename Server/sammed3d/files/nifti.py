@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import math
 import warnings
 import zlib
 from pathlib import Path
@@ -25,6 +26,10 @@ PAIR = (".hdr", ".img")
 """Endings of the two files that an image may be in, perhaps with ".gz" behind: header, voxels."""
 GZIP = b"\x1f\x8b"
 """The first bytes of compressed files."""
+MOST_PACKED = 1100
+"""A file of gzip is no smaller than what it holds, divided by this."""
+SINGLE, BEGIN = b"n+1", 352
+"""Mark of headers whose voxels are in the same file, and where those begin at the earliest."""
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 """NIfTI datatype code -> NumPy type; the others are no grey values."""
 
@@ -49,28 +54,36 @@ def check_positions(path: Path, reader: sitk.ImageFileReader) -> None:
         reader: has read its header.
 
     Raises:
-        VolumeError: a voxel size is negative or 0, or the header is one of ANALYZE 7.5.
+        VolumeError: a voxel size is negative or 0, a number is none, or the header is one of ANALYZE 7.5.
     """
     name = path.name
-    if (header := _header(path))[344:347] not in (b"n+1", b"ni1"):
+    if (header := _header(path))[344:347] not in (SINGLE, b"ni1"):
         raise VolumeError(
             f"{name}: an ANALYZE file, which does not say which side of the image is left. Convert it to NIfTI with a "
             "tool that knows where it comes from, and check the sides."
         )
     sizes = np.array([float(reader.GetMetaData(f"pixdim[{axis}]")) for axis in (1, 2, 3)])
+    sform_code, qform_code = (int(reader.GetMetaData(key)) for key in ("sform_code", "qform_code"))
+    last = np.array(reader.GetSize()[:3]) - 1
+    _check_finite(header, name, last, sform_code, qform_code)
     if (sizes < 0).any():
         raise VolumeError(
             f"{name}: a voxel size in its header is negative ({', '.join(f'{s:g}' for s in sizes)} mm), so left and "
             "right cannot be trusted. Export the image again, or make them positive after checking the sides."
         )
-    last = np.array(reader.GetSize()[:3]) - 1
     if (_floats(header, 80, 3)[last > 0] == 0).any():  # ITK would make them 1 mm
         raise VolumeError(
             f"{name}: a voxel size in its header is 0, so the image's size is not known. Export it again, or put the "
             "sizes in mm into the header."
         )
-    sform_code, qform_code = (int(reader.GetMetaData(key)) for key in ("sform_code", "qform_code"))
     if sform_code <= 0:
+        if qform_code <= 0:
+            warnings.warn(
+                f"{name}: its header does not say where the image lies (it has neither sform nor qform), so which side "
+                "is left is a guess, the one of 3D Slicer. Check the sides, and save it with one of them.",
+                VolumeWarning,
+                stacklevel=2,
+            )
         return
     sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], float)
     if qform_code <= 0:
@@ -82,16 +95,28 @@ def check_positions(path: Path, reader: sitk.ImageFileReader) -> None:
     largest = float(np.linalg.norm(apart, axis=1).max())
     if largest <= DISAGREEMENT * sizes.min():
         return
-    origin = np.array(reader.GetOrigin()[:3]) * (-1, -1, 1)
-    taken = "sform" if np.linalg.norm(origin - sform[:, 3]) < 1e-3 * max(1.0, np.abs(origin).max()) else "qform"
-    if np.linalg.norm(apart[0]) < 1e-3:
-        taken = "one that 3D Slicer takes too"
+    size = len(reader.GetSize())
+    axes = np.reshape(reader.GetDirection(), (size, size))[:3, :3] * reader.GetSpacing()[:3]
+    found = np.column_stack([axes, reader.GetOrigin()[:3]]) * [[-1], [-1], [1]]
+    taken = min(("sform", sform), ("qform", sform - difference), key=lambda each: np.abs(each[1] - found).max())[0]
     warnings.warn(
         f"{name}: its header holds two positions (sform and qform) that lie up to {largest:.1f} mm apart. The {taken} "
         "is used, as in 3D Slicer. Check that the image lies where it should, and save it with one of them.",
         VolumeWarning,
         stacklevel=2,
     )
+
+
+def _check_finite(header: bytes, name: str, last: Any, sform_code: int, qform_code: int) -> None:
+    """Refuse numbers of a header that are none, in the place of which ITK takes others."""
+    numbers = [_floats(header, 80, 3)[last > 0]]
+    numbers += [_floats(header, 256, 6)] if qform_code > 0 else []
+    numbers += [_floats(header, 280, 12)] if sform_code > 0 else []
+    if not np.isfinite(np.concatenate(numbers)).all():
+        raise VolumeError(
+            f"{name}: its header is damaged: a voxel size, or a number that says where the image lies, is none (NaN or "
+            "infinite). Export it again."
+        )
 
 
 def _check_scale(name: str, sizes: npt.NDArray[np.float64], scale: npt.NDArray[np.float64], last: Any) -> None:
@@ -150,12 +175,26 @@ def read_voxels(path: Path, reader: sitk.ImageFileReader, axes: int = 3) -> npt.
     code = DTYPES.get(int(reader.GetMetaData("datatype")))
     if code is None:
         raise VolumeError(f"{path.name}: its voxels are no grey values. Convert it to integers or reals.")
-    byte_order = "<" if int.from_bytes(_header(path)[:4], "little") == 348 else ">"
-    with _open(_part(path, 1)) as file:
+    header = _header(path)
+    byte_order = "<" if int.from_bytes(header[:4], "little") == 348 else ">"
+    begin, shape, kind = float(_floats(header, 108, 1)[0]), reader.GetSize()[:axes], np.dtype(byte_order + code)
+    if not (BEGIN if header[344:347] == SINGLE else 0) <= begin < np.inf:
+        raise VolumeError(f"{path.name}: its header says that its voxels begin within it. Export the image again.")
+    place = _part(path, 1)
+    with _open(place) as file:
         try:
-            file.seek(int(float(reader.GetMetaData("vox_offset"))))
-            array = np.empty(reader.GetSize()[:axes], np.dtype(byte_order + code), order="F")
+            if begin + math.prod(shape) * kind.itemsize > place.stat().st_size * (
+                MOST_PACKED if _is_packed(place) else 1
+            ):
+                raise EOFError("voxels are missing")  # said before memory is taken for them
+            file.seek(int(begin))
+            array = np.empty(shape, kind, order="F")
             _fill(array.reshape(-1, order="F").view(np.uint8).data, file)
+        except MemoryError as error:
+            size = f"{math.prod(shape) * kind.itemsize / 2**30:.0f} GiB"
+            raise VolumeError(
+                f"{path.name}: its voxels take {size}, more memory than there is. Cut out the part that is needed."
+            ) from error
         except (EOFError, OSError, zlib.error) as error:
             raise VolumeError(f"{path.name}: {DAMAGED}") from error
     slope, intercept = (float(reader.GetMetaData(key)) for key in ("scl_slope", "scl_inter"))
@@ -193,9 +232,12 @@ def _part(path: Path, which: int) -> Path:
 
 def _open(path: Path) -> BinaryIO:
     """Open a file by what it holds: some are called `.nii.gz` and are not compressed, which ITK reads too."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if _is_packed(path) else path.open("rb")
+
+
+def _is_packed(path: Path) -> bool:
     with path.open("rb") as file:
-        packed = file.read(2) == GZIP
-    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+        return file.read(2) == GZIP
 
 
 def _fill(buffer: memoryview, file: BinaryIO) -> None:

@@ -217,8 +217,10 @@ def _read_dicom(path: Path) -> Picture:
         colours = sitk.GetArrayFromImage(image)[0]
         if colours.dtype != np.uint8:
             raise VolumeError(f"{path.name}: has colours of {colours.dtype}; 8 bits are needed.")
-        return Picture(np.ascontiguousarray(colours[..., ::-1]), grid_of(reader), path.name)
+        return Picture(np.ascontiguousarray(colours[..., ::-1]), grid_of(reader, path.name), path.name)
     grey = array_of(image)[..., 0].T.astype(np.float64)
     low, high = float(grey.min()), float(grey.max())  # ITK has inverted MONOCHROME1
     scaled = (grey - low) * (255 / max(high - low, 1e-10))
-    return Picture(np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2), grid_of(reader), path.name)
+    return Picture(
+        np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2), grid_of(reader, path.name), path.name
+    )

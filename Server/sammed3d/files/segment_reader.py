@@ -102,10 +102,10 @@ def _read_layers(path: Path) -> tuple[Grid, dict[str, Segment]]:
     keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     numbers = sorted(int(found[1]) for key in keys if (found := re.fullmatch(r"Segment(\d+)_ID", key)))
     if not numbers:
-        return grid_of(image), dict(_values(layers[..., 0].T, path.name))
+        return grid_of(image, path.name), dict(_values(layers[..., 0].T, path.name))
     try:
         places = _layers_of(keys, numbers, layers.shape[3])
-        return grid_of(image), dict(_described(keys, n, layers[..., place]) for n, place in places.items())
+        return grid_of(image, path.name), dict(_described(keys, n, layers[..., place]) for n, place in places.items())
     except (KeyError, ValueError, IndexError) as error:
         raise VolumeError(f"{path.name}: what it says of its segments is damaged ({error}). Save it again.") from error
 

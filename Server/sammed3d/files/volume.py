@@ -157,16 +157,22 @@ def _check_extent(grid: Grid, name: str) -> None:
     )
 
 
-def grid_of(image: Any) -> Grid:
+def grid_of(image: Any, name: str = "the image") -> Grid:
     """Return the RAS grid of a `sitk.Image`, or of the file whose header a `sitk.ImageFileReader` has read.
 
     Of an image with more than three axes, the grid of the first three.
+
+    Raises:
+        VolumeError: there is none; says so of `name`.
     """
     axes = len(image.GetSize())
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(image.GetDirection(), (axes, axes))[:3, :3] * np.array(image.GetSpacing()[:3])
     lps[:3, 3] = image.GetOrigin()[:3]
-    return Grid(image.GetSize()[:3], LPS_TO_RAS @ lps)
+    try:
+        return Grid(image.GetSize()[:3], LPS_TO_RAS @ lps)
+    except VolumeError as error:
+        raise VolumeError(f"{name}: where its voxels lie is damaged in its header. {error} Export it again.") from error
 
 
 def image_on(grid: Grid, pixel_type: int) -> sitk.Image:
@@ -201,7 +207,7 @@ def check_writable(grid: Grid) -> None:
 
 def _read_folder(path: Path, series: int | None) -> tuple[Grid, Array, object]:
     image = dicom.read_series(path, series)
-    return grid_of(image), array_of(image), image
+    return grid_of(image, path.name or str(path)), array_of(image), image
 
 
 def _read_file(path: Path) -> tuple[Grid, Array, object]:
@@ -213,7 +219,7 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
             nifti.check_positions(path, reader)
         else:
             dicom.check_frames(path, reader)
-        grid = grid_of(reader)
+        grid = grid_of(reader, path.name)
         if is_nifti:
             return grid, nifti.read_voxels(path, reader), None
         reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
@@ -277,8 +283,8 @@ def without_nan(labels: Array) -> Array:
 
 def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
     size = reader.GetSize()
-    if len(size) == 2:
-        raise VolumeError(f"{name}: this is a 2-D image. Give a 3-D volume, or the folder of all its slices.")
+    if len(size) < 3:
+        raise VolumeError(f"{name}: this is a {len(size)}-D image. Give a 3-D volume, or the folder of all its slices.")
     if any(n != 1 for n in size[3:]):
         raise VolumeError(
             f"{name}: this image has {len(size)} dimensions (size {size}). Extract one 3-D frame and use that, or "

@@ -23,6 +23,7 @@ def pair(folder, end=""):
 def changed_header(path, **fields):
     image = nibabel.Nifti1Image(VOXELS, AFFINE)
     image.set_qform(None, 0)
+    image.header["vox_offset"] = 352
     for name, value in fields.items():
         image.header[name] = value
     data = image.header.binaryblock + b"\0" * 4 + VOXELS.tobytes(order="F")
@@ -74,6 +75,78 @@ def test_two_sizes_of_voxels_in_one_header_are_said(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Volume.read(changed_header(tmp_path / "same.nii", pixdim=[1, 2, 2.5, 3, 0, 0, 0, 0]))
+
+
+@pytest.mark.parametrize(
+    "number", [{"pixdim": [1, np.nan, 1, 1, 0, 0, 0, 0]}, {"quatern_c": np.nan}, {"qoffset_x": np.inf}]
+)
+def test_numbers_that_are_none_are_refused_not_replaced(tmp_path, number):
+    """ITK would take 1 or 0 for them: another size, or another place."""
+    file = changed_header(tmp_path / "ct.nii", sform_code=0, qform_code=1, **number)
+    with pytest.raises(VolumeError, match=r"ct\.nii: its header is damaged: a voxel size, or a number that says where"):
+        Volume.read(file)
+    Volume.read(changed_header(tmp_path / "ct.nii", quatern_c=np.nan))  # of no use beside an sform
+
+
+def test_an_sform_of_no_numbers_is_refused(tmp_path):
+    with pytest.raises(VolumeError, match=r"ct\.nii: its header is damaged"):
+        Volume.read(changed_header(tmp_path / "ct.nii", srow_y=[0, 0, 3, np.nan]))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_a_size_that_no_voxel_has_names_the_file(tmp_path, size):
+    file = changed_header(tmp_path / "ct.nii", sform_code=0, qform_code=1, pixdim=[1, size, 1, 1, 0, 0, 0, 0])
+    with pytest.raises(VolumeError, match=r"^ct\.nii: where its voxels lie is damaged .* too small or too large"):
+        Volume.read(file)
+
+
+def test_a_header_without_a_position_says_that_sides_are_a_guess(tmp_path):
+    file = changed_header(tmp_path / "ct.nii", sform_code=0)
+    with pytest.warns(VolumeWarning, match=r"neither sform nor qform\), so which side is left is a guess"):
+        assert np.array_equal(Volume.read(file).array, VOXELS)
+
+
+@pytest.mark.parametrize("begin", [0, 348, -5, np.nan, np.inf])
+def test_voxels_that_would_begin_within_the_header_are_refused(tmp_path, begin):
+    with pytest.raises(VolumeError, match=r"ct\.nii: its header says that its voxels begin within it"):
+        Volume.read(changed_header(tmp_path / "ct.nii", vox_offset=begin))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_sizes_that_no_file_of_that_length_has_take_no_memory(tmp_path, packed, monkeypatch):
+    file = changed_header(tmp_path / "ct.nii", dim=[3, 20000, 20000, 20000, 1, 1, 1, 1])
+    if packed:
+        file = tmp_path / "ct.nii.gz"
+        file.write_bytes(gzip.compress((tmp_path / "ct.nii").read_bytes()))
+    monkeypatch.setattr(np, "empty", None)
+    with pytest.raises(VolumeError, match=r"ct\.nii.*: the file is damaged or incomplete"):
+        Volume.read(file)
+
+
+def test_more_voxels_than_memory_are_said(tmp_path, monkeypatch):
+    def full(*_arguments, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", full)
+    with pytest.raises(VolumeError, match=r"ct\.nii: its voxels take 0 GiB, more memory than there is"):
+        Volume.read(changed_header(tmp_path / "ct.nii"))
+
+
+def test_a_line_of_voxels_is_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(VOXELS[:, 0, 0], AFFINE), tmp_path / "line.nii")
+    with pytest.raises(VolumeError, match=r"line\.nii: this is a 1-D image"):
+        Volume.read(tmp_path / "line.nii")
+
+
+def test_of_two_positions_with_one_origin_the_one_that_is_used_is_named(tmp_path):
+    image = nibabel.Nifti1Image(VOXELS, AFFINE)
+    turned = AFFINE @ np.diag([1, -1, -1, 1])
+    for codes, taken, expected in (((1, 1), "sform", AFFINE), ((2, 1), "qform", turned)):
+        image.set_sform(AFFINE, codes[0])
+        image.set_qform(turned, codes[1])
+        nibabel.save(image, tmp_path / "ct.nii")
+        with pytest.warns(VolumeWarning, match=rf"The {taken} is used"):
+            assert np.allclose(Volume.read(tmp_path / "ct.nii").grid.index_to_world, expected, atol=1e-4)
 
 
 def nifti(version=nibabel.Nifti1Image):
