@@ -19,7 +19,7 @@ import SimpleITK as sitk
 
 from sammed3d.core.geometry import LPS_TO_RAS, Grid
 from sammed3d.errors import EmptyVolumeError, VolumeError, VolumeWarning
-from sammed3d.files import dicom, nifti, path_letters
+from sammed3d.files import dicom, nifti, path_letters, text_headers
 from sammed3d.files.unreadable import DAMAGED, why_unreadable
 
 Array = npt.NDArray[np.generic]
@@ -218,6 +218,7 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
         if is_nifti:
             nifti.check_positions(path, reader)
         else:
+            text_headers.check_nrrd(path)
             dicom.check_frames(path, reader)
         grid = grid_of(reader, path.name)
         if is_nifti:
@@ -315,4 +316,4 @@ def _explain(path: Path, itk_message: str) -> str:
         )
     if "Unable to determine ImageIO reader" in itk_message:
         return f"{path.name}: {why_unreadable(path)}"
-    return f"{path.name}: {DAMAGED}"
+    return f"{path.name}: {text_headers.why_not_read(path) or DAMAGED}"
