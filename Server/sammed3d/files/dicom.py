@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from sammed3d.errors import SeveralSeriesError, VolumeError
+from sammed3d.errors import SeveralSeriesError, VolumeError, VolumeWarning
 from sammed3d.files import path_letters
 from sammed3d.files.damaged_slices import IMPLICIT_LITTLE_ENDIAN, PIXEL_DATA, check_whole
 
 POSITION, ORIENTATION, SPACING = "0020|0032", "0020|0037", "0028|0030"
+PHOTOMETRIC = "0028|0004"
 INTERCEPT, SLOPE = "0028|1052", "0028|1053"
 GROUPS = bytes.fromhex("00522992"), bytes.fromhex("00523092")
 """Tags (5200,9229) and (5200,9230), after which a file says where its frames lie: what they share, and each its own."""
@@ -91,8 +93,14 @@ def _text(reader: sitk.ImageFileReader, tag: str, encoding: str) -> str:
 
 
 def _files_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
-    reader = sitk.ImageSeriesReader
-    return {uid: tuple(reader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in reader.GetGDCMSeriesIDs(str(folder))}
+    reader, place = sitk.ImageSeriesReader, str(folder)
+    try:
+        return {uid: tuple(reader.GetGDCMSeriesFileNames(place, uid)) for uid in reader.GetGDCMSeriesIDs(place)}
+    except RuntimeError as error:
+        raise VolumeError(
+            f"{folder.name or place}: one of its DICOM files has a header that cannot be read, so it is not known "
+            "which slices belong together. Export the series again, or copy its slices into a folder of their own."
+        ) from error
 
 
 def read_series(folder: Path, series: int | None = None) -> sitk.Image:
@@ -130,7 +138,20 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         raise VolumeError(f"{name}: a DICOM slice is damaged or differs in size. Export it again.") from error
     _check_image(image, name)
     _check_positions(reader, image.GetSize()[2], name)
+    if _first(reader, PHOTOMETRIC) == "MONOCHROME1":
+        warnings.warn(
+            f"{name}: its slices are stored with bright and dark exchanged (MONOCHROME1). They are read as they are "
+            "shown, so their values are inverted, and those of a CT are no HU.",
+            VolumeWarning,
+            stacklevel=5,
+        )
     return _with_all_fractions(reader, image)
+
+
+def _first(reader: sitk.ImageSeriesReader, tag: str) -> str:
+    """Return what the first slice says for a tag; "" where it does not."""
+    said: str = reader.GetMetaData(0, tag).strip() if reader.HasMetaDataKey(0, tag) else ""
+    return said
 
 
 def _with_all_fractions(reader: sitk.ImageSeriesReader, image: sitk.Image) -> sitk.Image:
@@ -231,6 +252,11 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
         np.array([_numbers(reader.GetMetaData(s, tag)) for s in range(slices)])
         for tag in (POSITION, ORIENTATION, SPACING)
     )
+    if not (spacings > 0).all():  # ITK would take 1 mm
+        raise VolumeError(
+            f"{name}: a pixel of its slices is 0 mm large, so the size of what is in them is not known. Export the "
+            "original series."
+        )
     if np.abs(orientations - orientations[0]).max() > 1e-3 or not np.allclose(spacings, spacings[0], rtol=1e-3, atol=0):
         raise VolumeError(
             f"{name}: its slices are not parallel, or their pixels not of one size (two series are mixed, or a "
@@ -241,7 +267,7 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
     step = np.median(steps, axis=0)
     if np.abs(steps - step).max() > GAP_TOLERANCE_MM:
         raise VolumeError(
-            f"{name}: the slices are not evenly spaced (some are missing, or two series are mixed). "
+            f"{name}: the slices are not evenly spaced (some are missing or there twice, or two series are mixed). "
             "Complete the folder, or resample the volume in 3D Slicer and use that."
         )
     if np.linalg.norm(step) < LEAST_STEP_MM:

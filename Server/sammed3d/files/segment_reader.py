@@ -105,7 +105,10 @@ def _read_layers(path: Path) -> tuple[Grid, dict[str, Segment]]:
         return grid_of(image, path.name), dict(_values(layers[..., 0].T, path.name))
     try:
         places = _layers_of(keys, numbers, layers.shape[3])
-        return grid_of(image, path.name), dict(_described(keys, n, layers[..., place]) for n, place in places.items())
+        found = [_described(keys, n, layers[..., place]) for n, place in places.items()]
+        if len(segments := dict(found)) < len(found):
+            raise ValueError("two of them have one ID")
+        return grid_of(image, path.name), segments
     except (KeyError, ValueError, IndexError) as error:
         raise VolumeError(f"{path.name}: what it says of its segments is damaged ({error}). Save it again.") from error
 
@@ -114,9 +117,11 @@ def _layers_of(keys: Mapping[str, str], numbers: Sequence[int], count: int) -> d
     """Return the layer of each segment: where none is said, the only one, or as older files have it, one for each.
 
     Raises:
-        ValueError: of several layers, it is not said which.
+        ValueError: of several layers, it is not said which, or one that is not there.
     """
     said = {n: int(keys[f"Segment{n}_Layer"]) for n in numbers if f"Segment{n}_Layer" in keys}
+    if any(not 0 <= layer < count for layer in said.values()):
+        raise ValueError(f"one lies in a layer that is none of the {count} that there are")
     if len(said) == len(numbers):
         return said
     if count == 1:
@@ -138,7 +143,8 @@ def _described(keys: Mapping[str, str], number: int, layer: Array) -> tuple[str,
     def key(name: str, default: str) -> str:
         return keys.get(f"Segment{number}_{name}", default)
 
-    value = int(key("LabelValue", "1"))
+    if (value := int(key("LabelValue", "1"))) == 0:
+        raise ValueError("one has the value 0, which is that of the background")
     red, green, blue = (float(c) for c in key("Color", " ".join(map(str, PALETTE[0]))).split())
     color: RGB = (red, green, blue)
     tags = dict(entry.split(":", 1) for entry in key("Tags", "").split("|") if ":" in entry)

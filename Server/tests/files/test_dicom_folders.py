@@ -4,9 +4,10 @@ import functools
 
 import numpy as np
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from ct_slices import write_slices
-from sammed3d.errors import VolumeError
+from sammed3d.errors import VolumeError, VolumeWarning
 from sammed3d.files.volume import Volume
 
 SHAPE = (12, 10, 6)
@@ -85,3 +86,45 @@ def test_a_slice_of_whole_numbers_before_others_does_not_cut_their_fractions(tmp
 
 def test_slices_that_are_all_rescaled_alike_keep_their_type(tmp_path):
     assert Volume.read(write_series(tmp_path / "ct", stored())).array.dtype == np.int16
+
+
+def test_pixels_of_no_size_are_refused_not_taken_for_1_mm(tmp_path):
+    def no_size(dataset, _):
+        dataset.PixelSpacing = [0, 0]
+
+    with pytest.raises(VolumeError, match=r"ct: a pixel of its slices is 0 mm large"):
+        Volume.read(write_series(tmp_path / "ct", stored(), change=no_size))
+
+
+def test_slices_that_are_there_twice_are_told(tmp_path):
+    folder = write_series(tmp_path / "ct", stored())
+    (folder / "copy.dcm").write_bytes(next(folder.iterdir()).read_bytes())
+    with pytest.raises(VolumeError, match=r"not evenly spaced \(some are missing or there twice"):
+        Volume.read(folder)
+
+
+def test_slices_with_bright_and_dark_exchanged_are_said(tmp_path):
+    def exchanged(dataset, _):
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+
+    with pytest.warns(VolumeWarning, match=r"ct: its slices are stored with bright and dark exchanged"):
+        volume = Volume.read(write_series(tmp_path / "ct", stored(), change=exchanged))
+    assert np.array_equal(volume.array, -1 - stored()), "of signed numbers"
+
+
+def test_a_header_that_gdcm_chokes_on_is_one_line(tmp_path):
+    folder = write_series(
+        tmp_path / "ct", stored(), change=lambda dataset, _: dataset.add_new(0x00280030, "LO", "a\\b")
+    )
+    with pytest.raises(VolumeError, match=r"^ct: one of its DICOM files has a header that cannot be read"):
+        Volume.read(folder)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_every_order_of_bytes_gives_the_same_values(tmp_path, syntax):
+    def swapped(dataset, _):
+        if syntax == ExplicitVRBigEndian:
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "<i2").astype(">i2").tobytes()
+
+    volume = Volume.read(write_series(tmp_path / "ct", stored(), syntax=syntax, change=swapped))
+    assert np.array_equal(volume.array, stored())

@@ -9,6 +9,7 @@ from helpers import make_affine, write_image
 from sammed3d.core.geometry import Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
+from sammed3d.files.segment_reader import read_segments
 from sammed3d.files.segmentation import Segment, read_mask, write_segments
 from sammed3d.files.volume import Volume
 
@@ -137,3 +138,24 @@ def test_voxels_without_a_value_are_outside_of_a_mask(tmp_path):
     values = np.where(ball((6, 7, 8)) > 0, 1, np.nan).astype(np.float32)
     write_image(tmp_path / "mask.nrrd", values, GRID.index_to_world)
     assert (read_mask(tmp_path / "mask.nrrd", GRID) == ball((6, 7, 8))).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"Segment1_ID": "Segment_1"}, "two of them have one ID"),
+        ({"Segment1_Layer": "2"}, "one lies in a layer that is none of the 2 that there are"),
+        ({"Segment1_Layer": "-1"}, "one lies in a layer that is none of the 2 that there are"),
+        ({"Segment1_LabelValue": "0"}, "one has the value 0, which is that of the background"),
+    ],
+)
+def test_a_description_that_would_lose_or_exchange_a_segment_is_refused(tmp_path, change, why):
+    path = tmp_path / "organs.seg.nrrd"
+    write_segments(path, [segment("a", ball((6, 7, 8))), segment("b", ball((8, 7, 8)))], GRID)
+    assert [each.name for each in read_segments(path)[1].values()] == ["a", "b"]
+    image = sitk.ReadImage(str(path))
+    for key, value in change.items():
+        image.SetMetaData(key, value)
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(VolumeError, match=rf"what it says of its segments is damaged \({why}\)"):
+        read_segments(path)
