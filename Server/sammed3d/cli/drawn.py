@@ -195,7 +195,10 @@ def _lines(path: Path) -> tuple[Point3, ...]:
     try:
         rows = np.loadtxt(path, delimiter=",", ndmin=2)
     except OSError as error:
-        raise PromptError(f"{path}: the drawing cannot be read: {error}.") from error
+        reason = error.strerror or "there is no such file"
+        raise PromptError(f"{path}: the drawing cannot be read: {reason[:1].lower()}{reason[1:]}.") from error
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path.name}: neither a curve of Slicer (.mrk.json) nor lines of R,A,S in mm.") from error
     except ValueError as error:
         raise PromptError(
             f"{path.name}: neither a curve of Slicer (.mrk.json) nor lines of R,A,S in mm ({error})."

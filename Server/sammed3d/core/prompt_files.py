@@ -75,8 +75,11 @@ def read(path: str | os.PathLike[str]) -> tuple[ObjectPrompts, ...]:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows' own tools put a mark in front
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(f"{path}: the prompts cannot be read: {error}.") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PromptError(f"{path}: the prompts cannot be read: {reason[:1].lower()}{reason[1:]}.") from error
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path}: holds no text, so it is no file of prompts.") from error
     return loads(text, path.name)
 
 

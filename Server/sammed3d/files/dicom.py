@@ -93,14 +93,19 @@ def _text(reader: sitk.ImageFileReader, tag: str, encoding: str) -> str:
 
 
 def _files_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
+    path_letters.check(folder)
     reader, place = sitk.ImageSeriesReader, str(folder)
     try:
-        return {uid: tuple(reader.GetGDCMSeriesFileNames(place, uid)) for uid in reader.GetGDCMSeriesIDs(place)}
+        found = {uid: tuple(reader.GetGDCMSeriesFileNames(place, uid)) for uid in reader.GetGDCMSeriesIDs(place)}
     except RuntimeError as error:
         raise VolumeError(
             f"{folder.name or place}: one of its DICOM files has a header that cannot be read, so it is not known "
             "which slices belong together. Export the series again, or copy its slices into a folder of their own."
         ) from error
+    for files in found.values():
+        for file in files:
+            path_letters.check(Path(file))
+    return found
 
 
 def read_series(folder: Path, series: int | None = None) -> sitk.Image:

@@ -227,6 +227,7 @@ def size_beyond_itk(file: Path) -> tuple[int, int] | None:
 
 
 def _read(file: Path) -> npt.NDArray[np.generic]:
+    path_letters.check(file)
     if file.suffix.lower() != ".png":  # of PNG it takes to read them whole; who shows one asks
         check_upright(file)
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from sammed3d.errors import VolumeError
+from sammed3d.files import path_letters
 from sammed3d.files.written import is_whole
 
 DATA_SUFFIXES = {".mhd": (".raw", ".zraw"), ".nhdr": (".raw", ".raw.gz")}
@@ -36,6 +37,7 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
             folder; it exists and `force` was not said, or on Windows a program has it open; or nothing can be written
             there.
     """
+    path_letters.check(output)
     written = [path for path in with_data(output) if os.path.exists(path)]  # noqa: PTH110 - False where it is hidden
     for source in inputs:
         if source is None or not source.exists():
@@ -94,6 +96,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         VolumeError: it cannot be written, or not to its end.
     """
+    path_letters.check(path)
     name = f".{path.name}"
     if ending := next((end for end in NIFTI if path.name.lower().endswith(end)), ""):
         # of a name with ".nii" before its ending, ITK writes another file

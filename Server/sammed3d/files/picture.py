@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
+from sammed3d.files import path_letters
 from sammed3d.files.image_lists import SUFFIXES, Bytes, check_upright, read_mask, read_pixels, size_beyond_itk
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
@@ -73,6 +74,7 @@ class Picture:
             VolumeError: it cannot be read, holds several images, or is to be turned when it is shown.
         """
         path = Path(path)
+        path_letters.check(path)
         if not path.is_file():
             raise VolumeError(f"{path}: there is no such file.")
         if not is_picture(path):

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import Grid, voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
+from sammed3d.files import path_letters
 from sammed3d.files.segmentation import PALETTE, RGB, TISSUE, Segment
 from sammed3d.files.volume import Array, grid_of, read_image, unreadable, without_nan
 
@@ -90,6 +91,7 @@ def _clipped(mask: BoxedMask, grid: Grid) -> np.ndarray[tuple[int, ...], np.dtyp
 
 def _read_layers(path: Path) -> tuple[Grid, dict[str, Segment]]:
     """Read an NRRD file: of one layer or several, with segments described or not."""
+    path_letters.check(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -105,8 +107,8 @@ def _read_layers(path: Path) -> tuple[Grid, dict[str, Segment]]:
         return grid_of(image, path.name), dict(_values(layers[..., 0].T, path.name))
     try:
         places = _layers_of(keys, numbers, layers.shape[3])
-        found = [_described(keys, n, layers[..., place]) for n, place in places.items()]
-        if len(segments := dict(found)) < len(found):
+        described = [_described(keys, n, layers[..., place]) for n, place in places.items()]
+        if len(segments := dict(described)) < len(described):
             raise ValueError("two of them have one ID")
         return grid_of(image, path.name), segments
     except (KeyError, ValueError, IndexError) as error:

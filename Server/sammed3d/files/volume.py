@@ -138,8 +138,14 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> tuple
         VolumeError: names the file and says what to do about it.
     """
     path = Path(path)
+    path_letters.check(path)
     if not path.exists():
         raise VolumeError(f"{path}: there is no such file or folder.")
+    if series and not path.is_dir():
+        raise VolumeError(
+            f"{path.name}: there is no series {series} in it: it is a file of one image. Leave the series out, or "
+            "give the folder."
+        )
     return _read_folder(path, series) if path.is_dir() else _read_file(path)
 
 
@@ -236,6 +242,7 @@ def header_of(path: Path) -> sitk.ImageFileReader:
     Raises:
         VolumeError: it cannot; says what the file is, and what to do about it.
     """
+    path_letters.check(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -262,7 +269,11 @@ def size_in_header(path: Path, io: str = "") -> tuple[int, ...]:
     Args:
         path: the file.
         io: ITK's reader that is to read it; "" for any.
+
+    Raises:
+        VolumeError: a reason of `path_letters.check`.
     """
+    path_letters.check(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(io)
     reader.SetFileName(str(path))

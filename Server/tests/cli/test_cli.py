@@ -173,8 +173,8 @@ def test_drawings_come_from_files_and_are_what_the_session_makes_of_them(ct, tin
     ("arguments", "message"),
     [
         (("--scribble", "loop.mrk.json"), "loop.mrk.json: this file holds no scribble (a curve in Slicer)"),
-        (("--lasso", "nothing.mrk.json"), "nothing.mrk.json: the prompts cannot be read"),
-        (("--scribble", "nothing.csv"), "nothing.csv: the drawing cannot be read"),
+        (("--lasso", "nothing.mrk.json"), "nothing.mrk.json: the prompts cannot be read: no such file or directory."),
+        (("--scribble", "nothing.csv"), "nothing.csv: the drawing cannot be read: there is no such file."),
         (("--scribble", "words.csv"), "words.csv: neither a curve of Slicer"),
         (("--lasso", "stroke.csv"), "A lasso needs at least 3 points, not 2"),
         (("--lasso", "loop.mrk.json"), "has no positive click"),

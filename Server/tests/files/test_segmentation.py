@@ -78,6 +78,13 @@ def test_names_are_stored_as_utf8(tmp_path):
     assert "Segment0_Name:=Lésion 肝\n".encode() in (tmp_path / "x.seg.nrrd").read_bytes()
 
 
+def test_a_name_that_is_no_text_costs_no_segment(tmp_path):
+    """As where a terminal of another encoding gave it."""
+    write_segments(tmp_path / "m.seg.nrrd", [segment("Nier\udce9\0x", ball((6, 7, 8)))], GRID)
+    [found] = read_segments(tmp_path / "m.seg.nrrd")[1].values()
+    assert found.name == "Nier??x"
+
+
 def test_segments_that_do_not_overlap_share_one_layer(tmp_path):
     write_segments(tmp_path / "x.seg.nrrd", [segment("a", ball((6, 7, 8))), segment("b", ball((14, 14, 16), 4))], GRID)
     assert slicerio.read_segmentation(str(tmp_path / "x.seg.nrrd"))["voxels"].shape == GRID.shape

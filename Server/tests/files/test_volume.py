@@ -133,6 +133,13 @@ def test_a_missing_file_is_named(tmp_path):
         Volume.read(tmp_path / "nothing.nii")
 
 
+def test_a_file_holds_no_further_series(tmp_path):
+    file = write_image(tmp_path / "image.nii.gz", phantom((7, 8, 9)), np.eye(4))
+    assert Volume.read(file, series=0).grid.shape == (7, 8, 9)
+    with pytest.raises(VolumeError, match=r"image\.nii\.gz: there is no series 2 in it"):
+        Volume.read(file, series=2)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_truncated_file_is_named_with_a_remedy(tmp_path, suffix):
     path = write_image(tmp_path / f"image{suffix}", phantom((30, 30, 30)), make_affine((1, 1, 1)))
