@@ -95,6 +95,8 @@ def _text(reader: sitk.ImageFileReader, tag: str, encoding: str) -> str:
 def _files_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
     path_letters.check(folder)
     reader, place = sitk.ImageSeriesReader, str(folder)
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # a folder without a series is told by who asked
     try:
         found = {uid: tuple(reader.GetGDCMSeriesFileNames(place, uid)) for uid in reader.GetGDCMSeriesIDs(place)}
     except RuntimeError as error:
@@ -102,6 +104,8 @@ def _files_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
             f"{folder.name or place}: one of its DICOM files has a header that cannot be read, so it is not known "
             "which slices belong together. Export the series again, or copy its slices into a folder of their own."
         ) from error
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     for files in found.values():
         for file in files:
             path_letters.check(Path(file))

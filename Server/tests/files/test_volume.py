@@ -287,10 +287,11 @@ def test_missing_slices_and_tilted_gantries_are_refused_not_squeezed(tmp_path):
         Volume.read(write_slices(tmp_path / "tilt", phantom((12, 10, 8)), shift=0.5))
 
 
-def test_a_folder_without_dicom_and_damaged_slices_are_named(tmp_path):
+def test_a_folder_without_dicom_and_damaged_slices_are_named(tmp_path, capfd):
     (tmp_path / "empty").mkdir()
     with pytest.raises(VolumeError, match="empty: this folder holds no DICOM slices"):
         Volume.read(tmp_path / "empty")
+    assert capfd.readouterr().err == "", "GDCM says it in lines of its own"
     folder = write_slices(tmp_path / "broken", phantom((12, 10, 8)))
     victim = sorted(folder.iterdir())[0]
     victim.write_bytes(victim.read_bytes()[:-150])
