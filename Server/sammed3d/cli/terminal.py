@@ -134,8 +134,8 @@ def explained(debug: bool, minds_signals: bool = False) -> Iterator[None]:
         with warnings.catch_warnings(), interrupted_by_signals(signals=() if minds_signals else (signal.SIGTERM,)):
             warnings.showwarning = show  # type: ignore[assignment]
             yield
-    except (typer.BadParameter, typer.Exit):  # wrong usage, which typer explains; what has been said already
-        raise
+    except (typer.BadParameter, typer.Exit, BrokenPipeError):
+        raise  # wrong usage, which typer explains; what has been said already; nobody who would read it (`| head`)
     except KeyboardInterrupt as stopped:
         screen.print("Stopped.")
         raise typer.Exit(exit_code_of(stopped)) from None

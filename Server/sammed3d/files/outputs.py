@@ -87,6 +87,16 @@ def not_written(path: Path) -> VolumeError:
     )
 
 
+def check_written(file: Path) -> None:
+    """Refuse a file that its writer has not written to its end, without a word.
+
+    Raises:
+        OSError: it is one.
+    """
+    if not is_whole(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a place beside a file to write to, which becomes the file in the end; where that fails, nothing is left.
@@ -104,8 +114,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".writing.{uuid4().hex[:8]}{name}")
     try:
         yield beside
-        if not is_whole(beside):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        check_written(beside)
         beside.replace(path)
     except (RuntimeError, OSError) as error:  # SimpleITK's own are RuntimeErrors
         raise not_written(path) from error

@@ -19,7 +19,7 @@ from sammed3d.core.geometry import Box, Grid
 from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.errors import VolumeError
 from sammed3d.files import path_letters
-from sammed3d.files.outputs import DATA_SUFFIXES, not_written, written_whole
+from sammed3d.files.outputs import DATA_SUFFIXES, check_written, not_written, written_whole
 from sammed3d.files.volume import array_of, image_on, read_image, without_nan
 
 RGB = tuple[float, float, float]
@@ -142,6 +142,7 @@ def write_whole(image: sitk.Image, path: Path) -> None:
         return
     with written_whole(path) as beside:
         sitk.WriteImage(image, str(beside), useCompression=True)
+        check_written(beside)
         if path.name.lower().endswith(".seg.nrrd") and image.GetNumberOfComponentsPerPixel() > 1:
             _call_layers_a_list(beside)
 
@@ -153,6 +154,7 @@ def _write_apart(image: sitk.Image, path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".writing.", dir=path.parent) as folder:
             made = Path(folder) / path.name
             sitk.WriteImage(image, str(made), useCompression=True)
+            check_written(made)
             for part in sorted(Path(folder).iterdir(), key=made.__eq__):
                 part.replace(path.with_name(part.name))
     except (RuntimeError, OSError) as error:

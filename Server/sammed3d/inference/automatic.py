@@ -92,10 +92,13 @@ class AutomaticSettings:
     split: bool = True
 
     def __post_init__(self) -> None:
-        if self.distance <= 0 or self.offset <= 0 or min(self.batch, self.passes) < 1:
-            raise PromptError("Distance, offset, passes and batch must be above 0.")
+        # each asked so that NaN, which compares with nothing, is refused too
+        if not (0 < self.distance < math.inf and 0 < self.offset < math.inf) or min(self.batch, self.passes) < 1:
+            raise PromptError("Distance, offset, passes and batch must be numbers above 0.")
         if not (0 <= self.stability <= 1 and 0 < self.overlap < 1):
             raise PromptError("Stability and overlap are shares between 0 and 1.")
+        if math.isnan(self.smallest + self.largest + self.contrast):
+            raise PromptError("Smallest and largest volume and the least contrast have to be numbers.")
         if self.smallest > self.largest:
             raise PromptError(f"The smallest volume, {self.smallest} ml, is above the largest, {self.largest} ml.")
 

@@ -9,6 +9,7 @@ Source of the idea and of the order of its steps: segment-anything `automatic_ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,8 +52,11 @@ class PictureSearch:
     overlap: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.points < 1 or self.offset <= 0:
-            raise PromptError("Points and offset must be above 0.")
+        # each asked so that NaN, which compares with nothing, is refused too
+        if self.points < 1 or not 0 < self.offset < math.inf:
+            raise PromptError("Points and offset must be numbers above 0.")
+        if math.isnan(self.score) or math.isnan(self.smallest):
+            raise PromptError("The least score and the smallest size have to be numbers.")
         if not (0 <= self.stability <= 1 and 0 < self.overlap < 1 and 0 < self.largest <= 1):
             raise PromptError("Stability, overlap and the largest size are shares between 0 and 1.")
 

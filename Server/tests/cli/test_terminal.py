@@ -1,5 +1,6 @@
 """What commands print: words of users are shown as they are."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -54,6 +55,18 @@ def test_names_and_signs_that_the_output_has_no_letters_for_end_nothing(tmp_path
     assert "\\u2717 " in said
     assert "1 cases, 1 with problems." in said
     assert b"Error" not in done.stderr
+
+
+def test_a_reader_that_is_gone_is_no_error_to_explain(monkeypatch, tmp_path):
+    """As after `| head`."""
+
+    def gone(*_arguments, **_options):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    file = write_image(tmp_path / "ct.nii.gz", phantom((6, 7, 8)), make_affine((3, 3, 3)))
+    monkeypatch.setattr("sammed3d.cli.info.print_table", gone)
+    result = CliRunner().invoke(app, ["info", str(file)])
+    assert (result.exit_code, result.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("command", ["propagate", "replay", "learn", "evaluate"])

@@ -61,11 +61,11 @@ def test_two_results_in_one_file_are_refused_by_every_name_it_has(image, tmp_pat
 
 
 def test_two_that_write_one_file_at_once_both_write_it_whole(tmp_path):
-    file = tmp_path / "mask.seg.nrrd"
+    file = tmp_path / "chart.svg"
     with written_whole(file) as first, first.open("w") as out:
         out.write("first, ")
         with written_whole(file) as second:
-            assert second.name.endswith(".mask.seg.nrrd"), "what writes it goes by the suffix"
+            assert second.name.endswith(".chart.svg"), "what writes it goes by the suffix"
             second.write_text("second")
         assert file.read_text() == "second"
         out.write("whole")

@@ -2,18 +2,21 @@
 
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from helpers import make_affine, phantom, write_image
+from sammed3d.core.geometry import Grid
+from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
 from sammed3d.files import outputs
 from sammed3d.files.collection import _write_image
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.picture import write_png
-from sammed3d.files.segmentation import write_whole
+from sammed3d.files.segmentation import Segment, write_segments, write_whole
 from sammed3d.files.volume import Volume
 from sammed3d.files.written import is_whole
 
@@ -69,8 +72,8 @@ def test_headers_of_both_versions_and_byte_orders_say_how_long_a_file_is(version
 
 
 def test_files_of_other_kinds_are_left_to_their_writers(tmp_path):
-    (tmp_path / "x.nrrd").write_bytes(b"")
-    assert is_whole(tmp_path / "x.nrrd")
+    (tmp_path / "x.csv").write_bytes(b"")
+    assert is_whole(tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nii", "mask.png"])
@@ -105,3 +108,45 @@ def test_what_is_whole_becomes_the_file(file):
         beside.write_bytes(content)
     assert file.read_bytes() == content
     assert outputs.is_whole(file)
+
+
+MASK = (np.indices(SHAPE).sum(0) > 30).astype(np.uint8)
+FORMATS = ["mask.seg.nrrd", "mask.nrrd", "mask.nhdr", "mask.mha", "mask.mhd"]
+
+
+def segments(count=1):
+    return [Segment(f"organ {n}", BoxedMask.of(MASK)) for n in range(count)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nrrd_and_meta_image_that_lack_their_end_are_not_whole(tmp_path, name):
+    """Also where it is the file beside the header that ends early."""
+    write_segments(tmp_path / name, segments(), Grid(SHAPE, np.eye(4)))
+    assert is_whole(tmp_path / name)
+    for part in list(tmp_path.iterdir()):
+        content = part.read_bytes()
+        for length in (0, 20, len(content) // 2, len(content) - (1 if part.suffix not in (".nhdr", ".mhd") else 30)):
+            part.write_bytes(content[:length])
+            assert not is_whole(tmp_path / name), (part.name, length)
+        part.write_bytes(content)
+    assert is_whole(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "count"), [*((name, 1) for name in FORMATS), ("mask.seg.nrrd", 2)])
+@pytest.mark.parametrize("left", [0, 50])
+def test_a_small_mask_that_itk_lost_when_it_closed_the_file_replaces_nothing(tmp_path, monkeypatch, name, count, left):
+    """All of it waits in memory until then, and where the disk is full by then, ITK does not look."""
+    grid = Grid(SHAPE, np.eye(4))
+    write_segments(tmp_path / name, segments(), grid)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    write = sitk.WriteImage
+
+    def full(image, file, **options):
+        write(image, file, **options)
+        for part in Path(file).parent.glob("*" if Path(file).parent != tmp_path else Path(file).name):
+            part.write_bytes(part.read_bytes()[:left])
+
+    monkeypatch.setattr(sitk, "WriteImage", full)
+    with pytest.raises(VolumeError, match=r"mask\.\S+: cannot be written\. Check .* free space"):
+        write_segments(tmp_path / name, segments(count), grid)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before

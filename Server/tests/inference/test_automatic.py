@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import tracemalloc
 
 import numpy as np
@@ -281,7 +282,19 @@ def test_overlapping_objects_are_written_into_a_label_map(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize(
     "settings",
-    [{"distance": 0}, {"offset": -1}, {"batch": 0}, {"passes": 0}, {"stability": 2}, {"overlap": 1}, {"largest": 0.01}],
+    [
+        *(
+            {"distance": 0},
+            {"offset": -1},
+            {"batch": 0},
+            {"passes": 0},
+            {"stability": 2},
+            {"overlap": 1},
+            {"largest": 0.01},
+        ),
+        *({name: math.nan} for name in ("distance", "offset", "stability", "smallest", "largest", "contrast")),
+        {"distance": math.inf},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(PromptError):

@@ -1,5 +1,7 @@
 """Objects of a picture found without a click."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,9 @@ def test_it_can_be_stopped_and_says_what_it_needs(session):
         PictureSearch(overlap=1.0)
     with pytest.raises(PromptError, match="above 0"):
         PictureSearch(points=0)
+    for name in ("score", "stability", "offset", "smallest", "largest"):
+        with pytest.raises(PromptError):
+            PictureSearch(**{name: math.nan})
     plain = PictureSession(session.picture, RegionPredictor())
     with pytest.raises(ModelError, match="shows no candidates"):
         plain.find()
