@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -97,7 +98,8 @@ def prepare(
             raise ModelError(MISSING) from error
         if model is not None and spacing is not None:
             raise ModelError("The model says which spacing it needs. Leave --spacing out.")
-        wanted, clamp = (spacing or 1.5, None) if model is None else preparation_for(model, family)
+        _check_preparation(dataset, folder, name, spacing)
+        wanted, clamp = (1.5 if spacing is None else spacing, None) if model is None else preparation_for(model, family)
         found = datasets.find_cases(dataset)
         cases = [case for case in found if case.label is not None]
         problems: list[str] = []
@@ -138,6 +140,16 @@ def prepare(
         print(f"{folder}: {count['train']} structures to train on, {count['validation']} that validate.")
     if problems:
         raise typer.Exit(1)
+
+
+def _check_preparation(dataset: Path, folder: Path, name: str, spacing: float | None) -> None:
+    """Refuse to mix prepared data into the dataset that they are made of, names of several folders, and no spacing."""
+    if dataset.is_dir() and folder.resolve().is_relative_to(dataset.resolve()):
+        raise VolumeError(f"{folder}: lies in the dataset, whose cases the prepared ones would become. Choose another.")
+    if name in (".", "..") or any(sign in name for sign in "/\\\0"):
+        raise VolumeError(f"{name!r} is no name of a dataset: it is that of one folder. Leave out slashes.")
+    if spacing is not None and not 0 < spacing < math.inf:
+        raise VolumeError(f"Voxels of {spacing:g} mm are none. Give --spacing as mm above 0, or leave it out.")
 
 
 @data_app.command("lists")

@@ -313,3 +313,23 @@ def test_normalisation_is_that_of_torchio_pooled_or_not():
     assert torch.allclose(together, (images - positive.mean()) / positive.std())
     assert pooled(images, TINY_PRESET, recipe()) is images
     assert pooled(images, replace(TINY_PRESET, normalisation="none"), recipe(normalisation="batch")) is images
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "why"),
+    [
+        ("raw", (), "lies in the dataset, whose cases the prepared ones would become"),
+        ("raw/ready", (), "lies in the dataset"),
+        ("ready", ("--name", "ct/x"), "is no name of a dataset"),
+        ("ready", ("--name", ".."), "is no name of a dataset"),
+        ("ready", ("--spacing", "0"), "Voxels of 0 mm are none"),
+        ("ready", ("--spacing", "nan"), "Voxels of nan mm are none"),
+    ],
+)
+def test_what_would_mix_or_lose_data_is_refused_before_any_is_prepared(tmp_path, folder, options, why):
+    labelled(tmp_path / "raw" / "case", (2, 2, 2))
+    before = sorted(tmp_path.rglob("*"))
+    done = CliRunner().invoke(app, ["data", "prepare", str(tmp_path / "raw"), str(tmp_path / folder), *options])
+    assert done.exit_code == 1
+    assert why in " ".join(done.output.split())
+    assert sorted(tmp_path.rglob("*")) == before

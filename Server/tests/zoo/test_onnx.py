@@ -70,6 +70,13 @@ def test_an_export_that_was_stopped_is_no_mixture_of_two_models(exported, checkp
         load_model(folder)
 
 
+def test_a_place_where_no_export_can_be_kept_is_told(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "models").touch()  # a file, where the folder would be
+    monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path / "models"))
+    with pytest.raises(ModelError, match=r"exported-onnx: cannot be written"):
+        cache.exported_once([checkpoint], None, lambda: load_model(checkpoint), quantise=False)
+
+
 def test_encoder_and_decoder_agree_with_torch(exported, network):
     model = load_exported(exported)
     assert (model.preset, model.name, model.network_name, model.sizes) == (TINY_PRESET, "Tiny", "sam_med3d", SIZES)
