@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import io_orientation
 
 from helpers import grids, make_affine
-from sammed3d.core.geometry import Box, Grid, canonical_axes, sides_towards
+from sammed3d.core.geometry import Box, Grid, canonical_axes, sides_towards, voxel_offset
 from sammed3d.errors import VolumeError
 
 
@@ -94,3 +94,18 @@ def test_box_arithmetic():
 )
 def test_a_direction_is_named_by_the_sides_it_points_to(direction, side):
     assert sides_towards(direction) == side
+
+
+@pytest.mark.parametrize(("change", "shared"), [(0.009, True), (0.02, False)])
+def test_grids_share_their_voxels_within_a_hundredth_of_one(change, shared):
+    target = make_affine((0.8, 1.2, 2.5), (0.3, -0.2, 0.1), (5, 6, 7))
+    source = target.copy()
+    source[:3, 3] = (target @ [4 + change, -2, 7, 1])[:3]
+    assert voxel_offset(source, target) == ((4, -2, 7) if shared else None)
+
+
+@pytest.mark.parametrize(("wider", "shared"), [(5e-6, True), (5e-5, False)])
+def test_grids_of_slightly_other_voxels_drift_apart_over_a_thousand(wider, shared):
+    target = make_affine((0.8, 1.2, 2.5), (0.3, -0.2, 0.1), (5, 6, 7))
+    source = target @ np.diag([1 + wider, 1, 1, 1])
+    assert (voxel_offset(source, target) is not None) == shared
