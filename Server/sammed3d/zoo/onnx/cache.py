@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sammed3d.errors import ModelError
 from sammed3d.zoo.download import file_digest
 from sammed3d.zoo.folders import exported_folder, writing_to
 from sammed3d.zoo.model import LoadedModel
