@@ -97,9 +97,7 @@ def meta_image(folder, _missing):
     return folder / "ct.mhd"
 
 
-@pytest.mark.parametrize(
-    ("layout", "name"), [(listed, "slice 5.raw"), (one_file, "ct.raw"), (meta_image, "ct.raw")], ids=str
-)
+@pytest.mark.parametrize(("layout", "name"), [(listed, "slice 5.raw"), (one_file, "ct.raw"), (meta_image, "ct.raw")])
 def test_a_missing_file_of_voxels_is_named(tmp_path, layout, name):
     with pytest.raises(VolumeError, match=rf"ct\.\w+: its voxels are in another file, {name}, which is missing"):
         Volume.read(layout(tmp_path, 5))
