@@ -84,7 +84,7 @@ def test_wrong_use_is_explained_in_one_line(picture, tiny_checkpoint, tmp_path):
         ((picture, "--distance", "3"), "a.seg.nrrd", "but --points"),
         ((picture,), "a.png", "a PNG holds one mask"),
         ((picture,), "a.xyz", "unknown format"),
-        ((picture, "--points", "0"), "a.seg.nrrd", "must be above 0"),
+        ((picture, "--points", "0"), "a.seg.nrrd", "must be numbers above 0"),
         ((picture, "--most", "0"), "a.seg.nrrd", "'--most'"),
         ((picture, "--most", "-1"), "a.seg.nrrd", "'--most'"),
         ((picture, "--largest", "30"), "a.seg.nrrd", "between 0 and 1"),
