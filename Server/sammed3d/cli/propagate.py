@@ -121,12 +121,13 @@ def propagate(
                 raise VolumeError(f"{path}: the folder does not exist. Create it, or choose another place.")
         read = Frames(images)
         chosen = _chosen(frames, read.count)
+        series.check_frames(prompts, at - 1, chosen)
         written = [*frame_files(output, chosen), *(path for path in (table, plot) if path is not None)]
         check_apart(written)
         read_files = (*images, points, *files_of(box, (*(scribble or ()), *(lasso or ()))), *_files_in(correct or ()))
         for file in written:
             check_output(file, read_files, force)
-        check_writable(read.volume(at - 1 if at <= read.count else 0).grid)
+        check_writable(read.volume(at - 1).grid)
         done, trouble = _run(read, model_choice, prompts, at - 1, chosen, stop)
         if done:
             write_frames(output, {each.frame: each.mask for each in done}, read, given.name)

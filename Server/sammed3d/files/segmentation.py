@@ -20,7 +20,7 @@ from sammed3d.core.mask import BoxedMask, Mask
 from sammed3d.errors import VolumeError
 from sammed3d.files import path_letters
 from sammed3d.files.outputs import DATA_SUFFIXES, check_written, not_written, written_whole
-from sammed3d.files.volume import array_of, image_on, read_image, without_nan
+from sammed3d.files.volume import Array, array_of, image_on, read_image, without_nan
 
 RGB = tuple[float, float, float]
 TISSUE = (
@@ -40,6 +40,8 @@ PALETTE: tuple[RGB, ...] = (
 )
 """Colours of new objects, in turn."""
 LABEL_MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+MOST_LABELS = 1000
+"""Kinds of values in a mask: atlases have some hundreds, an image of 16 bits more."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> Mask:
     """Read a mask that lies on `grid`: uint8 (I, J, K), 1 wherever the file is neither 0 nor NaN (no value).
 
     Raises:
-        VolumeError: unreadable, or on another grid.
+        VolumeError: unreadable, on another grid, or an image rather than a mask.
     """
     found, voxels, _owner = read_image(path)
     if not found.matches(grid):
@@ -126,8 +128,21 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> Mask:
             f"{Path(path).name}: this mask's grid ({_describe(found)}) is not the volume's ({_describe(grid)}). "
             "Resample the mask to the volume first."
         )
-    mask: Mask = (without_nan(voxels) != 0).astype(np.uint8)
+    labels = without_nan(voxels)
+    if not _is_label_map(labels):
+        raise VolumeError(
+            f"{Path(path).name}: holds an image rather than a mask (negative values, fractions, or more than "
+            f"{MOST_LABELS} different ones). Give a file with 0 outside and whole numbers inside."
+        )
+    mask: Mask = (labels != 0).astype(np.uint8)
     return mask
+
+
+def _is_label_map(voxels: Array) -> bool:
+    """Whether these are whole numbers from 0 on, of few kinds; looked at in a million of them at most."""
+    few = voxels.ravel(order="K")[:: max(1, voxels.size // 1_000_000)]
+    found = np.unique(few)
+    return bool(found[0] >= 0 and (found == np.floor(found)).all() and len(found) <= MOST_LABELS)
 
 
 def _describe(grid: Grid) -> str:

@@ -115,6 +115,26 @@ class FrameMask:
         return self.frame if self._own_remarks() else self.doubted
 
 
+def check_frames(prompts: Mapping[int, ObjectPrompts], first: int, frames: range) -> None:
+    """Find out whether prompts can be carried through frames; takes no image and no network.
+
+    Args:
+        prompts: by number of the frame (from 0); those of `first`, and corrections of others.
+        first: the frame of the first prompts.
+        frames: which frames to segment.
+
+    Raises:
+        PromptError: `first` has no prompt that says where the object is, or prompts lie outside `frames`.
+    """
+    given = prompts.get(first)
+    if given is None or not (given.box or any(each.positive for each in (*given.clicks, *given.drawings))):
+        raise PromptError(f"Frame {first + 1} needs a positive click: the others go on from it.")
+    if outside := sorted({first, *prompts} - set(frames)):
+        raise PromptError(
+            f"Frame {outside[0] + 1} is clicked in, but frames {frames.start + 1} to {frames.stop} are asked for."
+        )
+
+
 def propagate(
     frame: Callable[[int], Volume],
     predictor: Predictor,
@@ -136,18 +156,11 @@ def propagate(
         kept: masks of frames that are to stay as they are, on the grid of the first; the frames after go on from them.
 
     Raises:
-        PromptError: `first` has no prompt that says where the object is, that frame or a correction lies outside
-            `frames`, or a prompt lies outside the volume.
+        PromptError: a reason of `check_frames`, or a prompt lies outside the volume.
         VolumeError: a frame is on another grid than the first, or one with prompts holds nothing.
         PredictionCancelled: `cancellation` was used.
     """
-    given = prompts.get(first)
-    if given is None or not (given.box or any(each.positive for each in (*given.clicks, *given.drawings))):
-        raise PromptError(f"Frame {first + 1} needs a positive click: the others go on from it.")
-    if outside := sorted({first, *prompts} - set(frames)):
-        raise PromptError(
-            f"Frame {outside[0] + 1} is clicked in, but frames {frames.start + 1} to {frames.stop} are asked for."
-        )
+    check_frames(prompts, first, frames)
     way = _Way(frame, predictor, prompts, kept or {}, cancellation or Cancellation())
     begin, known = way.segment(first, _Known())
     yield begin

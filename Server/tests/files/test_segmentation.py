@@ -126,6 +126,20 @@ def test_masks_are_read_on_their_grid_only(tmp_path):
         read_mask(tmp_path / "m.nrrd", other)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(np.arange(np.prod(GRID.shape), dtype=np.int16) % 3 - 1000, id="CT"),
+        pytest.param(np.arange(np.prod(GRID.shape), dtype=np.int16) % 2000, id="MR"),
+        pytest.param(np.linspace(0, 1, np.prod(GRID.shape), dtype=np.float32), id="probabilities"),
+    ],
+)
+def test_images_are_no_masks(tmp_path, values):
+    write_image(tmp_path / "ct.nrrd", values.reshape(GRID.shape), GRID.index_to_world)
+    with pytest.raises(VolumeError, match=r"ct\.nrrd: holds an image rather than a mask"):
+        read_mask(tmp_path / "ct.nrrd", GRID)
+
+
 def test_empty_masks_are_masks(tmp_path):
     write_segments(tmp_path / "m.nrrd", [Segment("a", None)], GRID)
     assert not read_mask(tmp_path / "m.nrrd", GRID).any()
