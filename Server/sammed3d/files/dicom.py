@@ -100,16 +100,20 @@ def _files_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
     try:
         found = {uid: tuple(reader.GetGDCMSeriesFileNames(place, uid)) for uid in reader.GetGDCMSeriesIDs(place)}
     except RuntimeError as error:
-        raise VolumeError(
-            f"{folder.name or place}: one of its DICOM files has a header that cannot be read, so it is not known "
-            "which slices belong together. Export the series again, or copy its slices into a folder of their own."
-        ) from error
+        raise VolumeError(_unreadable_header(folder.name or place)) from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     for files in found.values():
         for file in files:
             path_letters.check(Path(file))
     return found
+
+
+def _unreadable_header(name: str) -> str:
+    return (
+        f"{name}: one of its DICOM files has a header that cannot be read, so it is not known which slices belong "
+        "together. Export the series again, or copy its slices into a folder of their own."
+    )
 
 
 def read_series(folder: Path, series: int | None = None) -> sitk.Image:
@@ -257,10 +261,13 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
             f"{name}: its slices do not say where they lie or how large their pixels are. Export the original series, "
             "or convert it to NIfTI with a tool that knows."
         )
-    positions, orientations, spacings = (
-        np.array([_numbers(reader.GetMetaData(s, tag)) for s in range(slices)])
-        for tag in (POSITION, ORIENTATION, SPACING)
-    )
+    try:
+        positions, orientations, spacings = (
+            np.array([_numbers(reader.GetMetaData(s, tag)) for s in range(slices)])
+            for tag in (POSITION, ORIENTATION, SPACING)
+        )
+    except ValueError as error:  # before SimpleITK 2.5.4 GDCM does not mind
+        raise VolumeError(_unreadable_header(name)) from error
     if not (spacings > 0).all():  # ITK would take 1 mm
         raise VolumeError(
             f"{name}: a pixel of its slices is 0 mm large, so the size of what is in them is not known. Export the "

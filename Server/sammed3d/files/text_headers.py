@@ -10,6 +10,10 @@ import re
 import warnings
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
 from sammed3d.errors import VolumeError, VolumeWarning
 
 HEAD_BYTES = 2**18
@@ -29,15 +33,27 @@ LENGTHS = (
     "nm",
 )
 """Units that are no mm."""
-SIDES = ("left", "right", "lps", "ras", "las")
-"""Beginnings of the names of spaces that tell the sides of a patient."""
+TO_LPS = {
+    "left-posterior": (1, 1, 1),
+    "lps": (1, 1, 1),
+    "right-anterior": (-1, -1, 1),
+    "ras": (-1, -1, 1),
+    "left-anterior": (1, -1, 1),
+    "las": (1, -1, 1),
+}
+"""Beginnings of the names of spaces that tell the sides of a patient, and the signs of their axes in LPS."""
 
 
-def check_nrrd(path: Path) -> None:
-    """Refuse an NRRD file whose sizes are not in mm, and say where its header says too little.
+def check_nrrd(path: Path, axes: npt.NDArray[np.float64]) -> None:
+    """Refuse an NRRD file that ITK takes for another one, and say where its header says too little.
+
+    Args:
+        path: of the file; nothing is said of one of another kind.
+        axes: (3, n) what ITK made of its axes: steps of a voxel in LPS mm.
 
     Raises:
-        VolumeError: its sizes are in another unit, which ITK does not look at.
+        VolumeError: its sizes are in another unit, which ITK does not look at; or its axes are taken for others, as
+            left-anterior-superior ones are before SimpleITK 2.5.6, which mirrors them.
 
     Warns:
         VolumeWarning: voxels of no size, for which ITK takes 1 mm; or axes that are those of no patient.
@@ -58,14 +74,32 @@ def check_nrrd(path: Path) -> None:
             VolumeWarning,
             stacklevel=4,
         )
-    # ITK's own files of four axes name no space
-    if fields.get("dimension") == "3" and not fields.get("space", "").lower().startswith(SIDES):
+    if fields.get("dimension") != "3":  # ITK's own files of four axes name no space
+        return
+    space = fields.get("space", "").lower()
+    signs = next((signs for name, signs in TO_LPS.items() if space.startswith(name)), None)
+    if signs is None:
         warnings.warn(
             f"{path.name}: its header does not say which side of the patient is left (space: "
             f"{fields.get('space', 'none')}). Its axes are taken for left, posterior, superior: check the sides.",
             VolumeWarning,
             stacklevel=4,
         )
+    elif not _agree(fields.get("space directions", ""), signs, axes):
+        raise VolumeError(
+            f"{path.name}: its axes ({fields['space']}) are taken for others by this version of SimpleITK, "
+            f"{sitk.Version.VersionString()}. Update it (pip install --upgrade SimpleITK), or save the image in "
+            "left-posterior-superior, as 3D Slicer does."
+        )
+
+
+def _agree(said: str, signs: tuple[int, int, int], axes: npt.NDArray[np.float64]) -> bool:
+    """Tell whether axes in LPS are those of a header, where that says them at all: "(x,y,z) (x,y,z) (x,y,z)"."""
+    numbers = [[_number(part) for part in each.split(",")] for each in re.findall(r"\(([^)]*)\)", said)]
+    if [len(each) for each in numbers] != [3, 3, 3] or not np.isfinite(numbers).all():
+        return True
+    found = np.array(numbers).T * np.reshape(signs, (3, 1))
+    return bool(np.allclose(found, axes, rtol=1e-3, atol=1e-3 * np.abs(found).max()))
 
 
 def why_not_read(path: Path) -> str:

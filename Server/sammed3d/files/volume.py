@@ -224,11 +224,11 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
         if is_nifti:
             nifti.check_positions(path, reader)
         else:
-            text_headers.check_nrrd(path)
             dicom.check_frames(path, reader)
         grid = grid_of(reader, path.name)
         if is_nifti:
             return grid, nifti.read_voxels(path, reader), None
+        text_headers.check_nrrd(path, (LPS_TO_RAS @ grid.index_to_world)[:3, :3])
         reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
         image = reader.Execute()
     except RuntimeError as error:

@@ -1,11 +1,15 @@
 """Headers of NRRD and MetaImage: what ITK passes over in them, and files that it cannot read, in words that help."""
 
+import contextlib
+
 import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError, VolumeWarning
+from sammed3d.files import volume
 from sammed3d.files.segment_reader import read_segments
 from sammed3d.files.volume import Volume
 
@@ -22,17 +26,37 @@ def written(path, space="right-anterior-superior", signs=(1, 1, 1), **fields):
     return path
 
 
-@pytest.mark.parametrize(
-    ("space", "signs"),
-    [("right-anterior-superior", (1, 1, 1)), ("LPS", (-1, -1, 1)), ("left-anterior-superior", (-1, 1, 1))],
-)
+@pytest.mark.parametrize(("space", "signs"), [("right-anterior-superior", (1, 1, 1)), ("LPS", (-1, -1, 1))])
 @pytest.mark.parametrize("fields", [{}, {"space units": ["mm", "mm", "mm"]}, {"encoding": "raw"}])
 def test_spaces_that_tell_the_sides_need_no_word(tmp_path, space, signs, fields, recwarn):
-    volume = Volume.read(written(tmp_path / "ct.nrrd", space, signs, **fields))
-    assert np.array_equal(volume.array, VOXELS)
-    assert np.allclose(volume.grid.index_to_world[:3, :3], AXES.T)
-    assert np.allclose(volume.grid.index_to_world[:3, 3], ORIGIN)
+    read = Volume.read(written(tmp_path / "ct.nrrd", space, signs, **fields))
+    assert np.array_equal(read.array, VOXELS)
+    assert np.allclose(read.grid.index_to_world[:3, :3], AXES.T)
+    assert np.allclose(read.grid.index_to_world[:3, 3], ORIGIN)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("space", ["left-anterior-superior", "LAS"])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_axes_that_itk_takes_for_others_are_refused(tmp_path, space, mirrored, monkeypatch):
+    """SimpleITK before 2.5.6 does so with these, in silence: anterior and posterior change places."""
+    file = written(tmp_path / "ct.nrrd", space, (-1, 1, 1))
+    right = np.eye(4)
+    right[:3, :3], right[:3, 3] = AXES.T, ORIGIN
+    itk = np.diag([1, -1 if mirrored else 1, 1, 1]) @ right
+    monkeypatch.setattr(volume, "grid_of", lambda *_: Grid(VOXELS.shape, itk))
+    if mirrored:
+        with pytest.raises(VolumeError, match=rf"ct\.nrrd: its axes \({space}\) are taken for others .*Update it"):
+            Volume.read(file)
+    else:
+        assert np.array_equal(Volume.read(file).array, VOXELS)
+
+
+@pytest.mark.parametrize("space", ["left-anterior-superior", "LAS"])
+def test_no_version_of_itk_mirrors_an_image(tmp_path, space):
+    file = written(tmp_path / "ct.nrrd", space, (-1, 1, 1))
+    with contextlib.suppress(VolumeError):
+        assert np.allclose(Volume.read(file).grid.index_to_world[:3, :3], AXES.T)
 
 
 @pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed", "3D-left-handed"])
