@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from sammed3d import SAMMed3DError
 from SAMMed3DSegmentLib import PointList
 from SAMMed3DSegmentLib.BoxRoi import newestRoi
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.PropagatePanel import PropagatePanel
 from SAMMed3DSegmentLib.Segmenter import Segmenter
@@ -48,7 +49,7 @@ class ClicksPanel:
         self._say, self._onChanged = say, onChanged
         self.placeMode = PlaceMode(onChanged)
         self.wider: PropagatePanel | None = None
-        self._connections = [
+        self._connections = Connections(
             (ui.positiveButton, "clicked(bool)", lambda on: self._onPolarity(True, on)),
             (ui.negativeButton, "clicked(bool)", lambda on: self._onPolarity(False, on)),
             (ui.undoButton, "clicked(bool)", self.undo),
@@ -57,9 +58,7 @@ class ClicksPanel:
             (ui.boxButton, "clicked(bool)", self.useBox),
             (ui.pointsButton, "toggled(bool)", self._onShowPoints),
             (ui.clickSelector, "activated(int)", self._onClick),
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
 
     def place(self, positive: bool) -> None:
         """Switch placing of positive or negative points on; makes segmentation and segment where there is none."""
@@ -155,8 +154,7 @@ class ClicksPanel:
     def close(self) -> None:
         """The module goes away."""
         self.placeMode.close()
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
 
     def _hint(self, placing: bool) -> str:
         if self._segmenter.volumeNode is None:

@@ -10,6 +10,7 @@ from sammed3d import SAMMed3DError
 from sammed3d.core.drawings import Lasso, Scribble
 from SAMMed3DSegmentLib import DrawingNodes
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.DrawMode import DrawMode
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 
@@ -46,15 +47,13 @@ class DrawPanel:
         self._ensureSegment, self._objection = ensureSegment, objection
         self._say, self._onChanged = say, onChanged
         self.mode = DrawMode(segmenter, self._segmentToDrawIn, say, lambda: self._onShow(ui.pointsButton.checked))
-        self._connections = [
+        self._connections = Connections(
             (ui.scribbleButton, "clicked(bool)", lambda on: self._onButton(Scribble, on)),
             (ui.lassoButton, "clicked(bool)", lambda on: self._onButton(Lasso, on)),
             (ui.takesAwayCheckBox, "toggled(bool)", self._onSign),
             (ui.honourCheckBox, "clicked(bool)", lambda on: self._segmenter.setHonour(self._selected(), on)),
             (ui.pointsButton, "toggled(bool)", self._onShow),
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
 
     def draw(self, kind: type[Scribble] | type[Lasso], positive: bool = True) -> None:
         """Switch drawing on; makes segmentation and segment where there is none."""
@@ -106,8 +105,7 @@ class DrawPanel:
     def close(self) -> None:
         """The module goes away."""
         self.mode.stop()
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
 
     def _segmentToDrawIn(self) -> str:
         self._ensureSegment()

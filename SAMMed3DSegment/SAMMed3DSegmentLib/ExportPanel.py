@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from sammed3d import SAMMed3DError
 from SAMMed3DSegmentLib import DicomSeg, Exporter
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.Settings import Settings
 from SAMMed3DSegmentLib.Task import Task
@@ -44,14 +45,12 @@ class ExportPanel:
         for fileFormat, title in Exporter.FORMATS.items():
             ui.formatSelector.addItem(title, fileFormat)
         ui.folderButton.directory = settings.exportFolder or str(Path.home())
-        self._connections = [
+        self._connections = Connections(
             (ui.folderButton, "directoryChanged(QString)", self._onFolder),
             (ui.exportButton, "clicked(bool)", self.export),
             (ui.exportPromptsButton, "clicked(bool)", self.exportClicks),
             (ui.cancelExportButton, "clicked(bool)", self.cancel),
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
 
     def update(self) -> None:
         """Offer only what can be done."""
@@ -101,8 +100,7 @@ class ExportPanel:
         """The module goes away: stop what runs in the background."""
         self.cancel()
         self._task = None
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
 
     def _startDicom(self, segmentationNode, volumeNode) -> list[Path] | None:
         folder = self._folder()

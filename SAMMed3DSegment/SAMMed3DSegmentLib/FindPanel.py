@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 import qt
 from sammed3d import SAMMed3DError
 from sammed3d.inference.automatic import AutomaticSettings, Instance
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.Finder import Finder
 from SAMMed3DSegmentLib.SearchRegion import Limit, roiLimits, viewLimits
 from SAMMed3DSegmentLib.Segmenter import Segmenter
@@ -55,7 +56,7 @@ class FindPanel:
         ui.foundTable.setHorizontalHeaderLabels([_("Object"), _("Volume (ml)"), _("Stability (0 to 1)")])
         ui.foundTable.horizontalHeader().setStretchLastSection(True)
         ui.foundTable.verticalHeader().hide()
-        self._connections = [
+        self._connections = Connections(
             (ui.regionSelector, "currentIndexChanged(int)", self.update),
             (ui.roiSelector, "currentNodeChanged(vtkMRMLNode*)", self.update),
             (ui.findButton, "clicked(bool)", self.find),
@@ -65,9 +66,7 @@ class FindPanel:
             (ui.acceptAllButton, "clicked(bool)", lambda: self.accept(list(self.finder.found))),
             (ui.rejectButton, "clicked(bool)", self.reject),
             (ui.findSection, "contentsCollapsed(bool)", self.update),  # opening shows all that is in a section
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
 
     @property
     def busy(self) -> bool:
@@ -155,8 +154,7 @@ class FindPanel:
         self.forget()
         if task is not None:
             task.wait(GOODBYE)
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
         self._items = []
 
     def _limits(self) -> list[Limit]:

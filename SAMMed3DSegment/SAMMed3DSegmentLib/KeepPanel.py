@@ -12,6 +12,7 @@ import qt
 from sammed3d import SAMMed3DError
 from sammed3d.files import kept_cases
 from sammed3d.files.collection import Collected
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.KeptCases import gather
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.Settings import Settings
@@ -41,12 +42,10 @@ class KeepPanel:
         self.ui, self._segmenter, self._settings, self._segmentIds = ui, segmenter, settings, segmentIds
         self._threadTime = threadTime
         self._task: Task[Collected] | None = None
-        self._connections = [
+        self._connections = Connections(
             (ui.keepButton, "clicked(bool)", self.keep),
             (ui.keepFolderButton, "clicked(bool)", self.chooseFolder),
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
 
     def update(self) -> None:
         """Offer only what can be done; masks that are still under way would be kept half done."""
@@ -98,8 +97,7 @@ class KeepPanel:
     def close(self) -> None:
         """The module goes away: what is being written is finished; a case appears whole or not at all."""
         self._task = None
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
 
     def _poll(self) -> None:
         task = self._task

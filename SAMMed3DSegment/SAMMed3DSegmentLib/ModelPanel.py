@@ -12,6 +12,7 @@ import qt
 from sammed3d import AmbiguousFamilyError, SAMMed3DError
 from sammed3d.zoo import registry
 from sammed3d.zoo.store import ModelStore, StoredModel
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.Device import install
 from SAMMed3DSegmentLib.Predictors import PACKAGES, Predictors, inWords, missingPackages
 from SAMMed3DSegmentLib.ServedModels import ServedModels
@@ -50,7 +51,7 @@ class ModelPanel:
         self._message = ""
         self._filling, self._trouble = False, ""
         self.served = ServedModels(predictors, threadTime, self._onServed)
-        self._connections = [
+        self._connections = Connections(
             (ui.modelSelector, "currentIndexChanged(int)", self._onSelected),
             (ui.downloadButton, "clicked(bool)", self.download),
             (ui.cancelDownloadButton, "clicked(bool)", self.cancel),
@@ -58,9 +59,7 @@ class ModelPanel:
             (ui.removeModelButton, "clicked(bool)", self.remove),
             (ui.installButton, "clicked(bool)", self.install),
             (ui.modelSection, "contentsCollapsed(bool)", self.update),  # opening shows all that is in a section
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
         self.refresh()
 
     @property
@@ -210,8 +209,7 @@ class ModelPanel:
         self.cancel()
         self._task = None
         self.served.close()
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
 
     # How it works
 

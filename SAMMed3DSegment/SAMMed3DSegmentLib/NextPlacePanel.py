@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.NextPlace import NextPlace
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 
@@ -35,13 +36,11 @@ class NextPlacePanel:
         self.ui, self._segmenter = ui, segmenter
         self._selected, self._objection, self._say = selected, objection, say
         self.next = NextPlace(segmenter, self._onAnswer)
-        self._connections = [
+        self._connections = Connections(
             (ui.nextPlaceButton, "clicked(bool)", self.ask),
             (ui.uncertaintyCheckBox, "toggled(bool)", self._onShow),
             (ui.opacitySlider, "valueChanged(int)", lambda value: self.next.overlay.setOpacity(value / 100)),
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
         self.next.overlay.visible = ui.uncertaintyCheckBox.checked
         self.next.overlay.setOpacity(ui.opacitySlider.value / 100)
 
@@ -77,8 +76,7 @@ class NextPlacePanel:
     def close(self) -> None:
         """The module goes away."""
         self.next.forget()
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
 
     def _onShow(self, shown: bool) -> None:
         self.next.overlay.setVisible(shown)

@@ -11,6 +11,7 @@ from sammed3d import SAMMed3DError, VolumeError
 from sammed3d.zoo.store import ModelStore
 from SAMMed3DSegmentLib import LabelmapSource, SampleVolumes, Views
 from SAMMed3DSegmentLib.ClicksPanel import ClicksPanel
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.DrawPanel import DrawPanel
 from SAMMed3DSegmentLib.ExportPanel import ExportPanel
 from SAMMed3DSegmentLib.FindPanel import FindPanel
@@ -200,7 +201,7 @@ class Panel:
             self.outside,
         ):
             part.close()
-        self._disconnect()
+        self._connections.close()
 
     # What the buttons do
 
@@ -254,9 +255,8 @@ class Panel:
     # Wiring
 
     def _connect(self) -> None:
-        """Connect the widgets; `_disconnect` undoes it, for a module that is reloaded keeps its old widgets."""
         ui = self.ui
-        self._connections = [
+        self._connections = Connections(
             (ui.volumeSelector, "currentNodeChanged(vtkMRMLNode*)", self._onInputChosen),
             (ui.segmentationSelector, "currentNodeChanged(vtkMRMLNode*)", self._onInputChosen),
             (ui.tryButton, "clicked(bool)", self._onTry),
@@ -265,14 +265,7 @@ class Panel:
             (ui.removeSegmentButton, "clicked(bool)", self.removeSegment),
             (ui.allSegmentsCheckBox, "toggled(bool)", self.exports.update),
             (ui.allSegmentsCheckBox, "toggled(bool)", self.keeps.update),
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
-
-    def _disconnect(self) -> None:
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
-        self._connections = []
+        )
 
     def _onInputChosen(self, *_arguments) -> None:
         if self._updating or self._rebuilding:

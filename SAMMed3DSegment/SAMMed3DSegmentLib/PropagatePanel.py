@@ -12,6 +12,7 @@ import qt
 from sammed3d import SAMMed3DError
 from sammed3d.inference.series import FrameMask
 from SAMMed3DSegmentLib import FramePrompts
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.FrameSequence import FrameSequence
 from SAMMed3DSegmentLib.Propagation import Propagation, inWords
 from SAMMed3DSegmentLib.Segmenter import Segmenter
@@ -73,7 +74,7 @@ class PropagatePanel:
         ui.framesTable.horizontalHeader().setStretchLastSection(True)
         ui.framesTable.verticalHeader().hide()
         ui.framesTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # a remark may be long
-        self._connections = [
+        self._connections = Connections(
             (ui.framesSelector, "currentIndexChanged(int)", self.update),
             (ui.propagateButton, "clicked(bool)", self.propagate),
             (ui.stopPropagateButton, "clicked(bool)", self.stop),
@@ -81,9 +82,7 @@ class PropagatePanel:
             (ui.redoPropagateButton, "clicked(bool)", self.redo),
             (ui.framesTable, "itemSelectionChanged()", self._onRow),
             (ui.propagateSection, "contentsCollapsed(bool)", self.update),  # opening shows all that is in a section
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
 
     @property
     def busy(self) -> bool:
@@ -180,8 +179,7 @@ class PropagatePanel:
             task.wait(GOODBYE)
         self._later.stop()
         self._later.disconnect("timeout()", self._onFrame)
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
         self._items = []
 
     def _chosen(self) -> range:

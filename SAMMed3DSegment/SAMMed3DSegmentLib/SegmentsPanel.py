@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from sammed3d.core.mask import millilitres
 from SAMMed3DSegmentLib import LabelmapSource, PointList, Surface
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.SegmentFacts import SegmentVolumes, addNext, middleOf
 from SAMMed3DSegmentLib.SegmentReader import heldMask
 from SAMMed3DSegmentLib.SegmentWriter import SEGMENT_EDITOR_TAG, overwriteMode, setOverwriteMode
@@ -40,14 +41,12 @@ class SegmentsPanel:
         self._updating = False
         self._volumes = SegmentVolumes()
         self._observations: list[tuple[slicer.vtkMRMLSegmentationNode, int]] = []
-        self._connections = [
+        self._connections = Connections(
             (ui.segmentsTable, "selectionChanged(QItemSelection,QItemSelection)", self._onTable),
             (ui.show3DButton, "clicked(bool)", self._onShow3D),
             (ui.overwriteSelector, "currentIndexChanged(int)", self._onOverwrite),
             (ui.editorButton, "clicked(bool)", self.openSegmentEditor),
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
 
     @property
     def selected(self) -> str:
@@ -145,8 +144,7 @@ class SegmentsPanel:
     def close(self) -> None:
         """The module goes away."""
         self._observe(None)
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
 
     def _observe(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         for observed, tag in self._observations:

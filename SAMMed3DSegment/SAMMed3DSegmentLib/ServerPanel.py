@@ -7,6 +7,7 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 from SAMMed3DSegmentLib import SettingsPage
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.Settings import LOCAL, SERVER, Settings
 from SAMMed3DSegmentLib.Task import Task
@@ -37,16 +38,14 @@ class ServerPanel:
         self._test: Task[list[str]] | None = None
         self._showing = False
         self.showSettings()
-        self._connections = [
+        self._connections = Connections(
             (ui.placeSelector, "currentIndexChanged(int)", self._onPlace),
             (ui.urlEdit, "textChanged(QString)", self._onUrl),
             (ui.keyEdit, "textChanged(QString)", self._onKey),
             (ui.consentCheckBox, "toggled(bool)", self._onConsent),
             (ui.testButton, "clicked(bool)", self.test),
             (ui.serverSection, "contentsCollapsed(bool)", self.update),  # opening shows all that is in a section
-        ]
-        for sender, signal, function in self._connections:
-            sender.connect(signal, function)
+        )
         SettingsPage.observe(self._onPage)
         self.update()
 
@@ -101,8 +100,7 @@ class ServerPanel:
         """The module goes away: let go of a test and of the page of the application's settings."""
         self._test = None
         SettingsPage.observe(self._onPage, False)
-        for sender, signal, function in self._connections:
-            sender.disconnect(signal, function)
+        self._connections.close()
 
     def _pollTest(self) -> None:
         test = self._test
