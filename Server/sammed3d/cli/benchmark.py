@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,10 +66,11 @@ def benchmark(
         chosen = benchmarks.BENCHMARKS[name]
         for file in FILES:
             check_output(output / file, data, force)
-        wanted = model or chosen.model
         measure = _on_lists if chosen.lists else _on_volumes
         stop = Stop()
-        measured, left_out, shown, stopped = measure(chosen, data, wanted, seed, device, family, base, stop)
+        measured, left_out, shown, stopped = measure(
+            _Asked(chosen, data, model or chosen.model, seed, device, family, base), stop
+        )
         if not measured:
             if stopped:
                 raise nothing_measured(stop)
@@ -86,16 +87,20 @@ def benchmark(
         raise typer.Exit(stop.exit_code if stopped else 1)
 
 
-def _on_volumes(
-    chosen: Benchmark,
-    data: list[Path],
-    model: str,
-    seed: int,
-    device: str,
-    family: str | None,
-    base: str | None,
-    stop: Stop,
-) -> tuple[Measured, list[str], str, bool]:
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be measured: the benchmark, its datasets, and the model with all that loads it."""
+
+    chosen: Benchmark
+    data: list[Path]
+    model: str
+    seed: int
+    device: str
+    family: str | None
+    base: str | None
+
+
+def _on_volumes(asked: _Asked, stop: Stop) -> tuple[Measured, list[str], str, bool]:
     """Return structures and their Dice by column, what was not measured, the model's name, whether it was stopped."""
     from sammed3d.evaluation.benchmarks import best_of  # noqa: PLC0415 - the extra [evaluate]
     from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
@@ -104,36 +109,29 @@ def _on_volumes(
     from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
 
     protocol = PROTOCOLS["classic"]
-    cases = datasets.cases_of(data)
-    predictor = load_predictor(model, device, family=family, base=base, all_clicks=protocol.all_clicks)
+    cases = datasets.cases_of(asked.data)
+    predictor = load_predictor(
+        asked.model, asked.device, family=asked.family, base=asked.base, all_clicks=protocol.all_clicks
+    )
 
     def show(score: Score) -> None:
-        if score.click == chosen.points:
+        if score.click == asked.chosen.points:
             screen.print(f"{score.case}, {score.structure}: Dice {score.dice:.2f}", highlight=False)
 
     def run(on_score: Callable[[Score], None]) -> Evaluation:
-        return evaluate(predictor, cases, protocol, clicks=chosen.points, seed=seed, on_score=on_score)
+        return evaluate(predictor, cases, protocol, clicks=asked.chosen.points, seed=asked.seed, on_score=on_score)
 
-    stopped = Evaluation(predictor.name, protocol, seed, failures=["the rest: it was stopped."])
-    done = until_stopped(run, show, stopped, chosen.points, stop)
+    stopped = Evaluation(predictor.name, protocol, asked.seed, failures=["the rest: it was stopped."])
+    done = until_stopped(run, show, stopped, asked.chosen.points, stop)
     measured: Measured = [
-        (structure, best_of(done.of(predictor.name, case, structure), chosen.columns))
+        (structure, best_of(done.of(predictor.name, case, structure), asked.chosen.columns))
         for case, structure in done.structures
     ]
     left_out = [f"{what}: {why}" for why, names in done.left_out.items() for what in names]
     return measured, [*done.failures, *left_out], predictor.name, done is stopped
 
 
-def _on_lists(
-    chosen: Benchmark,
-    data: list[Path],
-    model: str,
-    seed: int,
-    device: str,
-    family: str | None,
-    base: str | None,
-    stop: Stop,
-) -> tuple[Measured, list[str], str, bool]:
+def _on_lists(asked: _Asked, stop: Stop) -> tuple[Measured, list[str], str, bool]:
     """The same for lists of 2-D images."""
     from sammed3d.evaluation.apart import Workers  # noqa: PLC0415 - needs torch
     from sammed3d.evaluation.images import (  # noqa: PLC0415 - needs torch
@@ -144,17 +142,21 @@ def _on_lists(
     from sammed3d.predictors.device import choose_device  # noqa: PLC0415 - needs torch
     from sammed3d.zoo.load import load_model  # noqa: PLC0415 - needs torch
 
-    lists = [(folder, list_in(folder, TEST)) for folder in data]
+    lists = [(folder, list_in(folder, TEST)) for folder in asked.data]
     if without := [folder for folder, found in lists if found is None]:
         raise VolumeError(f"{without[0]}: holds no {TEST}; `sammed3d data lists` makes one.")
     listed = [each for _, found in lists if found is not None for each in read_list(found)]
-    loaded = load_model(model, family, base)
+    loaded = load_model(asked.model, asked.family, asked.base)
     loaded = replace(loaded, preset=replace(loaded.preset, fit="pad")) if loaded.preset.by_slice else loaded
     measure = functools.partial(
-        evaluate_images, points=chosen.points, seed=seed, device=choose_device(device), names=names_of(listed)
+        evaluate_images,
+        points=asked.chosen.points,
+        seed=asked.seed,
+        device=choose_device(asked.device),
+        names=names_of(listed),
     )
     with interrupted_by_signals(stop):
-        empty = ImageEvaluation(loaded.name, seed)
+        empty = ImageEvaluation(loaded.name, asked.seed)
         done = evaluate_images_apart(listed, measure, lambda: loaded, Workers(), empty)
     by_mask: dict[str, dict[str, float]] = {}
     for score in done.scores:

@@ -111,8 +111,8 @@ def _files_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
 
 def _unreadable_header(name: str) -> str:
     return (
-        f"{name}: one of its DICOM files has a header that cannot be read, so it is not known which slices belong "
-        "together. Export the series again, or copy its slices into a folder of their own."
+        f"{name}: one of its DICOM files has a header that cannot be read. Export the series again, or copy the "
+        "slices of the one that is needed into a folder of their own."
     )
 
 

@@ -157,8 +157,8 @@ def write_whole(image: sitk.Image, path: Path) -> None:
         return
     with written_whole(path) as beside:
         sitk.WriteImage(image, str(beside), useCompression=True)
-        check_written(beside)
         if path.name.lower().endswith(".seg.nrrd") and image.GetNumberOfComponentsPerPixel() > 1:
+            check_written(beside)  # before its header is taken apart
             _call_layers_a_list(beside)
 
 

@@ -77,7 +77,7 @@ def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = 
         least = ".".join(map(str, LEAST_TORCH))
         raise ModelError(
             f"Exporting to ONNX needs torch {least} or later, and this is {torch.__version__}. Update it "
-            f'(pip install "torch>={least}"), or export on another machine: exported files run with any.'
+            f'(pip install "torch>={least}"), or export on another computer: what is exported runs here, too.'
         )
     options = options or OnnxOptions()
     network, name = model.network, model.name
