@@ -96,10 +96,11 @@ def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(server
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(f"{head}X-Lease-Token: {lease['X-Lease-Token']}\r\n\r\n{{".encode())
             time.sleep(0.2)
-        until = time.monotonic() + 5
-        while not caplog.records and time.monotonic() < until:
+        until = time.monotonic() + 20
+        while not (said := [each.fields for each in caplog.records if each.fields["route"] == path]):
+            assert time.monotonic() < until
             time.sleep(0.02)
-    assert [record.fields["status"] for record in caplog.records] == [messages.CANCELLED]
+    assert [each["status"] for each in said] == [messages.CANCELLED]  # beside the lease's own line, on a busy machine
 
 
 @pytest.mark.parametrize("charset", ["punycode", "idna", "undefined", "utf-16", "nonsense"])
