@@ -22,6 +22,7 @@ from sammed3d.server.http import native
 from sammed3d.server.http.guard import FAILED, Guard, Rules
 from sammed3d.server.http.keys import Keys
 from sammed3d.server.http.problems import problem
+from sammed3d.server.http.redirects import relative
 from sammed3d.wire import messages
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -129,7 +130,7 @@ def create_app(
 
     engine.metrics.watch_cache("volumes", leases.held_bytes, lambda: leases.max_bytes)
     rules = Rules(keys, hosts, open_paths, limit, origins, uploads_mib << 20)
-    return Guard(app, rules, engine.metrics, app.openapi)
+    return Guard(relative(app), rules, engine.metrics, app.openapi)
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
