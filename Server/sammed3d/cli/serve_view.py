@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,10 @@ def serve_view(
     ] = "",
     token_file: Annotated[
         Path | None,
-        typer.Option(help="File of the address's token, made if it is not there; without, it changes at each start."),
+        typer.Option(
+            help="File of the address's token, made if it is not there, which is not printed then; without a file it "
+            "changes at each start."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on, of this computer alone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 0,
@@ -60,11 +64,13 @@ def serve_view(
         told = {"model": _path_or_name(model), "device": device, "server": predicts}
         limits = Limits(users, int(memory * GIB), 60 * idle, 60 * untouched)
         entry = Entry(token_of(token_file), public_url.rstrip("/"), user_header)
-        serve_users(told, limits, entry, host, port, debug, ready)
+        serve_users(told, limits, entry, host, port, debug, partial(tell, token_file))
 
 
-def ready(address: str) -> None:
-    """Tell where the page is."""
+def tell(token_file: Path | None, address: str) -> None:
+    """Tell where the page is. A token that is in a file stays there: what services print is kept in a journal."""
+    if token_file is not None:
+        address = f"{address.rpartition('=')[0]}=TOKEN, where TOKEN is what {token_file} holds"
     print(f"The page is at {address}", flush=True)
 
 

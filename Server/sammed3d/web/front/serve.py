@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from sammed3d.errors import ModelError
+from sammed3d.server.addresses import is_for_all
 from sammed3d.web.front.front import Entry, Front
 from sammed3d.web.front.process import Folder, UserProcess
 from sammed3d.web.front.users import Limits, Users
@@ -124,6 +125,8 @@ def token_of(file: Path | None) -> str:
             with os.fdopen(descriptor, "w", encoding="ascii") as new:
                 new.write(f"{made}\n")
         token = file.read_text(encoding="ascii").strip()
+        if is_for_all(file):
+            log.warning("every user of this computer may read the token in %s: chmod o= it", file)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: the token cannot be read or made ({type(error).__name__}).") from error
     if not re.fullmatch(rf"[\w-]{{{LEAST_TOKEN},}}", token, re.ASCII):

@@ -24,7 +24,7 @@ if sys.platform != "linux":
     pytest.skip("the page is for Linux", allow_module_level=True)
 
 from sammed3d.web.front.front import Entry  # noqa: E402
-from sammed3d.web.front.serve import running, serve_users, token_of  # noqa: E402
+from sammed3d.web.front.serve import running, serve_users  # noqa: E402
 from sammed3d.web.front.users import Limits  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -350,30 +350,6 @@ def test_no_process_and_no_file_outlives_the_front(ending):
     process.stdout.close()
 
 
-def test_the_token_is_kept_in_a_file_that_only_its_owner_reads(tmp_path):
-    file = tmp_path / "token"
-    made = token_of(file)
-    assert token_of(file) == made != token_of(None)
-    assert file.stat().st_mode & 0o777 == 0o600
-    for content in (b"", b"short", b"\xff" * 40, b"with a blank " * 4):
-        file.write_bytes(content)
-        with pytest.raises(ModelError, match=re.escape(str(file))):
-            token_of(file)
-    with pytest.raises(ModelError, match="cannot be read or made"):
-        token_of(tmp_path / "no" / "folder")
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["segment.example", f"{PUBLIC}/page", "ftp://x", "https://a b", "https://", f"{PUBLIC}:443", "https://2001:db8::5"],
-)
-def test_an_address_that_cannot_be_public_is_refused(url):
-    with pytest.raises(ModelError, match="cannot be the public address"):
-        Entry(TOKEN, url)
-    with pytest.raises(ModelError, match="believed from a proxy alone"):
-        Entry(TOKEN, "", "X-Remote-User")
-
-
 def test_the_front_listens_on_this_computer_alone():
     with pytest.raises(ModelError, match="lets others in"):
         serve_users({}, Limits(1), Entry(TOKEN), "0.0.0.0", 0)  # noqa: S104 - refused
@@ -381,16 +357,3 @@ def test_the_front_listens_on_this_computer_alone():
         port = place.getsockname()[1]
         with pytest.raises(ModelError, match=f"Port {port} of 127.0.0.1 cannot be had"):
             serve_users({}, Limits(1), Entry(TOKEN), "127.0.0.1", port)
-
-
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("https://segment.example:8443", "segment.example"),
-        ("http://segment.example:443", "segment.example"),
-        ("https://[2001:db8::5]", "2001:db8::5"),
-        ("https://[2001:db8::5]:8443", "2001:db8::5"),
-    ],
-)
-def test_a_public_address_may_have_a_port_and_be_ipv6(url, host):
-    assert host in Entry(TOKEN, url).hosts
