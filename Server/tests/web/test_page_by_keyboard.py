@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from sammed3d.core import prompt_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 __all__ = ["browser", "served"]
+SLICE = 3.0
+"""From one slice of the sample to the next, mm."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,14 @@ def crosshair(page: Page) -> tuple[float, float]:
 
 def slice_value(page: Page) -> float:
     return float(page.locator(".slice-slider [role=slider]").first.get_attribute("aria-valuenow"))
+
+
+def until_slice(page: Page, place: float) -> None:
+    """Wait until the first slice view shows the slice at a place."""
+    end = time.monotonic() + PATIENCE / 1000
+    while slice_value(page) != pytest.approx(place):
+        assert time.monotonic() < end, f"the slice at {slice_value(page)} mm is shown, not that at {place} mm"
+        page.wait_for_timeout(50)
 
 
 def test_a_kidney_by_keys_alone(page):
@@ -86,12 +97,9 @@ def test_a_kidney_by_keys_alone(page):
 def test_page_keys_change_the_slice(page):
     here = slice_value(page)
     press(page, "PageDown", 3)
-    page.wait_for_timeout(1000)
-    below = slice_value(page)
+    until_slice(page, here + 3 * SLICE)
     press(page, "PageUp", 3)
-    page.wait_for_timeout(1000)
-    assert below != here
-    assert slice_value(page) == pytest.approx(here)
+    until_slice(page, here)
 
 
 def stroke(page: Page, begin: str, *keys: str, end: str = "") -> None:
