@@ -26,9 +26,10 @@ def build(page: Any) -> None:
     _brush(page)
 
 
-def icon(icon: Any, title: str, **more: Any) -> None:
-    """Make a button that is an icon with a name."""
-    v.VBtn(icon=icon, title=title, raw_attrs=[f'aria-label="{title}"'], **more)
+def icon(icon: Any, title: str, of: str = "", **more: Any) -> None:
+    """Make a button that is an icon with a name; where there are several, `of` says of what, as the page puts it."""
+    name = f""":aria-label="'{title} ' + ({of})\"""" if of else f'aria-label="{title}"'
+    v.VBtn(icon=icon, title=title, raw_attrs=[name], **more)
 
 
 def does(page: Any, action: Callable[..., object]) -> Callable[..., None]:
@@ -81,7 +82,8 @@ def _drawings(page: Any) -> None:
                 variant="text",
                 classes="text-none",
             )
-            icon("mdi-delete", "Remove", click=(does(page, page.drawings.remove), "[row.id]"), **SMALL_ICON)
+            remove = (does(page, page.drawings.remove), "[row.id]")
+            icon("mdi-delete", "Remove", "(number + 1) + ': ' + row.kind", click=remove, **SMALL_ICON)
         title = "The segment agrees with what is drawn, whatever the model says"
         v.VCheckbox(v_model=("honour",), label="Keep to what is drawn", title=title, id="honour", **small)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from trame.widgets import html
 from trame_slicer.app.ui import create_vertical_slice_view_gutter_ui, create_vertical_view_gutter_ui
 from trame_slicer.rca_view.rca_view_factory import RemoteSliceViewFactory, RemoteThreeDViewFactory
 from trame_slicer.views import ScheduledRenderStrategy
@@ -27,6 +28,13 @@ class _InTurns(ScheduledRenderStrategy):  # type: ignore[misc]
         self._turns.ask()
 
 
+def _slice_buttons(server: Any, view_id: str, view: Any) -> None:
+    """Make what lies over a slice view, and tell those who cannot see it which one it is; see `views_by_keys.js`."""
+    create_vertical_slice_view_gutter_ui(server, view_id, view)
+    plane = view.get_view_node().GetOrientation()
+    html.Span(f"{{{{ flat ? 'Picture' : '{plane} slice view' }}}}", classes="plane", id=f"plane-{view_id}", hidden=True)
+
+
 def register(views: Any, server: Any, predicting: Callable[[], bool], shows_patient: Callable[[], bool]) -> None:
     """Tell trame-slicer how views are made.
 
@@ -37,7 +45,7 @@ def register(views: Any, server: Any, predicting: Callable[[], bool], shows_pati
         shows_patient: whether there is an image whose sides are those of a patient.
     """
     for kind, buttons in (
-        (RemoteSliceViewFactory, create_vertical_slice_view_gutter_ui),
+        (RemoteSliceViewFactory, _slice_buttons),
         (RemoteThreeDViewFactory, create_vertical_view_gutter_ui),
     ):
         views.register_factory(

@@ -51,6 +51,7 @@ KEYS = (
     ("Shift+R", "reset the segment"),
     ("Shift+D", "remove it"),
 )
+_BESIDE = f"$vuetify.display.width >= {BESIDE}"
 _SMALL: dict[str, Any] = {"density": "compact", "hide_details": True, "variant": "outlined"}
 
 
@@ -74,22 +75,11 @@ def build(page: Any, server: Any, layouts: Any) -> None:
             tools.icon("mdi-menu", "Show or hide the panel", click="drawer = !drawer")
             v.VToolbarTitle("SAMMed3DSegment")
             html.Div("{{ opened }}", title=("opened",), classes="text-body-2 mx-4 text-truncate", id="opened")
-            for model, items, label in (("layout", LAYOUTS, "Views"), ("window", WINDOWS, "Window")):
-                options = (str(list(items)),)
-                v.VSelect(
-                    v_model=(model,),
-                    items=options,
-                    label=label,
-                    classes="mx-2",
-                    max_width=180,
-                    v_if="!flat",
-                    **_SMALL,
-                )
+            _shown(f"!flat && {_BESIDE}", classes="mx-2", max_width=180)
             tools.icon("mdi-theme-light-dark", "Light or dark", id="theme")
             tools.icon("mdi-power", "End this page", id="end", v_if="shared")
-        beside = f"$vuetify.display.width >= {BESIDE}"
         with v.VNavigationDrawer(
-            v_model=("drawer",), width=340, permanent=(beside,), temporary=(f"!({beside})",), id="panel"
+            v_model=("drawer",), width=340, permanent=(_BESIDE,), temporary=(f"!({_BESIDE})",), id="panel"
         ):
             _panel(page)
         with v.VMain(style="height: 100vh", classes=("flat ? 'flat' : ''",)):
@@ -113,6 +103,12 @@ def build(page: Any, server: Any, layouts: Any) -> None:
             )
 
 
+def _shown(v_if: str, **more: Any) -> None:
+    """Which views there are, and in which window."""
+    for model, items, label in (("layout", LAYOUTS, "Views"), ("window", WINDOWS, "Window")):
+        v.VSelect(v_model=(model,), items=(str(list(items)),), label=label, v_if=v_if, **more, **_SMALL)
+
+
 def _panel(page: Any) -> None:
     work = page.work
     with html.Div(classes="px-2 pt-3 pb-2 d-flex"):
@@ -128,9 +124,10 @@ def _panel(page: Any) -> None:
     with html.Div(v_if="cautions.length", classes="px-3 py-2", id="cautions", raw_attrs=["role='alert'"]):
         v.VAlert("{{ each }}", v_for="(each, number) in cautions", key="number", type="warning", density="compact")
     with html.Div(classes="px-3"):
-        v.VSelect(v_model=("model",), items=("models",), label="Model", classes="my-1", id="model", **_SMALL)
+        v.VSelect(v_model=("model",), items=("models",), label="Model", classes="my-2", id="model", **_SMALL)
         if page.may_choose_place:
             _place(page)
+        _shown(f"!flat && !({_BESIDE})", classes="my-2")  # there is no room for them above the views
     with html.Div(classes="px-2 pt-2 d-flex"):
         for kind, color in (("positive", "success"), ("negative", "error")):
             v.VBtn(
@@ -165,7 +162,7 @@ def _panel(page: Any) -> None:
             v.VBtn(
                 title,
                 v_if=shown,
-                href=f"download/{kind}",
+                href=(f"has_work ? 'download/{kind}' : null",),  # a link that is disabled could be followed by keys
                 raw_attrs=["download"],
                 disabled=("!has_work",),
                 size="small",
@@ -201,14 +198,14 @@ def _place(page: Any) -> None:
         v_model=("place",),
         items=(places,),
         label="Where it runs",
-        classes="my-1",
+        classes="my-2",
         id="place",
         update_modelValue="$event === 'here' && trigger('here')",
         **_SMALL,
     )
     with html.Div(v_if="place === 'server'"):
-        v.VTextField(v_model=("url",), label="Address", placeholder="https://", classes="my-1", id="url", **_SMALL)
-        v.VTextField(v_model=("key", ""), label="Key", type="password", classes="my-1", id="key", **_SMALL)
+        v.VTextField(v_model=("url",), label="Address", placeholder="https://", classes="my-2", id="url", **_SMALL)
+        v.VTextField(v_model=("key", ""), label="Key", type="password", classes="my-2", id="key", **_SMALL)
         cubes = "Cubes of up to 384 mm round the clicks (with 2-D models, whole slices)"
         sent = f"flat ? 'The picture, made smaller,' : '{cubes}'"
         label = (f"({sent}) + ' may be sent there'",)
@@ -220,14 +217,16 @@ def _place(page: Any) -> None:
 def _row(page: Any) -> None:
     """A segment in the list."""
     work = page.work
-    item = v.VListItem(active=("row.id === segment_id",), click=(tools.does(page, work.select), "[row.id]"))
+    current = ":aria-current=\"row.id === segment_id ? 'true' : null\""
+    click = tools.does(page, work.select), "[row.id]"
+    item = v.VListItem(active=("row.id === segment_id",), click=click, raw_attrs=[current])
     with item, html.Div(classes="d-flex align-center"):
         html.Input(
             type="color",
             value=("row.color",),
             change=(tools.does(page, work.segments.recolor), "[row.id, $event.target.value]"),
             style="width: 24px; height: 24px; flex: none; border: 0; background: none",
-            raw_attrs=['aria-label="Colour"', "@click.stop"],
+            raw_attrs=[":aria-label=\"'Colour ' + row.name\"", "@click.stop"],
         )
         html.Div(
             "{{ row.name }}",
@@ -249,12 +248,12 @@ def _row(page: Any) -> None:
         html.Div("{{ row.size }}", classes="ml text-no-wrap")
         with html.Div(classes="d-flex", raw_attrs=["@click.stop"]):
             eye = ("row.visible ? 'mdi-eye' : 'mdi-eye-off'",)
-            tools.icon(
-                eye,
-                "Show or hide",
-                click=(tools.does(page, work.segments.show), "[row.id, !row.visible]"),
-                **tools.SMALL_ICON,
+            show, remove = tools.does(page, work.segments.show), tools.does(page, work.remove)
+            buttons: tuple[tuple[Any, str, Any], ...] = (
+                (eye, "Show or hide", (show, "[row.id, !row.visible]")),
+                ("mdi-pencil", "Rename", "renaming = row.id"),
+                ("mdi-crosshairs", "Go there", (page.jump, "[row.id]")),
+                ("mdi-delete", "Remove", (remove, "[row.id]")),
             )
-            tools.icon("mdi-pencil", "Rename", click="renaming = row.id", **tools.SMALL_ICON)
-            tools.icon("mdi-crosshairs", "Go there", click=(page.jump, "[row.id]"), **tools.SMALL_ICON)
-            tools.icon("mdi-delete", "Remove", click=(tools.does(page, work.remove), "[row.id]"), **tools.SMALL_ICON)
+            for image, title, action in buttons:
+                tools.icon(image, title, "row.name", click=action, **tools.SMALL_ICON)

@@ -68,7 +68,8 @@ def test_a_kidney_by_keys_alone(page):
     tab_to(page, ".remote-controlled-area")
     border = page.evaluate("getComputedStyle(document.activeElement, '::after').border")
     assert border.startswith("3px solid"), "over the image, where an outline would be under it"
-    assert "Slice view" in page.evaluate("document.activeElement.getAttribute('aria-label')")
+    expect(page.locator("*:focus")).to_have_accessible_name("Coronal slice view")
+    expect(page.locator("*:focus")).to_have_accessible_description(re.compile("arrows move the crosshair", re.I))
     page.keyboard.press("Enter")
     expect(page.locator("#status")).to_contain_text("Press P or N first", timeout=PATIENCE)
     page.keyboard.press("p")

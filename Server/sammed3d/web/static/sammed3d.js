@@ -18,6 +18,9 @@
     window.trame.trigger("key", [key]);
   });
 
+  // Fingers may enlarge the page, which trame's would not let them.
+  document.querySelector("meta[name=viewport]").content = "width=device-width,initial-scale=1";
+
   // Light or dark: as the system has it, until somebody chooses.
 
   const system = window.matchMedia("(prefers-color-scheme: dark)");

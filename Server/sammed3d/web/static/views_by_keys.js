@@ -173,13 +173,16 @@
   document.addEventListener("pointermove", follow);
   document.addEventListener("pointerdown", follow, true);
 
-  const SLICE = "arrows move the crosshair, Enter clicks there or puts the brush down and lifts it, Page up and Page down " +
+  const IN_SLICE = "Arrows move the crosshair, Enter clicks there or puts the brush down and lifts it, Page up and Page down " +
     "change the slice, with Shift they zoom";
+  const IN_3D = "Arrows turn it, Page up and Page down zoom";
   const NAMES = { "mdi-camera-flip-outline": "Show all of the image", "mdi-video-3d": "Show this slice in 3-D" };
   new MutationObserver(() => {
-    for (const view of document.querySelectorAll(`${VIEW}:not([aria-label])`)) {
+    for (const view of document.querySelectorAll(`${VIEW}:not([role])`)) {
+      const plane = view.parentElement.querySelector(".plane"); // which says more than that it is a slice view
       view.setAttribute("role", "application");
-      view.setAttribute("aria-label", isSlice(view) ? `Slice view: ${SLICE}` : "3-D view: arrows turn it, Page up and Page down zoom");
+      view.setAttribute("aria-description", plane ? IN_SLICE : IN_3D);
+      plane ? view.setAttribute("aria-labelledby", plane.id) : view.setAttribute("aria-label", "3-D view");
     }
     for (const icon of document.querySelectorAll(".view-gutter button:not([aria-label]) i")) {
       const name = Object.keys(NAMES).find((each) => icon.classList.contains(each));
