@@ -96,9 +96,10 @@ def serve(start: Start, host: str, port: int, open_browser: bool, ready: Callabl
     server = get_server(client_type="vue3")
     server.enable_module(module)
     static = Path(__file__).with_name("static")
-    scripts = [f"sammed3d/{name}.js" for name in ("sammed3d", "drawing", "views_by_keys")]
+    scripts = [f"sammed3d/{name}.js" for name in ("sammed3d", "connection", "drawing", "views_by_keys")]
     server.enable_module({"serve": {"sammed3d": str(static)}, "scripts": scripts})
     page = Page(server, app, Work(places.predictors.load, places.choice_of), places, start.model, start.sample)
+    server.controller.trigger("alive")(lambda: None)
     server.controller.trigger("crosshair")(lambda: at_crosshair(page.work))
     server.controller.trigger("next_click")(lambda: at_place(page.work, place) if (place := page.tour.next()) else "")
     tasks: set[asyncio.Future[None]] = set()

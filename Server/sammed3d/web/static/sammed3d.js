@@ -137,21 +137,4 @@
     await ask("/end", "POST");
     window.location.reload();
   }
-
-  // A connection that broke: once the address answers again, the page comes back, or the words why it has ended.
-  const comeBack = async () => {
-    try {
-      const { status } = await fetch("index.html", { cache: "no-store" });
-      if (status >= 500) throw new Error("a proxy answers, the page does not yet");
-      window.location.reload();
-    } catch {
-      setTimeout(comeBack, 2000);
-    }
-  };
-  const watched = setInterval(() => {
-    const client = window.trame?.client;
-    if (!client?.isConnected()) return;
-    clearInterval(watched);
-    client.onConnectionClose(() => setTimeout(comeBack, 1000));
-  }, 200);
 })();
