@@ -100,7 +100,7 @@ class SliceView:
         """Return a slice without masks as (H, W, 3)."""
         low, high = self.window
         plane = self._cut(self._image, number).astype(np.float32)
-        grey = np.clip((plane - low) / max(high - low, 1e-6), 0, 1) * 255
+        grey = np.clip((plane - low) / ((high - low) or 1.0), 0, 1) * 255
         picture = np.array(Image.fromarray(_upright(grey)).resize(self.size, Image.Resampling.BILINEAR))
         return np.repeat(picture[..., None], 3, axis=2)
 
@@ -162,4 +162,4 @@ def _upright(plane: npt.NDArray[np.generic]) -> Pixels:
 
 def _middle(array: npt.NDArray[np.generic]) -> tuple[float, float]:
     low, high = np.percentile(array[:: max(1, array.shape[0] // 64)].astype(np.float32), [1, 99])
-    return float(low), float(max(high, low + 1e-3))
+    return float(low), float(high if high > low else low + 1)

@@ -79,6 +79,7 @@ def test_it_holds_what_is_used_and_no_more(wheel):
     data = {
         "sammed3d/py.typed",
         "sammed3d/training/recipe.yaml",
+        "sammed3d/web/static/connection.js",
         "sammed3d/web/static/drawing.js",
         "sammed3d/web/static/sammed3d.css",
         "sammed3d/web/static/sammed3d.js",

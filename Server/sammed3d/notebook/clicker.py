@@ -21,6 +21,8 @@ NEAR, FAR = 5.0, 2.5
 """Radius of dots on the slice that is shown, and on others."""
 SIGN = 3.5
 """Half the length of the bars of + and -, which tell dots apart for those who see both colours alike."""
+STEPS = 4096
+"""Of the window's ends, from the lowest value of the image to the highest: one for each grey of most CT and MR."""
 
 MARGIN, LETTERS = 6, "bold 16px sans-serif"
 """Of the letters that say which side of the patient lies at an edge."""
@@ -56,8 +58,14 @@ class Clicker(ipywidgets.VBox):  # type: ignore[misc]
         self.plane = ipywidgets.Dropdown(options=list(PLANES), value=plane, description="Plane")
         self.number = ipywidgets.IntSlider(description="Slice", max=self._view.count - 1, value=self._view.count // 2)
         low, high = (float(value) for value in (session.volume.array.min(), session.volume.array.max()))
+        high = high if high > low else low + 1
         self.window = ipywidgets.FloatRangeSlider(
-            description="Window", min=low, max=max(high, low + 1e-3), value=self._view.window, readout_format=".5g"
+            description="Window",
+            min=low,
+            max=high,
+            step=(high - low) / STEPS,
+            value=self._view.window,
+            readout_format=".5g",
         )
         self.undo, self.redo, self.reset = (ipywidgets.Button(description=word) for word in ("Undo", "Redo", "Reset"))
         self.status = ipywidgets.Label("Click on a structure.")

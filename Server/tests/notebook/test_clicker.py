@@ -6,6 +6,7 @@ import pytest
 from helpers import RegionPredictor, ThresholdPredictor, long_volume, small_volume
 from sammed3d.core.geometry import Grid
 from sammed3d.files.picture import Picture
+from sammed3d.files.volume import Volume
 from sammed3d.inference.picture_session import PictureSession
 from sammed3d.inference.session import Session
 
@@ -32,6 +33,19 @@ def test_a_click_on_a_pixel_is_a_click_there(clicker):
     clicker.kind.value = "Negative"
     clicker.click(30.0, 40.0)
     assert [click.positive for click in clicker.session.current.clicks] == [True, False]
+
+
+@pytest.mark.parametrize("scale", [1e-9, 0.003, 1.0, 4000.0])
+def test_the_window_of_any_image_is_set_finely_and_shows_it(scale):
+    volume = small_volume()
+    shares = (volume.array - volume.array.min()) / np.ptp(volume.array)
+    clicker = Clicker(Session(Volume((scale * shares).astype(np.float32), volume.grid), ThresholdPredictor()))
+    assert clicker.window.step == pytest.approx(scale / 4096)
+    low, high = clicker.window.value
+    assert 0 <= low < high <= scale * 1.001
+    shown = clicker._view.pixels(clicker.number.value)  # noqa: SLF001
+    assert shown.min() < 30
+    assert shown.max() > 225
 
 
 def test_dots_have_a_sign_for_those_who_see_both_colours_alike(clicker, monkeypatch):
