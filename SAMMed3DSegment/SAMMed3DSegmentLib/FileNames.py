@@ -7,7 +7,7 @@ import re
 from sammed3d.files.outputs import RESERVED
 
 LONGEST = 120
-"""Characters: with a folder and an ending before and behind, within what Windows takes."""
+"""Bytes in UTF-8: two names with an ending are within what Linux takes, one with a folder within what Windows does."""
 
 
 def fileNameFor(text: str, otherwise: str = "Segmentation") -> str:
@@ -15,7 +15,8 @@ def fileNameFor(text: str, otherwise: str = "Segmentation") -> str:
 
     A colon would name an alternate stream on Windows, and the file would seem empty; slashes would name folders.
     """
-    name = re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]+', "_", text)[:LONGEST].strip().rstrip(". ")
+    name = re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]+', "_", text)
+    name = name.encode(errors="replace")[:LONGEST].decode(errors="ignore").strip().rstrip(". ")
     if not name.strip("_. "):
         return otherwise
     return f"_{name}" if name.split(".")[0].strip().lower() in RESERVED else name

@@ -23,3 +23,11 @@ from SAMMed3DSegmentLib.FileNames import LONGEST, fileNameFor
 )
 def test_names(text, name):
     assert fileNameFor(text) == name
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "漢", "\U00020000"])
+def test_a_long_name_is_written_with_any_letters(letter, tmp_path):
+    name = fileNameFor(250 * letter)
+    assert set(name) == {letter}
+    assert len(name) >= 30
+    (tmp_path / f"{name} 12 {name}.png").write_bytes(b"")

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
 
@@ -53,9 +54,9 @@ class Routes:
                 file = results.write(self._page.work, request.match_info["kind"], Path(folder))
             except SAMMed3DError as error:
                 return web.Response(status=409, text=explained(error) + "\n")
-            content, name = file.read_bytes(), _ascii(file.name)
+            content, name = file.read_bytes(), file.name
         masks = results.masks_in(self._page.work, request.match_info["kind"])
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        headers = {"Content-Disposition": _named(name)}
         answer = web.Response(body=content, content_type="application/octet-stream", headers=headers)
         await answer.prepare(request)
         await answer.write_eof()
@@ -109,5 +110,8 @@ async def _save(request: web.Request, incoming: Incoming) -> None:
                 target.write(piece)
 
 
-def _ascii(name: str) -> str:
-    return "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
+def _named(name: str) -> str:
+    """Return the header that names a file: as it is, and in ASCII for those who know no other (RFC 6266)."""
+    shown = "".join(c if c.isprintable() and c not in '"\\' else "_" for c in name)
+    ascii_ = "".join(c if c.isascii() else "_" for c in shown)
+    return f"attachment; filename=\"{ascii_}\"; filename*=UTF-8''{quote(shown, safe='')}"

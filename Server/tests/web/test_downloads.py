@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import socket
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 
@@ -11,12 +12,42 @@ if importlib.util.find_spec("trame_slicer") is None:
     pytest.skip("trame_slicer is not installed: run make test-web", allow_module_level=True)
 
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from sammed3d.web import results, routes
 from sammed3d.web.allowance import ANY_SIZE
 
 BYTES = 32 << 20
 """More than the system takes for somebody who does not read."""
+
+
+@pytest.mark.parametrize(
+    ("name", "ascii_name", "whole_name"),
+    [
+        ("ct segmentation.seg.nrrd", "ct segmentation.seg.nrrd", "ct segmentation.seg.nrrd"),
+        ("Schädel 頭部.seg.nrrd", "Sch_del __.seg.nrrd", "Schädel 頭部.seg.nrrd"),
+        ('a"b\\c\r\nd\u202eg.zip', "a_b_c__d_g.zip", "a_b_c__d_g.zip"),
+    ],
+)
+def test_a_download_has_the_name_of_what_it_is(monkeypatch, name, ascii_name, whole_name):
+    def write(_work, _kind, folder):
+        (file := folder / name).write_bytes(b"masks")
+        return file
+
+    monkeypatch.setattr(results, "write", write)
+    monkeypatch.setattr(results, "masks_in", lambda _work, _kind: frozenset())
+    app = web.Application()
+    routes.Routes(SimpleNamespace(work=None), ANY_SIZE).add_to(app)
+
+    async def story():
+        async with TestClient(TestServer(app)) as client:
+            answer = await client.get("/download/seg.nrrd")
+            return answer.headers["Content-Disposition"], await answer.read()
+
+    header, content = asyncio.run(story())
+    assert content == b"masks"
+    assert header.startswith(f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''")
+    assert unquote(header.rpartition("''")[2]) == whole_name
 
 
 @pytest.mark.parametrize("whole", [True, False])
