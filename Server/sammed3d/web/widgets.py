@@ -242,7 +242,13 @@ def _row(page: Any) -> None:
             density="compact",
             hide_details=True,
             classes="ml-2",
-            raw_attrs=['aria-label="Name"', "@click.stop", "@blur=\"renaming = ''\"", "@keyup.enter=\"renaming = ''\""],
+            raw_attrs=[
+                'aria-label="Name"',
+                "@click.stop",
+                "@blur=\"renaming = ''\"",
+                "@keyup.enter=\"renaming = ''\"",
+                "@keydown.esc=\"$event.target.value = row.name; renaming = ''\"",
+            ],
         )
         v.VIcon("mdi-timer-sand", v_if="row.busy", size="x-small", classes="mr-2")
         html.Div("{{ row.size }}", classes="ml text-no-wrap")

@@ -60,6 +60,20 @@ def test_each_view_segment_and_button_of_it_has_a_name_of_its_own(page):
     expect(page.locator("#segments [aria-current=true]")).to_have_count(1)
 
 
+def test_escape_leaves_a_name_as_it_was(page):
+    first = page.locator("#segments .v-list-item").first
+    for key, left in (("Escape", "Segment_1"), ("Enter", "left kidney"), ("Escape", "left kidney")):
+        first.locator("button[title=Rename]").click()
+        expect(page.locator("#segments input[type=text]")).to_be_focused()
+        page.keyboard.press("Control+A")
+        page.keyboard.type("left kidney" if key == "Enter" else "mistyped")
+        page.keyboard.press(key)
+        expect(page.locator("#segments input[type=text]")).to_have_count(0)
+        first.locator(".name").click()
+        page.wait_for_timeout(500)  # whatever else were to come of it
+        expect(first.locator(".name")).to_have_text(left, timeout=PATIENCE)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_words_stand_out_from_what_is_behind_them(page, scheme):
     page.emulate_media(color_scheme=scheme)
