@@ -25,6 +25,7 @@ class PointObserver:
         self._positive = True
         self._observations: list[tuple[PointList.PointListNode, int]] = []
         self._dragged: set[str] = set()
+        self._postponed: list[PointList.PointListNode] = []
         self._quiet = 0
 
     @property
@@ -65,6 +66,28 @@ class PointObserver:
                 node.RemoveObserver(tag)
         self._observations = [] if points is None else [entry for entry in self._observations if entry[0] is not points]
         self._dragged = set() if points is None else self._dragged - {points.GetID()}
+        self._postponed = [] if points is None else [node for node in self._postponed if node is not points]
+
+    def postpone(self, points: PointList.PointListNode) -> None:
+        """Remember a point list that changed while its volume or its segmentation was not chosen."""
+        if not any(node is points for node in self._postponed):
+            self._postponed.append(points)
+
+    def takePostponed(
+        self,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode | None,
+        segmentationNode: slicer.vtkMRMLSegmentationNode | None,
+    ) -> list[PointList.PointListNode]:
+        """Return the point lists of a volume and a segmentation that changed meanwhile, and remember them no more."""
+        self._postponed = [node for node in self._postponed if slicer.mrmlScene.IsNodePresent(node)]
+        taken = [
+            node
+            for node in self._postponed
+            if node.GetNodeReference(PointList.VOLUME_ROLE) is volumeNode
+            and PointList.segmentationOf(node) is segmentationNode
+        ]
+        self._postponed = [node for node in self._postponed if node not in taken]
+        return taken
 
     @property
     def quiet(self) -> bool:

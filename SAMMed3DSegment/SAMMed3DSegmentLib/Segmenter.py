@@ -231,7 +231,10 @@ class Segmenter(SegmentsInScene):
     def _onPoints(self, points: PointList.PointListNode) -> None:
         """Bring the segment of a point list in step with it."""
         segmentationNode, segmentId = PointList.segmentationOf(points), points.GetAttribute(PointList.SEGMENT_ATTRIBUTE)
-        if self.volumeNode is None or segmentationNode is None or segmentationNode is not self.segmentationNode:
+        if segmentationNode is None:
+            return
+        if self.volumeNode is None or segmentationNode is not self.segmentationNode:
+            self._points.postpone(points)
             return
         if segmentationNode.GetSegmentation().GetSegment(segmentId) is None:
             return

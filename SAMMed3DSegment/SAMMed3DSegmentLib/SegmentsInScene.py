@@ -75,6 +75,8 @@ class SegmentsInScene(Background):
         self._points.observeAll()
         if volumeNode is not None:
             self._showDrawings(volumeNode)
+        for points in self._points.takePostponed(volumeNode, segmentationNode):
+            self._onPoints(points)
 
     @property
     def positive(self) -> bool:

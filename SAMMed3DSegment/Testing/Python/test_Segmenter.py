@@ -260,3 +260,30 @@ def test_only_a_new_click_is_followed_beyond_its_patch(segmenter, liver, monkeyp
     points.RemoveNthControlPoint(1)
     settle(segmenter)
     assert asked == ["always", "always", "never", "never"]
+
+
+@pytest.mark.parametrize("other", ["segmentation", "nothing"])
+def test_a_point_moved_while_something_else_is_chosen_counts_once_its_own_is_chosen_again(
+    segmenter, scene, volumeNode, segmentationNode, liver, predictor, other
+):
+    segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
+    settle(segmenter)
+    points, moved = segmenter.pointsFor(liver), worldOf(segmenter, SPOTS[3])
+    if other == "segmentation":
+        segmenter.setInput(volumeNode, scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other"))
+    else:
+        segmenter.setInput(None, segmentationNode)
+    points.SetNthControlPointPositionWorld(0, moved)
+    settle(segmenter)
+    segmenter.setInput(volumeNode, segmentationNode)
+    settle(segmenter)
+    grid = volumeFromNode(volumeNode).grid
+    assert np.allclose(clicksOf(segmenter, liver)[0].world, grid.to_world(SPOTS[3]), atol=0.01)
+    assert np.array_equal(voxels(segmentationNode, liver), expectedMask(volumeNode, clicksOf(segmenter, liver)))
+    asked = len(predictor.calls)
+    segmenter.setInput(volumeNode, segmentationNode)
+    settle(segmenter)
+    assert len(predictor.calls) == asked, "and is taken once"
+    segmenter.undo(liver)
+    settle(segmenter)
+    assert np.allclose(clicksOf(segmenter, liver)[0].world, grid.to_world(SPOTS[0]), atol=0.01)
