@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import types
 from pathlib import Path
@@ -13,6 +15,8 @@ import qt
 from slicerHarness import manifest
 
 INI = qt.QSettings.IniFormat
+KEEPER = Path(__file__).parents[4] / "Server" / "sammed3d" / "web" / "front" / "keeper.py"
+"""Removes a folder once the process that started it is gone; the front of the page has it, too."""
 LOGICS = {
     "Volumes": "vtkSlicerVolumesLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
@@ -177,10 +181,10 @@ def boot():
     scene.AddNode(crosshair)
     applicationLogic = slicer.vtkSlicerApplicationLogic()
     applicationLogic.SetMRMLScene(scene)
-    folder = tempfile.mkdtemp(prefix="slicer-")
+    folder, keeper = _temporaryFolder()
     applicationLogic.SetTemporaryPath(folder)
     scene.SetRootDirectory(folder)
-    keep = [*_dataIO(scene, applicationLogic, folder)]
+    keep = [keeper, *_dataIO(scene, applicationLogic, folder)]
     logics = {"colors": slicer.vtkMRMLColorLogic()}
     for name, className in LOGICS.items():
         logics[name.lower()] = getattr(slicer, className)()
@@ -195,6 +199,17 @@ def boot():
     slicer.modules = types.SimpleNamespace(**{name: Module(logic) for name, logic in logics.items()})
     slicer.app = Application(scene, applicationLogic, folder, keep)
     return scene
+
+
+def _temporaryFolder():
+    """Make the application's folder for temporary files; returns it with the process that removes it at our end.
+
+    However that comes: a run of tests may be killed.
+    """
+    folder = tempfile.mkdtemp(prefix="slicer-")
+    command, silent = [sys.executable, "-I", str(KEEPER), folder], subprocess.DEVNULL
+    keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=silent, stderr=silent, start_new_session=True)
+    return folder, keeper
 
 
 def _dataIO(scene, applicationLogic, folder):
