@@ -21,6 +21,7 @@ from SAMMed3DSegmentLib.ModelPanel import ModelPanel
 from SAMMed3DSegmentLib.NextPlacePanel import NextPlacePanel
 from SAMMed3DSegmentLib.OutsideChanges import OutsideChanges
 from SAMMed3DSegmentLib.PanelKeys import actionsOf
+from SAMMed3DSegmentLib.Parameters import Choices
 from SAMMed3DSegmentLib.PlaceMode import PlaceMode
 from SAMMed3DSegmentLib.Predictors import Predictors
 from SAMMed3DSegmentLib.PropagatePanel import PropagatePanel
@@ -66,6 +67,7 @@ class Panel:
         self.ui, self.segmenter = ui, segmenter
         self._parameterNode = parameterNode
         self._updating = self._rebuilding = False
+        self._kept: Choices | None = None  # while a scene is being added to the one that is open
         self.onUpdated: Callable[[], None] = lambda: None
         self.borrower = None
         self.threadTime = ThreadTime()
@@ -133,9 +135,12 @@ class Panel:
     # The scene
 
     def readScene(self) -> None:
-        """Show what the scene holds; after it was opened, imported or closed."""
+        """Show what the scene holds; after it was opened or closed, or another one was added to it."""
         self._rebuilding = False
         node = self._parameterNode()
+        if self._kept is not None:
+            self._kept.restore(node)
+            self._kept = None
         followEditor(None)
         self._updating = True
         self.status.say("")
@@ -145,14 +150,17 @@ class Panel:
         self.models.choose(node.model)
         self.clicks.readScene()
         self._onInput()
+        if self.borrower is not None:  # what that Segment Editor works on may be another by now
+            self.borrower.follow()
 
     def sceneChanges(self) -> None:
-        """A scene is being imported: the selectors are rebuilt and show None meanwhile, which nobody chose."""
+        """A scene is being added: selectors show None meanwhile, and then its choices, of which nobody chose any."""
         self._rebuilding = True
+        self._kept = Choices.of(self._parameterNode())
 
     def sceneCloses(self) -> None:
         """Let go of everything in the scene."""
-        self.sceneChanges()
+        self._rebuilding, self._kept = True, None
         self.placeMode.stop()
         self.drawing.mode.stop()
         self.status.sceneCloses()

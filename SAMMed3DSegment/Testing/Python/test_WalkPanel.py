@@ -18,6 +18,7 @@ from sammed3d.inference.object_timeline import same_clicks
 from sammed3d.inference.session import inferer_for
 from SAMMed3DSegmentLib import DrawingNodes, PointList
 from SAMMed3DSegmentLib.SegmentReader import digestOfSegment, maskOfSegment
+from SAMMed3DSegmentLib.SegmentWriter import overwriteMode
 from SAMMed3DSegmentLib.VolumeBridge import volumeFromNode
 from segmenters import newPredictor
 
@@ -75,11 +76,15 @@ class PanelWalk(PanelUser):
         if not file.exists():
             assert slicer.mrmlScene.WriteToMRB(str(file))
             return
-        before = self.digests()
+        before, chosen = self.digests(), self.chosen()
         assert slicer.mrmlScene.ReadFromMRB(str(file), False)
         self.settle()
         assert before.items() <= self.digests().items()
+        assert self.chosen() == chosen or chosen[:2] == (None, None)
         self.mixed = True  # that scene may hide its clicks
+
+    def chosen(self):
+        return self.segmenter.volumeNode, self.segmenter.segmentationNode, self.panel.segmentId, overwriteMode()
 
     def reload(self):
         """The panel is made anew, and goes on with what the scene holds."""
