@@ -48,6 +48,7 @@ class ClicksPanel:
         self._ensureSegment, self._objection = ensureSegment, objection
         self._say, self._onChanged = say, onChanged
         self.placeMode = PlaceMode(onChanged)
+        segmenter.pointsShown = lambda: bool(ui.pointsButton.checked)
         self.wider: PropagatePanel | None = None
         self._connections = Connections(
             (ui.positiveButton, "clicked(bool)", lambda on: self._onPolarity(True, on)),
@@ -153,6 +154,7 @@ class ClicksPanel:
 
     def close(self) -> None:
         """The module goes away."""
+        self._segmenter.pointsShown = lambda: None
         self.placeMode.close()
         self._connections.close()
 
@@ -193,7 +195,7 @@ class ClicksPanel:
 
     def _pointsToPlaceIn(self) -> PointList.PointListNode:
         points = self._segmenter.pointsFor(self._selected())
-        points.SetDisplayVisibility(self.ui.pointsButton.checked)  # a new list is shown no more than the others
+        points.SetDisplayVisibility(self.ui.pointsButton.checked)  # one of another scene may be shown or not
         return points
 
     def _onPolarity(self, positive: bool, on: bool) -> None:

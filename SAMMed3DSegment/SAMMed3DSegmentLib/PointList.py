@@ -32,9 +32,12 @@ PointListNode = slicer.vtkMRMLMarkupsFiducialNode
 
 
 def createPointList(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, volumeNode: slicer.vtkMRMLScalarVolumeNode
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    shown: bool | None = None,
 ) -> PointListNode:
-    """Add an empty point list for a segment to the scene; it is hidden where all others are."""
+    """Add an empty point list for a segment to the scene; unless told, it is hidden where all others are."""
     others = list(pointLists())
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", listName(segment))
@@ -50,8 +53,9 @@ def createPointList(
     display.SetSelectedColor(*GREEN)
     display.SetColor(*RED)
     display.SetActiveColor(*WHITE)
-    if others and not any(points.GetDisplayVisibility() for points in others):
-        node.SetDisplayVisibility(False)
+    if shown is None:
+        shown = not others or any(points.GetDisplayVisibility() for points in others)
+    node.SetDisplayVisibility(shown)
     return node
 
 

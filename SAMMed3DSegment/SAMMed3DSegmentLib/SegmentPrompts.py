@@ -37,6 +37,7 @@ class SegmentPrompts:
         observer: observes the points; does not call back while they are changed here.
         digests: tell whether somebody else changed the segment.
         beforeWriting: called before the segment is changed.
+        pointsShown: whether a new list of points is shown; None: as the others are.
 
     Attributes:
         segmentationNode, segmentId: which segment it is.
@@ -55,6 +56,7 @@ class SegmentPrompts:
         observer: PointObserver,
         digests: SegmentDigests,
         beforeWriting: Callable[[], None] = lambda: None,
+        pointsShown: bool | None = None,
     ) -> None:
         self.segmentationNode, self.segmentId = segmentationNode, segmentId
         self.job: Job | None = None
@@ -76,7 +78,7 @@ class SegmentPrompts:
             digests.mark(segmentationNode, segmentId)
         self.timeline.kept = self._held
         with observer.quietly():
-            self.points = points or PointList.createPointList(segmentationNode, segmentId, volumeNode)
+            self.points = points or PointList.createPointList(segmentationNode, segmentId, volumeNode, pointsShown)
         observer.observe(self.points)
         if record is None:
             self._keep(volumeNode)

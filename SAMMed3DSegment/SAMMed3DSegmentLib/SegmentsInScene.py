@@ -32,6 +32,7 @@ class SegmentsInScene(Background):
         volumeNode: what is segmented.
         segmentationNode: where the segments are.
         beforeWriting: called before a segment is changed; for undo by others.
+        pointsShown: tells whether new lists of points are shown; None: as the others are.
     """
 
     def __init__(self, thread: InferenceThread, onChanged: Callable[[], None] = lambda: None) -> None:
@@ -52,6 +53,7 @@ class SegmentsInScene(Background):
         )
         self._digests = SegmentDigests()
         self.beforeWriting: Callable[[], None] = lambda: None
+        self.pointsShown: Callable[[], bool | None] = lambda: None
         self._images = VolumeImages()
         self._places: dict[str, Place] = {}
         self._segmentationPlaces: dict[str, SegmentationPlace] = {}
@@ -286,6 +288,7 @@ class SegmentsInScene(Background):
                 self._points,
                 self._digests,
                 lambda: self.beforeWriting(),  # noqa: PLW0108 - another one may be set by then
+                self.pointsShown(),
             )
         with self._points.quietly():
             PointList.liftLimits(prompts.points)

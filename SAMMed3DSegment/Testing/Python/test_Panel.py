@@ -228,6 +228,23 @@ def test_new_lists_are_shown_no_more_than_the_others(module, ui, chosenVolume):
     assert not module.panel.segmenter.pointsFor(module.panel.segmentId).GetDisplayVisibility()
 
 
+@pytest.mark.parametrize("first", ["boxButton", "resetButton", "honourCheckBox"])
+def test_the_first_list_is_shown_no_more_than_the_button_says(module, ui, scene, chosenVolume, answers, first):
+    module.panel.addSegment()
+    ui.pointsButton.click()
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.CreateDefaultDisplayNodes()
+    roi.SetCenter(*volumeFromNode(chosenVolume).grid.to_world((20, 25, 15)))
+    roi.SetSize(40, 40, 40)
+    if first == "resetButton":
+        answers.give("Empty this segment", True)
+    getattr(ui, first).click()
+    settle(module)
+    [points] = PointList.pointLists()
+    assert not ui.pointsButton.checked
+    assert not points.GetDisplayVisibility()
+
+
 def test_importing_a_scene_keeps_what_was_chosen(module, ui, scene, chosenVolume):
     """The selectors fall to None while their rows are made anew; nobody chose that."""
     ui.positiveButton.click()
