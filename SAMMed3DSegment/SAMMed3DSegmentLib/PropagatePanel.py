@@ -64,7 +64,6 @@ class PropagatePanel:
         self._seen: tuple[object, int, tuple] | None = None
         self._noted: object = None
         self._filling = False
-        self._selectedFrame: int | None = None
         self._later = qt.QTimer()  # after the browser has changed the frame, not in the middle of it
         self._later.setSingleShot(True)
         self._later.setInterval(0)
@@ -102,11 +101,11 @@ class PropagatePanel:
         except SAMMed3DError as error:
             self._say(str(error))
             return
-        self.task, self._total, self._trouble, self._selectedFrame = task, len(chosen), "", None
+        self.task, self._total, self._trouble = task, len(chosen), ""
         self._say(_("Carrying it through {count} frames...").format(count=len(chosen)))
         # Followed to its end, also where nobody waits for it any more: what it holds is let go of on this thread.
         self._threadTime.follow(lambda: task.busy, lambda: self._poll(task), task.wait)
-        self._fill()
+        self.fill()
         self._onChanged()
 
     def stop(self) -> None:
@@ -138,7 +137,33 @@ class PropagatePanel:
         self._seen = self._noted = None
         self._observe(None)
         self._say("")
-        self._fill()
+        self.fill()
+
+    def fill(self) -> None:
+        """List the frames that are done; what somebody reads meanwhile stays where it is."""
+        table, found = self.ui.framesTable, self.propagation.found
+        scrolled = table.verticalScrollBar().value > 0
+        top = table.item(table.rowAt(0), 0).text() if scrolled else ""
+        self._filling = True
+        table.setRowCount(0)
+        table.setRowCount(len(found))
+        self._items = []
+        for row, mask in enumerate(found):
+            for column, text in enumerate(_texts(mask)):
+                item = qt.QTableWidgetItem(text)
+                self._items.append(item)
+                table.setItem(row, column, item)
+        (table.showColumn if any(map(_moved, found)) else table.hideColumn)(MOVED)
+        for column in range(table.columnCount - 1):  # the last one has what is left
+            table.resizeColumnToContents(column)
+        self._filling = False
+        self._selectShown()
+        table.scrollToTop()
+        for row in range(table.rowCount):
+            if table.item(row, 0).text() == top:
+                table.scrollToBottom()  # from below, only so far that it is seen: it is the first one then
+                table.scrollToItem(table.item(row, 0))
+        self.update()
 
     def update(self, *_arguments) -> None:
         """Offer only what can be done, and keep what all frames have in common."""
@@ -203,7 +228,7 @@ class PropagatePanel:
             self.task = None
             self.propagation.forget()
             self._say("")
-            self._fill()
+            self.fill()
             if busy:
                 text = _("{name} was removed; carrying {segment} through the series was stopped.")
                 self._status(text.format(name=name, segment=step.names[-1]))  # the section may be hidden by now
@@ -218,13 +243,13 @@ class PropagatePanel:
         self.ui.propagateBar.setMaximum(self._total)
         self.ui.propagateBar.setValue(task.done)
         if len(self.propagation.found) != count:
-            self._fill()
+            self.fill()
         if not ended:
             return
         self.task = None
         self.propagation.release()
         self._say(self._result(task))
-        self._fill()
+        self.fill()
         self._onChanged()
 
     def _write(self, task: Task[None]) -> None:
@@ -285,27 +310,16 @@ class PropagatePanel:
             FramePrompts.note(self._segmenter, self._selected())
             self._noted = state if self._segmenter.isAbout(self._selected()) else None
 
-    def _fill(self) -> None:
-        table, found = self.ui.framesTable, self.propagation.found
-        chosen, bar = self._selectedFrame, table.verticalScrollBar()
-        place = bar.value
+    def _selectShown(self) -> None:
+        """Select the row of the frame that is shown, if it is done."""
+        table, step = self.ui.framesTable, self.propagation.step
+        shown = step.frames.shown if step is not None and step.isThere else None
         self._filling = True
-        table.setRowCount(0)
-        table.setRowCount(len(found))
-        self._items = []
-        for row, mask in enumerate(found):
-            for column, text in enumerate(_texts(mask)):
-                item = qt.QTableWidgetItem(text)
-                self._items.append(item)
-                table.setItem(row, column, item)
-            if mask.frame == chosen:  # frames arrive while somebody looks at one
+        table.clearSelection()
+        for row, mask in enumerate(self.propagation.found):
+            if mask.frame == shown:
                 table.selectRow(row)
-        (table.showColumn if any(map(_moved, found)) else table.hideColumn)(MOVED)
-        for column in range(table.columnCount - 1):  # the last one has what is left
-            table.resizeColumnToContents(column)
-        bar.setValue(place)
         self._filling = False
-        self.update()
 
     def _onRow(self) -> None:
         """Show the frame whose row was selected."""
@@ -313,7 +327,6 @@ class PropagatePanel:
         if self._filling:
             return
         rows = [row for row in range(table.rowCount) if table.item(row, 0).isSelected()]
-        self._selectedFrame = self.propagation.found[rows[0]].frame if rows else None
         if rows and step is not None and step.isThere:
             step.frames.show(self.propagation.found[rows[0]].frame)
 
@@ -334,6 +347,7 @@ class PropagatePanel:
             return
         if node is not None:
             self._segmenter.surfacesOf(node)
+        self._selectShown()
         self._onChanged()
 
     def _say(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+import qt
 from moving_ball import predictor as ballPredictor
 from mrmlNodes import addSeries
 from panels import carry, clickWorld, frameRows
@@ -63,3 +64,78 @@ def test_what_was_carried_through_one_series_is_not_shown_with_another(module, u
     ui.volumeSelector.setCurrentNode(first)
     for widget in (ui.framesTable, ui.undoPropagateButton):
         assert widget.isVisibleTo(module.root)
+
+
+def events():
+    for _ in range(4):
+        qt.QApplication.processEvents()
+
+
+@pytest.fixture
+def fill(module, ui, ball, browser, area):
+    """List frames as done; what was carried is a matter of other tests."""
+    clickWorld(module, ball.centres[0])
+    carry(module)
+    area.ensureWidgetVisible(ui.framesTable)
+    events()
+
+    def fill(numbers):
+        module.panel.series.propagation.found = [FrameMask(number, None, 1.0, 0.9, 0.1, 0.1) for number in numbers]
+        module.panel.series.fill()
+        events()
+
+    return fill
+
+
+def topFrame(table):
+    return table.item(table.rowAt(0), 0).text()
+
+
+def test_what_is_read_stays_where_it_is_while_frames_come_before_and_after_it(ui, fill):
+    table = ui.framesTable
+    fill(range(10, 40))
+    assert topFrame(table) == "11"
+    fill(range(9, 40))
+    assert topFrame(table) == "10", "at the top, what comes first is shown"
+    table.verticalScrollBar().setValue(12)
+    events()
+    read = topFrame(table)
+    assert read not in ("10", "11")
+    for first, last in ((9, 41), (5, 41), (2, 50)):
+        fill(range(first, last))
+        assert topFrame(table) == read
+    table.selectRow(table.rowCount - 1)  # of a frame that this series does not have
+    table.verticalScrollBar().setValue(0)
+    fill(range(2, 51))
+    assert topFrame(table) == "3"
+
+
+def test_the_row_of_the_frame_that_is_shown_is_the_selected_one(ui, fill, browser):
+    """Else a frame that one came back from could not be selected again."""
+    table = ui.framesTable
+    fill(range(4))
+
+    def selected():
+        return [row for row in range(table.rowCount) if table.item(row, 0).isSelected()]
+
+    assert selected() == [browser.GetSelectedItemNumber()] == [0]
+    table.selectRow(3)
+    events()
+    assert browser.GetSelectedItemNumber() == 3
+    browser.SetSelectedItemNumber(1)
+    events()
+    assert selected() == [1]
+    table.selectRow(3)
+    events()
+    assert (browser.GetSelectedItemNumber(), selected()) == (3, [3])
+    browser.SetPlaybackActive(True)
+    for number in (0, 1, 2):
+        browser.SetSelectedItemNumber(number)
+        events()
+        assert selected() == [3], "not while it is played"
+    browser.SetPlaybackActive(False)
+    events()
+    assert selected() == [2]
+    browser.SetSelectedItemNumber(4)
+    events()
+    assert selected() == [], "a frame that is not done"
