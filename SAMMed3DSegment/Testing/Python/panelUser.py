@@ -345,7 +345,12 @@ class PanelUser(Walker):
             *slicer.util.getNodesByClass("vtkMRMLLinearTransformNode"),
         ]
         if nodes:
-            slicer.mrmlScene.RemoveNode(self.random.choice(nodes))
+            removed = self.random.choice(nodes)
+            if DrawingNodes.isDrawing(removed):  # which takes it back, whatever segment it is of
+                self.touched.add(
+                    (PointList.segmentationOf(removed).GetID(), removed.GetAttribute(PointList.SEGMENT_ATTRIBUTE))
+                )
+            slicer.mrmlScene.RemoveNode(removed)
 
     def removeSegmentElsewhere(self):
         node = self.random.choice([*self.segmentations(), None])
