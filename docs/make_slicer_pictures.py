@@ -154,7 +154,7 @@ def effect(module) -> None:
     editor.setCurrentSegmentID(module.panel.segmentId)
     editor.setActiveEffectByName("SAM-Med3D")
     editor.activeEffect().self().positiveButton.click()
-    editor.resize(WIDTH, 165)
+    editor.resize(WIDTH, 195)
     editor.show()
     qt.QApplication.processEvents()
     editor.grab().save(str(PICTURES / "panel-effect.png"))

@@ -75,6 +75,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         more.addWidget(self.moduleButton)
         self.scriptedEffect.addOptionsWidget(buttons)
         self.scriptedEffect.addOptionsWidget(self.further)
+        self.scriptedEffect.addOptionsWidget(self.uncertaintyCheckBox)
         self.scriptedEffect.addOptionsWidget(self.textLabel)
         self.scriptedEffect.addOptionsWidget(more)
 
@@ -91,7 +92,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.nextButton.connect("clicked(bool)", self._onNext)
         self.uncertaintyCheckBox.connect("clicked(bool)", self._onUncertainty)
         self.further = qt.QHBoxLayout()
-        for widget in (self.followButton, self.nextButton, self.uncertaintyCheckBox):
+        for widget in (self.followButton, self.nextButton):
             self.further.addWidget(widget)
 
     def activate(self) -> None:

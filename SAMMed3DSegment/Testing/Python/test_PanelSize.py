@@ -3,6 +3,7 @@
 import pytest
 
 import qt
+from slicerHarness import segmentEditor
 
 
 def test_buttons_have_room_for_their_words_in_large_letters(module, ui):
@@ -16,7 +17,7 @@ def test_buttons_have_room_for_their_words_in_large_letters(module, ui):
     assert not [b.text for b in buttons if b.width < b.sizeHint().width()]
 
 
-@pytest.mark.parametrize(("pixels", "width"), [(12, 420), (21, 600)])
+@pytest.mark.parametrize(("pixels", "width"), [(12, 290), (21, 430)])
 def test_the_panel_fits_beside_the_views_also_with_all_sections_open(module, ui, chosenVolume, pixels, width):
     letters = qt.QFont("DejaVu Sans")  # wider than most
     letters.setPixelSize(pixels)
@@ -26,8 +27,10 @@ def test_the_panel_fits_beside_the_views_also_with_all_sections_open(module, ui,
     for name, section in vars(ui).items():
         if name.endswith("Section"):
             section.collapsed = False
-    for name in ("progressBar", "cancelButton", "downloadBar", "cancelDownloadButton", "findBar", "stopFindButton"):
-        getattr(ui, name).setVisible(True)
+    for name in ("progress", "download", "find", "propagate", "export"):
+        getattr(ui, f"{name}Bar").setVisible(True)
+    for name in ("cancel", "cancelDownload", "stopFind", "stopPropagate", "cancelExport"):
+        getattr(ui, f"{name}Button").setVisible(True)
     module.parent.show()
     qt.QApplication.processEvents()
     assert module.parent.minimumSizeHint().width() <= width
@@ -46,3 +49,13 @@ def test_no_text_is_cut_off_where_sections_are_opened_one_after_the_other(area, 
         assert not [label.text for label in labels if label.height < label.heightForWidth(label.width)]
         seen += labels
     assert len(seen) >= 4
+
+
+def test_the_effect_fits_there_too(registered, module):
+    effect = segmentEditor.qSlicerSegmentEditorEffectFactory.instance().registered[0].clone()
+    effect.call("setupOptionsFrame")
+    frame = effect.optionsFrame()
+    letters = qt.QFont("DejaVu Sans")
+    letters.setPixelSize(12)
+    frame.setFont(letters)
+    assert frame.minimumSizeHint().width() <= 290
