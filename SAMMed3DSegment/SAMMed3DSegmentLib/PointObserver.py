@@ -9,6 +9,9 @@ import slicer
 
 from SAMMed3DSegmentLib import PointList
 
+POSTPONED_ATTRIBUTE = "SAMMed3DSegment.Postponed"
+"""Node attribute of a point list that changed while something else was chosen."""
+
 
 class PointObserver:
     """Call back when a point list has changed for good: not while a point follows the mouse, and once for each drag.
@@ -25,7 +28,6 @@ class PointObserver:
         self._positive = True
         self._observations: list[tuple[PointList.PointListNode, int]] = []
         self._dragged: set[str] = set()
-        self._postponed: list[PointList.PointListNode] = []
         self._quiet = 0
 
     @property
@@ -66,27 +68,26 @@ class PointObserver:
                 node.RemoveObserver(tag)
         self._observations = [] if points is None else [entry for entry in self._observations if entry[0] is not points]
         self._dragged = set() if points is None else self._dragged - {points.GetID()}
-        self._postponed = [] if points is None else [node for node in self._postponed if node is not points]
 
     def postpone(self, points: PointList.PointListNode) -> None:
-        """Remember a point list that changed while its volume or its segmentation was not chosen."""
-        if not any(node is points for node in self._postponed):
-            self._postponed.append(points)
+        """Note, also for a later session, that a list changed while its volume or its segmentation was not chosen."""
+        points.SetAttribute(POSTPONED_ATTRIBUTE, "1")
 
     def takePostponed(
         self,
         volumeNode: slicer.vtkMRMLScalarVolumeNode | None,
         segmentationNode: slicer.vtkMRMLSegmentationNode | None,
     ) -> list[PointList.PointListNode]:
-        """Return the point lists of a volume and a segmentation that changed meanwhile, and remember them no more."""
-        self._postponed = [node for node in self._postponed if slicer.mrmlScene.IsNodePresent(node)]
+        """Return the point lists of a volume and a segmentation that changed meanwhile; their notes are gone then."""
         taken = [
-            node
-            for node in self._postponed
-            if node.GetNodeReference(PointList.VOLUME_ROLE) is volumeNode
-            and PointList.segmentationOf(node) is segmentationNode
+            points
+            for points in PointList.pointLists()
+            if points.GetAttribute(POSTPONED_ATTRIBUTE)
+            and points.GetNodeReference(PointList.VOLUME_ROLE) is volumeNode
+            and PointList.segmentationOf(points) is segmentationNode
         ]
-        self._postponed = [node for node in self._postponed if node not in taken]
+        for points in taken:
+            points.RemoveAttribute(POSTPONED_ATTRIBUTE)
         return taken
 
     @property

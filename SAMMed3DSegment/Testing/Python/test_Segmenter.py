@@ -262,19 +262,22 @@ def test_only_a_new_click_is_followed_beyond_its_patch(segmenter, liver, monkeyp
     assert asked == ["always", "always", "never", "never"]
 
 
-@pytest.mark.parametrize("other", ["segmentation", "nothing"])
+@pytest.mark.parametrize("other", ["segmentation", "nothing", "segmentation, then a restart"])
 def test_a_point_moved_while_something_else_is_chosen_counts_once_its_own_is_chosen_again(
-    segmenter, scene, volumeNode, segmentationNode, liver, predictor, other
+    segmenter, makeSegmenter, scene, volumeNode, segmentationNode, liver, predictor, other
 ):
     segmenter.click(liver, worldOf(segmenter, SPOTS[0]))
     settle(segmenter)
     points, moved = segmenter.pointsFor(liver), worldOf(segmenter, SPOTS[3])
-    if other == "segmentation":
+    if other != "nothing":
         segmenter.setInput(volumeNode, scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other"))
     else:
         segmenter.setInput(None, segmentationNode)
     points.SetNthControlPointPositionWorld(0, moved)
     settle(segmenter)
+    if "restart" in other:
+        segmenter.forgetScene()
+        segmenter = makeSegmenter(segmentation=segmentationNode)
     segmenter.setInput(volumeNode, segmentationNode)
     settle(segmenter)
     grid = volumeFromNode(volumeNode).grid
