@@ -57,9 +57,7 @@ def segmentableFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     _checkTransform(volumeNode, name)
     columns, rows, _ = imageData.GetDimensions()
     pixels = np.ascontiguousarray(vtk_to_numpy(scalars).reshape(rows, columns, COLOURS)[..., ::-1])  # blue first
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    grid = Grid((columns, rows, 1), arrayFromMatrix(matrix))
+    grid = _gridOf(volumeNode, (columns, rows, 1), name)
     return PictureVolume.of(Picture(pixels, grid, name), grid)
 
 
@@ -78,9 +76,7 @@ def imageOf(volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> Callable[[
         raise VolumeError(f"{name}: this is a colour or vector volume. Convert it to a scalar volume first.")
     shape = imageData.GetDimensions()
     array = vtk_to_numpy(scalars).reshape(shape[::-1]).T
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    return functools.partial(Volume, array, Grid(shape, arrayFromMatrix(matrix)), name, imageData)
+    return functools.partial(Volume, array, _gridOf(volumeNode, shape, name), name, imageData)
 
 
 def worldToVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, world: Point3) -> Point3:
@@ -171,6 +167,20 @@ class VolumeImages:
             self._known.clear()
             return ""
         return self._known.pop(nodeId, (None, None, ""))[2]
+
+
+def _gridOf(volumeNode: slicer.vtkMRMLScalarVolumeNode, shape: tuple[int, int, int], name: str) -> Grid:
+    """Return the grid of a node; refused where its voxels have no size, or its axes no directions."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    try:
+        return Grid(shape, arrayFromMatrix(matrix))
+    except VolumeError as error:
+        spacing = " x ".join(f"{size:g}" for size in volumeNode.GetSpacing())
+        raise VolumeError(
+            f"{name}: voxels of {spacing} mm. {error} Correct spacing, origin and directions in the module Volumes, or "
+            "load it again."
+        ) from error
 
 
 def _checkTransform(volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> None:

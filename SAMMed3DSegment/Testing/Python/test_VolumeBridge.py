@@ -30,6 +30,14 @@ def test_nodes_without_a_usable_image_are_named(scene):
         volumeFromNode(addVolume(scene, np.zeros((4, 5, 6), np.int16), np.eye(4), "Flat"))
 
 
+@pytest.mark.parametrize("spacing", [(0, 1, 1), (1e9, 1, 1), (np.nan, 1, 1)])
+def test_a_geometry_that_is_none_is_told_with_the_volumes_name_and_a_remedy(scene, spacing):
+    node = addVolume(scene, phantom((10, 10, 10)), np.eye(4), "Odd")
+    node.SetSpacing(*spacing)
+    with pytest.raises(VolumeError, match=r"^Odd: voxels of \S+ x 1 x 1 mm\. .*in the module Volumes"):
+        volumeFromNode(node)
+
+
 def test_clicks_pass_nested_linear_transforms(scene, volumeNode):
     inner = linearTransform(scene, make_affine((1, 1, 1), (0.1, 0.5, -0.3), (5, 6, 7)))
     outer = linearTransform(scene, make_affine((1, 1.2, 1), (0.4, 0, 0), (-50, 0, 9)))
