@@ -14,7 +14,7 @@ from sammed3d.zoo import registry
 from sammed3d.zoo.store import ModelStore, StoredModel
 from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.Device import install
-from SAMMed3DSegmentLib.Predictors import PACKAGES, Predictors, inWords, missingPackages
+from SAMMed3DSegmentLib.Predictors import PACKAGES, Predictors, aboutMissing, inWords, missingPackages
 from SAMMed3DSegmentLib.ServedModels import ServedModels
 from SAMMed3DSegmentLib.Settings import SERVER, Settings
 from SAMMed3DSegmentLib.Task import Task
@@ -34,6 +34,9 @@ class ModelPanel:
         predictors: know the device once a model was loaded.
         threadTime: for downloads and imports.
         onChosen: called with the name of the model that was chosen.
+
+    Attributes:
+        onObjection: called when there is another objection than before, or none any more.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class ModelPanel:
         self._task: Task[str] | None = None  # a download or an import, which returns the model's name
         self._message = ""
         self._filling, self._trouble = False, ""
+        self.onObjection: Callable[[], None] = lambda: None
         self.served = ServedModels(predictors, threadTime, self._onServed)
         self._connections = Connections(
             (ui.modelSelector, "currentIndexChanged(int)", self._onSelected),
@@ -64,7 +68,12 @@ class ModelPanel:
 
     @property
     def objection(self) -> str:
-        """Why the chosen model cannot be used; "" if all is well, or where nobody can tell yet."""
+        """Why the chosen model cannot be used; "" if all is well, or where nobody can tell yet.
+
+        What was missing may have been installed by others meanwhile.
+        """
+        if self._trouble:
+            self._trouble = _troubleWith(self.current, self._settings, self._store, self.served)
         return self._trouble
 
     @property
@@ -125,9 +134,9 @@ class ModelPanel:
         installed = next((m for m in self._store.models() if m.name == name), None)
         entry = next((e for e in registry.entries() if e.name == name), None)
         here = self._settings.place != SERVER
-        self._trouble = _troubleWith(self.current, self._settings, self._store, self.served)
+        before, self._trouble = self._trouble, _troubleWith(self.current, self._settings, self._store, self.served)
         about = self._about(installed, entry) if here else self.served.about(name)
-        ui.modelLabel.setText("\n".join(filter(None, [*about, self.objection, self._message])))
+        ui.modelLabel.setText("\n".join(filter(None, [*about, self._trouble, self._message])))
         free = here and not self.busy
         ui.downloadButton.enabled = free and installed is None and entry is not None and entry.url is not None
         ui.importButton.enabled = free
@@ -143,6 +152,8 @@ class ModelPanel:
             ui.deviceLabel.setText(self._predictors.device or _("known when the model is first used"))
         else:
             ui.deviceLabel.setText(_("the server"))
+        if self._trouble != before:
+            self.onObjection()
 
     def download(self) -> None:
         """Download the chosen model."""
@@ -201,7 +212,11 @@ class ModelPanel:
             if still := missingPackages():
                 self._message = _("{packages} still not installed.").format(packages=inWords(still))
         except Exception as error:
-            self._message = _("The installation failed: {error}").format(error=error)
+            text = _(
+                "The installation failed: {error} The Python console says why. It needs the network; without it, run on "
+                "a server."
+            )
+            self._message = text.format(error=f"{error}".rstrip(".") + ".")
         self.update()
 
     def close(self) -> None:
@@ -296,6 +311,8 @@ def _troubleWith(name: str, settings: Settings, store: ModelStore, served: Serve
             return ""
         text = _("The server does not serve the model {name}; it serves: {served}. Choose one in the section 'Model'.")
         return text.format(name=name, served=", ".join(served.models))
+    if missing := missingPackages():
+        return aboutMissing(missing)
     if any(model.name == name for model in store.models()):
         return ""
     text = _("The model {name} is not on this computer. In the section 'Model', get it or choose another one.")

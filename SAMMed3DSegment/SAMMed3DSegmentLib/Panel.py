@@ -119,6 +119,7 @@ class Panel:
         self.keeps = KeepPanel(ui, segmenter, settings, self.threadTime, self.exports.segmentIds)
         self.shortcuts = Shortcuts(actionsOf(self), widget)
         self.outside = OutsideChanges(segmenter, lambda: None if self._rebuilding else self.update())
+        self.models.onObjection = self.update
         self._connect()
         self.readScene()
 

@@ -94,10 +94,7 @@ class Predictors:
                 proxies=choice.useProxies,
             )
         if missing := missingPackages():
-            raise ModelError(
-                f"{inWords(missing)} not installed in this Slicer. Press 'Install {PACKAGES[missing[0]]}...' in the "
-                "section Model, or run on a server."
-            )
+            raise ModelError(aboutMissing(missing))
         loadTorchLibraries()
         with uncollected():
             from sammed3d import load_predictor  # noqa: PLC0415 - needs torch
@@ -134,6 +131,14 @@ def missingPackages() -> list[str]:
     Nothing is imported for that: another thread may be in the middle of importing torch.
     """
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def aboutMissing(packages: Sequence[str]) -> str:
+    """Say which packages are missing, and what to do about it."""
+    return (
+        f"{inWords(packages)} not installed in this Slicer. Press 'Install {PACKAGES[packages[0]]}...' in the section "
+        "'Model', or run on a server."
+    )
 
 
 def inWords(packages: Sequence[str]) -> str:

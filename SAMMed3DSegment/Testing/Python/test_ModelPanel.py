@@ -249,3 +249,54 @@ def test_a_file_that_takes_the_name_of_another_one_is_what_predicts(
     importFile(module, tiny_checkpoint_file)
     placeClick(module, (30, 30, 20))
     assert loaded == ["mine", "mine"]
+
+
+def test_without_pytorch_the_first_line_says_so_before_anything_is_clicked(
+    module, ui, chosenVolume, monkeypatch, answers
+):
+    installed = []
+    monkeypatch.setattr(ModelPanel, "missingPackages", lambda: [] if installed else ["torch"])
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    module.panel.enter()
+    said = "PyTorch is not installed in this Slicer. Press 'Install PyTorch...' in the section 'Model'"
+    assert ui.hintLabel.text.startswith(said)
+    ui.positiveButton.click()
+    assert ui.statusLabel.text.startswith(said)
+    assert not module.panel.placeMode.active
+    answers.give("Install", True)
+    ui.installButton.click()
+    assert "Press Positive" in ui.hintLabel.text
+    ui.positiveButton.click()
+    assert module.panel.placeMode.active
+
+
+def test_what_others_install_is_noticed(module, ui, chosenVolume, monkeypatch):
+    missing = ["torch"]
+    monkeypatch.setattr(ModelPanel, "missingPackages", lambda: missing)
+    module.panel.enter()
+    missing.clear()
+    ui.positiveButton.click()
+    assert module.panel.placeMode.active
+
+
+def test_a_model_that_is_not_here_is_said_in_the_first_line_at_once(module, ui, chosenVolume):
+    module.panel.models.choose("sam_med2d")
+    assert "The model sam_med2d is not on this computer" in ui.hintLabel.text
+    module.panel.models.choose("default")
+    assert "Press Positive" in ui.hintLabel.text
+
+
+def test_an_installation_that_fails_says_where_the_reason_is(module, ui, monkeypatch, answers):
+    def fail(_requirement):
+        raise RuntimeError("Command 'pip install' returned non-zero exit status 1.")
+
+    monkeypatch.setattr(ModelPanel, "missingPackages", lambda: ["safetensors"])
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    module.panel.models.update()
+    answers.give("Install", True)
+    ui.installButton.click()
+    assert (
+        "The installation failed: Command 'pip install' returned non-zero exit status 1. The Python"
+        in ui.modelLabel.text
+    )
+    assert "run on a server" in ui.modelLabel.text
