@@ -213,8 +213,8 @@ class ModelPanel:
                 self._message = _("{packages} still not installed.").format(packages=inWords(still))
         except Exception as error:
             text = _(
-                "The installation failed: {error} The Python console says why. It needs the network; without it, run on "
-                "a server."
+                "The installation failed: {error} The Python console says why. It needs the network; without it, "
+                "run on a server."
             )
             self._message = text.format(error=f"{error}".rstrip(".") + ".")
         self.update()
