@@ -65,12 +65,14 @@ class EditorEffect:
 
     @property
     def busy(self) -> bool:
-        """Whether predictions are under way."""
-        return self._panel.segmenter.busy
+        """Whether predictions are under way that can be cancelled here."""
+        return self._panel.segmenter.busy and not self.closed
 
     @property
     def text(self) -> str:
         """What the user should know: how things stand, or what comes next."""
+        if self.closed:
+            return _("It went on in another Segment Editor, or the module was reloaded. Press Positive to go on here.")
         volume = self._editor.GetSourceVolumeNode()
         if volume is not None and self._panel.segmenter.volumeNode is not volume:
             return _("{name} cannot be segmented here. Choose a CT or MR as source volume.").format(
@@ -155,7 +157,8 @@ class EditorEffect:
         panel = self._panel
         panel.borrower = None
         panel.onUpdated, panel.status.onSaid = lambda: None, lambda _text: None
-        panel.segmenter.beforeWriting = lambda: None
+        if not panel.segmenter.busy:  # else what was clicked here is written yet, and the editor's undo takes it back
+            panel.segmenter.beforeWriting = lambda: None
         panel.shortcuts.setEnabled(False)
         panel.outside.stop()
         panel.clicks.stop()

@@ -302,6 +302,8 @@ class Panel:
 
     def _onIdle(self) -> None:
         self.models.update()  # the device is known once a model was loaded
+        if self.borrower is None:  # what was clicked for a Segment Editor is written
+            self.segmenter.beforeWriting = lambda: None
         self.update()
 
     def _onTry(self) -> None:

@@ -17,7 +17,7 @@ else:
     import qt
     import slicerHarness  # fills `slicer`
     from moving_ball import moving_ball
-    from mrmlNodes import OBLIQUE, addSeries, addVolume
+    from mrmlNodes import OBLIQUE, addSeries, addVolume, newEditor
     from sammed3d.web.work import Work
     from SAMMed3DSegmentLib import SettingsPage
     from SAMMed3DSegmentLib.Predictors import Predictors
@@ -150,6 +150,29 @@ def registered():
     yield parent
     factory.registered.clear()
     sys.path.remove(str(source.parent))
+
+
+@pytest.fixture
+def segmentIds(segmentationNode):
+    segmentation = segmentationNode.GetSegmentation()
+    return [segmentation.AddEmptySegment("", name) for name in ("liver", "spleen")]
+
+
+@pytest.fixture
+def editor(registered, module, scene, volumeNode, segmentationNode, segmentIds):
+    """A Segment Editor with the first segment selected; the module was left."""
+    slicer.modules.sammed3dsegment.widgetRepresentation().exit()
+    widget = newEditor(segmentationNode, volumeNode)
+    widget.setCurrentSegmentID(segmentIds[0])
+    yield widget
+    widget.close()
+
+
+@pytest.fixture
+def effect(editor):
+    """The effect in Python, switched on."""
+    editor.setActiveEffectByName("SAM-Med3D")
+    return editor.activeEffect().self()
 
 
 @pytest.fixture

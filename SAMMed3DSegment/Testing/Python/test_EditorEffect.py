@@ -8,7 +8,7 @@ import slicer
 
 import qt
 from large_objects import FloodPredictor, bar, start_of
-from mrmlNodes import addVolume, drawByHand, newEditor, voxels
+from mrmlNodes import addVolume, drawByHand, voxels
 from panels import MODULE, keptModules, settle
 from sammed3d import Box
 from SAMMed3DSegmentLib import DrawingNodes, PointList
@@ -18,29 +18,6 @@ from SAMMed3DSegmentLib.Settings import SERVER
 from segmenters import SPOTS, worldOf
 from slicerHarness import segmentEditor
 from slicerHarness.views import SliceView
-
-
-@pytest.fixture
-def segmentIds(segmentationNode):
-    segmentation = segmentationNode.GetSegmentation()
-    return [segmentation.AddEmptySegment("", name) for name in ("liver", "spleen")]
-
-
-@pytest.fixture
-def editor(registered, module, scene, volumeNode, segmentationNode, segmentIds):
-    """A Segment Editor with the first segment selected; the module was left."""
-    slicer.modules.sammed3dsegment.widgetRepresentation().exit()
-    widget = newEditor(segmentationNode, volumeNode)
-    widget.setCurrentSegmentID(segmentIds[0])
-    yield widget
-    widget.close()
-
-
-@pytest.fixture
-def effect(editor):
-    """The effect in Python, switched on."""
-    editor.setActiveEffectByName("SAM-Med3D")
-    return editor.activeEffect().self()
 
 
 def place(module, ijk):
