@@ -1,4 +1,4 @@
-"""Reading DICOM slices as one volume, from a folder or from one file of many frames, and refusing distorted ones."""
+"""Reading a folder of DICOM slices as one volume, and refusing distorted ones."""
 
 from __future__ import annotations
 
@@ -11,19 +11,12 @@ import SimpleITK as sitk
 
 from sammed3d.errors import SeveralSeriesError, VolumeError, VolumeWarning
 from sammed3d.files import path_letters
-from sammed3d.files.damaged_slices import IMPLICIT_LITTLE_ENDIAN, PIXEL_DATA, check_whole
+from sammed3d.files.damaged_slices import check_whole
+from sammed3d.files.dicom_colours import PHOTOMETRIC
+from sammed3d.files.dicom_frames import GAP_TOLERANCE_MM, DicomFile, numbers_in
 
 POSITION, ORIENTATION, SPACING = "0020|0032", "0020|0037", "0028|0030"
-PHOTOMETRIC = "0028|0004"
 INTERCEPT, SLOPE = "0028|1052", "0028|1053"
-GROUPS = bytes.fromhex("00522992"), bytes.fromhex("00523092")
-"""Tags (5200,9229) and (5200,9230), after which a file says where its frames lie: what they share, and each its own."""
-OTHER_ORDERS = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2\0"
-"""The transfer syntaxes whose tags do not stand in a file as these do: deflated, and big-endian."""
-FRAME_TAGS = tuple(bytes.fromhex(tag) for tag in ("20003200", "20003700", "28003000"))
-"""Tags of position, orientation and pixel spacing: (0020,0032), (0020,0037) and (0028,0030)."""
-GAP_TOLERANCE_MM = 0.05
-"""How far a slice may lie from its even position before the series counts as irregular."""
 LEAST_STEP_MM = 1e-4
 """Slices that lie closer than this are at one place."""
 CHARACTER_SET, MODALITY, DESCRIPTION = "0008|0005", "0008|0060", "0008|103e"
@@ -142,6 +135,9 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         raise VolumeError(f"{name}: there is no series {series}; it holds {len(found)}, counted from 0.")
     uid, files = list(found.items())[series or 0]
     check_whole(folder, files, [file for names in found.values() if names is not files for file in names], uid)
+    first = _first_of(files, name)
+    first.check_values()
+    first.check_step()
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
@@ -151,6 +147,9 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
         raise VolumeError(f"{name}: a DICOM slice is damaged or differs in size. Export it again.") from error
     _check_image(image, name)
     _check_positions(reader, image.GetSize()[2], name)
+    if len(files) == 1:
+        image.SetSpacing([*image.GetSpacing()[:2], first.step or image.GetSpacing()[2]])
+        first.warn_of_unsaid()
     if _first(reader, PHOTOMETRIC) == "MONOCHROME1":
         warnings.warn(
             f"{name}: its slices are stored with bright and dark exchanged (MONOCHROME1). They are read as they are "
@@ -159,6 +158,17 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
             stacklevel=5,
         )
     return _with_all_fractions(reader, image)
+
+
+def _first_of(files: tuple[str, ...], name: str) -> DicomFile:
+    """Return the first slice of a series, under the name of its folder."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(files[0])
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise VolumeError(_unreadable_header(name)) from error
+    return DicomFile(Path(files[0]).read_bytes(), reader, name)
 
 
 def _first(reader: sitk.ImageSeriesReader, tag: str) -> str:
@@ -185,64 +195,6 @@ def _with_all_fractions(reader: sitk.ImageSeriesReader, image: sitk.Image) -> si
     return again
 
 
-def check_frames(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Refuse a DICOM file whose frames are no even stack: ITK would take them for cubes of 1 mm in the file's order.
-
-    Files whose frames have no places of their own, such as doses and older multi-frame images, are left to ITK.
-
-    Args:
-        path: the file; of another format, nothing is done.
-        reader: has read its header.
-
-    Raises:
-        VolumeError: frames that do not lie where ITK puts them, or do not say where they lie.
-    """
-    frames = reader.GetSize()[2]
-    with path.open("rb") as file:
-        if frames == 1 or file.read(132)[128:] != b"DICM":
-            return
-    data = path.read_bytes()
-    if not any(syntax in data[:2048] for syntax in OTHER_ORDERS):
-        begin = min((at for tag in GROUPS if (at := data.find(tag)) >= 0), default=-1)
-        if begin < 0:
-            return
-        end = data.find(PIXEL_DATA, begin)
-        if _is_stack(data[begin : end if end >= 0 else len(data)], IMPLICIT_LITTLE_ENDIAN in data[:2048], reader):
-            return
-    raise VolumeError(
-        f"{path.name}: its {frames} frames are not evenly spaced or not in the order of their places, or the file does "
-        "not say where they lie. Convert it to NIfTI (dcm2niix does) and use that."
-    )
-
-
-def _is_stack(header: bytes, implicit: bool, reader: sitk.ImageFileReader) -> bool:
-    """Tell whether the frames lie where ITK puts them, and their pixels are as large as it says."""
-    try:
-        positions, orientations, spacings = (_values(header, tag, implicit) for tag in FRAME_TAGS)
-        axes = np.reshape(reader.GetDirection(), (3, 3)).T  # one a row
-        step = axes[2] * reader.GetSpacing()[2]
-        places = np.array(reader.GetOrigin()) + step * np.arange(reader.GetSize()[2])[:, None]
-        return (
-            np.shape(positions) == places.shape
-            and bool(np.abs(np.subtract(positions, places)).max() <= GAP_TOLERANCE_MM)
-            and bool(np.abs(np.subtract(orientations, axes[:2].ravel())).max() <= 1e-3)
-            and np.allclose(spacings, reader.GetSpacing()[1::-1], rtol=1e-3)
-        )
-    except ValueError:  # not there, no numbers, or too few of them
-        return False
-
-
-def _values(header: bytes, tag: bytes, implicit: bool) -> list[list[float]]:
-    """Return the numbers of all elements of a tag, in their order."""
-    found: list[list[float]] = []
-    start = header.find(tag)
-    while start >= 0:
-        length = int.from_bytes(header[start + (4 if implicit else 6) : start + 8], "little")
-        found.append(_numbers(header[start + 8 : start + 8 + length].decode("ascii").strip("\0 ")))
-        start = header.find(tag, start + 8 + length)
-    return found
-
-
 def _check_image(image: sitk.Image, name: str) -> None:
     if image.GetDimension() > 3:
         raise VolumeError(
@@ -263,7 +215,7 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
         )
     try:
         positions, orientations, spacings = (
-            np.array([_numbers(reader.GetMetaData(s, tag)) for s in range(slices)])
+            np.array([numbers_in(reader.GetMetaData(s, tag)) for s in range(slices)])
             for tag in (POSITION, ORIENTATION, SPACING)
         )
     except ValueError as error:  # before SimpleITK 2.5.4 GDCM does not mind
@@ -297,7 +249,3 @@ def _check_positions(reader: sitk.ImageSeriesReader, slices: int, name: str) -> 
             f"{name}: the slices are shifted against each other (tilted gantry, {tilt:.1f} mm in all). "
             "Load the series in 3D Slicer, which corrects the tilt, and save it as NRRD."
         )
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split("\\")]

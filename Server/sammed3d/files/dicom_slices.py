@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sammed3d.errors import VolumeError
+from sammed3d.files.dicom_frames import OF_TABLE
 from sammed3d.files.volume import Volume
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ KEPT = (
     *NEEDED,
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality"),
     *("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-    *("SliceThickness", "RescaleSlope", "RescaleIntercept", "InstanceNumber"),
+    *("SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "InstanceNumber"),
 )
 """All that a volume needs; the patient's name is not among it."""
 
@@ -120,11 +121,13 @@ def _write(source: pydicom.Dataset, file: Path, name: str) -> None:
             raise VolumeError(f"{name}: its slices lack {', '.join(missing)}, so they make no volume.")
         if int(source.get("NumberOfFrames", 1)) != 1 or int(source.get("SamplesPerPixel", 1)) != 1:
             raise VolumeError(f"{name}: has several frames or colours in one file. Send single grey slices.")
+        if source.get("ModalityLUTSequence"):
+            raise VolumeError(OF_TABLE.format(name))
         expected = int(source.Rows) * int(source.Columns) * int(source.BitsAllocated) // 8
         if expected == 0 or not expected <= len(source.PixelData) <= expected + 1:
             raise VolumeError(f"{name}: a slice is incomplete. Export the series again.")
         for keyword in KEPT:
-            if keyword in source:
+            if keyword in source and (keyword != "SpacingBetweenSlices" or source[keyword].value):  # ITK takes no 0 mm
                 setattr(clean, keyword, source[keyword].value)
         clean.file_meta = pydicom.dataset.FileMetaDataset()
         clean.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -13,6 +13,8 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import VolumeError
 from sammed3d.files import path_letters
+from sammed3d.files.dicom_colours import PHOTOMETRIC, check_colours
+from sammed3d.files.dicom_frames import DicomFile
 from sammed3d.files.image_lists import SUFFIXES, Bytes, check_upright, read_mask, read_pixels, size_beyond_itk
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
@@ -212,6 +214,11 @@ def _read_dicom(path: Path) -> Picture:
         if len(size) != 3 or size[2] != 1:
             what = f"{size[2]} slices or frames" if len(size) == 3 else f"size {size}"
             raise VolumeError(f"{path.name}: is no picture ({what}), but a volume, whose clicks are R,A,S (--click).")
+        file, grid = DicomFile.of(path, reader), grid_of(reader, path.name)
+        if file is not None:
+            file.check()
+            check_colours(file.data, reader.GetMetaData(PHOTOMETRIC), path.name)
+            grid = file.on(grid)
         image = reader.Execute()
     except RuntimeError as error:
         raise VolumeError(f"{path.name}: is neither a picture ({', '.join(SUFFIXES)}) nor a DICOM image.") from error
@@ -219,10 +226,8 @@ def _read_dicom(path: Path) -> Picture:
         colours = sitk.GetArrayFromImage(image)[0]
         if colours.dtype != np.uint8:
             raise VolumeError(f"{path.name}: has colours of {colours.dtype}; 8 bits are needed.")
-        return Picture(np.ascontiguousarray(colours[..., ::-1]), grid_of(reader, path.name), path.name)
+        return Picture(np.ascontiguousarray(colours[..., ::-1]), grid, path.name)
     grey = array_of(image)[..., 0].T.astype(np.float64)
     low, high = float(grey.min()), float(grey.max())  # ITK has inverted MONOCHROME1
     scaled = (grey - low) * (255 / max(high - low, 1e-10))
-    return Picture(
-        np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2), grid_of(reader, path.name), path.name
-    )
+    return Picture(np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2), grid, path.name)

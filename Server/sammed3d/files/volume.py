@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import LPS_TO_RAS, Grid
 from sammed3d.errors import EmptyVolumeError, VolumeError, VolumeWarning
 from sammed3d.files import dicom, nifti, path_letters, text_headers
+from sammed3d.files.dicom_frames import DicomFile
 from sammed3d.files.unreadable import DAMAGED, why_unreadable
 
 Array = npt.NDArray[np.generic]
@@ -220,20 +221,27 @@ def _read_file(path: Path) -> tuple[Grid, Array, object]:
     try:
         reader = header_of(path)
         _check_header(reader, path.name)
-        is_nifti = nifti.is_nifti(path)
-        if is_nifti:
+        if nifti.is_nifti(path):
             nifti.check_positions(path, reader)
-        else:
-            dicom.check_frames(path, reader)
-        grid = grid_of(reader, path.name)
-        if is_nifti:
-            return grid, nifti.read_voxels(path, reader), None
+            return grid_of(reader, path.name), nifti.read_voxels(path, reader), None
+        grid = _placed(path, reader)
         text_headers.check_nrrd(path, (LPS_TO_RAS @ grid.index_to_world)[:3, :3])
         reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (len(reader.GetSize()) - 3)])
         image = reader.Execute()
     except RuntimeError as error:
         raise unreadable(path, error) from error
     return grid, array_of(image), image
+
+
+def _placed(path: Path, reader: sitk.ImageFileReader) -> Grid:
+    """Return the grid of a file that is no NIfTI: of DICOM, as its header says, not as ITK guesses."""
+    file = DicomFile.of(path, reader)
+    if file is None:
+        return grid_of(reader, path.name)
+    file.check()
+    grid = file.on(grid_of(reader, path.name))
+    file.warn_of_unsaid()
+    return grid
 
 
 def header_of(path: Path) -> sitk.ImageFileReader:

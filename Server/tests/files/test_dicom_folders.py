@@ -1,13 +1,21 @@
 """Folders of DICOM slices that look like a volume and are none, and slices that are rescaled each in its own way."""
 
 import functools
+import warnings
 
 import numpy as np
+import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from ct_slices import write_slices
 from sammed3d.errors import VolumeError, VolumeWarning
+from sammed3d.files.dicom_slices import volume_of
 from sammed3d.files.volume import Volume
 
 SHAPE = (12, 10, 6)
@@ -128,3 +136,76 @@ def test_every_order_of_bytes_gives_the_same_values(tmp_path, syntax):
 
     volume = Volume.read(write_series(tmp_path / "ct", stored(), syntax=syntax, change=swapped))
     assert np.array_equal(volume.array, stored())
+
+
+@pytest.mark.parametrize(
+    ("said", "thick"), [({}, 2.5), ({"SpacingBetweenSlices": 3}, 3), ({"SliceThickness": None}, 1)]
+)
+def test_a_single_slice_is_as_thick_as_it_says(tmp_path, said, thick):
+    """ITK takes 1 mm where nothing says how far slices lie apart, so volumes of segments would be wrong."""
+
+    def change(dataset, _):
+        for keyword, value in said.items():
+            setattr(dataset, keyword, value)
+
+    folder = write_series(tmp_path / "ct", stored()[..., :1], change=change)
+    [file] = folder.iterdir()
+    for path in (folder, file):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            volume = Volume.read(path)
+        assert np.allclose(volume.grid.spacing, (0.8, 0.9, thick))
+        assert np.allclose(volume.grid.to_world((0, 0, 0)), (10, 20, 30))
+        expected = [] if thick > 1 else [f"{path.name}: its header does not say how thick its slice is (1 mm is taken)"]
+        assert [str(each.message).partition(". ")[0] for each in told] == expected
+
+
+@pytest.mark.parametrize("slices", [1, 6])
+def test_slices_0_mm_apart_are_refused_by_what_their_header_says(tmp_path, slices):
+    def change(dataset, _):
+        dataset.SpacingBetweenSlices = 0
+
+    with pytest.raises(VolumeError, match=r"ct: its header says that slices lie 0 mm apart \(Spacing Between Slices\)"):
+        Volume.read(write_series(tmp_path / "ct", stored()[..., :slices], change=change))
+
+
+def with_table(dataset, _=0):
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [1000, 0, 16], "US"
+    table.LUTData = np.arange(1000, dtype="<u2").tobytes()
+    dataset.ModalityLUTSequence = [table]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("slices", [1, 6])
+def test_values_that_go_through_a_table_are_refused(tmp_path, slices, syntax):
+    folder = write_series(tmp_path / "ct", stored()[..., :slices], change=with_table, syntax=syntax)
+    for path in (folder, sorted(folder.iterdir())[0]):
+        with pytest.raises(
+            VolumeError, match=rf"^{path.name}: .* \(Modality LUT Sequence\), which is not applied here"
+        ):
+            Volume.read(path)
+
+
+def test_an_empty_sequence_of_tables_is_none(tmp_path):
+    def change(dataset, _):
+        dataset.ModalityLUTSequence = []
+
+    assert np.array_equal(Volume.read(write_series(tmp_path / "ct", stored(), change=change)).array, stored())
+
+
+def test_slices_in_memory_keep_their_thickness_and_are_refused_with_a_table(tmp_path):
+    def of(*slices, **said):
+        for each in slices:
+            for keyword, value in said.items():
+                setattr(each, keyword, value)
+        return volume_of(slices, "the series")
+
+    files = sorted(write_series(tmp_path / "ct", stored()).iterdir())
+    slices = [pydicom.dcmread(file) for file in files]
+    assert of(slices[0]).grid.spacing[2] == pytest.approx(2.5)
+    assert of(slices[0], SpacingBetweenSlices=3).grid.spacing[2] == pytest.approx(3)
+    assert of(*slices, SpacingBetweenSlices=0).grid.spacing[2] == pytest.approx(2.5), "which their places say"
+    with_table(slices[3])
+    with pytest.raises(VolumeError, match=r"the series: .* \(Modality LUT Sequence\), which is not applied here"):
+        of(*slices)
