@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -38,6 +39,39 @@ _PERHAPS_NO_TLS = (*_NO_TLS, "RECORD_LAYER_FAILURE")
 """What newer versions of OpenSSL say of it, and of connections that break."""
 _NO_CERTIFICATES = ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE")
 _OTHER_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "HANDSHAKE_FAILURE", "NO_SHARED_CIPHER")
+
+
+def names_a_server(url: str) -> bool:
+    """Tell whether an address is one for HTTP, with a host."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        return parts.scheme in ("http", "https") and bool(host) and parts.port != 0
+    except ValueError:  # an IPv6 address that does not end, a port that is no number, a name with an empty part
+        return False
+
+
+def fits_a_header(text: str) -> bool:
+    """Tell whether a key, or what else a header of HTTP is to say, can be sent."""
+    return text.isprintable() and all(ord(character) < 256 for character in text)
+
+
+def wrong_with_certificates(file: str) -> str:
+    """Say what is wrong with a file of certificates that is named, which else would look like a fault of the server's.
+
+    Returns:
+        "" where it holds some.
+    """
+    if not Path(file).is_file():
+        return f"{file}: there is no such file of certificates."
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except OSError:  # which OpenSSL's errors are, too
+        return (
+            f"{file}: holds no certificates that can be read. PEM is expected, text that begins with -----BEGIN "
+            "CERTIFICATE-----; openssl x509 -inform der -in FILE -out FILE.pem makes it of Windows' binary files."
+        )
+    return ""
 
 
 def is_final(error: Exception) -> bool:

@@ -72,6 +72,23 @@ class Choice:
         return RemotePredictor(self.server, self.model, key=self.key, verify=verify, proxies=self.proxies)
 
 
+def check_server_options(server: str | None, ca: Path | None, no_proxy: bool = False, fetches: bool = False) -> None:
+    """Refuse options about the way to a server where none is asked.
+
+    Args:
+        server: its address; None where predictions are made in this process.
+        ca: certificate of its authority.
+        no_proxy: whether it is to be reached past proxies.
+        fetches: whether the image comes from a server.
+
+    Raises:
+        typer.BadParameter: names the option.
+    """
+    given = "--ca" if ca is not None else "--no-proxy" if no_proxy else ""
+    if given and server is None and not fetches:
+        raise typer.BadParameter(f"{given} is about a server. Give its address with --server, or leave {given} out.")
+
+
 def _import_networks() -> None:
     # what goes wrong is met again by `load`, where it is explained
     with contextlib.suppress(Exception), uncollected(freeze=True):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
-from sammed3d.cli.choice import CaOption, Choice, KeyOption, NoProxyOption, ServerOption
+from sammed3d.cli.choice import CaOption, Choice, KeyOption, NoProxyOption, ServerOption, check_server_options
 from sammed3d.cli.find_in_picture import DEFAULTS as IN_PICTURES
 from sammed3d.cli.find_in_picture import PointsOption, ScoreOption, check_found_place, find_in_picture
 from sammed3d.cli.found import named, searching
@@ -95,6 +95,7 @@ def find(
 
     Ctrl-C stops the search and writes what was found so far. A DICOM image is a picture where --points is given.
     """
+    check_server_options(server, ca, no_proxy)
     chosen = Choice(model, device, "auto", family, base, "torch", server, key, ca, not no_proxy)
     cancellation, stop = Cancellation(), Stop()
     both = {"smallest": smallest, "largest": largest, "stability": stability, "offset": offset}

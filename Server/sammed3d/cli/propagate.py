@@ -23,6 +23,7 @@ from sammed3d.cli.choice import (
     PrecisionOption,
     RuntimeOption,
     ServerOption,
+    check_server_options,
 )
 from sammed3d.cli.drawn import (
     NAME,
@@ -106,6 +107,7 @@ def propagate(
     and is told as clicks in the others. How far it agrees with the one before, and by how much its volume differs, is
     told of each. Ctrl-C stops, and writes the frames that are done.
     """
+    check_server_options(server, ca, no_proxy)
     model_choice = Choice(model, device, precision, family, base, runtime, server, key, ca, not no_proxy)
     if bool(click or box or scribble or lasso) == bool(points):
         raise typer.BadParameter("Give --click, --box, --scribble or --lasso, or a file of prompts with --points.")

@@ -17,6 +17,7 @@ from sammed3d.cli.choice import (
     PrecisionOption,
     RuntimeOption,
     ServerOption,
+    check_server_options,
 )
 from sammed3d.cli.doubt import SuggestOption, UncertaintyOption, tell_doubt
 from sammed3d.cli.drawn import (
@@ -54,6 +55,7 @@ from sammed3d.cli.terminal import (
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import PromptError
+from sammed3d.files.dicomweb_address import is_address
 from sammed3d.files.outputs import check_apart, check_output
 from sammed3d.files.picture import is_picture
 from sammed3d.files.segmentation import check_field_place, check_place, read_mask
@@ -102,6 +104,7 @@ def segment(
     debug: DebugOption = False,
 ) -> None:
     """Segment the structures that were clicked on and write the mask on the volume's own grid."""
+    check_server_options(server, ca, no_proxy, is_address(volume))
     chosen = Choice(model, device, precision, family, base, runtime, server, key, ca, not no_proxy)
     if click_xy or box_xy or is_picture(volume):
         if click or box or scribble or lasso or points or ijk or store or suggest or uncertainty or series is not None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sammed3d.cli.choice import CaOption, KeyOption, ServerOption
+from sammed3d.cli.choice import CaOption, KeyOption, ServerOption, check_server_options
 from sammed3d.cli.terminal import DebugOption, DeviceOption, explained
 from sammed3d.errors import ModelError
 
@@ -47,6 +47,7 @@ def serve_view(
     debug: DebugOption = False,
 ) -> None:
     """Serve the page of `view` to several users, behind a proxy: each has a process; see docs/browser.md."""
+    check_server_options(server, ca)
     with explained(debug, minds_signals=True):
         from sammed3d.web import slicer_scene  # noqa: PLC0415 - only where it is used
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sammed3d import samples
-from sammed3d.cli.choice import CaOption, KeyOption, ServerOption
+from sammed3d.cli.choice import CaOption, KeyOption, ServerOption, check_server_options
 from sammed3d.cli.terminal import DebugOption, DeviceOption, OptionalImageArgument, SeriesOption, explained
 from sammed3d.errors import VolumeWarning
 from sammed3d.files.volume import Volume
@@ -37,6 +37,7 @@ def view(
     def ready(address: str) -> None:
         print(f"The page is at {address}", flush=True)
 
+    check_server_options(server, ca)
     with explained(debug, minds_signals=True):
         check_host(host)
         several = None if volume is None else several_in(volume)

@@ -19,7 +19,7 @@ import requests
 from sammed3d.errors import VolumeError
 from sammed3d.files.dicom_slices import MISSING
 from sammed3d.files.dicomweb_address import checked_root
-from sammed3d.network_errors import in_words
+from sammed3d.network_errors import fits_a_header, in_words, wrong_with_certificates
 
 if TYPE_CHECKING:
     import pydicom
@@ -43,7 +43,7 @@ class DicomWeb:
         most_bytes: bound of one answer.
 
     Raises:
-        VolumeError: the address is none, or packages are missing.
+        VolumeError: the address, the header or the file of certificates is none, or packages are missing.
     """
 
     def __init__(
@@ -61,8 +61,15 @@ class DicomWeb:
         logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # it writes down UIDs
         self.root = checked_root(root)
         self._session = OneServerSession(self.root, most_bytes)
+        if isinstance(verify, str) and (wrong := wrong_with_certificates(verify)):
+            raise VolumeError(wrong)
         self._session.verify, self._session.trust_env = verify, proxies
-        if authorization:
+        if authorization := authorization.strip():
+            if not fits_a_header(authorization):
+                raise VolumeError(
+                    f"{self._name()}: what its header Authorization is to say (SAMMED3D_DICOMWEB_AUTHORIZATION) holds "
+                    "characters that cannot be sent. Copy it again."
+                )
             self._session.headers["Authorization"] = authorization
             self._session.auth = _as_it_is
         self._client = DICOMwebClient(self.root, session=self._session, timeout=TIMEOUTS)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -18,7 +16,7 @@ from urllib3.connection import HTTPConnection
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
-from sammed3d.network_errors import in_words, is_final
+from sammed3d.network_errors import fits_a_header, in_words, is_final, names_a_server, wrong_with_certificates
 from sammed3d.wire import messages
 
 CONNECT, SILENCE = 5.0, 15.0
@@ -314,10 +312,8 @@ def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     Raises:
         ModelError: there is no such file of certificates, or the key cannot be one.
     """
-    if isinstance(verify, str) and not Path(verify).is_file():
-        raise ModelError(f"{verify}: there is no such file of certificates.")
-    if isinstance(verify, str):
-        _check_certificates(verify)
+    if isinstance(verify, str) and (wrong := wrong_with_certificates(verify)):
+        raise ModelError(wrong)
     made = _Session()
     for scheme in ("http://", "https://"):
         made.mount(scheme, _Adapter())
@@ -331,21 +327,6 @@ def session(key: str, verify: bool | str, proxies: bool) -> requests.Session:
     return made
 
 
-def _check_certificates(file: str) -> None:
-    """Look whether a file holds certificates, which else would look like a fault of the server's.
-
-    Raises:
-        ModelError: it holds none, or none that can be read.
-    """
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-    except OSError as error:  # which OpenSSL's errors are, too
-        raise ModelError(
-            f"{file}: holds no certificates that can be read. PEM is expected, text that begins with -----BEGIN "
-            "CERTIFICATE-----; openssl x509 -inform der -in FILE -out FILE.pem makes it of Windows' binary files."
-        ) from error
-
-
 def _sendable(key: str) -> str:
     """Return a key without what was copied along round it.
 
@@ -353,7 +334,7 @@ def _sendable(key: str) -> str:
         ModelError: it holds characters that no header can have.
     """
     key = key.strip()
-    if not key.isprintable() or not all(ord(character) < 256 for character in key):
+    if not fits_a_header(key):
         raise ModelError("The key holds characters that cannot be sent, so it is not one. Copy it again.")
     return key
 
@@ -365,16 +346,7 @@ def checked_url(url: str) -> str:
         ModelError: it is none, or has a user, a query or a fragment.
     """
     url = url.strip().rstrip("/")
-    if not _is_address(url):
+    parts = urlsplit(url) if names_a_server(url) else None
+    if parts is None or parts.username or parts.query or parts.fragment:
         raise ModelError(f"{url!r} is no address of a server. It looks like https://gpu.hospital.example:8443")
     return url
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("idna")
-        more = parts.username or parts.query or parts.fragment
-        return parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and not more
-    except ValueError:  # an IPv6 address that does not end, a port that is no number, a name with an empty part
-        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sammed3d.errors import ModelError
 from sammed3d.inference.preset import Preset
@@ -11,6 +12,9 @@ from sammed3d.zoo import registry
 
 FAMILIES_2D = frozenset({"sam_med2d", "sam_med2d_padded", "sam_med2d_no_adapters", "ft_sam2d"})
 """Families of 2-D models; `families.py`, which knows their presets, needs torch."""
+_ZIP, _ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
+_LONGEST_LIST_END = 22 + 0xFFFF
+"""Bytes of the record that ends a zip archive, with a comment."""
 LEARNT_FROM = "learnt_from"
 """Entry of the metadata with the digests of the images that a model learnt from, or that chose its weights."""
 
@@ -53,12 +57,39 @@ def works_by_slice(file: Path, family: str | None = None, name: str = "") -> boo
         return None if known is None else known in FAMILIES_2D
 
 
+def is_cut_off(file: Path) -> bool:
+    """Tell whether a file of weights ends before it says that it does; False where it is another file, or says nothing.
+
+    A safetensors file says where its last tensor ends; a zip archive, which torch's files are, has a list at its end.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        begin = content.read(9)
+        if begin.startswith(_ZIP):
+            content.seek(max(0, size - _LONGEST_LIST_END))
+            return _ZIP_END not in content.read()
+    if begin[8:] != b"{":
+        return False
+    length = 8 + int.from_bytes(begin[:8], "little")
+    try:
+        tensors = _header(file)
+        ends = [each["data_offsets"][1] for name, each in tensors.items() if name != "__metadata__"]
+        return size < length + max(ends, default=0)
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError, MemoryError, OverflowError):
+        return size < length  # else it is damaged otherwise: loading it says so
+
+
+def _header(file: Path) -> Any:
+    """Return the header of a safetensors file, which is JSON; what a damaged one raises is left to who asks."""
+    with file.open("rb") as content:
+        return json.loads(content.read(int.from_bytes(content.read(8), "little")))
+
+
 def _metadata(file: Path) -> dict[str, str]:
     if file.suffix != ".safetensors":
         return {}
     try:
-        with file.open("rb") as content:
-            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        header = _header(file)
         return {key: value for key, value in header.get("__metadata__", {}).items() if isinstance(value, str)}
     except (OSError, ValueError, AttributeError, MemoryError, OverflowError):
         return {}  # damaged: loading it says so

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.errors import ModelError
+from sammed3d.zoo.about_file import is_cut_off
 from sammed3d.zoo.folders import writing_to
 
 if TYPE_CHECKING:
@@ -152,10 +153,13 @@ def _fetch_patiently(
     url: str, part: Path, name: str, progress: Progress | None, cancellation: Cancellation, pause: float
 ) -> None:
     import requests  # noqa: PLC0415 - only downloads need it
-    from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema  # noqa: PLC0415
 
-    from sammed3d.network_errors import ENVIRONMENT, in_words, is_final  # noqa: PLC0415 - the same
+    from sammed3d.network_errors import ENVIRONMENT, in_words, is_final, names_a_server  # noqa: PLC0415 - the same
 
+    if not names_a_server(url):
+        raise ModelError(
+            f"{name}: its address is none. It begins with https:// or http://; see HF_ENDPOINT, where you set that."
+        )
     with requests.Session() as session:
         for attempt in range(TRIES):
             cancellation.check()
@@ -164,11 +168,6 @@ def _fetch_patiently(
                 break
             except _RefusedError as error:
                 raise ModelError(f"{name}: {error}") from error
-            except (MissingSchema, InvalidSchema, InvalidURL) as error:
-                raise ModelError(
-                    f"{name}: its address or that of the proxy is none ({type(error).__name__}). Both begin with "
-                    "https:// or http://; see HF_ENDPOINT, HTTPS_PROXY and HTTP_PROXY, where you set them."
-                ) from error
             except _IncompleteError as error:
                 if attempt == TRIES - 1:
                     raise ModelError(f"{name}: the download broke off {TRIES} times. {GOES_ON}") from error
@@ -219,8 +218,8 @@ def _fetch(
                 done += len(chunk)
                 if progress is not None:
                     progress(done, total)
-    if total is not None and done < total:
-        raise _IncompleteError(f"{done} of {total} bytes")
+    if done < total if total is not None else is_cut_off(part):
+        raise _IncompleteError(f"{done} of {total or 'more'} bytes")
 
 
 def _continues_at(begin: int, response: requests.Response) -> bool:

@@ -234,6 +234,24 @@ def test_slices_that_make_no_volume_are_refused(slices, message):
     assert "sammed3d-" not in str(refused.value)
 
 
+def test_credentials_and_certificates_that_are_none_are_told_before_anything_is_asked(tmp_path):
+    root = "http://127.0.0.1:1/dicom-web"
+    with pytest.raises(VolumeError, match=r"absent\.pem: there is no such file of certificates"):
+        DicomWeb(root, verify=str(tmp_path / "absent.pem"))
+    (der := tmp_path / "authority.cer").write_bytes(b"\x30\x82")
+    with pytest.raises(VolumeError, match=r"authority\.cer: holds no certificates .* PEM is expected"):
+        DicomWeb(root, verify=str(der))
+    for wrong in ("Bearer a\nb", "Bearer \u20ac"):
+        with pytest.raises(VolumeError, match=r"127\.0\.0\.1:1: .*SAMMED3D_DICOMWEB_AUTHORIZATION\) holds characters"):
+            DicomWeb(root, wrong)
+
+
+def test_credentials_may_end_in_a_new_line_as_files_of_them_do():
+    with answering(404, []) as (url, asked), pytest.raises(VolumeError, match="404"):
+        DicomWeb(url, " Bearer token\n").slices("1.2", "1.3")
+    assert asked.credentials == ["Bearer token"]
+
+
 def test_compressed_slices_and_those_without_a_place_are_refused():
     slices = orthanc.slices_of(ARRAY)
     slices[0].file_meta.TransferSyntaxUID = JPEG2000Lossless

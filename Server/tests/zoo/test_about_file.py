@@ -11,7 +11,7 @@ from sammed3d import samples
 from sammed3d.cli.app import app
 from sammed3d.errors import ModelError
 from sammed3d.nets import build
-from sammed3d.zoo.about_file import FAMILIES_2D, learnt_from, words_of, works_by_slice
+from sammed3d.zoo.about_file import FAMILIES_2D, is_cut_off, learnt_from, words_of, works_by_slice
 from sammed3d.zoo.adapters.fastsam3d_encoder import with_decoder
 from sammed3d.zoo.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sammed3d.zoo.families import FAMILIES
@@ -30,6 +30,20 @@ def test_models_of_slices_are_told_from_models_of_volumes(tmp_path):
     assert works_by_slice(other, name="sam_med2d") is True
     assert works_by_slice(other, name="mine") is None
     assert {name for name, family in FAMILIES.items() if family.preset.by_slice} == FAMILIES_2D
+
+
+def test_files_that_end_early_are_told_from_those_that_are_something_else(tmp_path):
+    whole = samples.SAM_MED2D_SMALL.read_bytes()
+    head = 8 + int.from_bytes(whole[:8], "little")
+    file = tmp_path / "weights.safetensors"
+    for end in (9, head - 1, head, len(whole) - 1):
+        file.write_bytes(whole[:end])
+        assert is_cut_off(file), end
+    others = (whole, whole + b"more", b"", b"<html>Please log in</html>", (2).to_bytes(8, "little") + b"{}")
+    damaged = ((4).to_bytes(8, "little") + b"{...", (8).to_bytes(8, "little") + b'{"a": 1}', b"\xff" * 8 + b"[")
+    for content in (*others, *damaged):
+        file.write_bytes(content)
+        assert not is_cut_off(file), content[:20]
 
 
 @pytest.mark.parametrize("about", [{"preset": "{"}, {"preset": '{"colour": 1}'}, {"preset": 3}, [], None])

@@ -1,12 +1,15 @@
 """Downloads from a server that drops connections, lies about sizes and sends other bytes than it should."""
 
 import hashlib
+import io
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from sammed3d.errors import ModelError, PredictionCancelled
 from sammed3d.inference.predictor import Cancellation
@@ -47,14 +50,16 @@ class Server:
         sent = 0 if fault == "sends another part" else begin
         body = self.content[sent:]
         request.send_response(206 if begin else 200)
-        request.send_header("ETag", self.etag)
+        if self.etag is not None:
+            request.send_header("ETag", self.etag)
         if begin and fault != "does not say which part":
             last = len(self.content) - 1
             request.send_header("Content-Range", f"bytes {sent}-{last}/{len(self.content)}")
         length = len(body) + (1000 if fault == "lies about the size" else 0)
-        request.send_header("Content-Length", "many" if fault == "says no number" else str(length))
+        if fault not in ("says no size", "says no size and drops"):
+            request.send_header("Content-Length", "many" if fault == "says no number" else str(length))
         request.end_headers()
-        if fault == "drops":
+        if fault in ("drops", "says no size and drops"):
             body = body[: len(body) // 2]
         if fault == "corrupts":
             body = body[:1000] + b"?" + body[1001:]
@@ -148,10 +153,46 @@ def test_a_size_that_is_no_number_is_not_known(server, target):
     assert seen[-1] == (len(CONTENT), None)
 
 
-@pytest.mark.parametrize("address", ["mirror.example/model.pth", "ftp://mirror.example/model.pth", "http://"])
+@pytest.mark.parametrize(
+    "address",
+    ["mirror.example/model.pth", "ftp://mirror.example/model.pth", "http://", "http://[::1/model.pth", "http://a:b/"],
+)
 def test_an_address_that_is_none_is_said_at_once(target, address):
-    with pytest.raises(ModelError, match=r"model\.pth: its address .* is none .*HF_ENDPOINT"):
+    with pytest.raises(ModelError, match=r"model\.pth: its address is none\. .*HF_ENDPOINT"):
         download(address, target, pause=0.01)
+
+
+def test_a_proxy_that_is_none_is_not_taken_for_the_address(target, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy.example:3128")
+    with pytest.raises(ModelError, match=r"model\.pth: the download cannot begin\. models\.example: .* the proxy that"):
+        download("https://models.example/model.pth", target, pause=0.01)
+
+
+def archive():
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        file.writestr("data.pkl", CONTENT)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("content", [save({"a": np.frombuffer(CONTENT, np.uint8)}), archive()], ids=["tensors", "zip"])
+def test_what_ends_early_without_a_size_is_taken_for_cut_off_not_for_another_file(server, target, content):
+    server.content = content
+    server.faults = ["says no size and drops", "says no size"]
+    fetch(server, target)
+    assert target.read_bytes() == content
+    assert server.ranges[1] is not None, "it went on where it ended"
+    target.unlink()
+    server.faults = ["says no size and drops"] * 5
+    server.etag = None
+    with pytest.raises(ModelError, match=r"model\.pth: the download broke off 5 times\. .*next try goes on"):
+        fetch(server, target)
+    assert not target.exists()
+
+
+def test_what_says_nothing_of_its_size_is_taken_as_it_comes(server, target):
+    server.faults = ["says no size"]
+    assert fetch(server, target) == DIGEST
 
 
 def test_a_size_that_is_not_true_is_never_accepted(server, target):
