@@ -21,6 +21,8 @@ FORMAT = "sammed3d-prompts"
 VERSIONS = (1, 2, 3)
 """Version 2 has boxes; version 3 drawings, whether they are honoured, and how far objects were followed."""
 
+KINDS: dict[object, str] = {str: "text", bool: "true or false", list: "a list", (int, float): "a number"}
+"""What entries can be, in words."""
 FRAME = {"coordinate_system": "RAS", "units": "mm"}
 """What files say of their coordinates; one that says nothing means this."""
 
@@ -55,7 +57,7 @@ def loads(text: str, name: str = "the prompt file") -> tuple[ObjectPrompts, ...]
         return markups.objects_from(data, name)
     if data.get("format") != FORMAT:
         raise PromptError(f"{name}: neither {FORMAT} JSON nor a Slicer markups file (.mrk.json).")
-    if data.get("version") not in VERSIONS:
+    if data.get("version") not in VERSIONS or isinstance(data["version"], bool):
         raise PromptError(f"{name}: version {data.get('version')!r} is not known; update this package to read it.")
     for key, known in FRAME.items():
         if (said := data.get(key, known)) != known:
@@ -63,7 +65,7 @@ def loads(text: str, name: str = "the prompt file") -> tuple[ObjectPrompts, ...]
                 f"{name}: its {key!r} is {said!r}. Convert its coordinates to RAS in mm, and say {known!r}."
             )
     try:
-        return tuple(_object_from_json(entry) for entry in data["objects"])
+        return tuple(_object_from_json(entry) for entry in _checked(data["objects"], "objects", list))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise PromptError(f"{name}: an object is incomplete or malformed ({error}).") from error
     except PromptError as error:
@@ -127,27 +129,28 @@ def _object_to_json(prompts: ObjectPrompts) -> dict[str, Any]:
 
 def _object_from_json(entry: dict[str, Any]) -> ObjectPrompts:
     corners = entry.get("box")
-    honour = entry.get("honour", True)
-    if not isinstance(honour, bool):
-        raise PromptError(f"'honour' must be true or false, not {honour!r}.")
+    started_from = entry.get("initial_mask")
     return ObjectPrompts(
-        str(entry["name"]),
+        _checked(entry["name"], "name", str),
         _clicks_from_json(entry["clicks"]),
-        entry.get("initial_mask"),
-        None if corners is None else BoxPrompt(tuple(corners["begin"]), tuple(corners["end"])),
-        tuple(drawings.from_json(d) for d in entry.get("drawings", ())),
-        honour,
-        tuple(_translation_from_json(t) for t in entry.get("translations", ())),
+        None if started_from is None else _checked(started_from, "initial_mask", str),
+        None if corners is None else BoxPrompt(_point(corners["begin"], "begin"), _point(corners["end"], "end")),
+        tuple(drawings.from_json(d) for d in _checked(entry.get("drawings", []), "drawings", list)),
+        _checked(entry.get("honour", True), "honour", bool),
+        tuple(_translation_from_json(t) for t in _checked(entry.get("translations", []), "translations", list)),
     )
 
 
 def _translation_from_json(entry: dict[str, Any]) -> Translation:
+    missed = _checked(entry["missed"], "missed", (int, float))
+    if not 0 <= missed <= 1:
+        raise PromptError(f"'missed' is a share from 0 to 1, not {missed!r}.")
     return Translation(
-        str(entry["prompt"]),
-        str(entry["model"]),
+        _checked(entry["prompt"], "prompt", str),
+        _checked(entry["model"], "model", str),
         _clicks_from_json(entry["clicks"]),
-        bool(entry["mask_prompt"]),
-        float(entry["missed"]),
+        _checked(entry["mask_prompt"], "mask_prompt", bool),
+        float(missed),
     )
 
 
@@ -157,8 +160,27 @@ def _clicks_to_json(clicks: Iterable[Click]) -> list[dict[str, Any]]:
     ]
 
 
-def _clicks_from_json(entries: Iterable[dict[str, Any]]) -> tuple[Click, ...]:
-    return tuple(Click(tuple(c["world"]), _polarity(c["positive"]), c.get("follow", 0)) for c in entries)
+def _clicks_from_json(entries: object) -> tuple[Click, ...]:
+    return tuple(
+        Click(_point(c["world"], "world"), _polarity(c["positive"]), c.get("follow", 0))
+        for c in _checked(entries, "clicks", list)
+    )
+
+
+def _point(value: object, name: str) -> tuple[Any, ...]:
+    """Return the coordinates of a point as they stand; whoever takes them checks how many there are."""
+    return tuple(_checked(each, name, (int, float)) for each in _checked(value, name, list))
+
+
+def _checked(value: Any, name: str, kind: type | tuple[type, ...]) -> Any:
+    """Return a value of a kind: what looks like another one is not taken for it, as "false" for true.
+
+    Raises:
+        PromptError: it is of another kind; names the entry.
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise PromptError(f"{name!r} must be {KINDS[kind]}, not {value!r}.")
+    return value
 
 
 def _polarity(value: object) -> bool:

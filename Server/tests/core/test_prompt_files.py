@@ -1,5 +1,8 @@
+import copy
 import errno
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -238,8 +241,8 @@ BEYOND_MEASURE = {
     ),
     "a share": (
         '{"format": "sammed3d-prompts", "version": 3, "objects": [{"name": "a", "clicks": [], "translations": '
-        '[{"prompt": "box", "model": "m", "clicks": [], "mask_prompt": false, "missed": "much"}]}]}',
-        "malformed",
+        '[{"prompt": "box", "model": "m", "clicks": [], "mask_prompt": false, "missed": ' + HUGE + "}]}]}",
+        "from 0 to 1",
     ),
 }
 
@@ -249,3 +252,67 @@ def test_files_beyond_measure_are_named(what):
     text, message = BEYOND_MEASURE[what]
     with pytest.raises(PromptError, match=rf"clicks\.json: .*{message}"):
         prompt_files.loads(text, "clicks.json")
+
+
+WHOLE = json.loads(
+    prompt_files.dumps(
+        [
+            ObjectPrompts(
+                "liver",
+                (Click((1, 2, 3)), Click((1, 2, 4), False, 3)),
+                "ab" * 32,
+                BoxPrompt((0, 0, 0), (9, 9, 9)),
+                (Scribble(((0, 0, 0), (1, 1, 1))), Lasso(((0, 0, 0), (9, 0, 0), (0, 9, 0)))),
+                False,
+                (Translation("box", "m", (Click((1, 2, 3)),), True, 0.5),),
+            )
+        ]
+    )
+)
+ANYTHING = (
+    *(None, True, False, 0, -1, 0.5, 1e308, math.nan, math.inf, 10**30, 10**400),
+    *("", "true", "1", "nan", "\ud800", "a\0b", [], [1], [1, 2, 3], [[1, 2, 3]], {}, {"a": 1}),
+)
+
+
+def places_in(data, path=()):
+    yield path
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from places_in(value, (*path, key))
+
+
+@pytest.mark.parametrize("path", list(places_in(WHOLE)), ids=lambda path: "-".join(map(str, path)) or "all")
+def test_whatever_a_file_holds_it_is_refused_or_read_as_what_it_says(path):
+    for value in (*ANYTHING, places_in):  # the last one: nothing at all
+        changed = {"": copy.deepcopy(WHOLE)}
+        holder, keys = changed, ("", *path)
+        for key in keys[:-1]:
+            holder = holder[key]
+        if value is places_in:
+            del holder[keys[-1]]
+        else:
+            holder[keys[-1]] = value
+        try:
+            read = prompt_files.loads(json.dumps(changed.get("")), "clicks.json")
+        except PromptError:
+            continue
+        assert prompt_files.loads(prompt_files.dumps(read)) == read
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("name", None, "'name' must be text, not None"),
+        ("initial_mask", 5, "'initial_mask' must be text, not 5"),
+        ("clicks", {}, "'clicks' must be a list, not {}"),
+        ("clicks", [{"world": "123", "positive": True}], "'world' must be a list, not '123'"),
+        ("clicks", [{"world": [True, 2, 3], "positive": True}], "'world' must be a number, not True"),
+        ("honour", "false", "'honour' must be true or false, not 'false'"),
+        ("translations", [{**WHOLE["objects"][0]["translations"][0], "mask_prompt": "false"}], "must be true or false"),
+        ("translations", [{**WHOLE["objects"][0]["translations"][0], "missed": math.nan}], "'missed' is a share"),
+    ],
+)
+def test_what_looks_like_another_kind_is_not_taken_for_it(entry, value, message):
+    changed = WHOLE | {"objects": [WHOLE["objects"][0] | {entry: value}]}
+    with pytest.raises(PromptError, match=re.escape(message)):
+        prompt_files.loads(json.dumps(changed))
