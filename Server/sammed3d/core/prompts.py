@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +30,8 @@ class Click:
         follow: into how many further patches the object was followed after this click (`inference/following.py`).
 
     Raises:
-        PromptError: the coordinate is not three finite numbers, or the number of patches is none.
+        PromptError: the coordinate is not three finite numbers, the polarity neither true nor false, or the number of
+            patches is none.
     """
 
     world: Point3
@@ -37,13 +39,9 @@ class Click:
     follow: int = 0
 
     def __post_init__(self) -> None:
-        try:
-            x, y, z = (float(v) for v in self.world)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise PromptError(f"A click needs three coordinates R, A, S in mm, not {self.world!r}.") from error
-        if not np.isfinite([x, y, z]).all():
-            raise PromptError(f"A click needs finite coordinates, not {self.world!r}.")
-        object.__setattr__(self, "world", (x, y, z))
+        object.__setattr__(self, "world", _checked_point(self.world, "A click"))
+        if not _is_polarity(self.positive):
+            raise PromptError(f"A click is positive (True) or negative (False), not {self.positive!r}.")
         object.__setattr__(self, "positive", bool(self.positive))
         if isinstance(self.follow, bool) or not isinstance(self.follow, int) or not 0 <= self.follow <= MOST_PATCHES:
             raise PromptError(f"An object is followed into 0 to {MOST_PATCHES} further patches, not {self.follow!r}.")
@@ -65,8 +63,8 @@ class BoxPrompt:
     end: Point3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "begin", Click(self.begin).world)
-        object.__setattr__(self, "end", Click(self.end).world)
+        object.__setattr__(self, "begin", _checked_point(self.begin, "A corner of a box"))
+        object.__setattr__(self, "end", _checked_point(self.end, "A corner of a box"))
 
     @property
     def middle(self) -> Point3:
@@ -132,3 +130,21 @@ class ObjectPrompts:
             (*self.drawings, *moved),
             later.honour,
         )
+
+
+def _checked_point(world: Iterable[float], what: str) -> Point3:
+    try:
+        x, y, z = (float(v) for v in world)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PromptError(f"{what} needs three coordinates R, A, S in mm, not {world!r}.") from error
+    if not np.isfinite([x, y, z]).all():
+        raise PromptError(f"{what} needs finite coordinates, not {world!r}.")
+    return x, y, z
+
+
+def _is_polarity(value: object) -> bool:
+    """Tell whether a value is true or false, or a label 1 or 0 of any kind of number; words are neither."""
+    try:
+        return bool(value in (0, 1))
+    except (TypeError, ValueError, RuntimeError):  # arrays and tensors of several
+        return False

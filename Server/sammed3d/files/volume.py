@@ -38,7 +38,8 @@ class Volume:
         name: the volume's name in error messages (a file name, or a word).
 
     Raises:
-        VolumeError: not 3-D, not a scalar image, shape and grid disagree, no finite voxel, or all voxels are equal.
+        VolumeError: no array, not 3-D, not a scalar image, shape and grid disagree, no finite voxel, or all voxels are
+            equal.
 
     NaN and infinite voxels are replaced by the smallest finite value, with a `VolumeWarning`.
     """
@@ -318,6 +319,10 @@ def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
 
 
 def _check_kind(array: Array, name: str) -> None:
+    if not isinstance(array, np.ndarray):
+        raise VolumeError(
+            f"{name}: voxels are a NumPy array, not a {type(array).__name__}. Make one: numpy.asarray(voxels)."
+        )
     if array.ndim != 3:
         raise VolumeError(f"{name}: expected a 3-D array, got shape {array.shape}. Extract one 3-D frame.")
     if array.size == 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from threading import RLock
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from sammed3d.files.segmentation import RGB, Segment, write_segments
 from sammed3d.files.volume import Volume
 from sammed3d.inference.follow_limits import Followed, FollowSettings, can_follow, follow
 from sammed3d.inference.inferer import PromptState
+from sammed3d.inference.one_thread import alone
 from sammed3d.inference.patch_inferer import PatchInferer
 from sammed3d.inference.picture_slices import PictureSlices
 from sammed3d.inference.predictor import Predictor
@@ -58,7 +60,12 @@ class Session:
         following: whether and how far objects are followed beyond the patches that they are clicked in.
 
     Every operation on prompts applies to the `current` object; the first one makes it. An operation that fails or is
-    cancelled leaves the session as it was. A session belongs to one thread at a time.
+    cancelled leaves the session as it was. A session belongs to one thread at a time; another one that changes it while
+    it is at work gets a PromptError.
+
+    Raises:
+        VolumeError: the volume is none.
+        ModelError: the predictor is none, or works in 3-D and the volume is a picture.
 
     Example:
         >>> session = Session(Volume.read("ct.nii.gz"), load_predictor("default"))
@@ -68,6 +75,11 @@ class Session:
     """
 
     def __init__(self, volume: Volume, predictor: Predictor) -> None:
+        if not isinstance(volume, Volume):
+            raise VolumeError(f"A session takes a volume, not a {type(volume).__name__}. Make one: Volume.read(path).")
+        if isinstance(predictor, str):
+            raise ModelError(f"A session takes a predictor, not its name. Make one: load_predictor({predictor!r}).")
+        self.at_work = RLock()
         self.volume = volume
         self.predictor = predictor
         self.objects: list[SessionObject] = []
@@ -77,6 +89,7 @@ class Session:
 
     # Objects
 
+    @alone
     def add_object(self, name: str | None = None, color: RGB | None = None) -> SessionObject:
         """Add an object and make it the current one.
 
@@ -87,6 +100,7 @@ class Session:
         self.objects.append(self.current)
         return self.current
 
+    @alone
     def select(self, name: str) -> SessionObject:
         """Make an object the current one.
 
@@ -98,6 +112,7 @@ class Session:
 
     # Prompts of the current object
 
+    @alone
     def click(self, world: Sequence[float], positive: bool = True, cancellation: Cancellation | None = None) -> Update:
         """Add a click at a world position (RAS mm).
 
@@ -111,6 +126,7 @@ class Session:
         now = state_of(self.current)
         return _change(self, with_clicks(now, (*now.clicks, click)), cancellation, following)
 
+    @alone
     def follow(self, settings: FollowSettings | None = None, cancellation: Cancellation | None = None) -> Update:
         """Follow the current object beyond what was looked at, after its last click. One step of undo.
 
@@ -125,6 +141,7 @@ class Session:
             raise PromptError("There is no positive click to follow the object from. Click inside it first.")
         return _change(self, state_of(self.current), cancellation, replace(settings or self.following, mode="always"))
 
+    @alone
     def move_click(self, index: int, world: Sequence[float], cancellation: Cancellation | None = None) -> Update:
         """Move a click, keeping its place in the order and its polarity; later clicks are applied again."""
         now = state_of(self.current)
@@ -133,6 +150,7 @@ class Session:
         check_click(clicks[index], self.volume.grid, self.volume.name)
         return _change(self, with_clicks(now, clicks), cancellation)
 
+    @alone
     def remove_click(self, index: int, cancellation: Cancellation | None = None) -> Update:
         """Remove a click; later clicks are applied again."""
         now = state_of(self.current)
@@ -140,6 +158,7 @@ class Session:
         del clicks[index]
         return _change(self, with_clicks(now, clicks), cancellation)
 
+    @alone
     def set_clicks(self, clicks: Sequence[Click], cancellation: Cancellation | None = None) -> Update:
         """Replace all clicks, for example by those of a file."""
         for click in clicks:
@@ -178,6 +197,7 @@ class Session:
         """
         return self.draw(Lasso(points_of(points), positive), cancellation)
 
+    @alone
     def draw(self, drawing: Drawing, cancellation: Cancellation | None = None) -> Update:
         """Add a scribble or lasso after all clicks so far; errors as those of `scribble` and `lasso`."""
         check_drawing(drawing, self.volume.grid, self.volume.name)
@@ -185,6 +205,7 @@ class Session:
         placed = replace(drawing, after=len(now.clicks))
         return _change(self, replace(now, drawings=(*now.drawings, placed)), cancellation)
 
+    @alone
     def set_box(
         self, corner: Sequence[float], opposite: Sequence[float], cancellation: Cancellation | None = None
     ) -> Update:
@@ -196,19 +217,19 @@ class Session:
             cancellation: stops it.
 
         Raises:
-            PromptError: the box lies outside the volume.
+            PromptError: a corner is no three numbers, or the box lies outside the volume.
             PredictionCancelled: `cancellation` was used.
         """
-        x, y, z = (float(v) for v in corner)
-        a, b, c = (float(v) for v in opposite)
-        box = BoxPrompt((x, y, z), (a, b, c))
+        box = BoxPrompt(corner, opposite)  # type: ignore[arg-type]
         check_box(box, self.volume.grid, self.volume.name)
         return _change(self, replace(state_of(self.current), box=box), cancellation)
 
+    @alone
     def set_honour(self, honour: bool) -> Update:
         """Make the mask agree with box and drawings from now on (the default), or leave the model's answer as it is."""
         return _change(self, replace(state_of(self.current), honour=bool(honour)))
 
+    @alone
     def set_prompts(self, saved: ObjectPrompts, cancellation: Cancellation | None = None) -> Update:
         """Replace all prompts by saved ones, in one step; the mask that the object started from stays.
 
@@ -221,24 +242,30 @@ class Session:
         )
         return _change(self, state, cancellation)
 
+    @alone
     def start_from(self, mask: npt.NDArray[np.generic]) -> Update:
         """Start again from an existing mask (I, J, K), non-zero inside, which later clicks refine. Can be undone.
 
         Raises:
-            VolumeError: its shape is not the volume's.
+            VolumeError: it is no array, or its shape is not the volume's.
         """
+        if not isinstance(mask, np.ndarray):
+            raise VolumeError(f"A mask is a NumPy array, not a {type(mask).__name__}. Make one: numpy.asarray(mask).")
         if mask.shape != self.volume.grid.shape:
             raise VolumeError(f"The mask's shape {mask.shape} is not the volume's {self.volume.grid.shape}.")
         return _change(self, PromptState((), BoxedMask.of(mask), honour=state_of(self.current).honour))
 
+    @alone
     def reset(self) -> Update:
         """Drop all prompts and the mask the object started from. Can be undone."""
         return _change(self, PromptState(honour=state_of(self.current).honour))
 
+    @alone
     def undo(self) -> Update | None:
         """Take the newest operation on the current object back; None if there is none."""
         return None if self.current is None else self.current.step(-1)
 
+    @alone
     def redo(self) -> Update | None:
         """Do again what was undone; None if there is nothing."""
         return None if self.current is None else self.current.step(+1)
@@ -252,6 +279,7 @@ class Session:
         shape = self.volume.grid.shape
         return np.zeros(shape, np.uint8, order="F") if stored is None else stored.full(shape)
 
+    @alone
     def uncertainty(self, cancellation: Cancellation | None = None) -> Uncertainty | None:
         """Return how sure the model is of the current object, in the patch of its last click; None where it has none.
 
@@ -295,6 +323,7 @@ class Session:
         saved = (replace(o.prompts, translations=self.translations(o.name)) for o in self.objects)
         prompt_files.write(path, saved)
 
+    @alone
     def load_prompts(self, path: str | os.PathLike[str]) -> list[Update]:
         """Add the objects of a prompt file (or Slicer markups) and apply their prompts.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -135,14 +136,25 @@ def new_object(objects: Sequence[SessionObject], name: str | None = None, color:
     """Return a further object, with the next name and colour where none is given.
 
     Raises:
-        PromptError: the name is taken.
+        PromptError: the name is taken or no text, or the colour is none.
     """
     taken = {o.name for o in objects}
     if name is None:
         name = next(n for i in range(1, len(taken) + 2) if (n := f"Object {i}") not in taken)
+    if not isinstance(name, str):
+        raise PromptError(f"An object's name is text, not {name!r}.")
+    if color is not None and not _is_colour(color):
+        raise PromptError(f"A colour is red, green and blue from 0 to 1, not {color!r}.")
     if name in taken:
         raise PromptError(f"There is an object named {name!r} already. Choose another name.")
-    return SessionObject(name, color or PALETTE[len(objects) % len(PALETTE)])
+    return SessionObject(name, PALETTE[len(objects) % len(PALETTE)] if color is None else color)
+
+
+def _is_colour(color: Any) -> bool:
+    try:
+        return len(color) == 3 and all(0 <= float(part) <= 1 for part in color)
+    except (TypeError, ValueError):
+        return False
 
 
 def clicks_with(state: PromptState, index: int) -> list[Click]:

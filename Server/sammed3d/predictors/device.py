@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
@@ -57,6 +58,22 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= AMPERE
     return device.type == "cpu" and processor.has_bfloat16()
+
+
+def check_not_forked(process: int) -> None:
+    """Refuse a process that was forked from another one, in which torch would wait for threads that are not there.
+
+    Args:
+        process: number of the process in which a network was made.
+
+    Raises:
+        ModelError: this is another one, and torch computes with several threads.
+    """
+    if os.getpid() != process and torch.get_num_threads() > 1:
+        raise ModelError(
+            "This process was forked from the one that loaded the model, and torch cannot compute in both. Start "
+            'processes by "spawn" (multiprocessing.get_context("spawn")) and load the model in each of them.'
+        )
 
 
 def limit_threads(most: int = 0) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from sammed3d.errors import ModelError, PromptError
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import Capabilities, PatchBox, PatchClick, PatchPrompts, Prediction, Prompt
 from sammed3d.inference.preset import Preset
-from sammed3d.predictors.device import Precision, choose_device, choose_precision, limit_threads
+from sammed3d.predictors.device import Precision, check_not_forked, choose_device, choose_precision, limit_threads
 from sammed3d.predictors.network import Network, WeighingNetwork
 from sammed3d.predictors.tensor_cache import TensorCache
 
@@ -79,7 +80,7 @@ class TorchPredictor:
         tempering = self._network.tempering
         looks_wide, refines = (False, False) if tempering is None else (tempering.wide > 0, tempering.depth > 0)
         self.capabilities = Capabilities(preset.boxes, sees_all, self._network.scores_are_trained, looks_wide, refines)
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._embeddings = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
         self._logits = TensorCache(self.device, cache_mib * MIB, host_cache_mib * MIB)
         self._scores: LRUCache[float] = LRUCache(SCORES, lambda _: 1)
@@ -110,7 +111,7 @@ class TorchPredictor:
         """
         cancellation = cancellation or Cancellation()
         begin = time.perf_counter()
-        with self._lock, torch.inference_mode(), self._autocast():
+        with self._alone():
             cancellation.enter("encode")
             for shape in dict.fromkeys(patch.voxels.shape for patch in patches):
                 alike = [patch for patch in patches if patch.voxels.shape == shape]
@@ -129,7 +130,7 @@ class TorchPredictor:
             return self._answered_raw(patch, prompts, cancellation)
         earlier = tuple(prompts.earlier) if self.capabilities.all_clicks else ()
         key = patch.digest, _start(prompts), earlier, prompts.in_order
-        with self._lock, torch.inference_mode(), self._autocast():
+        with self._alone():
             seconds: dict[str, float] = {}
             wide = self._wide_answer(prompts)
             known, low_res = self._longest_known_prefix(key)
@@ -195,7 +196,7 @@ class TorchPredictor:
         prompts.check(self.preset)
         cancellation = cancellation or Cancellation()
         before = patch.digest, prompts.mask_digest, (), prompts.in_order[:-1]
-        with self._lock, torch.inference_mode(), self._autocast():
+        with self._alone():
             embedding = self._embed(patch, cancellation, {})
             known, low_res = self._longest_known_prefix(before)
             fed_back = low_res if known else self._first_mask_prompt(prompts.mask_prompt)
@@ -225,7 +226,7 @@ class TorchPredictor:
         seconds: dict[str, float],
     ) -> Float32:
         """Answer each click on its own, from the same mask prompt; returns (clicks, *preset.low_res_shape)."""
-        with self._lock, torch.inference_mode(), self._autocast():
+        with self._alone():
             embedding = self._embed(patch, cancellation, seconds)
             coords = torch.tensor([[click.voxel] for click in clicks], dtype=torch.float32, device=self.device)
             labels = torch.tensor([[int(click.positive)] for click in clicks], device=self.device)
@@ -343,6 +344,13 @@ class TorchPredictor:
         labels = torch.tensor([[int(click.positive) for click in clicks]], device=self.device)
         corners = [[*prompt.begin, *prompt.end] for prompt in prompts if isinstance(prompt, PatchBox)]
         return coords, labels, torch.tensor(corners, dtype=torch.float32, device=self.device) if corners else None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one prediction run at a time, and none in a process that was forked meanwhile."""
+        check_not_forked(self._process)
+        with self._lock, torch.inference_mode(), self._autocast():
+            yield
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._autocast_type is None:
