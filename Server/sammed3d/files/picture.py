@@ -82,7 +82,7 @@ class Picture:
         if not is_picture(path):
             return _read_dicom(path)
         grid = _flat_grid(path)
-        check_upright(path)
+        _check_png_upright(path)
         return cls(read_pixels(path), grid, path.name)
 
 
@@ -165,7 +165,7 @@ def read_picture_mask(path: Path, picture: Picture) -> npt.NDArray[np.bool_]:
     Raises:
         VolumeError: it is none, is to be turned when it is shown, or has another size.
     """
-    check_upright(path)
+    _check_png_upright(path)
     found = read_mask(path)
     if found.shape != picture.pixels.shape[:2]:
         raise VolumeError(
@@ -173,6 +173,12 @@ def read_picture_mask(path: Path, picture: Picture) -> npt.NDArray[np.bool_]:
             f"{picture.width} x {picture.height}."
         )
     return found
+
+
+def _check_png_upright(path: Path) -> None:
+    """Refuse a PNG that is to be turned when it is shown; files of other kinds are looked at when they are read."""
+    if path.suffix.lower() == PNG:
+        check_upright(path)
 
 
 def _check_size(name: str, width: int, height: int) -> None:

@@ -18,6 +18,8 @@ THIN = 3.0
 """mm: what is nowhere deeper than that, as the doubt along every border, counts only where there is nothing else."""
 KNOWN = 6.0
 """mm round clicks, and round places that were skipped, that are not suggested again."""
+ROUNDING = 1e-4
+"""mm by which ITK's depths of places that are equally deep may differ."""
 
 Occupied = npt.NDArray[np.bool_]
 
@@ -61,7 +63,7 @@ def suggestion_from(uncertainty: Uncertainty, grid: Grid, known: Sequence[Point3
     weights[0] = 0
     region = labels == int(weights.argmax())
     depth = np.where(region, depth_of_all, 0)
-    deepest = np.argwhere(depth >= depth.max() - 1e-6)
+    deepest = np.argwhere(depth >= depth.max() - ROUNDING)
     middle = deepest[np.linalg.norm(deepest - deepest.mean(axis=0), axis=1).argmin()]
     local = middle - 1 + np.array(inner.begin)
     r, a, s = grid.to_world(local + uncertainty.box.begin).tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import threading
 import time
@@ -15,14 +14,15 @@ import numpy as np
 
 from sammed3d.core.cancellation import Cancellation
 from sammed3d.core.interpolation import Float32, Marked
-from sammed3d.errors import ModelError, ModelReplacedError, ModelWarning, PredictionCancelled, SAMMed3DError
+from sammed3d.errors import ModelError, ModelReplacedError, ModelWarning, PredictionCancelled
 from sammed3d.inference.answers import Fading, KeptAnswer, KeptLayer
 from sammed3d.inference.patch import Patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts, Prediction, digest_of
 from sammed3d.predictors.diagnosis import diagnose, explain, models_of, served_models
+from sammed3d.predictors.patch_uploads import PatchUploads
 from sammed3d.predictors.sent import Sent
 from sammed3d.predictors.transport import RETRIED, Reply, Transport
-from sammed3d.wire import arrays, messages
+from sammed3d.wire import messages
 from sammed3d.wire.arrays import WireError
 from sammed3d.wire.kept import MAX_LAYERS, is_digest, logits_from_bytes, marks_to_bytes
 from sammed3d.wire.loopback import is_loopback
@@ -38,12 +38,6 @@ IN_THE_CLEAR = (
     "address that begins with https://."
 )
 FORGOTTEN = 3
-UNHEARD = (401, 421, 426)
-"""Refusals after which no patch is sent: the server would close the connection on it before its answer is read."""
-UPLOAD = "sammed3d-upload"
-"""Name of a thread that sends a patch ahead."""
-WAITING = 0.05
-"""Seconds between two looks whether the user has cancelled, while a patch is on its way."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +91,12 @@ class RemotePredictor:
         if where.scheme == "http" and not is_loopback(where.hostname or ""):
             warnings.warn(f"{self.url}: {IN_THE_CLEAR}", ModelWarning, stacklevel=2)
         self._patience = patience
-        self._uploaded = Sent()
+        self._patches = PatchUploads(self._transport)
         self._masks = Sent()
         self._lost = Sent()
         self._keeps_masks = self._keeps_answers = self._takes_colours = self._shows_candidates = False
         self._turns = threading.local()
         self._next = threading.local()
-        self._under_way: dict[str, threading.Event] = {}
         info = self._info()
         described = next((m for m in info if m.name == model), None)
         if described is None:
@@ -194,8 +187,8 @@ class RemotePredictor:
         cancellation = cancellation or Cancellation()
         begin, forgotten = time.perf_counter(), 0
         while True:
-            self._upload(patch, cancellation)
-            self._begin_to_send(ahead)
+            self._patches.see_to(patch, cancellation)
+            self._patches.begin_to_send(ahead)
             ahead = None
             cancellation.enter("decode")
             reply = self._post(patch, prompts, cancellation, wish)
@@ -203,7 +196,7 @@ class RemotePredictor:
                 forgotten += 1  # a patch may be forgotten between its upload and its use
                 if forgotten == FORGOTTEN:
                     raise ModelError(f"{self.url}: forgets patches as soon as they come; --cache-mib is too small.")
-                self._uploaded.forget(patch.digest)
+                self._patches.forget(patch)
                 continue
             if reply.status == 404 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_MODEL:
                 raise ModelReplacedError(
@@ -284,45 +277,6 @@ class RemotePredictor:
     def close(self) -> None:
         """Close the connections to the server; a later request opens new ones."""
         self._transport.session.close()
-
-    def _upload(self, patch: Patch, cancellation: Cancellation) -> None:
-        """See to it that the server has a patch; waits for it where it is on its way."""
-        if patch.digest in self._uploaded:
-            return
-        cancellation.enter("send")
-        while (under_way := self._under_way.get(patch.digest)) is not None and not under_way.wait(WAITING):
-            cancellation.check()
-        if patch.digest not in self._uploaded:
-            self._send(patch, cancellation, politely=True)
-
-    def _begin_to_send(self, patch: Patch | None) -> None:
-        """Send the patch of the next question in a thread of its own, while the one that was asked is answered."""
-        if patch is None or patch.digest in self._uploaded or patch.digest in self._under_way:
-            return
-        done = self._under_way[patch.digest] = threading.Event()
-
-        def send() -> None:
-            try:
-                with contextlib.suppress(SAMMed3DError):  # who needs the patch sends it again, and says what is wrong
-                    self._send(patch, Cancellation(), politely=False)
-            finally:
-                self._under_way.pop(patch.digest, None)
-                done.set()
-
-        threading.Thread(target=send, name=UPLOAD, daemon=True).start()
-
-    def _send(self, patch: Patch, cancellation: Cancellation, politely: bool) -> None:
-        """Send a patch that the server may have already; `politely` lets smaller requests go first."""
-        path = messages.PATCH.format(digest=patch.digest)
-        known = self._transport.ask("HEAD", path, cancellation, digest=patch.digest)
-        if known.status in UNHEARD:
-            raise ModelError(f"{self.url}: {explain(known)}")
-        if known.status != 200:
-            body = arrays.pack(patch.voxels)
-            reply = self._transport.ask("PUT", path, cancellation, body, digest=patch.digest, upload=politely)
-            if reply.status != 201:
-                raise ModelError(f"{self.url}: {explain(reply)}")
-        self._uploaded.add(patch.digest)
 
     def _post(self, patch: Patch, prompts: PatchPrompts, cancellation: Cancellation, wish: _Wish) -> Reply:
         request = secrets.token_hex(16)
