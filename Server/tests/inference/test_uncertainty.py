@@ -12,7 +12,7 @@ from sammed3d.inference.predictor import Capabilities, PatchPrompts, Prediction
 from sammed3d.inference.preset import Preset
 from sammed3d.inference.session import Session
 from sammed3d.inference.suggestion import KNOWN, suggestion_from
-from sammed3d.inference.uncertainty import PASSES, Uncertainty
+from sammed3d.inference.uncertainty import PASSES, SHIFTS, Uncertainty
 
 PRESET = Preset(spacing=(3.0, 3.0, 3.0), patch_shape=(64, 64, 64), low_res_shape=(16, 16, 16))
 SURE, DOUBTFUL, SHAKY = (45.0, 45.0, 45.0), (105.0, 110.0, 60.0), (60.0, 130.0, 120.0)
@@ -28,6 +28,7 @@ class DoubtPredictor:
 
     def __init__(self, undecided=0.2) -> None:
         self.calls: list = []
+        self.answers: list = []
         self.undecided = undecided
 
     def predict(self, patch, prompts: PatchPrompts, cancellation=None) -> Prediction:
@@ -44,6 +45,7 @@ class DoubtPredictor:
             (SHAKY, 18, 9 if sum(v for c in prompts.clicks for v in c.voxel) % 2 else -9),
         ):
             logits[np.linalg.norm(places - np.array(middle), axis=-1) < radius] = value
+        self.answers.append(logits)
         return Prediction(logits)
 
 
@@ -78,6 +80,26 @@ def test_it_is_large_where_answers_are_undecided_or_contradict_one_another(sessi
     for field in (found.probability, found.entropy):
         assert field.dtype == np.float32
         assert 0 <= field.min() <= field.max() <= 1
+
+
+def test_each_pass_is_asked_a_bit_differently_within_the_patch_with_the_answer_weakened_or_as_it_is():
+    session = Session(volume_of(), DoubtPredictor())
+    corner = (0.0, 177.0, 0.0)
+    for click in (SURE, corner):
+        session.click(click)
+    *_, first, last = session.predictor.calls
+    answer, before = session.predictor.answers[-1], len(session.predictor.calls)
+    session.uncertainty()
+    asked = session.predictor.calls[before:]
+    ends = np.array(PRESET.patch_shape) - 1
+    for prompts, shift, strength in zip(asked, SHIFTS, (1, 0.25, 1, 0.25), strict=True):
+        assert np.array_equal(prompts.mask_prompt, answer * np.float32(strength))
+        moved = [*prompts.earlier, *prompts.clicks]
+        assert len(moved) == 2, "the model takes all clicks"
+        for each, unmoved in zip(moved, (first.clicks[0], last.clicks[-1]), strict=True):
+            assert np.array_equal(each.voxel, np.clip(np.add(unmoved.voxel, shift), 0, ends))
+            assert each.positive == unmoved.positive
+        assert prompts.box is None
 
 
 def test_it_costs_few_passes_on_the_same_patch_and_changes_nothing(session):

@@ -13,7 +13,8 @@ from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
 from sammed3d.inference.predictor import PatchClick, PatchPrompts
 from sammed3d.inference.session import Session
-from sammed3d.predictors.remote import UPLOAD, RemotePredictor
+from sammed3d.predictors.patch_uploads import UPLOAD
+from sammed3d.predictors.remote import RemotePredictor
 from sammed3d.predictors.transport import Transport
 from servers import serving
 
