@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ports import unused_port
 
@@ -24,6 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if workers := getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")  # a busy machine takes long, and is no fault of what is tested
 
 
 @pytest.fixture(autouse=True)
