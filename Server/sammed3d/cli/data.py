@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +26,7 @@ from sammed3d.errors import ModelError, VolumeError
 from sammed3d.files import datasets, image_lists
 from sammed3d.files.datasets import CaseReport
 from sammed3d.files.outputs import check_output
+from sammed3d.files.patients import image_digests, same_images
 
 data_app = typer.Typer(no_args_is_help=True, help="Datasets of labelled volumes.")
 MISSING = 'This needs more packages: pip install "sammed3d[train]"'
@@ -39,9 +40,11 @@ def check(
 ) -> None:
     """Report cases, spacings, labels and volumes, and what is wrong, before anything is run on them."""
     with explained(debug):
+        cases = datasets.find_cases(folder)
+        twice = same_images(cases, image_digests(cases))
         reports = []
-        for case in datasets.find_cases(folder):
-            reports.append(datasets.check(case))
+        for case in cases:
+            reports.append(_with_others(datasets.check(case), twice.get(case.name, [])))
             if not as_json:
                 _print_case(reports[-1])
         bad = [report for report in reports if report.problems]
@@ -52,6 +55,14 @@ def check(
             print(f"{len(reports)} cases, {len(bad)} with problems.")
     if bad:
         raise typer.Exit(1)
+
+
+def _with_others(report: CaseReport, others: list[str]) -> CaseReport:
+    """Return a report that names the cases with the same image."""
+    if not others:
+        return report
+    remark = f"the same image as {', '.join(others)}: they are never on different sides of training and validation."
+    return replace(report, remarks=[*report.remarks, remark])
 
 
 def _print_case(report: CaseReport) -> None:
@@ -115,7 +126,7 @@ def prepare(
             problems.extend([result.problem] if result.problem else [])
             left_out.update(list(result.left_out))
 
-        prepared.prepare(
+        twice = prepared.prepare(
             cases,
             folder,
             name or dataset.resolve().name,
@@ -137,6 +148,8 @@ def prepare(
             print(f"Left out, without labels: {len(found) - len(cases)} cases.")
         if empty:
             print(f"Left out, with an empty label map: {empty} cases.")
+        if twice:
+            print(f"On the side of another case with the same image: {', '.join(twice)}.")
         print(f"{folder}: {count['train']} structures to train on, {count['validation']} that validate.")
     if problems:
         raise typer.Exit(1)

@@ -37,6 +37,7 @@ class Labelled(NamedTuple):
     label: Path
     names: Mapping[int, str]
     group: str
+    patient: str
 
 
 class _Name(NamedTuple):
@@ -78,7 +79,9 @@ def labelled_in(folder: Path) -> list[Labelled]:
         own = _stem(label) if labels_of[image] > 1 else _stem(image)
         if often[_stem(label)] > 1 and labels_of[image] > 1:  # of several derivatives
             own += f"_{label.relative_to(folder / DERIVATIVES).parts[0]}"
-        cases.append(Labelled(own, image, label, _names(label, folder), _stem(image) if labels_of[image] > 1 else ""))
+        group = _stem(image) if labels_of[image] > 1 else ""
+        patient = f"sub-{_parsed(image).entities.get('sub', '')}"
+        cases.append(Labelled(own, image, label, _names(label, folder), group, patient))
     return cases
 
 

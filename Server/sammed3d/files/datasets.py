@@ -52,6 +52,7 @@ class Case:
         without: label values that are no structure here: those of nnU-Net's label "ignore", and where its regions
             overlap, those of the regions that another case of the image has.
         unknown: the value that marks voxels which nobody annotated (nnU-Net's label "ignore"); None if there is none.
+        patient: a word that cases of the same patient share, where the dataset has one (BIDS); see `patients`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Case:
     group: str = ""
     without: frozenset[int] = frozenset()
     unknown: int | None = None
+    patient: str = ""
 
     def name_of(self, value: int) -> str:
         """Return a structure's name."""
@@ -113,7 +115,7 @@ def find_cases(folder: Path) -> list[Case]:
     elif parts := sorted({labels.parent for side in SIDES for labels in folder.glob(f"*/*/labels{side}")}):
         cases = [case for part in parts for case in _of_structure(part)]
     elif bids.is_bids(folder):
-        cases = [Case(*labelled) for labelled in bids.labelled_in(folder)]
+        cases = [Case(**labelled._asdict()) for labelled in bids.labelled_in(folder)]
     else:
         cases = _case_folders(folder)
     if not cases:
@@ -186,15 +188,19 @@ def image_digest(case: Case) -> str:
     return _digest(case.image)
 
 
-def content_digest(case: Case) -> str:
+def content_digest(case: Case, image: str = "") -> str:
     """Return a digest (hex) of a case's image, label map and names, which tells whether one of them was changed.
+
+    Args:
+        case: the case.
+        image: `image_digest` of it, where that is known.
 
     Raises:
         VolumeError: a file cannot be read.
     """
     label = None if case.label is None else _digest(case.label)
     content = [
-        _digest(case.image),
+        image or _digest(case.image),
         label,
         sorted(case.names.items()),
         *([sorted(case.without)] if case.without else ()),

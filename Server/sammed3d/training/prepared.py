@@ -30,13 +30,15 @@ from torch import Tensor
 
 from sammed3d.core.process_pools import process_pool
 from sammed3d.errors import SAMMed3DError, VolumeError
-from sammed3d.files.datasets import TINY_MM3, UTF8, Case, content_digest, read_labels, split
+from sammed3d.files.datasets import TINY_MM3, UTF8, Case, content_digest, image_digest, read_labels
 from sammed3d.files.outputs import make_folder, write_text, written_whole
+from sammed3d.files.patients import patient_words, same_images
 from sammed3d.files.volume import Volume
 from sammed3d.files.written import is_whole
 from sammed3d.training.images import LabelMap, ScalarImage
+from sammed3d.training.sides import SPLIT, sides_of_images, write_split
 
-SPLIT, PREPARATION, MADE_OF = "split.json", "preparation.json", ".prepared"
+PREPARATION, MADE_OF = "preparation.json", ".prepared"
 PARTS = ("imagesTr", "labelsTr")
 
 
@@ -84,11 +86,13 @@ class PreparedCase:
         problem: why nothing came of it, or None.
         voxels: number of voxels of each of its masks, by "STRUCTURE/DATASET/CASE".
         left_out: structures that are too small, and their volumes in mm³.
+        image: digest of its image file, "" if that cannot be read.
     """
 
     problem: str | None = None
     voxels: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, float] = field(default_factory=dict)
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def prepare(
     seed: int = 2023,
     workers: int = 1,
     on_case: Callable[[str, PreparedCase], None] = lambda _name, _done: None,
-) -> None:
+) -> list[str]:
     """Resample cases and take their structures apart; goes on where it was stopped, and redoes what was corrected.
 
     Args:
@@ -139,7 +143,12 @@ def prepare(
         on_case: called after each case.
 
     Structures of less than 10 mm³ are left out, and labels of one name are one structure. Images are resampled
-    linearly, masks to the nearest voxel, in the orientation of their files, as published.
+    linearly, masks to the nearest voxel, in the orientation of their files, as published. All cases of a patient, as
+    far as the dataset tells, and all with the same image file, in whatever dataset of the folder, are on one side.
+
+    Returns:
+        The names of the cases whose image another case of the folder has, too, though nothing says that they belong
+        together.
 
     Raises:
         VolumeError: the folder holds data with another spacing or range, or cannot be written; or a process died.
@@ -156,16 +165,21 @@ def prepare(
     known.write()
     voxels: dict[str, int] = {}
     redone = {f"{dataset}/{case.name}" for case in cases}
-    groups: list[tuple[str, str]] = []
+    used: list[Case] = []
+    images: dict[str, str] = {}
     work = functools.partial(_prepare_case, folder=folder, dataset=dataset, spacing=spacing, clamp=clamp)
     for case, done in _each(work, cases, workers):
         voxels |= done.voxels
         if done.voxels:  # a case without a mask can neither teach nor validate
-            groups.append((case.group or case.name, case.name))
+            used.append(case)
+            images[case.name] = done.image
         on_case(case.name, done)
     others = {name: count for name, count in known.voxels.items() if name.partition("/")[2] not in redone}
     Preparation(folder, spacing, clamp, others | voxels).write()
-    _write_split(folder, dataset, groups, validation, seed)
+    sides = sides_of_images(folder, dataset, _image_in)
+    write_split(folder, dataset, patient_words(used, images), images, sides, validation, seed)
+    twice = same_images(used, images)
+    return sorted(case.name for case in used if case.name in twice or images[case.name] in sides)
 
 
 def _each(
@@ -189,19 +203,6 @@ def _each(
         pool.shutdown(cancel_futures=True)  # what is under way is done to its end
 
 
-def _write_split(folder: Path, dataset: str, groups: Sequence[tuple[str, str]], validation: float, seed: int) -> None:
-    """Draw what validates among the groups of cases that belong together, and write it down beside other datasets."""
-    train, validate = split(sorted({group for group, _ in groups}), validation, seed)
-    file = folder / SPLIT
-    known: dict[str, Any] = {"seed": seed, "train": [], "validation": []}
-    if file.is_file():
-        known |= json.loads(file.read_text(encoding=UTF8))
-    for side, chosen in (("train", train), ("validation", validate)):
-        others = [name for name in known[side] if not name.startswith(f"{dataset}/")]
-        known[side] = sorted([*others, *(f"{dataset}/{name}" for group, name in groups if group in set(chosen))])
-    write_text(file, json.dumps(known, indent=1))
-
-
 def _prepare_case(
     case: Case, folder: Path, dataset: str, spacing: float, clamp: tuple[float, float] | None
 ) -> PreparedCase:
@@ -210,8 +211,9 @@ def _prepare_case(
     left_out: dict[str, float] = {}
     made_of = folder / MADE_OF / dataset / f"{case.name}.json"
     try:
-        content = content_digest(case)
-        known = _known(made_of, content)
+        digest = image_digest(case)
+        content = content_digest(case, digest)
+        known = _known(made_of, content, digest)
         if known is not None and all(map(_is_there, _once(_files_of(known.voxels, folder)))):
             return known
         if known is None:
@@ -240,19 +242,28 @@ def _prepare_case(
                 _save(torchio.Resample(spacing)(mask), label_file)
             voxels[f"{folder_name}/{dataset}/{case.name}"] = _count(label_file)
             resampled = image_file
-        write_text(made_of, json.dumps({"content": content, "voxels": voxels, "left_out": left_out}))
+        write_text(made_of, json.dumps({"content": content, "image": digest, "voxels": voxels, "left_out": left_out}))
     except SAMMed3DError as error:
         return PreparedCase(str(error))
-    return PreparedCase(None, voxels, left_out)
+    return PreparedCase(None, voxels, left_out, digest)
 
 
-def _known(made_of: Path, content: str) -> PreparedCase | None:
+def _known(made_of: Path, content: str, image: str) -> PreparedCase | None:
     """Return what came of a case before; None if nothing is known of it, or it was made of something else."""
     try:
         about = json.loads(made_of.read_text(encoding="utf-8"))
-        return PreparedCase(None, about["voxels"], about["left_out"]) if about["content"] == content else None
+        same = about["content"] == content and about.get("image", image) == image
+        return PreparedCase(None, about["voxels"], about["left_out"], image) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _image_in(folder: Path, case: str) -> str:
+    """Return the digest of the image that a case ("DATASET/CASE") was made of; "" where that is not known."""
+    try:
+        return str(json.loads((folder / MADE_OF / f"{case}.json").read_text(encoding="utf-8")).get("image", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def _files_of(names: Iterable[str], folder: Path) -> Iterator[Path]:

@@ -65,6 +65,7 @@ def test_a_label_map_is_of_the_image_with_its_entities_and_masks_are_of_one_stru
         },
         "sub-02_FLAIR": ("sub-02/anat/sub-02_FLAIR.nii.gz", "sub-02_space-FLAIR_dseg.nii.gz", {3: "lesion"}, ""),
     }
+    assert {case.name[:6] for case in find_cases(tmp_path)} == {case.patient for case in find_cases(tmp_path)}
 
 
 @pytest.mark.parametrize(

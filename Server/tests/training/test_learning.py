@@ -25,7 +25,7 @@ from sammed3d.training.learning import learners
 from sammed3d.training.learning import run as learning
 from sammed3d.training.learning.learners import FROZEN, LoraLearner, UNetLearner
 from sammed3d.training.learning.run import METHOD, Learned, LearningRun, clicks_needed, mean_dice
-from sammed3d.training.learning.split import sample_case, split_cases
+from sammed3d.training.learning.split import sample_case
 from sammed3d.training.schedule import how_often
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.store import ModelStore
@@ -66,43 +66,6 @@ def sam_med3d(path):
     about = {"network": "sam_med3d", "sizes": TINY_SIZES, "preset": TINY_PRESET.to_json(), "name": "Tiny"}
     write_checkpoint(path, filled(build("sam_med3d", TINY_SIZES)).state_dict(), **about)
     return path
-
-
-# Sides
-
-
-def case(name, group=""):
-    return Case(name, sample_case().image, sample_case().label, {}, group)
-
-
-def names(cases):
-    return {case.name for case in cases}
-
-
-def test_cases_of_an_image_are_on_one_side_and_the_draw_is_repeatable():
-    cases = [case(f"{n}_{part}", f"{n}") for n in range(8) for part in "ab"] + [Case("bare", sample_case().image, None)]
-    one, again = split_cases(cases, 1), split_cases(list(reversed(cases)), 1)
-    assert one == again
-    sides = [{c.group for c in side} for side in (one.learn, one.stop, one.test)]
-    assert [len(side) for side in sides] == [5, 1, 2]
-    assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
-    assert len(one.learn) == 10
-    assert one.remark == ""
-    assert split_cases(cases, 2) != one
-    for n in range(3, 30):
-        small, large = (split_cases([case(f"{i}") for i in range(count)], 1) for count in (n, n + 1))
-        assert not names(small.learn) & names(large.test), "what taught does not measure, once a case was added"
-        assert len(names(small.stop) & names(large.test)) <= 1
-        assert len(names(small.learn) & names(large.stop)) <= 1
-
-
-def test_too_few_cases_are_refused_or_remarked():
-    with pytest.raises(VolumeError, match=r"holds 1 images with labels\. At least two"):
-        split_cases([case("a", "x"), case("b", "x")], 1)
-    two = split_cases([case("a"), case("b")], 1)
-    assert two.stop == two.test
-    assert "looks better than it is" in two.remark
-    assert "may be chance" in split_cases([case("a"), case("b"), case("c")], 1).remark
 
 
 # Learners

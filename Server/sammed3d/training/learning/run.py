@@ -16,8 +16,9 @@ from sammed3d.errors import ModelError
 from sammed3d.evaluation.protocols import PROTOCOLS
 from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.evaluation.run import evaluate
-from sammed3d.files.datasets import Case, content_digest, image_digest, read_labels
+from sammed3d.files.datasets import Case, content_digest, read_labels
 from sammed3d.files.outputs import make_folder, write_text
+from sammed3d.files.patients import image_digests
 from sammed3d.files.volume import Volume
 from sammed3d.training.learning.learners import Learner, learner_for
 from sammed3d.training.learning.split import Split, sample_case, split_cases, written
@@ -133,14 +134,15 @@ class LearningRun:
     ) -> None:
         self._family = family
         self._model, self._folder, self._device, self._seed, self._say = model, folder, device, seed, say
-        self.split = split_cases(cases, seed)
+        images = image_digests(case for case in cases if case.label is not None)
+        self.split = split_cases(cases, seed, images)
         used = (*self.split.learn, *self.split.stop, *self.split.test)
-        contents = {case.name: content_digest(case) for case in used}
+        contents = {case.name: content_digest(case, images.get(case.name, "")) for case in used}
         self._about = {"model": model, "split": json.loads(written(self.split)), "seed": seed, "contents": contents}
         known = learnt_from(locate(model, family).path)
-        taught = {image_digest(case) for case in (*self.split.learn, *self.split.stop)}
+        taught = {images[case.name] for case in (*self.split.learn, *self.split.stop)}
         self._learnt_from = tuple(sorted(known | taught))
-        if seen := sum(image_digest(case) in known for case in self.split.test):
+        if seen := sum(images[case.name] in known for case in self.split.test):
             remark = (
                 f"{Path(model).name} has learnt from the images of {seen} of the {len(self.split.test)} label maps "
                 "that measure it, so it looks better than it is. Begin with a model that has not seen them."

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sammed3d import samples
 from sammed3d.errors import VolumeError
 from sammed3d.files.datasets import Case, drawn
+from sammed3d.files.patients import patient_words
 
 STOP_SHARE, TEST_SHARE = 0.15, 0.25
 
 
 @dataclass(frozen=True)
 class Split:
-    """Cases by what they are for. All cases of an image are on one side.
+    """Cases by what they are for. All cases of a patient, as far as the dataset tells, are on one side.
 
     Attributes:
         learn: cases to learn from.
@@ -30,22 +31,28 @@ class Split:
     remark: str = ""
 
 
-def split_cases(cases: Sequence[Case], seed: int) -> Split:
+def split_cases(cases: Sequence[Case], seed: int, images: Mapping[str, str]) -> Split:
     """Draw the sides; the same seed and cases give the same ones.
 
     One more image moves at most one from those that teach to those that stop, and one from these to the test.
+
+    Args:
+        cases: the dataset; cases without labels are left out.
+        seed: seed of the draw.
+        images: digests of images by the names of cases, see `patient_words`.
 
     Raises:
         VolumeError: there are fewer than two images with labels.
     """
     groups: dict[str, list[Case]] = {}
-    for case in sorted(cases, key=lambda case: case.name):
-        if case.label is not None:
-            groups.setdefault(case.group or case.name, []).append(case)
+    labelled = sorted((case for case in cases if case.label is not None), key=lambda case: case.name)
+    words = patient_words(labelled, images)
+    for case in labelled:
+        groups.setdefault(words[case.name], []).append(case)
     if len(groups) < 2:
         raise VolumeError(
-            f"The dataset holds {len(groups)} images with labels. At least two are needed: one to learn from, and one "
-            "to see whether it helped. Ten or more are better."
+            f"The dataset holds {len(groups)} images with labels, of patients of their own. At least two are needed: "
+            "one to learn from, and one to see whether it helped. Ten or more are better."
         )
     order = drawn(groups, seed)
     test = max(1, round(TEST_SHARE * len(order)))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.datasets import Case, read_labels
 from sammed3d.files.image_lists import ListedImage
+from sammed3d.files.patients import image_digests, patient_words
 from sammed3d.files.picture import write_png
 from sammed3d.files.volume import Volume
 from sammed3d.inference.preset import Preset
@@ -40,7 +41,7 @@ def write_slices(
         on_case: called after each case with its name, the number of its slices, and why there are none.
 
     Returns:
-        The slices by group of cases that belong together, so that they can be kept on one side.
+        The slices by patient, so that those of one can be kept on one side; see `patient_words`.
 
     Slices are those that were acquired, turned as radiologists see them, their own smallest and largest value at 0 and
     255; see `inference.slices`.
@@ -48,9 +49,10 @@ def write_slices(
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     found: dict[str, list[ListedImage]] = {}
-    words: dict[str, str] = {}
+    patients = patient_words(cases, image_digests(cases))
+    taken: dict[str, str] = {}
     for case in cases:
-        other = words.setdefault(_word(case.name), case.name)
+        other = taken.setdefault(_word(case.name), case.name)
         try:
             if other != case.name:
                 raise VolumeError(f"its slices would have the names of those of {other}. Rename one of them.")
@@ -59,7 +61,7 @@ def write_slices(
             on_case(case.name, 0, str(error))
             continue
         if written:
-            found.setdefault(case.group or case.name, []).extend(written)
+            found.setdefault(patients[case.name], []).extend(written)
         on_case(case.name, len(written), None if written else f"no structure has {smallest} pixels in a slice")
     return found
 
