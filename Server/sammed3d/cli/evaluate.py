@@ -29,6 +29,7 @@ from sammed3d.cli.terminal import (
 )
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
+from sammed3d.files.alone import alone_in
 from sammed3d.files.image_lists import TEST, list_in
 from sammed3d.files.outputs import check_output
 
@@ -109,7 +110,7 @@ def evaluate(
         for file in report.FILES:
             check_output(output / file, data, force)
         cases = datasets.cases_of(data)
-        chosen = PROTOCOLS[protocol]
+        chosen, stop = PROTOCOLS[protocol], Stop()
         load = functools.partial(load_predictor, model, device, family=family, base=base, all_clicks=chosen.all_clicks)
         last = clicks or chosen.clicks
 
@@ -126,17 +127,17 @@ def evaluate(
             every=every,
             seed=seed,
         )
-        places = Workers(workers, ray, device != "cpu")
         empty = results.Evaluation(model, chosen, seed)
+        places = Workers(workers, ray, device != "cpu")
         run = functools.partial(running.evaluate_apart, cases, measure, load, places, empty)
         stopped = results.Evaluation(model, chosen, seed, failures=["the rest: it was stopped."])
-        stop = Stop()
-        done = until_stopped(run, show, stopped, last * (1 + len(set(baseline or []))), stop)
-        if not done.scores:
-            if done is stopped:
-                raise nothing_measured(stop)
-            raise ModelError("Nothing could be measured: " + _reason(done))
-        report.write(done, output)
+        with alone_in(output):
+            done = until_stopped(run, show, stopped, last * (1 + len(set(baseline or []))), stop)
+            if not done.scores:
+                if done is stopped:
+                    raise nothing_measured(stop)
+                raise ModelError("Nothing could be measured: " + _reason(done))
+            report.write(done, output)
         if as_json:
             print(json.dumps(done.summary()))
         else:

@@ -12,6 +12,7 @@ from rich.table import Table
 from sammed3d.cli.signals import Stop, interrupted_by_signals
 from sammed3d.cli.terminal import nothing_measured, print_table, screen
 from sammed3d.errors import ModelError
+from sammed3d.files.alone import alone_in
 from sammed3d.files.image_lists import names_of, read_list
 from sammed3d.files.outputs import check_output
 
@@ -70,13 +71,16 @@ def evaluate_lists(
     load = functools.partial(load_model, model, family)
     empty = images.ImageEvaluation(model, seed)
     stop = Stop()
-    with interrupted_by_signals(stop):
-        done = images.evaluate_images_apart(listed, measure, load, Workers(workers, ray, device != "cpu"), empty, show)
-    if not done.scores:
-        if done.stopped:
-            raise nothing_measured(stop)
-        raise ModelError(f"Nothing could be measured: {done.failures[0]}")
-    done.write(output)
+    with alone_in(output):
+        with interrupted_by_signals(stop):
+            done = images.evaluate_images_apart(
+                listed, measure, load, Workers(workers, ray, device != "cpu"), empty, show
+            )
+        if not done.scores:
+            if done.stopped:
+                raise nothing_measured(stop)
+            raise ModelError(f"Nothing could be measured: {done.failures[0]}")
+        done.write(output)
     if as_json:
         print(json.dumps(done.summary()))
     else:

@@ -19,6 +19,7 @@ from sammed3d.cli.terminal import (
 )
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
+from sammed3d.files.alone import alone_in
 from sammed3d.zoo.store import ModelStore, check_name
 
 if TYPE_CHECKING:
@@ -59,16 +60,17 @@ def learn(
         def say(line: str) -> None:
             screen.print(line, highlight=False)
 
-        cases = datasets.find_cases(dataset)
-        learned = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family).learn()
-        _print(learned)
-        if not learned.is_better and not force:
-            raise ModelError(_refusal(learned, folder))
-        _check_name(name, store, folder)  # learning takes long
-        if any(each.name == name for each in store.models()):
-            store.remove(name)  # this run's, from before
-        stored = store.add(folder, name, purpose="Learnt from corrected cases.", licence=licence)
-        (folder / INSTALLED).write_text(stored.sha256, encoding="utf-8")
+        with alone_in(folder):
+            cases = datasets.find_cases(dataset)
+            learned = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family).learn()
+            _print(learned)
+            if not learned.is_better and not force:
+                raise ModelError(_refusal(learned, folder))
+            _check_name(name, store, folder)  # learning takes long
+            if any(each.name == name for each in store.models()):
+                store.remove(name)  # this run's, from before
+            stored = store.add(folder, name, purpose="Learnt from corrected cases.", licence=licence)
+            (folder / INSTALLED).write_text(stored.sha256, encoding="utf-8")
         print(f"{stored.name}: {stored.path}")
 
 

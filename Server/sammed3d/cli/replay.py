@@ -26,6 +26,7 @@ from sammed3d.cli.terminal import (
 )
 from sammed3d.errors import ModelError
 from sammed3d.files import datasets
+from sammed3d.files.alone import alone_in
 from sammed3d.files.outputs import check_output
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def replay(
             screen.print(f"{count} {case.name}: {words}", highlight=False)
 
         mark = f"{model} {family or ''} {base or ''}".strip()
-        found = replaying.replay(cases, load, output, mark, places, show, files, force)
-        replaying.write_table(found, output / TABLE)
+        with alone_in(output):
+            found = replaying.replay(cases, load, output, mark, places, show, files, force)
+            replaying.write_table(found, output / TABLE)
         table = Table("Structure", "Mean Dice with what was accepted")
         for structure, mean in replaying.means(found).items():
             table.add_row(structure, f"{mean:.3f}")

@@ -9,6 +9,7 @@ import typer
 
 from sammed3d.cli.terminal import BaseOption, DebugOption, FamilyOption, explained, screen, stopped_run_goes_on
 from sammed3d.errors import ModelError
+from sammed3d.files.alone import alone_in
 
 MISSING = 'Training needs more packages: pip install "sammed3d[train]"'
 
@@ -83,5 +84,6 @@ def _train_on_images(images: Path, run: Path, recipe: Path | None, accelerator: 
     from sammed3d.training.sam_med2d.run import ImageRun  # noqa: PLC0415 - the extra [train]
 
     chosen = Recipe2d.read(recipe, **changes)
-    ImageRun(chosen, read_list(images), run, accelerator).train(say=_say)
+    with alone_in(run):
+        ImageRun(chosen, read_list(images), run, accelerator).train(say=_say)
     print(f"{run}: done. Use it: sammed3d models import {run}; its log is {run / 'log.csv'}.")

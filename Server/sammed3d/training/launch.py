@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from sammed3d.errors import VolumeError
+from sammed3d.files.alone import alone_in
 from sammed3d.predictors.device import has_bfloat16
 from sammed3d.training.contract import model_to_train
 from sammed3d.training.distillation import DistillationRun
@@ -45,7 +47,7 @@ def launch(
         Whether this is the process that has to say so.
 
     Raises:
-        ModelError, VolumeError: a reason of `Run` or `find_samples`.
+        ModelError, VolumeError: another run writes into the folder; or a reason of `Run` or `find_samples`.
     """
     several = devices * nodes > 1
     fabric = Fabric(
@@ -57,13 +59,15 @@ def launch(
     )
     check_writable(folder)
     large_enough(find_samples(data, "train"), recipe.smallest_voxels)  # a reason to refuse is told once, here
-    fabric.launch()
-    try:
-        return train_in(fabric, recipe, data, folder, say)
-    except KeyboardInterrupt:
-        if fabric.local_rank:  # the first process of the machine says so, and would be killed if another one failed
-            return False
-        raise
+    is_first = fabric.node_rank == fabric.local_rank == 0
+    with alone_in(folder) if is_first else nullcontext():
+        fabric.launch()
+        try:
+            return train_in(fabric, recipe, data, folder, say)
+        except KeyboardInterrupt:
+            if fabric.local_rank:  # the first process of the machine says so, and would be killed if another one failed
+                return False
+            raise
 
 
 def train_in(fabric: Fabric, recipe: Recipe, data: Path, folder: Path, say: Callable[[str], None]) -> bool:

@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from sammed3d.errors import ModelError, SAMMed3DError
+from sammed3d.files.alone import alone_in
 from sammed3d.ray_cluster import MISSING, joined
 from sammed3d.training.launch import large_enough, precision_of, several_processes, train_in
 from sammed3d.training.prepared import find_samples
@@ -46,7 +47,7 @@ def train_on_ray(
     if accelerator not in ("auto", "cpu", "cuda", "gpu"):
         raise ModelError(f"A cluster does not train on {accelerator!r}. Choose --accelerator auto, cpu or cuda.")
     large_enough(find_samples(data, "train"), recipe.smallest_voxels)  # a reason to refuse is told before Ray is asked
-    with joined(address) as ray:
+    with alone_in(folder), joined(address) as ray:
         try:
             from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError  # noqa: PLC0415
             from ray.train.torch import TorchTrainer  # noqa: PLC0415 - the extra [ray]

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from sammed3d.core.process_pools import process_pool
 from sammed3d.errors import SAMMed3DError, VolumeError
+from sammed3d.files.alone import alone_in
 from sammed3d.files.datasets import TINY_MM3, UTF8, Case, content_digest, image_digest, read_labels
 from sammed3d.files.outputs import make_folder, write_text, written_whole
 from sammed3d.files.patients import patient_words, same_images
@@ -152,34 +153,35 @@ def prepare(
 
     Raises:
         VolumeError: the folder holds data with another spacing or range, or cannot be written; or a process died.
+        ModelError: another run writes into the folder.
     """
-    make_folder(folder)
-    known = Preparation(folder, spacing, clamp, {})
-    if (folder / PREPARATION).is_file():
-        known = Preparation.read(folder)
-        if (known.spacing, known.clamp) != (spacing, clamp):
-            raise VolumeError(
-                f"{folder}: holds data at {known.spacing:g} mm, range {known.clamp}, and these would be at "
-                f"{spacing:g} mm, range {clamp}. Choose another folder, or delete it."
-            )
-    known.write()
-    voxels: dict[str, int] = {}
-    redone = {f"{dataset}/{case.name}" for case in cases}
-    used: list[Case] = []
-    images: dict[str, str] = {}
-    work = functools.partial(_prepare_case, folder=folder, dataset=dataset, spacing=spacing, clamp=clamp)
-    for case, done in _each(work, cases, workers):
-        voxels |= done.voxels
-        if done.voxels:  # a case without a mask can neither teach nor validate
-            used.append(case)
-            images[case.name] = done.image
-        on_case(case.name, done)
-    others = {name: count for name, count in known.voxels.items() if name.partition("/")[2] not in redone}
-    Preparation(folder, spacing, clamp, others | voxels).write()
-    sides = sides_of_images(folder, dataset, _image_in)
-    write_split(folder, dataset, patient_words(used, images), images, sides, validation, seed)
-    twice = same_images(used, images)
-    return sorted(case.name for case in used if case.name in twice or images[case.name] in sides)
+    with alone_in(folder):
+        known = Preparation(folder, spacing, clamp, {})
+        if (folder / PREPARATION).is_file():
+            known = Preparation.read(folder)
+            if (known.spacing, known.clamp) != (spacing, clamp):
+                raise VolumeError(
+                    f"{folder}: holds data at {known.spacing:g} mm, range {known.clamp}, and these would be at "
+                    f"{spacing:g} mm, range {clamp}. Choose another folder, or delete it."
+                )
+        known.write()
+        voxels: dict[str, int] = {}
+        redone = {f"{dataset}/{case.name}" for case in cases}
+        used: list[Case] = []
+        images: dict[str, str] = {}
+        work = functools.partial(_prepare_case, folder=folder, dataset=dataset, spacing=spacing, clamp=clamp)
+        for case, done in _each(work, cases, workers):
+            voxels |= done.voxels
+            if done.voxels:  # a case without a mask can neither teach nor validate
+                used.append(case)
+                images[case.name] = done.image
+            on_case(case.name, done)
+        others = {name: count for name, count in known.voxels.items() if name.partition("/")[2] not in redone}
+        Preparation(folder, spacing, clamp, others | voxels).write()
+        sides = sides_of_images(folder, dataset, _image_in)
+        write_split(folder, dataset, patient_words(used, images), images, sides, validation, seed)
+        twice = same_images(used, images)
+        return sorted(case.name for case in used if case.name in twice or images[case.name] in sides)
 
 
 def _each(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sammed3d.core.cancellation import Cancellation
+from sammed3d.core.file_locks import try_lock
 from sammed3d.errors import ModelError
 from sammed3d.zoo.about_file import is_cut_off
 from sammed3d.zoo.folders import writing_to
@@ -95,50 +93,22 @@ def file_digest(path: Path) -> str:
 def alone(part: Path, cancellation: Cancellation) -> Iterator[bool]:
     """Hold a part, which several programs or threads must not write at once; yields whether it was held by another.
 
-    The lock is the system's, which takes it back from a program that dies. Its file is made and removed here, so who
-    has it looks whether it is still the one by that name.
+    The lock is the system's, which takes it back from a program that dies.
     """
     path = part.with_name(part.name + ".lock")
     waited = False
     while True:
-        try:
-            file = path.open("ab")
-        except OSError as error:
-            raise ModelError(f"{part.stem}: cannot be written ({error.strerror}).") from error
-        with file:
-            if _is_ours(file) and _is_at(file, path):
-                try:
-                    yield waited
-                finally:
-                    with contextlib.suppress(OSError):  # Windows removes no file that is open
-                        path.unlink()
+        with contextlib.ExitStack() as stack:
+            try:
+                ours = stack.enter_context(try_lock(path))
+            except OSError as error:
+                raise ModelError(f"{part.stem}: cannot be written ({error.strerror}).") from error
+            if ours:
+                yield waited
                 return
         waited = True
         cancellation.check()
         cancellation.wait(WAITING)
-
-
-def _is_at(file: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _is_ours(file: IO[bytes]) -> bool:
-    """Lock a file, unless another has done so; where the system locks none, all goes on without."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt  # noqa: PLC0415
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl  # noqa: PLC0415
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-    return True
 
 
 class _RefusedError(Exception):
