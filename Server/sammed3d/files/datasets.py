@@ -227,6 +227,8 @@ def check(case: Case) -> CaseReport:
         for name, size in sizes.items()
         if size < TINY_MM3
     ]
+    if further := nnunet.further_channels(case.image):
+        remarks.append(f"{1 + further} channels: the first one alone, {case.image.name}, is read.")
     known = {*case.names, *case.without}
     remarks += [f"label {v} has no name in the dataset." for v in mm3 if case.names and v not in known]
     if case.unknown in mm3:

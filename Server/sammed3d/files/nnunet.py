@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -39,6 +40,17 @@ def read_names(folder: Path) -> tuple[list[dict[int, str]], int | None]:
             lists.append(free := {})
         free.update(dict.fromkeys(values, name))
     return lists, unknown
+
+
+def further_channels(image: Path) -> int:
+    """Return how many further channels of a case lie beside its first one (NAME_0000)."""
+    found = re.fullmatch(r"(.+)_0000(\..+)", image.name)
+    if found is None:
+        return 0
+    numbers = itertools.takewhile(
+        lambda n: image.with_name(f"{found[1]}_{n:04d}{found[2]}").is_file(), itertools.count(1)
+    )
+    return len(list(numbers))
 
 
 def _structures(labels: Mapping[str, Any]) -> dict[str, set[int]]:
