@@ -105,6 +105,7 @@ def prepare(
         try:
             from sammed3d.training import prepared  # noqa: PLC0415 - the extra [train]
             from sammed3d.training.contract import preparation_for  # noqa: PLC0415
+            from sammed3d.training.sides import cases_in  # noqa: PLC0415
         except ImportError as error:
             raise ModelError(MISSING) from error
         if model is not None and spacing is not None:
@@ -113,6 +114,8 @@ def prepare(
         wanted, clamp = (1.5 if spacing is None else spacing, None) if model is None else preparation_for(model, family)
         found = datasets.find_cases(dataset)
         cases = [case for case in found if case.label is not None]
+        called = name or dataset.resolve().name
+        gone = cases_in(folder, called) - {case.name for case in cases}
         problems: list[str] = []
         left_out: Counter[str] = Counter()
         done = empty = 0
@@ -129,7 +132,7 @@ def prepare(
         twice = prepared.prepare(
             cases,
             folder,
-            name or dataset.resolve().name,
+            called,
             spacing=wanted,
             clamp=clamp,
             validation=validation,
@@ -148,6 +151,11 @@ def prepare(
             print(f"Left out, without labels: {len(found) - len(cases)} cases.")
         if empty:
             print(f"Left out, with an empty label map: {empty} cases.")
+        if gone:
+            print(
+                f"Left out, not in {dataset} though {called} had them before: {len(gone)} cases. To keep those of two "
+                "datasets, give each a --name of its own."
+            )
         if twice:
             print(f"On the side of another case with the same image: {', '.join(twice)}.")
         print(f"{folder}: {count['train']} structures to train on, {count['validation']} that validate.")

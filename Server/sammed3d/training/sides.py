@@ -65,6 +65,13 @@ def sides_of_images(folder: Path, dataset: str, image_of: Callable[[Path, str], 
     return sides
 
 
+def cases_in(folder: Path, dataset: str) -> set[str]:
+    """Return the names of a dataset's cases that are on a side."""
+    known = _split_in(folder)
+    listed = [*known["train"], *known["validation"]]
+    return {name.removeprefix(f"{dataset}/") for name in listed if name.startswith(f"{dataset}/")}
+
+
 def _split_in(folder: Path) -> dict[str, Any]:
     file = folder / SPLIT
     known: dict[str, Any] = json.loads(file.read_text(encoding=UTF8)) if file.is_file() else {}

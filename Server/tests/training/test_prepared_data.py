@@ -100,6 +100,22 @@ def test_a_case_that_was_corrected_is_prepared_anew_and_the_others_are_kept(tmp_
     assert second["label_1/b"].label.stat().st_mtime_ns == kept
 
 
+def test_cases_that_a_name_had_before_and_that_are_left_out_now_are_told(tmp_path):
+    for place in ("one/a", "one/b", "other/b"):
+        labelled(tmp_path / place, (2, 2, 2))
+
+    def prepare(dataset, name):
+        arguments = ["data", "prepare", str(tmp_path / dataset), str(tmp_path / "ready"), "--name", name]
+        done = CliRunner().invoke(app, [*arguments, "--spacing", "3", "--workers", "1"])
+        assert done.exit_code == 0, done.output
+        return done.output.replace("\n", " ")
+
+    words = "though ct_x had them before: 1 cases. To keep those of two datasets, give each a --name"
+    assert [words in prepare(*each) for each in (("one", "ct_x"), ("one", "ct_x"), ("other", "ct_y"))] == [False] * 3
+    assert words in prepare("other", "ct_x")
+    assert words not in prepare("other", "ct_x"), "once is enough"
+
+
 def test_preparing_goes_on_after_the_disk_was_full(tmp_path, monkeypatch):
     raw, ready = tmp_path / "raw", tmp_path / "ready"
     labelled(raw / "a", (2, 2, 2))
