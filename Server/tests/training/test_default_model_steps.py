@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sammed3d.errors import VolumeError
 from sammed3d.training.default_model import trainer as trainer_module
 from sammed3d.training.default_model.trainer import Trainer, mask_loss
 from sammed3d.zoo.checkpoint import read_checkpoint
@@ -119,3 +120,22 @@ def test_the_loss_is_dice_and_half_the_cross_entropy_in_units_of_the_object():
     assert float(found) == pytest.approx(np.mean(wanted), rel=1e-9)
     far = torch.full((1, 1, 6, 6, 6), 60.0, dtype=torch.float64)
     assert float(mask_loss(far, torch.zeros_like(far))) == pytest.approx(1 - 1 / 217 + 0.5 * 10), "the most it counts"
+
+
+def test_a_full_disk_leaves_the_state_of_before_and_is_told(trainer, tmp_path, monkeypatch):
+    trainer.step = 5
+    trainer.save()
+    trainer.step = 6
+
+    def full(_state, file):
+        file.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        with pytest.raises(VolumeError, match=r"last\.pt: cannot be written\. Check the folder, permissions and free"):
+            trainer.save()
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+    again = Trainer(tmp_path, torch.device("cpu"), 2e-3, SIZES)
+    assert again.resume()
+    assert again.step == 5

@@ -15,6 +15,7 @@ from sammed3d.core.geometry import Box, Point3
 from sammed3d.core.interpolation import interpolate
 from sammed3d.errors import VolumeError
 from sammed3d.files.datasets import Case, content_digest, read_labels
+from sammed3d.files.outputs import make_folder, write_text, written_whole
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
 
@@ -43,18 +44,21 @@ def cached(case: Case, cache: Path, spacing: Point3) -> CachedCase:
     """Open a case from the cache; resamples it into the cache first where it is missing, or was changed since.
 
     Raises:
-        VolumeError: image or label map cannot be used, or it holds more than `MOST_STRUCTURES` structures.
+        VolumeError: image or label map cannot be used, it holds more than `MOST_STRUCTURES` structures, or the cache
+            cannot be written.
     """
     folder = cache / _folder_name(case.name)
     done = folder / "done.json"
     wanted = {"spacing": list(spacing), "content": content_digest(case)}
     if not done.is_file() or json.loads(done.read_text()) != wanted:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         done.unlink(missing_ok=True)  # what follows may be stopped
         image, label = _resampled(case, spacing)
-        np.save(folder / "image.npy", image)
-        np.save(folder / "label.npy", label)
-        done.write_text(json.dumps(wanted))
+        arrays: dict[str, npt.NDArray[Any]] = {"image.npy": image, "label.npy": label}
+        for name, array in arrays.items():
+            with written_whole(folder / name) as beside:
+                np.save(beside, array)
+        write_text(done, json.dumps(wanted))
     return CachedCase(
         case.name, np.load(folder / "image.npy", mmap_mode="r"), np.load(folder / "label.npy", mmap_mode="r")
     )

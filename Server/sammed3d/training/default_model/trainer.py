@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from sammed3d import nets
 from sammed3d.core.freed_memory import keep_freed
+from sammed3d.files.outputs import written_whole
 from sammed3d.inference.preset import Preset
 from sammed3d.predictors.device import has_bfloat16
 from sammed3d.training.default_model.crops import Crops
@@ -79,16 +80,19 @@ class Trainer:
         return True
 
     def save(self) -> None:
-        """Write the state so that a kill in the middle leaves the previous one."""
+        """Write the state so that a kill or a full disk in the middle leaves the previous one.
+
+        Raises:
+            VolumeError: it cannot be written.
+        """
         state = {
             "network": self.network.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             **{k: getattr(self, k) for k in ("step", "seconds", "total_seconds")},
         }
-        partial = self.work / "last.pt.part"
-        torch.save(state, partial)
-        partial.replace(self.work / "last.pt")
+        with written_whole(self.work / "last.pt") as beside:
+            torch.save(state, beside)
 
     def learn(self, crops: Crops, progress: float) -> dict[str, float]:
         """Make one step of the optimizer; `progress` is the share of the budget used, 0..1."""
