@@ -88,6 +88,7 @@ def _check_name(name: str, store: ModelStore, folder: Path) -> None:
 
 
 def _print(learned: Learned) -> None:
+    from sammed3d.training.learning.comparison import in_words  # noqa: PLC0415 - the extras
     from sammed3d.training.learning.run import AT, ENOUGH, clicks_needed  # noqa: PLC0415 - the extras
 
     table = Table("", *(f"Dice at {n}" for n in AT), f"Clicks to {ENOUGH}", "Sample CT")
@@ -102,8 +103,9 @@ def _print(learned: Learned) -> None:
     print(
         f"Label maps: {len(sides.learn)} to learn from, {len(sides.stop)} to watch, {len(sides.test)} to measure with."
     )
-    if sides.remark:
-        print(sides.remark)
+    for line in (sides.remark, in_words(learned.gains)):
+        if line:
+            print(line)
 
 
 def _refusal(learned: Learned, folder: Path) -> str:

@@ -215,6 +215,8 @@ def test_a_better_model_is_installed_with_card_licence_and_scores(dataset, files
     text = stored.path.with_name("model-card.md").read_text()
     assert re.search(r"\| before \| 0\.0\d\d", text), "the places of clicks alone"
     assert "Clicks until a Dice of 0.7" in text
+    for words in (text, result.output.replace("\n", " ")):
+        assert "Of 1 patients or images 1 gained and 0 lost." in words
     learnt = load_model("ours")
     assert learnt.preset == PRESET
     assert "2 steps" in learnt.origin
@@ -298,6 +300,36 @@ def test_a_run_goes_on_and_does_not_mix_with_another(dataset, files, tmp_path, m
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("moment", "kept"), [("_save", False), ("_keep_best", True)])
+def test_the_weights_of_a_killed_run_are_those_that_its_state_tells_of(
+    moment, kept, dataset, files, tmp_path, monkeypatch
+):
+    learns(monkeypatch, files["some"])
+    folder, going_on = tmp_path / "run", getattr(LearningRun, moment)
+
+    def killed(self):
+        if list(folder.glob("candidate*")) or (folder / "best.safetensors").is_file():
+            raise KeyboardInterrupt
+        going_on(self)
+
+    def run():
+        return LearningRun(find_cases(dataset), str(files["none"]), folder, 4.0, "cpu", 1).learn()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LearningRun, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    learns(monkeypatch, *(9 * [files["none"]]))
+    if kept:
+        learned = run()
+        assert (learned.steps, learned.is_better) == (1, True)
+    else:
+        with pytest.raises(ModelError, match="nothing did better"):
+            run()
+    assert not list(folder.glob("candidate*"))
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_after_the_disk_was_full(dataset, files, tmp_path, monkeypatch):
     learns(monkeypatch, files["some"])
     write = Path.write_text
@@ -338,17 +370,6 @@ def test_what_is_judged_are_means_over_structures_at_the_clicks_that_are_shown()
     better = Evaluation("m", PROTOCOLS["honest"], 1, [replace(score, dice=score.dice + 0.01) for score in done.scores])
     assert [replace(each, after=better).is_better for each in forgot] == [True, False]
     assert replace(forgot[0], after=better).gain == pytest.approx(0.01)
-
-
-def test_structures_are_counted_without_the_background_that_may_be_missing(tmp_path):
-    affine = make_affine((3.0, 3.0, 3.0))
-    write_image(tmp_path / "image.nii.gz", phantom((8, 8, 8)), affine)
-    write_image(
-        tmp_path / "label.nii.gz",
-        np.repeat([3, 5], 4).astype(np.uint8)[:, None, None] * np.ones((8, 8, 8), np.uint8),
-        affine,
-    )
-    assert learning.structures_of(Case("c", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")) == 2
 
 
 def test_names_and_models_that_cannot_be_are_refused_before_anything_is_measured(dataset, tmp_path, monkeypatch):

@@ -16,10 +16,10 @@ from sammed3d.errors import ModelError
 from sammed3d.evaluation.protocols import PROTOCOLS
 from sammed3d.evaluation.results import Evaluation, Score
 from sammed3d.evaluation.run import evaluate
-from sammed3d.files.datasets import Case, content_digest, read_labels
+from sammed3d.files.datasets import Case, content_digest
 from sammed3d.files.outputs import make_folder, write_text
 from sammed3d.files.patients import image_digests
-from sammed3d.files.volume import Volume
+from sammed3d.training.learning.comparison import gains_of, in_words, measured_cases, paired
 from sammed3d.training.learning.learners import Learner, learner_for
 from sammed3d.training.learning.split import Split, sample_case, split_cases, written
 from sammed3d.zoo import load_predictor
@@ -36,11 +36,13 @@ CHECKS = 8
 PATIENCE = 3
 """Checks without gain after which a run ends early."""
 MOST_STRUCTURES = 40
-"""That are measured; of more, every n-th is."""
+"""That are measured, about; see `measured_cases`."""
 MOST_FORGOTTEN = 0.02
-"""Mean Dice that the sample data may lose."""
+"""Mean Dice that the sample data may lose, which are rehearsed."""
 PROTOCOL = PROTOCOLS["honest"]
 STATE = "learning.json"
+CANDIDATE = "candidate_{steps}.safetensors"
+"""Weights that are measured; they are the run's best ones once its state says so."""
 METHOD = "model"
 """What scores call the model, before and after."""
 
@@ -51,7 +53,7 @@ class Learned:
 
     Attributes:
         before: scores of the model that it began with, on the cases kept aside.
-        after: those of the result.
+        after: those of the result, on the same structures.
         rehearsed: mean Dice on the sample data before and after.
         split: which cases were what.
         steps: steps of the optimizer up to the weights that were kept.
@@ -69,6 +71,11 @@ class Learned:
     def gain(self) -> float:
         """Mean Dice gained, over the clicks of `AT`."""
         return mean_dice(self.after) - mean_dice(self.before)
+
+    @property
+    def gains(self) -> list[float]:
+        """Mean Dice that each patient, or image, gained."""
+        return gains_of(self.before, self.after, self.split.test, AT)
 
     @property
     def is_better(self) -> bool:
@@ -164,6 +171,7 @@ class LearningRun:
 
     def learn(self) -> Learned:
         """Measure, train, and measure again."""
+        self._keep_best()
         rehearsed = [sample_case()]
         learner = self._learner(rehearsed) if self._state.goes_on else None  # what cannot learn is said first
         before = self._measured("before", self._model, self.split.test)
@@ -179,7 +187,7 @@ class LearningRun:
         after = self._measured(f"after-{self._state.steps}", str(best), self.split.test)
         sample_after = self._measured(f"sample-after-{self._state.steps}", str(best), rehearsed)
         forgotten = (mean_dice(sample_before), mean_dice(sample_after))
-        learned = Learned(before, after, forgotten, self.split, self._state.steps, self._state.seconds)
+        learned = Learned(*paired(before, after), forgotten, self.split, self._state.steps, self._state.seconds)
         write_text(self._folder / RUN_CARD, card(learned, self._model))
         return learned
 
@@ -205,11 +213,21 @@ class LearningRun:
             learner.save()
             self._check(learner)
             self._save()
+            self._keep_best()
+
+    def _keep_best(self) -> None:
+        """Put the weights in place that the saved state says are the best, also where a run was killed before that."""
+        best = CANDIDATE.format(steps=self._state.steps)
+        for file in self._folder.glob(CANDIDATE.format(steps="*")):
+            if file.name == best:
+                file.replace(self._folder / RUN_WEIGHTS)
+            else:
+                file.unlink()
 
     def _check(self, learner: Learner) -> None:
-        """Measure the weights as they are, and keep them if none did better."""
+        """Measure the weights as they are, and note whether they are the best."""
         model, weights = learner.model()
-        candidate = self._folder / "candidate.safetensors"
+        candidate = self._folder / CANDIDATE.format(steps=learner.steps)
         trained = f"{learner.steps} steps on {len(self.split.learn)} cases"
         origin = f"learnt from {model.origin or model.name}; {trained}"
         licence = f"that of {model.name} ({model.licence}) and of the cases" if model.licence else ""
@@ -227,8 +245,8 @@ class LearningRun:
         state.without_gain = 0 if better else state.without_gain + 1
         if better:
             state.best, state.steps = score, learner.steps
-            candidate.replace(self._folder / RUN_WEIGHTS)
-        candidate.unlink(missing_ok=True)
+        else:
+            candidate.unlink()
 
     def _save(self) -> None:
         self._write(self._folder / STATE, {"about": self._about, "state": asdict(self._state)})
@@ -255,8 +273,7 @@ class LearningRun:
     def _evaluated(self, model: str, cases: Sequence[Case]) -> Evaluation:
         family = self._family if model == self._model else None
         predictor = load_predictor(model, self._device, family=family)
-        every = max(1, math.ceil(sum(map(structures_of, cases)) / MOST_STRUCTURES))
-        done = evaluate(predictor, cases, PROTOCOL, every=every, seed=self._seed)
+        done = evaluate(predictor, measured_cases(cases, MOST_STRUCTURES), PROTOCOL, seed=self._seed)
         done.scores = [replace(score, method=METHOD) for score in done.scores]
         return done
 
@@ -287,20 +304,22 @@ def card(learned: Learned, model: str) -> str:
         f"{np.mean(_only(learned.after, case, structure)):.2f}"
         for case, structure in learned.after.structures
     )
-    remark = f"\n{learned.split.remark}\n" if learned.split.remark else ""
+    remarks = [each for each in (learned.split.remark, in_words(learned.gains)) if each]
     return f"""# Learnt from corrected cases
 
 Research software: not for clinical decisions.
 
 Began with {model}; {learned.steps} steps on {len(learned.split.learn)} label maps, {learned.seconds / 60:.0f} minutes.
 Measured with simulated clicks on {len(learned.split.test)} label maps that it never saw.
-{remark}
+
+{" ".join(remarks)}
+
 | mean Dice after | {" | ".join(f"{n} clicks" if n > 1 else "1 click" for n in AT)} |
 |---|{"---|" * len(AT)}
 {rows}
 
 Clicks until a Dice of {ENOUGH}: {clicks_needed(learned.before):.1f} before, {clicks_needed(learned.after):.1f} after.
-Sample CT, mean Dice: {learned.rehearsed[0]:.3f} before, {learned.rehearsed[1]:.3f} after.
+Sample CT, which was rehearsed, mean Dice: {learned.rehearsed[0]:.3f} before, {learned.rehearsed[1]:.3f} after.
 
 ## Structures, mean Dice over these clicks
 
@@ -316,8 +335,3 @@ def _at(scores: Evaluation) -> list[float]:
 def _only(scores: Evaluation, case: str, structure: str) -> list[float]:
     curve = scores.of(METHOD, case, structure)
     return [curve[n - 1] for n in AT if n <= len(curve)]
-
-
-def structures_of(case: Case) -> int:
-    """Return the number of structures in a case's label map."""
-    return len(case.structures_in(read_labels(case, Volume.read(case.image).grid)))
