@@ -40,7 +40,16 @@ def learn(
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option(help="Of the split of the cases, and of clicks.")] = 2023,
     licence: Annotated[str | None, typer.Option(help="Of the result; that of its base and of the cases.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Install it even where it is not better.")] = False,
+    significance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Largest probability of chance with which a gain counts; 1 counts any. 0.2 if not given, or that all "
+            "gain where fewer than three patients measure.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Install it even where it is not better, or forgets.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Teach a model from corrected cases, measure it before and after, and install it if it is better.
@@ -62,7 +71,7 @@ def learn(
 
         with alone_in(folder):
             cases = datasets.find_cases(dataset)
-            learned = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family).learn()
+            learned = LearningRun(cases, model, folder, minutes * 60, device, seed, say, family, significance).learn()
             _print(learned)
             if not learned.is_better and not force:
                 raise ModelError(_refusal(learned, folder))
@@ -109,8 +118,5 @@ def _print(learned: Learned) -> None:
 
 
 def _refusal(learned: Learned, folder: Path) -> str:
-    if learned.gain <= 0:
-        why = f"it is not better than what it began with (mean Dice {learned.gain:+.3f})"
-    else:
-        why = f"it forgot other structures (sample CT {learned.rehearsed[0]:.3f} -> {learned.rehearsed[1]:.3f})"
+    why = "; and ".join(learned.faults)
     return f"Not installed: {why}. Give it more cases or minutes; --force installs it from {folder} all the same."

@@ -25,7 +25,7 @@ from sammed3d.training.learning import learners
 from sammed3d.training.learning import run as learning
 from sammed3d.training.learning.learners import FROZEN, LoraLearner, UNetLearner
 from sammed3d.training.learning.run import METHOD, Learned, LearningRun, clicks_needed, mean_dice
-from sammed3d.training.learning.split import sample_case
+from sammed3d.training.learning.split import Split, sample_case
 from sammed3d.training.schedule import how_often
 from sammed3d.zoo.checkpoint import write_checkpoint
 from sammed3d.zoo.store import ModelStore
@@ -365,7 +365,8 @@ def test_what_is_judged_are_means_over_structures_at_the_clicks_that_are_shown()
     at_shown = (0.5 + 0.8 + 0.9 + 0.9) + (0.1 + 0.3 + 0.6 + 0.6)  # after 1, 3, 5 and 10 clicks
     assert mean_dice(done) == pytest.approx(at_shown / 8)
     assert clicks_needed(done) == pytest.approx((2 + 11) / 2), "one more than there were where it never was"
-    forgot = [Learned(done, done, (0.5, after), None, 1, 1.0) for after in (0.481, 0.479)]
+    split = Split((), (), (Case("c", Path("c"), None),), "", {"c": "c"})
+    forgot = [Learned(done, done, (0.5, after), split, 1, 1.0) for after in (0.481, 0.479)]
     assert not any(each.is_better for each in forgot), "no gain"
     better = Evaluation("m", PROTOCOLS["honest"], 1, [replace(score, dice=score.dice + 0.01) for score in done.scores])
     assert [replace(each, after=better).is_better for each in forgot] == [True, False]
@@ -378,4 +379,10 @@ def test_names_and_models_that_cannot_be_are_refused_before_anything_is_measured
         result = CliRunner().invoke(app, ["learn", str(dataset), "--name", name, "--run", str(tmp_path / "run")])
         assert result.exit_code == 1
         assert words in result.output.replace("\n", " ")
-    assert not (tmp_path / "run").exists()
+    result = CliRunner().invoke(
+        app, ["learn", str(dataset), "--name", "ours", "--run", str(tmp_path / "run"), "--significance", "0.1"]
+    )
+    words = "--significance 0.1 cannot be reached: 1 patients or images measure, and of so many no gain is less likely"
+    assert words in result.output.replace("\n", " ")
+    assert result.exit_code == 1
+    assert not (tmp_path / "run" / "learning.json").exists()

@@ -1,5 +1,6 @@
 """Before and after learning: what is measured, and how much of a gain may be chance."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,14 @@ from sammed3d.training.learning.comparison import (
     chance_of,
     gains_of,
     in_words,
+    least_chance,
     measured_cases,
+    most_chance,
     paired,
     structures_of,
 )
+from sammed3d.training.learning.run import Learned
+from sammed3d.training.learning.split import Split
 
 NAMES = {3: "liver", 5: "tumour", 6: "tumour"}
 
@@ -61,10 +66,50 @@ def test_gains_are_of_patients_over_what_was_measured_both_times():
     after = scores({("a1", "x"): 0.6, ("a2", "x"): 0.6, ("b", "x"): 0.1, ("b", "y"): 0.4, ("d", "x"): 0.1})
     before, after = paired(before, after)
     assert before.structures == after.structures == [("a1", "x"), ("a2", "x"), ("b", "x"), ("b", "y")]
-    cases = [Case(name, Path(name), None) for name in ("a1", "a2", "b")]
-    assert gains_of(before, after, cases, (1,)) == pytest.approx([0.1, 0.3, -0.05])
-    cases = [replace(case, patient=case.name[0]) for case in cases]
-    assert gains_of(before, after, cases, (1, 2)) == pytest.approx([0.2, -0.05])
+    assert gains_of(before, after, {"a1": "a1", "a2": "a2", "b": "b"}, (1,)) == pytest.approx([0.1, 0.3, -0.05])
+    assert gains_of(before, after, {"a1": "a", "a2": "a", "b": "b"}, (1, 2)) == pytest.approx([0.2, -0.05])
+
+
+def judged(gains, significance=None, sample=0.5):
+    """Return what came of a run in which each image gained so much."""
+    cases = [Case(f"c{n}", Path(f"c{n}"), Path("label")) for n in range(len(gains))]
+    before = scores({(case.name, "x"): 0.5 for case in cases})
+    after = scores({(case.name, "x"): 0.5 + gain for case, gain in zip(cases, gains, strict=True)})
+    split = Split((), (), tuple(cases), "", {case.name: case.name for case in cases})
+    return Learned(before, after, (0.5, sample), split, 1, 1.0, significance)
+
+
+def test_gains_that_chance_may_well_have_brought_do_not_count():
+    assert judged([0.01]).is_better, "one image: that it gains is all that can be asked"
+    assert not judged([0.3, -0.01]).is_better, "of two both have to gain"
+    assert judged([0.3, 0.01]).is_better
+    assert not judged([0.1, 0.1, -0.02]).is_better, "so do three"
+    assert judged([0.1, 0.1, 0.001]).is_better
+    mixed = [0.05, 0.06, 0.04, 0.05, -0.01]
+    assert judged(mixed).is_better
+    noise = judged([0.2, -0.1, 0.05, -0.12, 0.0])
+    assert noise.gain > 0
+    [fault] = noise.faults
+    assert "may be chance, which would bring as much with a probability of 0." in fault
+    assert "at most 0.20 counts (--significance)" in fault
+    assert judged([0.2, -0.1, 0.05, -0.12, 0.0], significance=1.0).is_better, "any gain"
+    assert not judged(mixed, significance=0.05).is_better
+    assert judged([0.05, 0.06, 0.04, 0.05, 0.01], significance=0.05).is_better
+
+
+def test_what_does_not_gain_or_forgets_too_is_told():
+    assert judged([-0.1, 0.02]).faults == ["it is not better than what it began with (mean Dice -0.040)"]
+    assert judged([math.nan]).faults == ["it is not better than what it began with (mean Dice +nan)"]
+    chance, forgot = judged([0.3, -0.01], sample=0.4).faults
+    assert "may be chance" in chance
+    assert forgot == "it forgot other structures (sample CT 0.500 -> 0.400)"
+
+
+def test_all_have_to_gain_where_too_few_measure_for_the_usual_significance():
+    assert [most_chance(n) for n in (1, 2, 3, 20)] == [0.5, 0.25, 0.2, 0.2]
+    assert [most_chance(n, 0.05) for n in (1, 20)] == [0.05, 0.05], "what was asked for holds"
+    for n in (1, 3, FLIPS, FLIPS + 5):
+        assert least_chance(n) == pytest.approx(chance_of(n * [0.1]), rel=0.1)
 
 
 def test_chance_is_that_of_the_paired_permutation_test():

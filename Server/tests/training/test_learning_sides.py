@@ -50,6 +50,9 @@ def test_patients_and_images_that_are_there_twice_are_on_one_side():
         drawn = split_cases(cases, seed, {"one": "digest", "the same": "digest"})
         sides = [names(side) for side in (drawn.learn, drawn.stop, drawn.test)]
         assert sum(map(len, sides)) == 14
+        words = [{drawn.patients[name] for name in side} for side in sides]
+        assert sum(map(len, words)) == 7, "six patients, and an image that is there twice"
+        assert drawn.measuring == len(words[2])
         for side in sides:
             assert ("one" in side) == ("the same" in side)
             assert all((f"sub-{n}_ses-0" in side) == (f"sub-{n}_ses-1" in side) for n in range(6))

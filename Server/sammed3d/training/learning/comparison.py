@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from sammed3d.files.volume import Volume
 
 FLIPS = 12
 """Up to so many patients all signs of their gains are tried; of more, so many draws as of these."""
+SIGNIFICANCE = 0.2
+"""Largest probability of chance with which a gain counts, where enough patients measure."""
 
 
 def measured_cases(cases: Sequence[Case], most: int) -> list[Case]:
@@ -57,21 +59,20 @@ def paired(before: Evaluation, after: Evaluation) -> tuple[Evaluation, Evaluatio
     return one, other
 
 
-def gains_of(before: Evaluation, after: Evaluation, cases: Sequence[Case], at: Collection[int]) -> list[float]:
+def gains_of(before: Evaluation, after: Evaluation, patients: Mapping[str, str], at: Collection[int]) -> list[float]:
     """Return the mean Dice that each patient gained; each image, where the dataset names no patients.
 
     Args:
         before: scores.
         after: scores of the same structures.
-        cases: what was measured.
+        patients: a word for each case, by its name, which those of a patient or image share; see `Split`.
         at: numbers of the clicks that count.
     """
-    owner = {case.name: case.patient or case.image.as_posix() for case in cases}
     differences: dict[str, list[float]] = {}
     for sign, scores in ((-1, before.scores), (1, after.scores)):
         for score in scores:
             if score.click in at:
-                differences.setdefault(owner[score.case], []).append(sign * score.dice)
+                differences.setdefault(patients[score.case], []).append(sign * score.dice)
     return [2 * float(np.mean(values)) for values in differences.values()]
 
 
@@ -87,6 +88,21 @@ def chance_of(gains: Sequence[float]) -> float:
         signs = np.vstack([np.ones(len(gains)), drawn])
     sums = signs @ np.array(gains)
     return float((sums >= sum(gains) - 1e-12).mean())
+
+
+def least_chance(patients: int) -> float:
+    """Return the smallest probability that `chance_of` gives for so many patients: that of all having gained."""
+    return 0.5 ** min(patients, FLIPS)
+
+
+def most_chance(patients: int, significance: float | None = None) -> float:
+    """Return the largest probability of chance with which a gain counts.
+
+    Args:
+        patients: how many were measured.
+        significance: what was asked for; None for `SIGNIFICANCE`, or where so few cannot reach that, that all gain.
+    """
+    return max(SIGNIFICANCE, least_chance(patients)) if significance is None else significance
 
 
 def in_words(gains: Sequence[float]) -> str:

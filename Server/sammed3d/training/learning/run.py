@@ -19,7 +19,15 @@ from sammed3d.evaluation.run import evaluate
 from sammed3d.files.datasets import Case, content_digest
 from sammed3d.files.outputs import make_folder, write_text
 from sammed3d.files.patients import image_digests
-from sammed3d.training.learning.comparison import gains_of, in_words, measured_cases, paired
+from sammed3d.training.learning.comparison import (
+    chance_of,
+    gains_of,
+    in_words,
+    least_chance,
+    measured_cases,
+    most_chance,
+    paired,
+)
 from sammed3d.training.learning.learners import Learner, learner_for
 from sammed3d.training.learning.split import Split, sample_case, split_cases, written
 from sammed3d.zoo import load_predictor
@@ -58,6 +66,7 @@ class Learned:
         split: which cases were what.
         steps: steps of the optimizer up to the weights that were kept.
         seconds: time of all training.
+        significance: largest probability of chance with which the gain counts; None for what `most_chance` says.
     """
 
     before: Evaluation
@@ -66,6 +75,7 @@ class Learned:
     split: Split
     steps: int
     seconds: float
+    significance: float | None = None
 
     @property
     def gain(self) -> float:
@@ -75,12 +85,28 @@ class Learned:
     @property
     def gains(self) -> list[float]:
         """Mean Dice that each patient, or image, gained."""
-        return gains_of(self.before, self.after, self.split.test, AT)
+        return gains_of(self.before, self.after, self.split.patients, AT)
 
     @property
     def is_better(self) -> bool:
         """Whether the result is better on the cases kept aside, and has not forgotten the sample data."""
-        return self.gain > 0 and self.rehearsed[1] > self.rehearsed[0] - MOST_FORGOTTEN
+        return not self.faults
+
+    @property
+    def faults(self) -> list[str]:
+        """What speaks against installing the result, in words."""
+        if not self.gain > 0:
+            return [f"it is not better than what it began with (mean Dice {self.gain:+.3f})"]
+        found, chance, most = [], chance_of(self.gains), most_chance(len(self.gains), self.significance)
+        if chance > most:
+            found.append(
+                f"its gain (mean Dice {self.gain:+.3f}) may be chance, which would bring as much with a probability of "
+                f"{chance:.2f}; at most {most:.2f} counts (--significance)"
+            )
+        before, after = self.rehearsed
+        if not after > before - MOST_FORGOTTEN:
+            found.append(f"it forgot other structures (sample CT {before:.3f} -> {after:.3f})")
+        return found
 
 
 @dataclass
@@ -121,11 +147,12 @@ class LearningRun:
         seed: seed of the split, crops and clicks.
         say: told what happens.
         family: family of the model to begin with, where its file does not tell.
+        significance: largest probability of chance with which a gain counts, 0..1; see `most_chance`.
 
     Raises:
         VolumeError: too few cases.
-        ModelError: the model cannot be trained, or the folder holds a run with another model, seed or data, or with
-            labels that were corrected since.
+        ModelError: no gain of so few patients is as significant as that, the model cannot be trained, or the folder
+            holds a run with another model, seed or data, or with labels that were corrected since.
     """
 
     def __init__(
@@ -138,11 +165,19 @@ class LearningRun:
         seed: int = 2023,
         say: Callable[[str], None] = lambda _line: None,
         family: str | None = None,
+        significance: float | None = None,
     ) -> None:
-        self._family = family
+        self._family, self._significance = family, significance
         self._model, self._folder, self._device, self._seed, self._say = model, folder, device, seed, say
         images = image_digests(case for case in cases if case.label is not None)
         self.split = split_cases(cases, seed, images)
+        measuring = self.split.measuring
+        if significance is not None and significance < (least := least_chance(measuring)):
+            raise ModelError(
+                f"--significance {significance:g} cannot be reached: {measuring} patients or images measure, "
+                f"and of so many no gain is less likely by chance than {least:.2g}. Give it more cases, of which a "
+                "quarter measures, or a larger number."
+            )
         used = (*self.split.learn, *self.split.stop, *self.split.test)
         contents = {case.name: content_digest(case, images.get(case.name, "")) for case in used}
         self._about = {"model": model, "split": json.loads(written(self.split)), "seed": seed, "contents": contents}
@@ -187,7 +222,8 @@ class LearningRun:
         after = self._measured(f"after-{self._state.steps}", str(best), self.split.test)
         sample_after = self._measured(f"sample-after-{self._state.steps}", str(best), rehearsed)
         forgotten = (mean_dice(sample_before), mean_dice(sample_after))
-        learned = Learned(*paired(before, after), forgotten, self.split, self._state.steps, self._state.seconds)
+        state, significance = self._state, self._significance
+        learned = Learned(*paired(before, after), forgotten, self.split, state.steps, state.seconds, significance)
         write_text(self._folder / RUN_CARD, card(learned, self._model))
         return learned
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sammed3d import samples
 from sammed3d.errors import VolumeError
@@ -23,12 +23,19 @@ class Split:
         stop: measured on the way; the weights that do best on them are kept.
         test: measured before and after, and never else.
         remark: a remark for readers of the result; "" for none.
+        patients: a word for each case, by its name, which all cases of a patient or image share.
     """
 
     learn: tuple[Case, ...]
     stop: tuple[Case, ...]
     test: tuple[Case, ...]
     remark: str = ""
+    patients: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def measuring(self) -> int:
+        """Number of patients, or images, that measure."""
+        return len({self.patients[case.name] for case in self.test})
 
 
 def split_cases(cases: Sequence[Case], seed: int, images: Mapping[str, str]) -> Split:
@@ -66,9 +73,9 @@ def split_cases(cases: Sequence[Case], seed: int, images: Mapping[str, str]) -> 
         remark = (
             "The image that chose the weights is the one that measures them, so the result looks better than it is."
         )
-        return Split(of(order[1:]), measured, measured, remark)
+        return Split(of(order[1:]), measured, measured, remark, words)
     remark = "One image alone measures the result, so it may be chance." if test == 1 else ""
-    return Split(of(order[test + stop :]), of(order[test : test + stop]), measured, remark)
+    return Split(of(order[test + stop :]), of(order[test : test + stop]), measured, remark, words)
 
 
 def sample_case() -> Case:
