@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from sammed3d.cli.terminal import DebugOption, ForceOption, SeriesOption, explai
 from sammed3d.core import prompt_files
 from sammed3d.core.prompts import ObjectPrompts
 from sammed3d.errors import SAMMed3DError, VolumeError
-from sammed3d.files import collection, datasets, kept_cases, scenes
+from sammed3d.files import collection, datasets, kept_cases, other_layouts, scenes
 from sammed3d.files.collection import Collected, Wanted
 from sammed3d.files.segment_reader import on_grid, read_segments
 from sammed3d.files.segmentation import Segment
@@ -31,20 +31,22 @@ class _Source:
         volume: file.
         segmentations: each with its prompts, by segment ID or, out of a prompt file, by name.
         series: the series of a DICOM folder.
+        structures: what files of one segment are of, where their folder says so.
     """
 
     title: str
     volume: Path
     segmentations: Sequence[tuple[Path, Mapping[str, ObjectPrompts]]]
     series: int | None = None
+    structures: Mapping[Path, str] = field(default_factory=dict)
 
 
 def collect(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Scenes of 3D Slicer (.mrb, .mrml), segmentations (with --volume), or folders with NAME.seg.nrrd, the "
-            "volume NAME beside it, and NAME.json for its prompts."
+            help="Scenes of 3D Slicer (.mrb, .mrml), segmentations (with --volume), or folders: NAME.seg.nrrd, the "
+            "volume NAME beside it, and NAME.json for its prompts; or as TotalSegmentator has them."
         ),
     ],
     to: Annotated[Path, typer.Option(help="The dataset: a folder of cases, as `sammed3d data prepare` takes it.")],
@@ -132,8 +134,11 @@ def _beside(folder: Path) -> tuple[list[_Source], tuple[str, ...]]:
     found: list[_Source] = []
     left_out: list[str] = []
     segmentations = sorted(folder.glob("*.seg.nrrd"))
+    if not segmentations and (subjects := other_layouts.subjects_in(folder)):
+        return [_of_structures(f"subject {n}", *each) for n, each in enumerate(subjects, start=1)], ()
     if not segmentations:
-        raise VolumeError(f"{folder}: holds no .seg.nrrd. Give a scene, or a segmentation with --volume.")
+        why = other_layouts.how_to_use(folder) or "Give a scene, or a segmentation with --volume."
+        raise VolumeError(f"{folder}: holds no .seg.nrrd. {why}")
     for path in segmentations:
         name = path.name[: -len(".seg.nrrd")]
         volumes = [folder / f"{name}{s}" for s in datasets.SUFFIXES if (folder / f"{name}{s}").is_file()]
@@ -143,6 +148,11 @@ def _beside(folder: Path) -> tuple[list[_Source], tuple[str, ...]]:
         else:
             left_out.append(f"{path.name}: has {len(volumes)} volumes called {name} beside it instead of one.")
     return found, tuple(left_out)
+
+
+def _of_structures(title: str, volume: Path, masks: Sequence[Path]) -> _Source:
+    names = {mask: other_layouts.structure_of(mask) for mask in masks}
+    return _Source(title, volume, [(mask, {}) for mask in masks], structures=names)
 
 
 def _prompts(file: Path | None) -> dict[str, ObjectPrompts]:
@@ -169,6 +179,10 @@ def _collect(source: _Source, dataset: Path, wanted: Wanted, force: bool, writte
         image = Volume.read(source.volume, source.series)
         for number, (file, clicked) in enumerate(source.segmentations):
             grid, segments = read_segments(file)
+            if structure := source.structures.get(file):
+                if len(segments) > 1:
+                    raise VolumeError(f"the mask of {structure} has {len(segments)} values. Give a file for each.")
+                segments = {key: replace(segment, name=structure) for key, segment in segments.items()}
             for key, segment in segments.items():
                 mask, anew = (None, False) if segment.mask is None else on_grid(segment.mask, grid, image.grid)
                 resampled |= anew

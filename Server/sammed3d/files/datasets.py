@@ -20,7 +20,7 @@ import numpy as np
 
 from sammed3d.core.geometry import Grid
 from sammed3d.errors import SAMMed3DError, VolumeError
-from sammed3d.files import bids, nnunet
+from sammed3d.files import bids, nnunet, other_layouts
 from sammed3d.files.outputs import with_data
 from sammed3d.files.volume import Volume, read_image, without_nan
 
@@ -119,7 +119,8 @@ def find_cases(folder: Path) -> list[Case]:
     else:
         cases = _case_folders(folder)
     if not cases:
-        raise VolumeError(f"{folder}: holds no cases. It may be {LAYOUTS}.")
+        why = other_layouts.how_to_use(folder) or f"It may be {LAYOUTS}."
+        raise VolumeError(f"{folder}: holds no cases. {why}")
     return sorted(cases, key=lambda case: case.name)
 
 

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from sammed3d.core.geometry import Grid, voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
-from sammed3d.files import path_letters
+from sammed3d.files import other_layouts, path_letters
 from sammed3d.files.segmentation import PALETTE, RGB, TISSUE, Segment
 from sammed3d.files.volume import Array, grid_of, read_image, unreadable, without_nan
 
@@ -37,6 +37,8 @@ def read_segments(path: Path) -> tuple[Grid, dict[str, Segment]]:
         raise VolumeError(f"{path}: there is no such file.")
     if path.name.lower().endswith((".seg.nrrd", ".nrrd")):
         return _read_layers(path)
+    if why := other_layouts.segmentation_of_dicom(path):  # of which ITK would take neither names nor segments apart
+        raise VolumeError(f"{path.name}: is {why}")
     grid, labels, _owner = read_image(path)
     return grid, dict(_values(labels, path.name))
 

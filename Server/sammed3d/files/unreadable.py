@@ -6,6 +6,8 @@ import gzip
 import zlib
 from pathlib import Path
 
+from sammed3d.files.other_layouts import segmentation_of_dicom
+
 OTHER = "not an image file that can be read. Use NIfTI, NRRD, MHA or a folder of DICOM slices."
 DAMAGED = "the file is damaged or incomplete and cannot be read. Copy or export it again."
 KNOWN_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".dcm")
@@ -27,6 +29,8 @@ def why_unreadable(path: Path) -> str:
         head = _unpacked(path)
     if head[344:348] in (b"n+2\0", b"ni2\0") or head[4:7] in (b"n+2", b"ni2"):
         return "a file of NIfTI-2, which cannot be read. Convert it to NIfTI-1."
+    if why := segmentation_of_dicom(path):
+        return why
     kind, suffixes = _kind_of(head, packed)
     if suffixes and not path.name.lower().endswith(suffixes):
         return f"{kind} by what it holds, but not by its name. Rename it to end in {suffixes[0]}."
