@@ -168,7 +168,7 @@ def _first_of(files: tuple[str, ...], name: str) -> DicomFile:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise VolumeError(_unreadable_header(name)) from error
-    return DicomFile(Path(files[0]).read_bytes(), reader, name)
+    return DicomFile.at(Path(files[0]), reader, name)
 
 
 def _first(reader: sitk.ImageSeriesReader, tag: str) -> str:

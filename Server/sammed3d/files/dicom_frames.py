@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from sammed3d.files.damaged_slices import IMPLICIT_LITTLE_ENDIAN, PIXEL_DATA
 
 GROUPS = bytes.fromhex("00522992"), bytes.fromhex("00523092")
 """Tags (5200,9229) and (5200,9230), after which a file says where its frames lie: what they share, and each its own."""
-OTHER_ORDERS = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2\0"
-"""The transfer syntaxes whose tags do not stand in a file as these do: deflated, and big-endian."""
+DEFLATED, BIG_ENDIAN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2\0"
+"""The transfer syntaxes whose tags do not stand in a file as these do."""
 FRAME_TAGS = tuple(bytes.fromhex(tag) for tag in ("20003200", "20003700", "28003000"))
 """Tags of position, orientation and pixel spacing: (0020,0032), (0020,0037) and (0028,0030)."""
 SCALE_TAGS = tuple(bytes.fromhex(tag) for tag in ("28005210", "28005310"))
@@ -34,6 +35,8 @@ KIND = "0008|0016"
 """The class of what a DICOM file holds."""
 BEGINNINGS = b"\x02\0", b"\x08\0"
 """Groups of the first tags of files that lack the preamble, which GDCM reads, too."""
+META = 144
+"""Where what a file says of itself goes on, behind how long that is in four bytes; its data follow."""
 OF_TABLE = (
     "{}: its values are numbers of a table (Modality LUT Sequence), which is not applied here. Export the image with "
     "the table applied."
@@ -48,7 +51,7 @@ class DicomFile:
     """A DICOM file, and what ITK makes of its header.
 
     Attributes:
-        data: the file.
+        data: the file, inflated where it is deflated.
         reader: has read its header.
         name: in messages.
     """
@@ -58,12 +61,18 @@ class DicomFile:
     name: str
 
     @classmethod
+    def at(cls, path: Path, reader: sitk.ImageFileReader, name: str) -> DicomFile:
+        """Return a DICOM file whose header a reader has read."""
+        data = path.read_bytes()
+        return cls(_inflated(data) if DEFLATED in data[:2048] else data, reader, name)
+
+    @classmethod
     def of(cls, path: Path, reader: sitk.ImageFileReader) -> DicomFile | None:
         """Return a file whose header a reader has read; None where it is one of another format."""
         with path.open("rb") as file:
             head = file.read(132)
         if head[128:] == b"DICM" or (head[:2] in BEGINNINGS and reader.HasMetaDataKey(KIND)):
-            return cls(path.read_bytes(), reader, path.name)
+            return cls.at(path, reader, path.name)
         return None
 
     def check(self) -> None:
@@ -79,7 +88,7 @@ class DicomFile:
         self.check_values()
         self.check_step()
         frames = self.reader.GetSize()[2]
-        if frames > 1 and (self._in_other_order or not self._are_where_itk_puts_them()):
+        if frames > 1 and (self._is_big_endian or not self._are_where_itk_puts_them()):
             raise VolumeError(
                 f"{self.name}: its {frames} frames are not evenly spaced or not in the order of their places, or the "
                 "file does not say where they lie. Convert it to NIfTI (dcm2niix does) and use that."
@@ -178,8 +187,8 @@ class DicomFile:
             return None
 
     @property
-    def _in_other_order(self) -> bool:
-        return any(syntax in self.data[:2048] for syntax in OTHER_ORDERS)
+    def _is_big_endian(self) -> bool:
+        return BIG_ENDIAN in self.data[:2048]
 
     @property
     def _is_implicit(self) -> bool:
@@ -202,12 +211,13 @@ class DicomFile:
 
     def _has_table(self) -> bool:
         """Tell whether it has a Modality LUT Sequence with something in it."""
-        mark = TABLE_TAG if self._is_implicit else TABLE_TAG + b"SQ\0\0"
+        tag, item = (_swapped(TABLE_TAG), _swapped(ITEM)) if self._is_big_endian else (TABLE_TAG, ITEM)
+        mark = tag if self._is_implicit else tag + b"SQ\0\0"
         end = self.data.find(PIXEL_DATA)
         at = self.data.find(mark, 0, end)
         while at >= 0:
             begin = at + len(mark) + 4
-            if self.data[begin : begin + len(ITEM)] == ITEM:
+            if self.data[begin : begin + len(item)] == item:
                 return True
             at = self.data.find(mark, begin, end)
         return False
@@ -216,6 +226,20 @@ class DicomFile:
         if self._groups:
             return _is_stack(self._groups, self._is_implicit, self.reader)
         return not self.reader.HasMetaDataKey(OFFSETS) or _are_even(self.reader)
+
+
+def _inflated(data: bytes) -> bytes:
+    """Return a deflated file as if it were not; as it is where it is damaged, which ITK tells."""
+    begin = META + int.from_bytes(data[META - 4 : META], "little")
+    try:
+        return data[:begin] + zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[begin:])
+    except zlib.error:
+        return data
+
+
+def _swapped(tag: bytes) -> bytes:
+    """Return a tag as it stands in a big-endian file."""
+    return tag[1::-1] + tag[:1:-1]
 
 
 def numbers_in(text: str) -> list[float]:

@@ -176,7 +176,9 @@ def with_table(dataset, _=0):
     dataset.ModalityLUTSequence = [table]
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
 @pytest.mark.parametrize("slices", [1, 6])
 def test_values_that_go_through_a_table_are_refused(tmp_path, slices, syntax):
     folder = write_series(tmp_path / "ct", stored()[..., :slices], change=with_table, syntax=syntax)
@@ -191,7 +193,9 @@ def test_an_empty_sequence_of_tables_is_none(tmp_path):
     def change(dataset, _):
         dataset.ModalityLUTSequence = []
 
-    assert np.array_equal(Volume.read(write_series(tmp_path / "ct", stored(), change=change)).array, stored())
+    for name, syntax in {"plain": ExplicitVRLittleEndian, "deflated": DeflatedExplicitVRLittleEndian}.items():
+        folder = write_series(tmp_path / name, stored(), change=change, syntax=syntax)
+        assert np.array_equal(Volume.read(folder).array, stored())
 
 
 def test_slices_in_memory_keep_their_thickness_and_are_refused_with_a_table(tmp_path):
