@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from sammed3d.core.geometry import Grid, voxel_offset
+from sammed3d.core.geometry import LPS_TO_RAS, Grid, voxel_offset
 from sammed3d.core.mask import BoxedMask
 from sammed3d.errors import VolumeError
-from sammed3d.files import other_layouts, path_letters
+from sammed3d.files import other_layouts, path_letters, text_headers
 from sammed3d.files.segmentation import PALETTE, RGB, TISSUE, Segment
 from sammed3d.files.volume import Array, grid_of, read_image, unreadable, without_nan
 
@@ -100,19 +100,26 @@ def _read_layers(path: Path) -> tuple[Grid, dict[str, Segment]]:
         raise unreadable(path, error) from error
     if image.GetDimension() != 3:
         raise VolumeError(f"{path.name}: has {image.GetDimension()} axes. Give a segmentation of a 3-D volume.")
+    grid = grid_of(image, path.name)
+    text_headers.check_nrrd(path, (LPS_TO_RAS @ grid.index_to_world)[:3, :3])
     layers: Array = sitk.GetArrayViewFromImage(image)
     if image.GetNumberOfComponentsPerPixel() == 1:
         layers = layers[..., None]
     keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     numbers = sorted(int(found[1]) for key in keys if (found := re.fullmatch(r"Segment(\d+)_ID", key)))
     if not numbers:
-        return grid_of(image, path.name), dict(_values(layers[..., 0].T, path.name))
+        if layers.shape[3] > 1:
+            raise VolumeError(
+                f"{path.name}: every voxel has {layers.shape[3]} values (colour or vector image), and it describes no "
+                "segments. Give a segmentation, or a label map of one value per voxel."
+            )
+        return grid, dict(_values(layers[..., 0].T, path.name))
     try:
         places = _layers_of(keys, numbers, layers.shape[3])
         described = [_described(keys, n, layers[..., place]) for n, place in places.items()]
         if len(segments := dict(described)) < len(described):
             raise ValueError("two of them have one ID")
-        return grid_of(image, path.name), segments
+        return grid, segments
     except (KeyError, ValueError, IndexError) as error:
         raise VolumeError(f"{path.name}: what it says of its segments is damaged ({error}). Save it again.") from error
 

@@ -179,7 +179,7 @@ def _write_apart(image: sitk.Image, path: Path) -> None:
 def _call_layers_a_list(path: Path) -> None:
     """ITK writes the axis of layers as a "vector"; segmentation files call it a "list"."""
     header, data = path.read_bytes().split(b"\n\n", 1)
-    path.write_bytes(header.replace(b"kinds: vector ", b"kinds: list ") + b"\n\n" + data)
+    path.write_bytes(header.replace(b"kinds: vector ", b"kinds: list ", 1) + b"\n\n" + data)
 
 
 def _label_map(path: Path, segments: Sequence[Segment], grid: Grid) -> sitk.Image:

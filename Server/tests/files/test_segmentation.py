@@ -85,6 +85,35 @@ def test_a_name_that_is_no_text_costs_no_segment(tmp_path):
     assert found.name == "Nier??x"
 
 
+@pytest.mark.parametrize("name", ["kinds: vector ", "two\n\nlines", "a:=b", "back\\nslash", " # ", "", "|"])
+def test_whatever_names_hold_they_and_their_layers_survive(tmp_path, name):
+    one, two = ball((6, 7, 8)), ball((8, 7, 8))
+    write_segments(tmp_path / "m.seg.nrrd", [segment(name, one), segment(name * 2, two)], GRID)
+    grid, found = read_segments(tmp_path / "m.seg.nrrd")
+    assert grid.matches(GRID)
+    assert [each.name for each in found.values()] == [name, name * 2]
+    for each, mask in zip(found.values(), (one, two), strict=True):
+        assert np.array_equal(each.mask.full(GRID.shape), mask)
+
+
+def test_a_colour_image_is_no_segmentation(tmp_path):
+    colours = sitk.GetImageFromArray(np.stack([ball((6, 7, 8)).T] * 3, axis=-1), isVector=True)
+    sitk.WriteImage(colours, str(tmp_path / "m.nrrd"))
+    with pytest.raises(VolumeError, match=r"m\.nrrd: every voxel has 3 values .* describes no segments"):
+        read_segments(tmp_path / "m.nrrd")
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_segmentations_in_another_unit_are_refused_as_images_are(tmp_path, overlapping):
+    segments = [segment("a", ball((6, 7, 8))), segment("b", ball((8, 7, 8) if overlapping else (14, 14, 16), 4))]
+    write_segments(tmp_path / "m.seg.nrrd", segments, GRID)
+    header, data = (tmp_path / "m.seg.nrrd").read_bytes().split(b"\n\n", 1)
+    units = b'space units: "cm" "cm" "cm"\nspace origin'
+    (tmp_path / "m.seg.nrrd").write_bytes(header.replace(b"space origin", units, 1) + b"\n\n" + data)
+    with pytest.raises(VolumeError, match=r"m\.seg\.nrrd: the sizes in its header are in cm, .*taken for mm"):
+        read_segments(tmp_path / "m.seg.nrrd")
+
+
 def test_segments_that_do_not_overlap_share_one_layer(tmp_path):
     write_segments(tmp_path / "x.seg.nrrd", [segment("a", ball((6, 7, 8))), segment("b", ball((14, 14, 16), 4))], GRID)
     assert slicerio.read_segmentation(str(tmp_path / "x.seg.nrrd"))["voxels"].shape == GRID.shape
