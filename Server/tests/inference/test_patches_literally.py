@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from helpers import grids
-from sammed3d.core.geometry import Box
+from sammed3d.core.geometry import Box, canonical_axes
 from sammed3d.core.interpolation import resize
 from sammed3d.core.mask import BoxedMask
 from sammed3d.files.volume import Volume
@@ -66,9 +66,9 @@ def test_a_voxel_of_a_patch_is_the_image_at_its_place_in_the_world(grid, data, s
     for voxel in some_voxels(rng):
         inside = all(0 <= v + b < n for v, b, n in zip(voxel, window.begin, lattice.shape, strict=True))
         place = grid.to_index(patch.grid.to_world(voxel))
-        for axis, size in enumerate(grid.shape):  # one sample sees a thin volume
-            if lattice.shape[lattice._axes.source.index(axis)] == 1:
-                place[axis] = min(place[axis], size - 1)
+        for axis, source_axis in enumerate(canonical_axes(grid.index_to_world).source):
+            if lattice.shape[axis] == 1:  # one sample sees a thin volume
+                place[source_axis] = min(place[source_axis], grid.shape[source_axis] - 1)
         beyond = is_beyond(place, grid.shape) if inside else True
         if beyond is not None:
             expected = 0.0 if beyond else at(array, place)

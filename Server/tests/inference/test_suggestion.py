@@ -77,7 +77,7 @@ def test_the_next_place_is_the_deepest_of_the_largest_doubtful_region(seed):
     p = np.clip(probability, 1e-6, 1 - 1e-6)
     entropy = (-(p * np.log2(p) + (1 - p) * np.log2(1 - p))).astype(np.float32)
     uncertainty = Uncertainty(BOX, probability.astype(np.float32), np.zeros(BOX.shape, np.float32), entropy)
-    known = []
+    known = [tuple(grid.to_world(rng.uniform(3, 13, 3)).tolist())]  # a click lies between voxels
     for _ in range(3):  # what was suggested is skipped the next time
         expected, found = literal(uncertainty, grid, known), suggestion_from(uncertainty, grid, known)
         if expected is None:

@@ -49,9 +49,9 @@ class DoubtPredictor:
         return Prediction(logits)
 
 
-def volume_of(angles=(0, 0, 0)):
+def volume_of(angles=(0, 0, 0), shape=(60, 60, 60)):
     rng = np.random.default_rng(0)
-    return Volume(rng.integers(1, 900, (60, 60, 60)).astype(np.int16), Grid((60,) * 3, make_affine((3,) * 3, angles)))
+    return Volume(rng.integers(1, 900, shape).astype(np.int16), Grid(shape, make_affine((3,) * 3, angles)))
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def test_it_is_large_where_answers_are_undecided_or_contradict_one_another(sessi
 
 
 def test_each_pass_is_asked_a_bit_differently_within_the_patch_with_the_answer_weakened_or_as_it_is():
-    session = Session(volume_of(), DoubtPredictor())
-    corner = (0.0, 177.0, 0.0)
+    session = Session(volume_of(shape=PRESET.patch_shape), DoubtPredictor())
+    corner = (0.0, 189.0, 0.0)
     for click in (SURE, corner):
         session.click(click)
     *_, first, last = session.predictor.calls
@@ -100,6 +100,28 @@ def test_each_pass_is_asked_a_bit_differently_within_the_patch_with_the_answer_w
             assert np.array_equal(each.voxel, np.clip(np.add(unmoved.voxel, shift), 0, ends))
             assert each.positive == unmoved.positive
         assert prompts.box is None
+
+
+class Elsewhere(DoubtPredictor):
+    """Finds nothing in a patch that does not begin where the volume does."""
+
+    def predict(self, patch, prompts, cancellation=None):
+        found = super().predict(patch, prompts, cancellation)
+        return found if patch.window.begin[0] <= 0 else Prediction(np.full_like(found.low_res, -9))
+
+
+def test_in_a_further_patch_earlier_clicks_are_told_and_earlier_layers_count_where_it_fades():
+    session = Session(volume_of(shape=(130, 60, 60)), Elsewhere())
+    session.click((66.0, 45.0, 45.0))
+    session.click((150.0, 45.0, 45.0), positive=False)
+    [told], before = session.predictor.calls[-1].earlier, len(session.predictor.calls)
+    found = session.uncertainty()
+    for prompts, shift in zip(session.predictor.calls[before:], SHIFTS, strict=True):
+        assert [each.voxel for each in prompts.earlier] == [tuple(np.add(told.voxel, shift))]
+    begin = found.box.begin[0] * 3.0
+    assert SURE[0] < begin < SURE[0] + 24, "it begins within the ball"
+    assert at(found, found.probability, (begin, *SURE[1:])) > 0.9
+    assert at(found, found.probability, (begin + 60, *SURE[1:])) < 0.1
 
 
 def test_it_costs_few_passes_on_the_same_patch_and_changes_nothing(session):
