@@ -8,7 +8,15 @@ from helpers import make_affine
 from sammed3d.core.geometry import Grid
 from sammed3d.core.mask import BoxedMask
 from sammed3d.files.volume import Volume
-from sammed3d.inference.motion import LEAST_LIKENESS, UNEXPLAINED, Neighbourhood, _likeness, _sampled
+from sammed3d.inference.motion import (
+    LEAST_LIKENESS,
+    UNEXPLAINED,
+    Neighbourhood,
+    _between,
+    _likeness,
+    _sampled,
+    _vertex,
+)
 
 EVEN = Grid((40, 40, 40), make_affine((2.5, 2.5, 2.5)))
 FINE = Grid((60, 60, 60), make_affine((1.0, 1.0, 1.0)))
@@ -89,3 +97,44 @@ def test_also_an_object_thinner_than_half_a_sample_has_an_inside_and_an_edge_tha
     assert looked.inside.any()
     assert looked.found_in(sheet(1)[0]).changed < 0.25
     assert looked.found_in(sheet(4)[0]).changed > 0.25
+
+
+def test_a_place_between_samples_is_the_top_of_a_parabola_and_none_at_an_end_or_on_a_plateau():
+    line = np.array([0.1, 0.2, 0.8, 0.7, 0.3])
+    for axis in range(3):
+        likeness = np.moveaxis(np.broadcast_to(line[:, None, None], (5, 3, 3)), 0, axis)
+        best = tuple(2 if each == axis else 1 for each in range(3))
+        assert _vertex(likeness, best, axis) == pytest.approx(2 + 0.5 * (0.2 - 0.7) / (0.2 - 1.6 + 0.7))
+        assert [_vertex(likeness, best, other) for other in range(3) if other != axis] == [1, 1]
+        for end in (0, 4):
+            assert _vertex(likeness, tuple(end if each == axis else 1 for each in range(3)), axis) == end
+
+
+@pytest.mark.parametrize("left", [(0.25, 0, 0), (-0.25, 0.5, 0), (0.1, -0.3, -0.4)])
+def test_samples_between_others_are_interpolated_towards_the_side_that_is_asked(left):
+    i, j, k = np.indices((6, 7, 8)).astype(float)
+    moved = 3 * (i + left[0]) - 2 * (j + left[1]) + 5 * (k + left[2])
+    found = _between(3 * i - 2 * j + 5 * k, np.array(left))
+    inner = np.s_[1:-1, 1:-1, 1:-1]
+    assert np.allclose(found[inner], moved[inner])
+
+
+def test_noise_alone_changes_no_edge_at_all():
+    image, mask = scene()
+    looked = Neighbourhood.of(volume(image), mask)
+    for seed in range(5):
+        noisy = volume(image + np.random.default_rng(seed).normal(0, 40, image.shape))
+        assert looked.found_in(noisy).changed == 0
+
+
+def test_where_an_object_leaves_the_image_no_edge_is_compared_with_what_lies_beyond():
+    inside = np.zeros(EVEN.shape, bool)
+    inside[12:28, 12:28, 30:] = True
+    texture = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(EVEN.shape), 1.5) * 100
+    image = np.where(inside, 500 + texture, texture)
+    looked = Neighbourhood.of(volume(image), BoxedMask.of(inside))
+    further = np.roll(image, 2, axis=2)
+    further[..., :2] = image[..., :2]
+    found = looked.found_in(volume(further))
+    assert found.shift == pytest.approx([0, 0, 2], abs=0.34)
+    assert found.changed < 0.1
