@@ -138,3 +138,16 @@ def test_where_an_object_leaves_the_image_no_edge_is_compared_with_what_lies_bey
     found = looked.found_in(volume(further))
     assert found.shift == pytest.approx([0, 0, 2], abs=0.34)
     assert found.changed < 0.1
+
+
+@pytest.mark.parametrize("moved", [1.5, 2.5, -1.5])
+def test_half_a_voxel_more_changes_no_edge_though_it_is_interpolated(moved):
+    def image(away):
+        fine = np.indices((80, 80, 80)) / 2 - 0.25 - np.reshape([20 + away, 20, 20], (3, 1, 1, 1))
+        share = (np.linalg.norm(fine, axis=0) < 6).reshape(40, 2, 40, 2, 40, 2).mean(axis=(1, 3, 5))
+        return 300 * share + np.random.default_rng(7).normal(0, 2, EVEN.shape), share > 0.5
+
+    first, inside = image(0)
+    found = Neighbourhood.of(volume(first), BoxedMask.of(inside)).found_in(volume(image(moved)[0]))
+    assert found.shift == pytest.approx([moved, 0, 0], abs=0.05)
+    assert found.changed < 0.025
