@@ -91,6 +91,7 @@ def test_a_file_whose_drawings_are_not_to_be_honoured(ct, tiny_checkpoint, tmp_p
 def test_a_name_is_for_the_one_object_that_its_file_does_not_name(ct, tiny_checkpoint, tmp_path):
     file = markups(tmp_path / "p.mrk.json", POINT)
     result = segment(ct, "--points", file, "--name", "liver", "--model", tiny_checkpoint, "-o", tmp_path / "m.seg.nrrd")
+    assert result.exit_code == 0, result.output
     assert [each["name"] for each in json.loads(result.stdout)["segments"]] == ["liver"]
     assert [each.name for each in read_prompts(file, "Object 1", honour=True)] == ["Object 1"]
     assert [o.name for o in read_prompts(markups(file, POINT, STROKE), "liver", honour=True)] == [

@@ -82,7 +82,8 @@ def drawn_layers(data, lattice, rng):
         fading = None
         if layers or data.draw(st.booleans()):
             fading = Fading(lattice.borders_inside(window), data.draw(st.sampled_from([2, 4, 16])))
-        layers.append(Layer(window, rng.normal(0, 4, (4, 4, 4)).astype(np.float32), fading))
+        mean = data.draw(st.sampled_from([0, -9]))  # of those, few are above 0, or none
+        layers.append(Layer(window, rng.normal(mean, 4, (4, 4, 4)).astype(np.float32), fading))
     return layers
 
 
