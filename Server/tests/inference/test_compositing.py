@@ -47,7 +47,7 @@ def literally(lattice, layers):
     return region, interpolate(whole, lattice.painting(window, region))
 
 
-@pytest.mark.parametrize("ratio", [2, 4])
+@pytest.mark.parametrize("ratio", [2, 4, 8])
 @pytest.mark.parametrize("seed", range(30))
 def test_a_mask_is_painted_where_it_may_be_as_if_everywhere(seed, ratio):
     rng = np.random.default_rng(seed)
