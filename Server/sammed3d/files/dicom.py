@@ -138,6 +138,8 @@ def read_series(folder: Path, series: int | None = None) -> sitk.Image:
     first = _first_of(files, name)
     first.check_values()
     first.check_step()
+    for file in files[1:]:
+        DicomFile.at(Path(file), first.reader, name).check_table()
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()

@@ -100,13 +100,21 @@ class DicomFile:
         Raises:
             VolumeError: they mean something else in each frame, or by a table.
         """
-        if self._has_table():
-            raise VolumeError(OF_TABLE.format(self.name))
+        self.check_table()
         if any(scales[1:] != scales[:-1] for scales in map(self._of_frames, SCALE_TAGS)):
             raise VolumeError(
                 f"{self.name}: the values of its frames are rescaled each in its own way, which is not applied here. "
                 "Convert it to NIfTI (dcm2niix does) and use that."
             )
+
+    def check_table(self) -> None:
+        """Refuse values that are numbers of a table.
+
+        Raises:
+            VolumeError: they are.
+        """
+        if self._has_table():
+            raise VolumeError(OF_TABLE.format(self.name))
 
     def check_step(self) -> None:
         """Refuse slices that lie 0 mm apart, of which ITK makes no image, wherever they say that they lie.

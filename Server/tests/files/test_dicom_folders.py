@@ -189,6 +189,12 @@ def test_values_that_go_through_a_table_are_refused(tmp_path, slices, syntax):
             Volume.read(path)
 
 
+def test_a_table_of_any_slice_is_found(tmp_path):
+    folder = write_series(tmp_path / "ct", stored(), change=lambda dataset, k: with_table(dataset) if k == 4 else None)
+    with pytest.raises(VolumeError, match=r"^ct: .* \(Modality LUT Sequence\), which is not applied here"):
+        Volume.read(folder)
+
+
 def test_an_empty_sequence_of_tables_is_none(tmp_path):
     def change(dataset, _):
         dataset.ModalityLUTSequence = []
