@@ -73,7 +73,10 @@ def imageOf(volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> Callable[[
     if scalars is None:
         raise VolumeError(f"{name}: this volume holds no image. Load it again or choose another one.")
     if scalars.GetNumberOfComponents() != 1:
-        raise VolumeError(f"{name}: this is a colour or vector volume. Convert it to a scalar volume first.")
+        raise VolumeError(
+            f"{name}: this is a colour or vector volume. Convert it with the module Vector to Scalar Volume, and "
+            "choose what that makes."
+        )
     shape = imageData.GetDimensions()
     array = vtk_to_numpy(scalars).reshape(shape[::-1]).T
     return functools.partial(Volume, array, _gridOf(volumeNode, shape, name), name, imageData)

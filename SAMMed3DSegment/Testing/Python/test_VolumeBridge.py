@@ -30,6 +30,16 @@ def test_nodes_without_a_usable_image_are_named(scene):
         volumeFromNode(addVolume(scene, np.zeros((4, 5, 6), np.int16), np.eye(4), "Flat"))
 
 
+def test_a_volume_of_vectors_is_refused_with_the_module_that_converts_it(scene):
+    node = addVolume(scene, phantom((10, 10, 10)), np.eye(4), "Flow")
+    image = vtk.vtkImageData()
+    image.SetDimensions(10, 10, 10)
+    image.AllocateScalars(vtk.VTK_FLOAT, 3)
+    node.SetAndObserveImageData(image)
+    with pytest.raises(VolumeError, match=r"^Flow: .* Convert it with the module Vector to Scalar Volume, and choose"):
+        volumeFromNode(node)
+
+
 @pytest.mark.parametrize("spacing", [(0, 1, 1), (1e9, 1, 1), (np.nan, 1, 1)])
 def test_a_geometry_that_is_none_is_told_with_the_volumes_name_and_a_remedy(scene, spacing):
     node = addVolume(scene, phantom((10, 10, 10)), np.eye(4), "Odd")
