@@ -184,7 +184,7 @@ class FindPanel:
         if task.error is not None:
             self._say(str(task.error))
         else:
-            self._say(self._summary(task))
+            self._say(" ".join(filter(None, (self._summary(task), self.finder.remark))))
         self._fill()
 
     def _summary(self, task: Task[list[Instance]]) -> str:

@@ -31,13 +31,14 @@ class Finder:
     Attributes:
         found: the objects that were neither accepted nor rejected yet, best first.
         volumeNode: what was searched; None where nothing was.
+        remark: what was done to its voxels, see `Volume.remark`; "" where nothing was.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
         self.found: list[Instance] = []
         self.volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
-        self._image, self._name = "", ""
+        self._image, self._name, self.remark = "", "", ""
         self._images = VolumeImages()
         self._preview: slicer.vtkMRMLSegmentationNode | None = None
 
@@ -60,6 +61,7 @@ class Finder:
         volume = volumeFromNode(volumeNode)
         toWorld = indexToWorld(volumeNode) if limits else np.eye(4)
         self.volumeNode, self._image, self._name = volumeNode, volumeDigest(volume), volume.name
+        self.remark = volume.remark
         predictorFor = self._segmenter.predictorFor
 
         def work(task: Task[list[Instance]]) -> list[Instance]:
@@ -135,7 +137,7 @@ class Finder:
     def forget(self) -> None:
         """Forget all of them, and the volume."""
         self.show(None)
-        self.found, self.volumeNode, self._image = [], None, ""
+        self.found, self.volumeNode, self._image, self.remark = [], None, "", ""
         self._images.forget()
 
     @property

@@ -45,6 +45,7 @@ class Step:
         newest: the newest prompts of the segment when it was taken back, which may be undone ones; what is done after
             that ends it, as it ends all that was undone.
         left: frames that somebody changed meanwhile, and that were left as they are.
+        repaired: frames whose images have NaN or infinite voxels, which were treated as the smallest value.
     """
 
     frames: FrameSequence
@@ -59,6 +60,7 @@ class Step:
     undone: bool = False
     newest: PromptState | None = None
     left: list[int] = field(default_factory=list)
+    repaired: set[int] = field(default_factory=set)
 
     @property
     def isThere(self) -> bool:
@@ -125,14 +127,18 @@ class Propagation:
         self.found, self._arrived, self._images = [], deque(), images
         FramePrompts.keep(frames, node, segmentId, known)
         kept = self._kept(self.step, chosen)
-        predictorFor, arrived = self._segmenter.predictorFor, self._arrived
+        predictorFor, arrived, repaired = self._segmenter.predictorFor, self._arrived, self.step.repaired
+
+        def image(number: int) -> Volume:
+            volume = images[number]()
+            if volume.non_finite:
+                repaired.add(number)
+            return volume
 
         def work(task: Task[None]) -> None:
             predictor = predictorFor(model, task.cancellation)
             task.total = len(chosen)
-            way = series.propagate(
-                lambda number: images[number](), predictor, prompts, first, chosen, task.cancellation, kept
-            )
+            way = series.propagate(image, predictor, prompts, first, chosen, task.cancellation, kept)
             for number, mask in enumerate(way, start=1):
                 arrived.append(mask)
                 task.done = number
@@ -278,4 +284,8 @@ def inWords(found: list[FrameMask], step: Step, total: int) -> str:
     if step.left:
         left = ", ".join(str(number + 1) for number in sorted(step.left))
         parts.append(_("Changed meanwhile, and left as they are: {numbers}.").format(numbers=left))
+    if step.repaired:
+        repaired = ", ".join(str(number + 1) for number in sorted(step.repaired))
+        text = _("NaN or infinite voxels were treated as the smallest value in frames: {numbers}.")
+        parts.append(text.format(numbers=repaired))
     return " ".join(parts)

@@ -40,7 +40,13 @@ def aboutOutdated(volumeNode, name: str, images: VolumeImages, frames: bool) -> 
 
 
 def aboutResult(job: Job) -> str:
-    """Say what may be wondered about in a result."""
+    """Say what may be wondered about in a result; of an object's first one also what was done to the image's voxels."""
+    state = job.state
+    isFirst = len(state.clicks) + len(state.drawings) + (state.box is not None) == 1
+    return " ".join(filter(None, (_aboutMask(job), job.volume.remark if isFirst else "")))
+
+
+def _aboutMask(job: Job) -> str:
     if job.mask is not None or job.state.is_start or job.error is not None:
         return NOTHING_CHANGED if _changedNothing(job) else aboutFollowing(job)
     asked = any(drawing.positive for drawing in job.state.drawings)

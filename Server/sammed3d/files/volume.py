@@ -50,6 +50,8 @@ class Volume:
     _owner: object = field(default=None, repr=False)  # keeps alive the ITK buffer that `array` is a view of
     lowest: float = field(init=False, repr=False)
     """The smallest value, as it was found when the volume was made."""
+    non_finite: int = field(default=0, init=False, repr=False)
+    """How many voxels were NaN or infinite, and hold the smallest finite value instead."""
 
     def __post_init__(self) -> None:
         _check_kind(self.array, self.name)
@@ -62,6 +64,16 @@ class Volume:
                 "Check that the right file was chosen."
             )
         object.__setattr__(self, "lowest", low)
+        if self.remark:
+            warnings.warn(self.remark, VolumeWarning, stacklevel=3)
+
+    @property
+    def remark(self) -> str:
+        """What was done to its voxels, for who uses it; "" where nothing was."""
+        if not self.non_finite:
+            return ""
+        what = f"{self.non_finite} NaN or infinite voxels were treated as the smallest value ({self.lowest:g})"
+        return f"{self.name}: {what}."
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], series: int | None = None) -> Volume:
@@ -125,11 +137,7 @@ class Volume:
             plane = array[:, :, k]
             plane[~np.isfinite(plane)] = low
         object.__setattr__(self, "array", array)
-        warnings.warn(
-            f"{self.name}: {count} NaN or infinite voxels were treated as the smallest value ({low:g}).",
-            VolumeWarning,
-            stacklevel=4,
-        )
+        object.__setattr__(self, "non_finite", count)
         return float(low), float(high)
 
 

@@ -226,13 +226,16 @@ def test_non_finite_voxels_become_the_minimum_with_a_warning():
         volume = Volume(array, Grid((6, 6, 6), np.eye(4)), "scan")
     assert volume.array[0, 0, 0] == volume.array[1, 2, 3] == volume.array[5, 5, 5] == low
     assert np.array_equal(array, given, equal_nan=True), "the caller's array is not touched"
+    assert volume.non_finite == volume.apart("copy").non_finite == 3
 
 
 def test_finite_volumes_give_no_warning_and_no_copy():
     array = phantom((6, 6, 6)).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Volume(array, Grid((6, 6, 6), np.eye(4))).array is array
+        volume = Volume(array, Grid((6, 6, 6), np.eye(4)))
+    assert volume.array is array
+    assert volume.non_finite == 0
 
 
 @pytest.mark.parametrize(
