@@ -10,10 +10,10 @@ from slicer.i18n import tr as _
 
 import qt
 from sammed3d import SAMMed3DError
-from sammed3d.inference.series import FrameMask
 from SAMMed3DSegmentLib import FramePrompts
 from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.FrameSequence import FrameSequence
+from SAMMed3DSegmentLib.FramesTable import FramesTable
 from SAMMed3DSegmentLib.Propagation import Propagation, inWords
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.SegmentReader import labelmapOfSegment
@@ -21,8 +21,6 @@ from SAMMed3DSegmentLib.Task import Task
 from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
 ALL, ONWARD, BACK, RANGE = range(4)
-MOVED = 2
-"""Column that says how far the object moved; hidden where it did in no frame, for the panel is narrow."""
 GOODBYE = 2.0
 """Seconds that the work under way is given to end when the module is closed."""
 
@@ -59,27 +57,20 @@ class PropagatePanel:
         self.propagation = Propagation(segmenter)
         self.task: Task[None] | None = None
         self._total, self._trouble = 0, ""
-        self._items: list[qt.QTableWidgetItem] = []  # Python's share of what the table shows
         self._observed: tuple[slicer.vtkMRMLSequenceBrowserNode, int] | None = None
         self._seen: tuple[object, int, tuple] | None = None
         self._noted: object = None
-        self._filling = False
         self._later = qt.QTimer()  # after the browser has changed the frame, not in the middle of it
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.connect("timeout()", self._onFrame)
-        headers = [_("Frame"), _("Volume\n(ml)"), _("Moved\n(mm)"), _("Overlap"), _("Change"), _("Look at it")]
-        ui.framesTable.setHorizontalHeaderLabels(headers)  # in two lines: remarks need the width
-        ui.framesTable.horizontalHeader().setStretchLastSection(True)
-        ui.framesTable.verticalHeader().hide()
-        ui.framesTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # a remark may be long
+        self._table = FramesTable(ui.framesTable, self._onRow)
         self._connections = Connections(
             (ui.framesSelector, "currentIndexChanged(int)", self.update),
             (ui.propagateButton, "clicked(bool)", self.propagate),
             (ui.stopPropagateButton, "clicked(bool)", self.stop),
             (ui.undoPropagateButton, "clicked(bool)", self.undo),
             (ui.redoPropagateButton, "clicked(bool)", self.redo),
-            (ui.framesTable, "itemSelectionChanged()", self._onRow),
             (ui.propagateSection, "contentsCollapsed(bool)", self.update),  # opening shows all that is in a section
         )
 
@@ -140,29 +131,8 @@ class PropagatePanel:
         self.fill()
 
     def fill(self) -> None:
-        """List the frames that are done; what somebody reads meanwhile stays where it is."""
-        table, found = self.ui.framesTable, self.propagation.found
-        scrolled = table.verticalScrollBar().value > 0
-        top = table.item(table.rowAt(0), 0).text() if scrolled else ""
-        self._filling = True
-        table.setRowCount(0)
-        table.setRowCount(len(found))
-        self._items = []
-        for row, mask in enumerate(found):
-            for column, text in enumerate(_texts(mask)):
-                item = qt.QTableWidgetItem(text)
-                self._items.append(item)
-                table.setItem(row, column, item)
-        (table.showColumn if any(map(_moved, found)) else table.hideColumn)(MOVED)
-        for column in range(table.columnCount - 1):  # the last one has what is left
-            table.resizeColumnToContents(column)
-        self._filling = False
-        self._selectShown()
-        table.scrollToTop()
-        for row in range(table.rowCount):
-            if table.item(row, 0).text() == top:
-                table.scrollToBottom()  # from below, only so far that it is seen: it is the first one then
-                table.scrollToItem(table.item(row, 0))
+        """List the frames that are done."""
+        self._table.fill(self.propagation.found, self._shown())
         self.update()
 
     def update(self, *_arguments) -> None:
@@ -205,7 +175,7 @@ class PropagatePanel:
         self._later.stop()
         self._later.disconnect("timeout()", self._onFrame)
         self._connections.close()
-        self._items = []
+        self._table.close()
 
     def _chosen(self) -> range:
         frames, ui = FrameSequence.of(self._segmenter.volumeNode), self.ui
@@ -310,25 +280,16 @@ class PropagatePanel:
             FramePrompts.note(self._segmenter, self._selected())
             self._noted = state if self._segmenter.isAbout(self._selected()) else None
 
-    def _selectShown(self) -> None:
-        """Select the row of the frame that is shown, if it is done."""
-        table, step = self.ui.framesTable, self.propagation.step
-        shown = step.frames.shown if step is not None and step.isThere else None
-        self._filling = True
-        table.clearSelection()
-        for row, mask in enumerate(self.propagation.found):
-            if mask.frame == shown:
-                table.selectRow(row)
-        self._filling = False
+    def _shown(self) -> int | None:
+        """Return which frame is shown of the series through which something was carried; None where nothing was."""
+        step = self.propagation.step
+        return step.frames.shown if step is not None and step.isThere else None
 
-    def _onRow(self) -> None:
+    def _onRow(self, number: int) -> None:
         """Show the frame whose row was selected."""
-        table, step = self.ui.framesTable, self.propagation.step
-        if self._filling:
-            return
-        rows = [row for row in range(table.rowCount) if table.item(row, 0).isSelected()]
-        if rows and step is not None and step.isThere:
-            step.frames.show(self.propagation.found[rows[0]].frame)
+        step = self.propagation.step
+        if step is not None and step.isThere:
+            step.frames.show(number)
 
     def _observe(self, browser: slicer.vtkMRMLSequenceBrowserNode | None) -> None:
         if self._observed is not None:
@@ -347,18 +308,8 @@ class PropagatePanel:
             return
         if node is not None:
             self._segmenter.surfacesOf(node)
-        self._selectShown()
+        self._table.select(self._shown())
         self._onChanged()
 
     def _say(self, text: str) -> None:
         self.ui.propagateLabel.setText(text)
-
-
-def _texts(mask: FrameMask) -> tuple[str, ...]:
-    overlap = "" if mask.overlap is None else f"{mask.overlap:.2f}"
-    remark = _("yours, kept") if mask.kept else mask.remark
-    return str(mask.frame + 1), f"{mask.millilitres:.2f}", _moved(mask), overlap, mask.change, remark
-
-
-def _moved(mask: FrameMask) -> str:
-    return f"{mask.moved:.0f}" if mask.moved else ""

@@ -37,11 +37,35 @@ def test_how_far_the_object_moved_is_said_where_it_did(module, ui, ball, browser
     found = module.panel.series.propagation.found
     assert [row[2] for row in frameRows(ui)] == ["" if not mask.moved else f"{mask.moved:.0f}" for mask in found]
     assert any(mask.moved > 1 for mask in found)
-    assert not ui.framesTable.isColumnHidden(2)
     assert ui.framesTable.horizontalHeaderItem(2).text() == "Moved\n(mm)"
     module.root.resize(430, 1000)
     module.root.grab()  # lays it out
+    assert not ui.framesTable.isColumnHidden(2)
     assert not ui.framesTable.horizontalScrollBar().maximum, "remarks are not pushed out"
+
+
+def test_a_narrow_panel_does_without_numbers_that_remarks_say_where_they_matter(
+    module, ui, ball, browser, area, monkeypatch
+):
+    remark = "overlap 0.41, volume -38%, goes on from frame 2"
+    monkeypatch.setattr(FrameMask, "remark", property(lambda mask: remark if mask.frame == 2 else ""))
+    clickWorld(module, ball.centres[0])
+    carry(module)
+    letters = qt.QFont("DejaVu Sans")
+    letters.setPixelSize(12)
+    module.parent.setFont(letters)
+    table, hidden = ui.framesTable, {}
+    for width in (430, 330, 288, 330, 430):
+        area.resize(width, 1600)
+        events()
+        again = [column for column in range(6) if table.isColumnHidden(column)]
+        assert hidden.setdefault(width, again) == again
+        assert not table.horizontalScrollBar().maximum
+        assert table.columnWidth(5) > 75
+    assert [hidden[width] for width in (430, 330, 288)] == [[], [2, 4], [2, 3, 4]]
+    mask = module.panel.series.propagation.found[2]
+    for part in ("Frame: 3", f"Moved (mm): {mask.moved:.0f}", f"Change: {mask.change}", f"Look at it: {remark}"):
+        assert part in table.item(2, 0).toolTip().split("\n")
 
 
 def test_where_nothing_moved_there_is_no_such_column(module, ui, ball, scene):
