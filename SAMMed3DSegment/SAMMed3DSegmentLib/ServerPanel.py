@@ -82,9 +82,10 @@ class ServerPanel:
         ui.consentLabel.setText(
             _(
                 "What is sent to {server}: for each place you click, a cube of the image round it (154 to 192 mm wide, "
-                "for the default model's first click 288 mm too; twice as wide where objects are followed), with 2-D "
-                "models whole slices, to find objects all of the region; and where you clicked. No names, dates or "
-                "identifiers. The server keeps that in memory for a while, to answer further clicks."
+                "for the default model's first click 288 mm too; twice as wide where objects are followed), to carry "
+                "an object through a series, such cubes of each frame, with 2-D models whole slices, to find objects "
+                "all of the region; and where you clicked. No names, dates or identifiers. The server keeps that in "
+                "memory for a while, to answer further clicks."
             ).format(server=self._settings.url or _("the server"))
         )
 

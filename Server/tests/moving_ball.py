@@ -9,6 +9,7 @@ from helpers import make_affine
 from large_objects import FloodPredictor
 from sammed3d.core.geometry import Grid
 from sammed3d.files.volume import Volume, image_on
+from sammed3d.inference.predictor import PatchPrompts
 
 SHAPE = (40, 44, 36)
 
@@ -41,11 +42,20 @@ class Ball:
         return Volume((300 + 600 * self.truth(number) + noise).astype(np.int16), self.grid, f"frame {number + 1}")
 
 
+class BallPredictor(FloodPredictor):
+    """Finds the ball and no noise, and what any of several clicks means alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.threshold = 1.0
+
+    def predict_each(self, patch, clicks, passes, cancellation):
+        return np.stack([self.predict(patch, PatchPrompts([click]), cancellation).low_res for click in clicks])
+
+
 def predictor():
-    """Stands for a network that finds the ball, and no noise."""
-    made = FloodPredictor()
-    made.threshold = 1.0
-    return made
+    """Stands for a network."""
+    return BallPredictor()
 
 
 def moving_ball(count=8, step=8.0, angles=(0.1, -0.2, 0.3)):

@@ -8,22 +8,14 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from moving_ball import predictor as ballPredictor
 from panels import carry, clickWorld, settle
-from sammed3d.inference.predictor import PatchPrompts
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::sammed3d.errors.VolumeWarning")]
 TOLD = "heart: 3 NaN or infinite voxels were treated as the smallest value (300)."
 
 
-class BallPredictor(type(ballPredictor())):
-    def predict_each(self, patch, clicks, passes, cancellation):
-        return np.stack([self.predict(patch, PatchPrompts([click]), cancellation).low_res for click in clicks])
-
-
 @pytest.fixture
 def predictor():
-    made = BallPredictor()
-    made.threshold = 1.0
-    return made
+    return ballPredictor()
 
 
 def damage(node):

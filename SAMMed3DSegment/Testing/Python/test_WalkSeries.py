@@ -18,7 +18,6 @@ from panels import settle as settleModule
 from panels import showFrame
 from sammed3d import Box, Cancellation
 from sammed3d.inference.object_timeline import same_clicks
-from sammed3d.inference.predictor import PatchPrompts
 from sammed3d.inference.session import inferer_for
 from SAMMed3DSegmentLib import PointList, Surface
 from SAMMed3DSegmentLib.FrameSequence import FrameSequence
@@ -39,19 +38,6 @@ OFFERED = (
     *("undoButton", "redoButton", "resetButton", "propagateButton", "findButton", "acceptButton", "rejectButton"),
     *("positiveButton", "followButton", "nextPlaceButton", "removeSegmentButton", "show3DButton"),
 )
-
-
-class BallPredictor(type(ballPredictor())):
-    """Finds the ball, and what any of several clicks means alone."""
-
-    def predict_each(self, patch, clicks, passes, cancellation):
-        return np.stack([self.predict(patch, PatchPrompts([click]), cancellation).low_res for click in clicks])
-
-
-def newPredictor():
-    made = BallPredictor()
-    made.threshold = 1.0
-    return made
 
 
 class SeriesWalk(Walker):
@@ -342,7 +328,7 @@ class SeriesWalk(Walker):
         expected, shape = state.base, self.ball.grid.shape
         if not state.is_start:
             volume = volumeFromNode(self.volumeNode)
-            expected, _ = inferer_for(volume, newPredictor()).mask_of(state, Cancellation())
+            expected, _ = inferer_for(volume, ballPredictor()).mask_of(state, Cancellation())
         held = maskOfSegment(self.node, name, self.volumeNode)
         full = [np.zeros(shape, np.uint8) if mask is None else mask.full(shape) for mask in (expected, held)]
         assert np.array_equal(*full), "the segment is not what its prompts make"
@@ -365,7 +351,7 @@ class SeriesWalk(Walker):
 
 @pytest.fixture
 def predictor():
-    return newPredictor()
+    return ballPredictor()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 import slicer
 from requests.adapters import HTTPAdapter
 
-from panels import wait
+from panels import clickWorld, settle, wait
 from panelUser import PanelUser
 from sammed3d.wire import arrays, messages
 from SAMMed3DSegmentLib.Predictors import Predictors
@@ -117,27 +117,12 @@ def checkHead(head):
             assert name == "prompts", f"{name} is new: say in the panel and in docs/server.md that it is sent"
 
 
-@pytest.mark.slow
-def test_a_session_sends_patches_and_prompts_and_nothing_that_names(
-    module, ui, predictor, answers, tmp_path, monkeypatch, sent
-):
-    monkeypatch.setattr(Predictors, "load", LOAD)
-    served = newPredictor()
-    user = Patient(3, tmp_path, served, answers)
-    user.name()
-    with serving(served) as server:
-        ui.placeSelector.setCurrentIndex(1)
-        ui.urlEdit.setText(server.url)
-        assert not sent, "nothing before the user agrees"
-        ui.consentCheckBox.click()
-        wait(lambda: not module.panel.models.served.busy)
-        user.work()
-        ui.testButton.click()
-        user.settle()
+def checkAll(sent, shape, folder):
+    """Look at all requests of a session, whose patches have a shape; returns how many patches there were."""
     kinds = {method for method, *_ in sent}
     assert {"GET", "HEAD", "PUT", "POST"} <= kinds <= set(PATHS)
-    here = (*NAMES, getpass.getuser(), platform.node(), str(tmp_path))
-    patches, patch = 0, served.preset.patch_shape
+    here = (*NAMES, getpass.getuser(), platform.node(), str(folder))
+    patches = 0
     for method, path, headers, kept in sent:
         assert re.fullmatch(PATHS[method], path)
         assert {name.lower() for name in headers} <= HEADERS | OUR_HEADERS
@@ -145,11 +130,92 @@ def test_a_session_sends_patches_and_prompts_and_nothing_that_names(
         body = bytes(kept)
         if method == "PUT" and len(body) == int(headers["Content-Length"]):  # else a click was taken back meanwhile
             patches += 1
-            assert arrays.unpack(body, patch).shape == patch, "a patch, and no more of the image"
+            assert arrays.unpack(body, shape).shape == shape, "a patch, and no more of the image"
         elif path.endswith("/predictions"):
             head, _ = messages.split(body)
             checkHead(head)
             words += json.dumps(head)
         assert not [name for name in here if name in words]
         assert not [name for name in here if len(name) > 4 and name.encode() in body]
-    assert patches > 1
+    return patches
+
+
+@pytest.fixture
+def agree(module, ui, monkeypatch, sent):
+    """Choose a server, as the user would, and agree."""
+    monkeypatch.setattr(Predictors, "load", LOAD)
+
+    def agree(server):
+        ui.placeSelector.setCurrentIndex(1)
+        ui.urlEdit.setText(server.url)
+        assert not sent, "nothing before the user agrees"
+        ui.consentCheckBox.click()
+        wait(lambda: not module.panel.models.served.busy)
+
+    return agree
+
+
+@pytest.mark.slow
+def test_a_session_sends_patches_and_prompts_and_nothing_that_names(
+    module, ui, predictor, answers, tmp_path, sent, agree
+):
+    served = newPredictor()
+    user = Patient(3, tmp_path, served, answers)
+    user.name()
+    with serving(served) as server:
+        agree(server)
+        user.work()
+        ui.testButton.click()
+        user.settle()
+    assert checkAll(sent, served.preset.patch_shape, tmp_path) > 1
+
+
+def nameAll(region):
+    """Let all that Find, Follow and Through the series work on name a patient: volumes, series, frames, region."""
+    for kind in ("ScalarVolume", "Sequence", "SequenceBrowser", "Segmentation"):
+        for node in slicer.util.getNodesByClass(f"vtkMRML{kind}Node"):
+            node.SetName("Doe^Jane PID-4711 follow-up May")
+            node.SetAttribute("DICOM.instanceUIDs", "1.2.840.99.4711")
+    for sequence in slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
+        for number in range(sequence.GetNumberOfDataNodes()):
+            sequence.GetNthDataNode(number).SetName("Doe^Jane PID-4711")
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        for segmentId in node.GetSegmentation().GetSegmentIDs():
+            node.GetSegmentation().GetSegment(segmentId).SetName("left kidney of Doe^Jane")
+    region.SetName("left kidney of Doe^Jane")
+    slicer.mrmlScene.SetURL("/data/ward7/Doe^Jane.mrml")
+
+
+@pytest.mark.slow
+def test_find_follow_and_through_the_series_send_no_more_than_the_user_was_told(
+    module, ui, scene, browser, ball, tmp_path, sent, agree
+):
+    region = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "here")
+    region.SetCenter(*ball.centres[0])
+    region.SetSize(14, 14, 14)
+    served = newPredictor()
+
+    def work(button):
+        """Press a button; tells how many patches were sent for that."""
+        nameAll(region)
+        before = sum(method == "PUT" for method, *_ in sent)
+        button.click()
+        settle(module)
+        return sum(method == "PUT" for method, *_ in sent) - before
+
+    with serving(served) as server:
+        agree(server)
+        clickWorld(module, ball.centres[0])
+        assert work(ui.followButton), ui.statusLabel.text
+        told = ui.consentLabel.text
+        assert "where objects are followed" in told
+        assert work(ui.propagateButton) >= browser.GetNumberOfItems() - 1, ui.propagateLabel.text
+        assert "through a series, such cubes of each frame" in told, "each frame sends some, clicked or not"
+        ui.findSection.collapsed = False
+        ui.regionSelector.setCurrentIndex(1)
+        ui.roiSelector.setCurrentNode(region)
+        browser.SetSelectedItemNumber(4)
+        settle(module)
+        assert work(ui.findButton), ui.findLabel.text
+        assert "to find objects all of the region" in told
+    assert checkAll(sent, served.preset.patch_shape, tmp_path) > browser.GetNumberOfItems()
