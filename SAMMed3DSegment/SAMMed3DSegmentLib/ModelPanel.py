@@ -191,15 +191,19 @@ class ModelPanel:
 
     def remove(self) -> None:
         """Ask, then delete the chosen model from this computer."""
-        question = _("Delete the model {name} from this computer?").format(name=self.current)
-        if not slicer.util.confirmYesNoDisplay(question):
+        name = self.current
+        if not slicer.util.confirmYesNoDisplay(_("Delete the model {name} from this computer?").format(name=name)):
             return
         self._message = ""
+        if self.current != name:  # scripts run in between
+            self._message = _("Nothing was deleted: {name} is not chosen any more.").format(name=name)
+            self.update()
+            return
         try:
-            self._store.remove(self.current)
+            self._store.remove(name)
         except (SAMMed3DError, OSError) as error:
             self._message = str(error)
-        if self.current not in {each.name for each in (*self._store.models(), *registry.entries())}:
+        if name not in {each.name for each in (*self._store.models(), *registry.entries())}:
             self.choose("default")
         self.refresh()
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import slicer
+import torch
 
 from mrmlNodes import voxels
 from panels import placeClick, settle, shownSegmentation
+from sammed3d.zoo.checkpoint import write_checkpoint
 from segmenters import SPOTS
 
 
@@ -75,3 +77,20 @@ def test_surfaces_that_go_away_while_it_is_asked_about_them_are_not_converted(cl
     clicked.panel.addSegment()
     assert "was removed while the question was open" in ui.statusLabel.text
     assert node.GetSegmentation().GetSourceRepresentationName() == "Closed surface"
+
+
+def test_no_other_model_than_the_one_asked_about_is_deleted(module, ui, tmp_path, answers):
+    """A scene that is opened by a script chooses its own model."""
+    store, there = module.logic.store, {"first", "second"}
+    for name in sorted(there):
+        write_checkpoint(tmp_path / f"{name}.safetensors", {"a": torch.zeros(1)}, network="sam_med3d")
+        store.add(tmp_path / f"{name}.safetensors", name)
+    module.panel.models.refresh()
+    module.panel.models.choose("first")
+    answers.give("Delete the model first", lambda: module.panel.models.choose("second") or True)
+    ui.removeModelButton.click()
+    assert there <= {model.name for model in store.models()}
+    assert "Nothing was deleted: first is not chosen any more." in ui.modelLabel.text
+    answers.give("Delete the model second", True)
+    ui.removeModelButton.click()
+    assert {model.name for model in store.models()} & there == {"first"}
