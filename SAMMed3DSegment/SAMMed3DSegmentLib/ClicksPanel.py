@@ -152,6 +152,11 @@ class ClicksPanel:
         ui.hintLabel.setText(self._hint(placing))
         self._listClicks()
 
+    def readScene(self) -> None:
+        """Show what the scene says of the clicks: whether they are shown."""
+        shown = [bool(points.GetDisplayVisibility()) for points in PointList.pointLists()]
+        self.ui.pointsButton.setChecked(any(shown) if shown else True)
+
     def close(self) -> None:
         """The module goes away."""
         self._segmenter.pointsShown = lambda: None
@@ -203,11 +208,6 @@ class ClicksPanel:
             self.place(positive)
         else:
             self.stop()
-
-    def readScene(self) -> None:
-        """Show what the scene says of the clicks: whether they are shown."""
-        shown = [bool(points.GetDisplayVisibility()) for points in PointList.pointLists()]
-        self.ui.pointsButton.setChecked(any(shown) if shown else True)
 
     def _onShowPoints(self, shown: bool) -> None:
         for points in PointList.pointLists():

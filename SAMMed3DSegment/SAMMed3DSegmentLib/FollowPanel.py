@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from SAMMed3DSegmentLib import SettingsPage
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.Following import MODES
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.Settings import Settings
@@ -37,8 +38,10 @@ class FollowPanel:
         ui.followModeSelector.addItems(list(SettingsPage.followingModes().values()))
         ui.followModeSelector.setToolTip(SettingsPage.FOLLOWING)
         self.showSettings()
-        ui.followModeSelector.connect("activated(int)", self._onMode)
-        ui.followButton.connect("clicked(bool)", self.follow)
+        self._connections = Connections(
+            (ui.followModeSelector, "activated(int)", self._onMode),
+            (ui.followButton, "clicked(bool)", self.follow),
+        )
         SettingsPage.observe(self._onPage)
 
     def follow(self) -> None:
@@ -59,8 +62,7 @@ class FollowPanel:
     def close(self) -> None:
         """The module goes away."""
         SettingsPage.observe(self._onPage, False)
-        self.ui.followModeSelector.disconnect("activated(int)", self._onMode)
-        self.ui.followButton.disconnect("clicked(bool)", self.follow)
+        self._connections.close()
 
     def _onMode(self, index: int) -> None:
         self._settings.following = MODES[index]

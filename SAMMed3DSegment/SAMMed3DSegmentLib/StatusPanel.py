@@ -7,6 +7,7 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 import qt
+from SAMMed3DSegmentLib.Connections import Connections
 from SAMMed3DSegmentLib.Segmenter import Segmenter
 from SAMMed3DSegmentLib.ThreadTime import ThreadTime
 
@@ -44,9 +45,11 @@ class StatusPanel:
         self._surfaces = qt.QTimer()
         self._surfaces.setInterval(SURFACE_PAUSE)
         self._surfaces.setSingleShot(True)
-        self._surfaces.connect("timeout()", self._onSurfaces)
         segmenter.onChanged = self._onSegmenter
-        ui.cancelButton.connect("clicked(bool)", segmenter.cancel)
+        self._connections = Connections(
+            (self._surfaces, "timeout()", self._onSurfaces),
+            (ui.cancelButton, "clicked(bool)", segmenter.cancel),
+        )
 
     @property
     def text(self) -> str:
@@ -71,9 +74,8 @@ class StatusPanel:
     def close(self) -> None:
         """The module goes away."""
         self._surfaces.stop()
-        self._surfaces.disconnect("timeout()", self._onSurfaces)
         self._segmenter.onChanged = lambda: None
-        self.ui.cancelButton.disconnect("clicked(bool)", self._segmenter.cancel)
+        self._connections.close()
 
     def _onSegmenter(self) -> None:
         segmenter = self._segmenter
