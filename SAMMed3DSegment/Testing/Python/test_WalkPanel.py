@@ -34,7 +34,14 @@ OFFERED = (
 
 
 class PanelWalk(PanelUser):
-    """A walk with scenes, and what must hold after each action."""
+    """A walk with scenes, and what must hold after each action.
+
+    Attributes:
+        weights: how often each action is done.
+        newPredictor: makes what answers as the model does.
+    """
+
+    weights, newPredictor = WEIGHTS, staticmethod(newPredictor)
 
     def reopen(self):
         """Tomorrow the scene says what it said."""
@@ -137,13 +144,13 @@ class PanelWalk(PanelUser):
         volume = volumeFromNode(segmenter.volumeNode)
         expected = state.base
         if not state.is_start:
-            expected, _ = inferer_for(volume, newPredictor()).mask_of(state, Cancellation())
+            expected, _ = inferer_for(volume, self.newPredictor()).mask_of(state, Cancellation())
         held = maskOfSegment(node, name, segmenter.volumeNode)
         full = [np.zeros(SHAPE, np.uint8) if mask is None else mask.full(SHAPE) for mask in (expected, held)]
         assert np.array_equal(*full), "the segment is not what its prompts make"
 
     def step(self):
-        action = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        action = self.random.choices(list(self.weights), list(self.weights.values()))[0]
         self.done.append(f"{action} {self.panel.segmentId}")
         before, self.touched = self.digests(), {(n.GetID(), self.panel.segmentId) for n in self.segmentations()}
         getattr(self, action)()
