@@ -6,6 +6,8 @@ A header may declare any size and name any other file, and a zip may unpack to a
 from __future__ import annotations
 
 import errno
+import io
+import lzma
 import re
 import warnings
 import zipfile
@@ -18,6 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from sammed3d.errors import VolumeError
+from sammed3d.files import path_letters
 from sammed3d.files.dicom import SeriesFiles, series_in
 from sammed3d.files.frames import Frames, is_in_time
 from sammed3d.files.image_lists import SUFFIXES
@@ -33,8 +36,14 @@ MOST_BYTES = 4 << 30
 MOST_FILES = 20_000
 MOST_VOXELS = 1 << 30
 """Of a volume: 1024 x 1024 x 1024."""
+MOST_DIRECTORY = 16 << 20
+"""Bytes of a zip's own list of what it holds, which is read whole: several times what so many files take."""
 IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha", *SUFFIXES)
 HEADER_BYTES = 1 << 16
+NO_SLICES = (
+    "holds no DICOM slices. Choose all slices of a DICOM series, or a zip of them; other images one at a time, not in "
+    "a zip."
+)
 
 
 class Incoming:
@@ -108,6 +117,8 @@ def read(files: Sequence[tuple[str, Path]], folder: Path, allowance: Allowance =
     if len(found) > 1:
         return series_of(found, name, lambda number: _series(name, place, found[number], number, allowance))
     _check_sizes(name, _files_at(place), allowance)
+    if place.is_dir() and not found:
+        raise VolumeError(f"{name}: {NO_SLICES}{path_letters.hint(place)}")
     if is_in_time(place):
         return frames_of(_told_as(name, place, lambda: Frames([place], name)), name)
     volume = _named(name, place)
@@ -188,13 +199,22 @@ def _check_alone(name: str, file: Path) -> None:
         raise VolumeError(f"{name}: a header whose voxels are in another file. Save both as one file, .nrrd or .mha.")
 
 
+class _Packed(io.BufferedReader):
+    """A zip on the disk, of which no more than its list of files may be is read at a time."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MOST_DIRECTORY:
+            raise VolumeError("Its list of files is too long.")
+        return super().read(size)
+
+
 def _unpacked(name: str, packed: Path, folder: Path) -> Path:
     """Unpack a zip into one folder, whatever the names in it."""
     slices = folder / "slices"
     slices.mkdir()
     incoming = Incoming(slices)
     try:
-        with zipfile.ZipFile(packed) as archive:
+        with _Packed(io.FileIO(packed)) as file, zipfile.ZipFile(file) as archive:
             for entry in archive.infolist():
                 if entry.is_dir():
                     continue
@@ -202,7 +222,7 @@ def _unpacked(name: str, packed: Path, folder: Path) -> Path:
                     while part := source.read(1 << 20):
                         incoming.count(len(part))
                         target.write(part)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # says nothing of the file
         raise VolumeError(f"{name}: cannot be unpacked; it is damaged, locked or no zip.") from error

@@ -107,9 +107,9 @@ def slices(count=4):
         return [(file.name, file.read_bytes()) for file in sorted(Path(folder).iterdir())]
 
 
-def zipped(tmp_path, files):
+def zipped(tmp_path, files, method=zipfile.ZIP_DEFLATED):
     target = tmp_path / "made.zip"
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(target, "w", method) as archive:
         for name, content in files:
             archive.writestr(name, content)
     content = target.read_bytes()
@@ -121,6 +121,13 @@ def broken(archive):
     """A zip whose first file's compressed data are none."""
     content = bytearray(archive)
     content[30 + len("a")] ^= 0xFF
+    return bytes(content)
+
+
+def damaged_lzma(tmp_path):
+    """A zip of the rarer kind LZMA whose options are none."""
+    content = bytearray(zipped(tmp_path, [("a", bytes(range(256)) * 20)], zipfile.ZIP_LZMA))
+    content[30 + len("a") + 4] = 0xFF
     return bytes(content)
 
 
@@ -230,10 +237,12 @@ def test_what_is_no_volume_is_refused_in_one_line(send, image, tmp_path):
         ([("scan.mha", mha_elsewhere)], "in another file"),
         ([("scan.nrrd", nrrd_elsewhere.replace(b"data file", b"DATAFILE"))], "in another file"),
         ([("a.nii", image(".nii")), ("b.dcm", b"x")], "a.nii: open image files one at a time"),
-        ([("a.dcm", b"x"), ("b.dcm", b"y")], "DICOM"),
+        ([("a.dcm", b"x"), ("b.dcm", b"y")], "DICOM: holds no DICOM slices. Choose all slices"),
         ([("study.zip", b"PK\x03\x04 not really")], "study.zip: cannot be unpacked"),
         ([("study.zip", broken(zipped(tmp_path, [("a", bytes(range(256)) * 20)])))], "study.zip: cannot be unpacked"),
-        ([("study.zip", zipped(tmp_path, []))], "study.zip"),
+        ([("study.zip", damaged_lzma(tmp_path))], "study.zip: cannot be unpacked"),
+        ([("study.zip", zipped(tmp_path, []))], "study.zip: holds no DICOM slices. Choose all slices"),
+        ([("study.zip", zipped(tmp_path, [("a.nii", image(".nii"))]))], "other images one at a time, not in a zip."),
         ([("study.zip", zipped(tmp_path, [("a", b"x"), ("b.nrrd", nrrd_elsewhere)]))], "in another file"),
     ):
         with pytest.raises(VolumeError) as caught:
@@ -255,6 +264,16 @@ def test_bombs_are_stopped_while_they_unpack(send, tmp_path, monkeypatch):
         send(("study.zip", zipped(tmp_path, [("zeros", bytes(2 << 20))])))
     with pytest.raises(VolumeError, match="more than a page takes"):
         send(("scan.nrrd", bytes(2 << 20)))
+
+
+def test_a_zips_own_list_of_files_is_not_read_where_it_is_longer_than_any(send, monkeypatch):
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", 20, 3, 20, *[0] * 8, 1, *[0] * 6) + b"d"
+    count = 1000
+    for listed, words in ((count - 1, "cannot be unpacked"), (count, "unpacks to more than")):
+        end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, listed, listed, listed * len(entry), 0, 0)
+        monkeypatch.setattr(uploads, "MOST_DIRECTORY", count * len(entry) - 1)
+        with pytest.raises(VolumeError, match=rf"^study\.zip: {words}"):
+            send(("study.zip", entry * listed + end))
 
 
 def test_an_image_that_does_not_fit_into_what_is_left_is_refused_before_it_is_read(send, image, monkeypatch):
