@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from sammed3d.errors import SAMMed3DError, VolumeError
 from sammed3d.files.volume import Volume
@@ -23,6 +24,8 @@ from sammed3d.web.uploads import Incoming
 from sammed3d.web.work import explained
 
 PART = 1 << 20
+DAMAGED = (ValueError, HttpProcessingError, web.RequestPayloadError)
+"""What is raised where a message has not the form that it should have; the words may hold names of files."""
 log = logging.getLogger(__name__)
 
 
@@ -78,7 +81,7 @@ class Routes:
                     incoming = Incoming(arrived)
                     try:
                         await _save(request, incoming)
-                    except ValueError as error:  # of the message's form
+                    except DAMAGED as error:
                         raise VolumeError("The files arrived damaged. Send them again.") from error
                     read = partial(uploads.read, incoming.files, Path(folder), self._allowance)
                     image, cautions = await asyncio.to_thread(with_cautions, read)
