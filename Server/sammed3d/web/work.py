@@ -14,6 +14,7 @@ import slicer
 from sammed3d import SAMMed3DError, Volume
 from sammed3d.files.picture import Picture, PictureVolume
 from sammed3d.web.desks import Desk
+from sammed3d.web.rest import Rest
 from sammed3d.web.segments import SegmentList, SegmentRow
 from sammed3d.web.volume_nodes import volume_node_of
 from SAMMed3DSegmentLib import DrawingNodes, PointList
@@ -61,6 +62,7 @@ class Work:
         self.segmenter = Segmenter(self._thread, self._on_news)
         self.segmenter.modelChoice = choice_of
         self._ready = ReadyModel(self.segmenter)
+        self._rest = Rest()
         self.on_changed: Callable[[], None] = lambda: None
         self._place = PlaceMode(lambda: self.on_changed())  # noqa: PLW0108 - another one may be set by then
         self.segments = SegmentList()
@@ -198,6 +200,7 @@ class Work:
     def poll(self) -> None:
         """Write results that are ready, and 3-D surfaces when the clicks pause; from the main thread, often."""
         self.segmenter.poll()
+        self._rest.look(self.segmenter.busy)
         if self.segmenter.surfacesWait and not self.segmenter.busy and time.monotonic() > self._news + SURFACE_PAUSE:
             self.segmenter.refreshSurfaces()
             self.on_changed()
