@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sammed3d.core.freed_memory import give_back
 from sammed3d.errors import VolumeError
 
 GIB = 1 << 30
 COPIES = 2
 """Of an image there are while it is opened; later one, and its segments take less than the other."""
-CLICKS_HERE, CLICKS_AWAY = 3 * GIB // 4, GIB // 4
-"""What models and their predictions take in this process, and what it takes to ask a server."""
+CLICKS_HERE, CLICKS_AWAY = 5 * GIB // 4, GIB // 4
+"""What models and their predictions take in this process, with full caches and what is freed before `Rest` gives it
+back; and what it takes to ask a server."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,18 @@ class Allowance:
         """
         if self.memory is None:
             return
-        left = max(self.memory - held() - self.clicks, 0)
+        left = self._left(self.memory)
+        if COPIES * size > left:
+            give_back()  # what nothing uses is counted as held
+            left = self._left(self.memory)
         if COPIES * size > left:
             raise VolumeError(
                 f"{name}: {what} take {COPIES * size / GIB:.2f} GiB to open, and of this page's "
                 f"{self.memory / GIB:.3g} GiB there are {left / GIB:.2f} left for images. Crop or resample it."
             )
+
+    def _left(self, memory: int) -> int:
+        return max(memory - held() - self.clicks, 0)
 
 
 ANY_SIZE = Allowance()

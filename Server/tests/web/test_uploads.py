@@ -294,6 +294,17 @@ def test_an_image_that_does_not_fit_into_what_is_left_is_refused_before_it_is_re
         monkeypatch.setattr(allowance, "held", lambda: 1000)
 
 
+def test_what_nothing_uses_goes_back_before_an_image_is_refused(send, image, monkeypatch):
+    whole, holds = small_volume((9, 8, 7)).array.nbytes, [1000, 1000]
+    monkeypatch.setattr(allowance, "held", lambda: holds[-1])
+    monkeypatch.setattr(allowance, "give_back", holds.pop)
+    send(("scan.nii.gz", image(".nii.gz")), allowance=Allowance(1000 + 2 * whole, 0))
+    assert len(holds) == 2, "it fits, and the next click finds what is kept for it"
+    holds[:] = [1000, 1001]
+    send(("scan.nii.gz", image(".nii.gz")), allowance=Allowance(1000 + 2 * whole, 0))
+    assert len(holds) == 1
+
+
 def test_what_a_process_holds_is_what_it_took():
     before = allowance.held()
     with mmap.mmap(-1, 64 << 20) as taken:  # what an array takes may be there since others went away
