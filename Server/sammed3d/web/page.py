@@ -107,6 +107,7 @@ class Page:
                 "consent": bool(places.url),
             }
         )
+        state.client_only("drawer", "dark")  # of each tab: a narrow one would close the panel of all
         state.change("model")(lambda model, **_: self.models.choose(model))
         state.change("layout")(self._on_layout)
         state.change("window")(self._on_window)

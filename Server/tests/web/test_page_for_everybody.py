@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,24 @@ def test_each_view_segment_and_button_of_it_has_a_name_of_its_own(page):
     rows.first.locator(".name").click()
     expect(page.locator("#segments [aria-current=true]")).to_contain_text("Segment_1", timeout=PATIENCE)
     expect(page.locator("#segments [aria-current=true]")).to_have_count(1)
+
+
+def test_a_tab_has_its_own_panel_and_colours(page, served):
+    panel, theme = page.locator("#panel"), page.locator(".v-application")
+    expect(panel).to_be_in_viewport()
+    other = page.context.browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme="light")
+    other.goto(served.address)
+    other.wait_for_selector("#sample", timeout=PATIENCE)
+    other.click("#theme")
+    expect(other.locator(".v-application")).to_have_class(re.compile("v-theme--dark"))
+    other.set_viewport_size({"width": 500, "height": 720})
+    expect(other.locator("#panel")).not_to_be_in_viewport()
+    other.keyboard.press("h")  # what comes after it in the order of messages
+    expect(page.get_by_label("Show clicks")).not_to_be_checked(timeout=PATIENCE)
+    other.close()
+    page.keyboard.press("h")
+    expect(panel).to_be_in_viewport()
+    expect(theme).to_have_class(re.compile("v-theme--light"))
 
 
 def test_escape_leaves_a_name_as_it_was(page):
