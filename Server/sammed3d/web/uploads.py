@@ -227,5 +227,8 @@ def _unpacked(name: str, packed: Path, folder: Path) -> Path:
             raise  # says nothing of the file
         raise VolumeError(f"{name}: cannot be unpacked; it is damaged, locked or no zip.") from error
     except VolumeError as error:
-        raise VolumeError(f"{name}: unpacks to more than {MOST_BYTES >> 30} GiB or {MOST_FILES} files.") from error
+        raise VolumeError(
+            f"{name}: unpacks to more than {MOST_BYTES >> 30} GiB or {MOST_FILES} files. Unpack it, and open the "
+            "folder on this computer: sammed3d view FOLDER."
+        ) from error
     return slices
