@@ -168,11 +168,7 @@ class PanelWalk(PanelUser):
 def test_a_random_use_of_the_panel(module, predictor, tmp_path, answers):
     walk = PanelWalk(SEED, tmp_path, predictor, answers)
     try:
-        for _ in range(ACTIONS):
-            walk.step()
-    except BaseException:
-        print(f"SAMMED3D_SEED={SEED} SAMMED3D_PANEL_WALK={ACTIONS}; after {len(walk.done)}: {walk.done[-12:]}")
-        raise
+        walk.walk(ACTIONS, f"SAMMED3D_SEED={SEED} SAMMED3D_PANEL_WALK={ACTIONS}")
     finally:
         predictor.fail = None
         predictor.gate.set()

@@ -358,9 +358,4 @@ def predictor():
 @pytest.mark.timeout(max(300, ACTIONS * 6))
 def test_a_random_use_of_a_series(registered, module, browser, ball, answers):
     walk = SeriesWalk(SEED, module, browser, ball, answers)
-    try:
-        for _ in range(ACTIONS):
-            walk.step()
-    except BaseException:
-        print(f"SAMMED3D_SEED={SEED} SAMMED3D_SERIES_WALK={ACTIONS}; after {len(walk.done)}: {walk.done[-12:]}")
-        raise
+    walk.walk(ACTIONS, f"SAMMED3D_SEED={SEED} SAMMED3D_SERIES_WALK={ACTIONS}")

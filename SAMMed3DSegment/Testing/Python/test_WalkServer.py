@@ -90,11 +90,7 @@ def test_a_random_use_of_a_server(module, ui, answers, tmp_path, monkeypatch):
         wait(lambda: not module.panel.models.served.busy)
         walk = ServerWalk(server, network, SEED, tmp_path, served, answers)
         try:
-            for _ in range(ACTIONS):
-                walk.step()
-        except BaseException:
-            print(f"SAMMED3D_SEED={SEED} SAMMED3D_SERVER_WALK={ACTIONS}; after {len(walk.done)}: {walk.done[-12:]}")
-            raise
+            walk.walk(ACTIONS, f"SAMMED3D_SEED={SEED} SAMMED3D_SERVER_WALK={ACTIONS}")
         finally:
             served.fail = None
             served.gate.set()

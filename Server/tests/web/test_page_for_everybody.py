@@ -9,22 +9,15 @@ import pytest
 
 pytest.importorskip("playwright", reason="run make test-web")
 from playwright.sync_api import Page, expect
+from test_page_by_keyboard import page
 from test_page_in_browser import PATIENCE, browser, served, slice_views, until_volume
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-__all__ = ["browser", "served"]
+__all__ = ["browser", "page", "served"]
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 """Function that returns the texts whose contrast is below 4.5."""
 COLOUR = "each => getComputedStyle(each).backgroundColor"
 FITS = "each => each.scrollWidth <= each.clientWidth || getComputedStyle(each).display === 'inline'"
-
-
-@pytest.fixture(scope="module")
-def page(served, browser):
-    page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme="light")
-    page.goto(served.address)
-    page.wait_for_selector("#sample", timeout=PATIENCE)
-    return page
 
 
 def look(page: Page, name: str) -> str:
