@@ -40,7 +40,15 @@ def nearness(positions: Tensor, labels: Tensor, edge: int) -> list[Tensor]:
 
 
 def likeness(features: Tensor, positions: Tensor, labels: Tensor, sharpness: Tensor) -> Tensor:
-    """(B, 2, n, n, n): likeness in 0..1 of every voxel to the most alike positive, and to the most alike negative."""
+    """(B, 2, n, n, n): likeness in 0..1 of every voxel to the most alike positive, and to the most alike negative.
+
+    In single precision also under autocast: it is what is left of large squares, of which bfloat16 leaves nothing.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        return _likeness(features.float(), positions, labels, sharpness)
+
+
+def _likeness(features: Tensor, positions: Tensor, labels: Tensor, sharpness: Tensor) -> Tensor:
     batch, edge = len(positions), features.shape[-1]
     r, a, s = positions.round().long().clamp(0, edge - 1).unbind(-1)  # (B, N) each
     image = torch.arange(batch, device=r.device).clamp(max=len(features) - 1)  # one image may stand for all

@@ -249,3 +249,22 @@ def test_parts_side_by_side_need_not_be_put_together():
     found = layer.of_parts([features, maps])
     assert torch.allclose(found, expected, atol=1e-6)
     assert found.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_likeness_is_as_exact_under_autocast():
+    features = torch.linspace(-2, 2, 8**3).reshape(1, 1, 8, 8, 8).bfloat16()
+    clicked, sharp = clicks((3, 4, 5), (1, 2, 6)), torch.tensor(16.0)
+    exact = click_maps.likeness(features.float(), clicked, torch.tensor([[1, 0]]), sharp)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(click_maps.likeness(features, clicked, torch.tensor([[1, 0]]), sharp), exact)
+
+
+def test_two_negative_clicks_on_each_of_three_objects_can_be_taught_in_bfloat16():
+    """In bfloat16, oneDNN's product of 6 x 64³ and 64³ x 16 divides by zero (torch 2.13), which ends the process."""
+    features = torch.randn(1, 16, 64, 64, 64).bfloat16().requires_grad_()
+    coords = torch.randint(0, 64, (3, 3, 3)).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        alike = click_maps.likeness(features, coords, torch.tensor([[1, 0, 0]]).expand(3, -1), torch.tensor(1.0))
+    alike.sum().backward()
+    assert torch.isfinite(features.grad).all()
+    assert features.grad.any()

@@ -310,3 +310,16 @@ def test_what_cannot_be_listed_is_said(tmp_path):
     assert result.exit_code == 1
     assert "The name of a mask begins with its image's" in " ".join(result.output.split())
     assert json.dumps(sorted(p.name for p in tmp_path.iterdir())) == '["images", "masks"]'
+
+
+def test_in_bfloat16_gradients_are_of_the_precision_of_what_they_are_of(images, tiny_checkpoint_2d, tmp_path):
+    run = tiny_run(images, tmp_path, tiny_checkpoint_2d, precision="bf16-mixed")
+    there, back = [], []
+    last = run.network.mask_decoder.iou_prediction_head
+    last.register_forward_hook(lambda *_: there.append(torch.is_autocast_enabled("cpu")))
+    last.register_full_backward_hook(lambda *_: back.append(torch.is_autocast_enabled("cpu")))
+    run.train(stop_after=1)
+    assert there
+    assert all(there)
+    assert back
+    assert not any(back)

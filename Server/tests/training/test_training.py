@@ -367,18 +367,24 @@ def test_it_learns_saves_resumes_and_ships(cases, tmp_path):
 @pytest.mark.parametrize(("edge", "has", "suits"), [(64, True, True), (64, False, False), (32, True, False)])
 def test_a_cpu_learns_in_bfloat16_where_it_has_it_and_gets_its_gradients_right(tmp_path, monkeypatch, edge, has, suits):
     monkeypatch.setattr(trainer_module, "has_bfloat16", lambda device: has and device.type == "cpu")
-    entered = []
+    entered, going_back = set(), []
     autocast = torch.autocast
 
     def noted(*arguments, enabled):
-        entered.append(enabled)
+        if torch.bfloat16 in arguments:
+            entered.add(enabled)
         return autocast(*arguments, enabled=enabled)
 
     monkeypatch.setattr(torch, "autocast", noted)
     masks = torch.zeros(1, 1, edge, edge, edge)
     masks[:, :, 8:24, 8:24, 8:24] = 1
-    Trainer(tmp_path, torch.device("cpu"), 1e-3, SIZES).learn(Crops(masks + 0.1, masks, torch.tensor([0])), 0.0)
-    assert entered == [suits]
+    trainer = Trainer(tmp_path, torch.device("cpu"), 1e-3, SIZES)
+    for part in (trainer.network.mask_decoder.logits, trainer.network.image_encoder.down[0]):
+        part.register_full_backward_hook(lambda *_: going_back.append(torch.is_autocast_enabled("cpu")))
+    trainer.learn(Crops(masks + 0.1, masks, torch.tensor([0])), 0.0)
+    assert entered == {suits}
+    assert going_back
+    assert not any(going_back), "each gradient is of the precision of what it is a gradient of"
 
 
 @pytest.mark.slow

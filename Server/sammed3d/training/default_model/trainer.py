@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,21 +120,22 @@ class Trainer:
         talk = Conversation.begin(lesson, functional.avg_pool3d(images, 2)[owners], targets, self.generator)
         measured = dict.fromkeys(("dice_1", "dice_2+", "dice_mask"), math.nan)
         losses = []
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._suits_bfloat16(images)):
+        mixed = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=self._suits_bfloat16(images))
+        with mixed():
             embedding = self.network.encode(images)
-            shared = embedding.detach().requires_grad_()  # collects the gradients of all answers: one way back for all
-            for n, turn in enumerate(lesson.turns):
-                talk.prepare(turn)
-                with torch.set_grad_enabled(turn.learns):
-                    seen = shared if len(images) == 1 else shared[owners]
-                    answer = self.network.decode(seen, talk.coords, talk.labels, talk.logits)[0].float()
-                talk.take(answer.detach(), turn, self.network.tempering)
-                if turn.learns:
-                    loss = mask_loss(answer, targets)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    losses.append(float(loss.detach()))
-                    name = "dice_mask" if lesson.from_mask else "dice_1" if n < 2 else "dice_2+"
-                    measured[name] = _mean_dice(answer.detach(), targets)
+        shared = embedding.detach().requires_grad_()  # collects the gradients of all answers: one way back for all
+        for n, turn in enumerate(lesson.turns):
+            talk.prepare(turn)
+            with mixed(), torch.set_grad_enabled(turn.learns):
+                seen = shared if len(images) == 1 else shared[owners]
+                answer = self.network.decode(seen, talk.coords, talk.labels, talk.logits)[0].float()
+            talk.take(answer.detach(), turn, self.network.tempering)
+            if turn.learns:
+                loss = mask_loss(answer, targets)
+                loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(float(loss.detach()))
+                name = "dice_mask" if lesson.from_mask else "dice_1" if n < 2 else "dice_2+"
+                measured[name] = _mean_dice(answer.detach(), targets)
         embedding.backward(shared.grad)  # type: ignore[no-untyped-call]
         return {"loss": float(np.mean(losses)), **measured}
 

@@ -133,7 +133,8 @@ class ImageRun:
         self._is_saved = False
 
     def _step(self, loss: Tensor) -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.autocast(self.device.type, enabled=False):  # gradients in the precision of what they are of
+            loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad()
 
