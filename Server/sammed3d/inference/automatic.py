@@ -230,27 +230,47 @@ class AutomaticMaskGenerator:
             patch = cut_patch(volume, lattice, window, self._predictor.preset)
         except VolumeError:  # nothing is in this patch: air, or padding
             return
-        chosen: list[Candidate] = []
-        waiting = [points[n] for n in np.random.default_rng(0).permutation(len(points))]  # neighbours in other batches
+        spread = [points[n] for n in np.random.default_rng(0).permutation(len(points))]  # neighbours in other batches
         inner = window.intersection(Box((0, 0, 0), lattice.shape)) or window  # padding has edges, which are no blobs
         spots = blobs(patch.voxels[inner.within(window)], self._predictor.preset.spacing, self.settings.blobs)
-        waiting = [p for p in (sample_of(spot, inner) for spot in spots) if is_wanted(p)] + waiting
+        waiting = [p for p in (sample_of(spot, inner) for spot in spots) if is_wanted(p)] + spread
+        chosen: list[Candidate] = []
         stopped: PredictionCancelled | None = None
+        try:
+            for left in self._asked(patch, window, waiting, chosen, cancellation):
+                still_to_ask(left)
+        except PredictionCancelled as error:
+            stopped = error
+        yield from self._kept(patch, window, chosen)
+        if stopped is not None:
+            raise stopped
+
+    def _asked(
+        self,
+        patch: Patch,
+        window: Box,
+        waiting: list[Index3],
+        chosen: list[Candidate],
+        cancellation: Cancellation | None,
+    ) -> Iterator[int]:
+        """Ask the model about points, batch by batch; after each, yield how many are left.
+
+        What is good enough is added to `chosen`; of points that lie in that, no more is asked.
+        """
         while waiting:
             batch, waiting = waiting[: self.settings.batch], waiting[self.settings.batch :]
             clicks = [PatchClick(voxel_of(point, window), True) for point in batch]
-            try:
-                answers = self._predictor.predict_each(patch, clicks, self.settings.passes, cancellation)
-            except PredictionCancelled as error:
-                stopped = error
-                break
+            answers = self._predictor.predict_each(patch, clicks, self.settings.passes, cancellation)
             for point, low_res in zip(batch, answers, strict=True):
                 candidate = self._judge(point, window, low_res)
                 if candidate is not None:
                     choose(chosen, candidate, self.settings.overlap)
             known = [c for c in chosen if not c.too_large]
             waiting = [point for point in waiting if not any(c.holds(point, window) for c in known)]
-            still_to_ask(len(waiting))
+            yield len(waiting)
+
+    def _kept(self, patch: Patch, window: Box, chosen: list[Candidate]) -> Iterator[Found]:
+        """Yield what was chosen in a patch, or the parts of it, each of them once, most stable first."""
         told: list[npt.NDArray[np.bool_]] = []
         for candidate in sorted(chosen, key=lambda each: -each.stability):
             if candidate.too_large:
@@ -269,8 +289,6 @@ class AutomaticMaskGenerator:
                     placed = BoxedMask(shape.box.shifted(window.begin), shape.voxels)
                     point = candidate.point if inside[voxel_of(candidate.point, window)] else deepest(low_res, window)
                     yield Found(point, candidate.stability, [Seen(window, low_res, placed)], step)
-        if stopped is not None:
-            raise stopped
 
     def _parts(self, low_res: Float32, window: Box) -> Iterator[Float32]:
         """Yield logits as they are, or several where their mask has thin necks."""

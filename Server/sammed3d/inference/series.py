@@ -238,21 +238,41 @@ class _Way:
         """
         begin = time.monotonic()
         self._cancellation.check()
-        before = known.before
         try:
-            volume = self._frame(number)
+            volume = self._volume(number)
         except EmptyVolumeError:
-            if before is None or number in {*self._prompts, *self._kept}:
+            if known.before is None or self._is_corrected(number):
                 raise
             return FrameMask(number, None, 0.0, None, None, time.monotonic() - begin, blank=True), known
+        here = known.moved_to(volume)
+        mask, told = self._answer(number, volume, here)
+        neighbourhood = here.neighbourhood if here.found and not self._is_corrected(number) else None
+        done = self._compared(number, mask, volume, known.before, here, neighbourhood)
+        if mask is None or neighbourhood is None:
+            neighbourhood = None if mask is None else Neighbourhood.of(volume, mask)
+        owed = np.zeros(3) if done.kept else here.owed
+        done = replace(done, seconds=time.monotonic() - begin)
+        return done, _Known(done, told, neighbourhood, owed)
+
+    def _volume(self, number: int) -> Volume:
+        volume = self._frame(number)
         self._grid = self._grid or volume.grid
         if not volume.grid.matches(self._grid):
             raise VolumeError(f"{volume.name}: this frame is on another grid than the first. Resample it to that grid.")
+        return volume
+
+    def _is_corrected(self, number: int) -> bool:
+        """Tell whether somebody said something in a frame, or made its mask."""
+        return number in self._prompts or number in self._kept
+
+    def _answer(self, number: int, volume: Volume, here: _Known) -> tuple[BoxedMask | None, PromptState]:
+        """Return the mask of a frame, predicted or given, and what further frames are told."""
         own = check_prompts(self._prompts.get(number) or ObjectPrompts("", ()), volume.grid, volume.name)
-        known = known.moved_to(volume)
-        base = self._kept.get(number, None if known.before is None else known.before.mask)
-        places = replace(known.told, clicks=tuple(c for c in known.told.clicks if volume.grid.contains(c.world)))
-        state = replace(_joined(places, own), base=base, model=self._predictor.name, carried=not known.found)
+        inside = tuple(click for click in here.told.clicks if volume.grid.contains(click.world))
+        gone = tuple(click for click in here.told.clicks if click not in inside)
+        base = self._kept.get(number, None if here.before is None else here.before.mask)
+        joined = _joined(replace(here.told, clicks=inside), own)
+        state = replace(joined, base=base, model=self._predictor.name, carried=not here.found)
         inferer = inferer_for(volume, self._predictor)
         if number in self._kept:
             mask: BoxedMask | None = self._kept[number]
@@ -262,22 +282,27 @@ class _Way:
                 mask = honoured(mask, replace(state, box=None), volume.grid)
         inferer.known_prompts(state, self._cancellation)  # asked for where a mask was given; can be stopped
         told = _carried(state, list(inferer.translations(state)), self._predictor.preset.boxes)
-        gone = tuple(click for click in known.told.clicks if not volume.grid.contains(click.world))
-        mask = None if mask is None else mask.cropped()
+        return None if mask is None else mask.cropped(), replace(told, clicks=(*gone, *told.clicks))
+
+    def _compared(
+        self,
+        number: int,
+        mask: BoxedMask | None,
+        volume: Volume,
+        before: FrameMask | None,
+        here: _Known,
+        neighbourhood: Neighbourhood | None,
+    ) -> FrameMask:
+        """Return a frame, compared with the one that it goes on from; the seconds that it took are not in it."""
+        corrected = self._is_corrected(number)
         size = _size(mask) * volume.grid.voxel_volume / 1000
-        overlap = None if known.before is None else _dice(mask, known.before.mask)
+        overlap = None if here.before is None else _dice(mask, here.before.mask)
         jump = None if before is None or not before.millilitres else size / before.millilitres - 1
-        kept, corrected = number in self._kept, number in {*self._prompts, *self._kept}
         doubted = None if before is None or corrected else before.doubt
-        neighbourhood = None if corrected or not known.found else known.neighbourhood
         as_it_was = overlap if neighbourhood is None else _dice(mask, neighbourhood.mask)
-        changed = known.changed if not corrected and (as_it_was or 0) > UNCHANGED else None
-        if mask is None or neighbourhood is None:
-            neighbourhood = None if mask is None else Neighbourhood.of(volume, mask)
-        seconds = time.monotonic() - begin
-        done = FrameMask(number, mask, size, overlap, jump, seconds, doubted, kept, False, known.moved, changed)
-        owed = np.zeros(3) if kept else known.owed
-        return done, _Known(done, replace(told, clicks=(*gone, *told.clicks)), neighbourhood, owed)
+        changed = here.changed if not corrected and (as_it_was or 0) > UNCHANGED else None
+        kept = number in self._kept
+        return FrameMask(number, mask, size, overlap, jump, 0.0, doubted, kept, False, here.moved, changed)
 
 
 def _joined(places: PromptState, own: ObjectPrompts) -> PromptState:
