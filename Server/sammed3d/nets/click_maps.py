@@ -42,7 +42,7 @@ def nearness(positions: Tensor, labels: Tensor, edge: int) -> list[Tensor]:
 def likeness(features: Tensor, positions: Tensor, labels: Tensor, sharpness: Tensor) -> Tensor:
     """(B, 2, n, n, n): likeness in 0..1 of every voxel to the most alike positive, and to the most alike negative.
 
-    In single precision also under autocast: it is what is left of large squares, of which bfloat16 leaves nothing.
+    In single precision also under autocast: small differences of large squares, which bfloat16 rounds away.
     """
     with torch.autocast(features.device.type, enabled=False):
         return _likeness(features.float(), positions, labels, sharpness)
