@@ -66,8 +66,7 @@ class Segmenter(SegmentsInScene):
         prompts = self._settled(segmentId)
         box, (volume, image) = boxOf(roiNode, self.volumeNode), self._images.of(self.volumeNode)
         check_box(box, volume.grid, f"{volume.name} ({roiNode.GetName()})")
-        if not (prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)):
-            prompts.takeOver(self.volumeNode, image)
+        _startFromWhatIsThere(prompts, self.volumeNode, image)
         prompts.timeline.put_box(box, self.model)
         self._evaluate(prompts)
 
@@ -81,8 +80,7 @@ class Segmenter(SegmentsInScene):
         prompts = self._settled(segmentId)
         volume, image = self._images.of(self.volumeNode)
         check_drawing(drawing, volume.grid, volume.name)
-        if not (prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)):
-            prompts.takeOver(self.volumeNode, image)
+        _startFromWhatIsThere(prompts, self.volumeNode, image)
         prompts.timeline.add_drawing(drawing, self.model)
         self._evaluate(prompts)
 
@@ -173,8 +171,7 @@ class Segmenter(SegmentsInScene):
             self._say(str(error))
             return
         image = self._images.digest(self.volumeNode)
-        if not (prompts.isOurs(image) and prompts.isInPlace(self.volumeNode)):
-            prompts.takeOver(self.volumeNode, image)
+        _startFromWhatIsThere(prompts, self.volumeNode, image)
         prompts.timeline.push(PromptState())
         self._evaluate(prompts)
 
@@ -369,3 +366,9 @@ class Segmenter(SegmentsInScene):
             prompts.takeOver(self.volumeNode, image)
         if prompts.timeline.undo() if direction < 0 else prompts.timeline.redo():
             self._evaluate(prompts)
+
+
+def _startFromWhatIsThere(prompts: SegmentPrompts, volumeNode: slicer.vtkMRMLScalarVolumeNode, image: str) -> None:
+    """Take over what a segment holds, unless its prompts made that of this image, where it lies now."""
+    if not (prompts.isOurs(image) and prompts.isInPlace(volumeNode)):
+        prompts.takeOver(volumeNode, image)
