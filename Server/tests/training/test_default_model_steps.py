@@ -1,6 +1,7 @@
 """Steps of the default model's training, and the average of its weights, by their formulas."""
 
 import math
+import runpy
 from types import SimpleNamespace
 
 import numpy as np
@@ -139,3 +140,9 @@ def test_a_full_disk_leaves_the_state_of_before_and_is_told(trainer, tmp_path, m
     again = Trainer(tmp_path, torch.device("cpu"), 2e-3, SIZES)
     assert again.resume()
     assert again.step == 5
+
+
+def test_the_script_says_in_a_line_what_is_wrong_with_its_data(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["default_model", str(tmp_path / "nowhere"), "--work", str(tmp_path / "work")])
+    with pytest.raises(SystemExit, match=r"^Error: .*nowhere: there is no such folder"):
+        runpy.run_module("sammed3d.training.default_model", run_name="__main__")

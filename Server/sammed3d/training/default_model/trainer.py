@@ -132,6 +132,7 @@ class Trainer:
             talk.take(answer.detach(), turn, self.network.tempering)
             if turn.learns:
                 loss = mask_loss(answer, targets)
+                # not under autocast, which would round gradients of what was computed in single precision, too
                 loss.backward()  # type: ignore[no-untyped-call]
                 losses.append(float(loss.detach()))
                 name = "dice_mask" if lesson.from_mask else "dice_1" if n < 2 else "dice_2+"
