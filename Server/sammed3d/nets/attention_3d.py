@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sammed3d.nets.common import WindowAttention, relative
+from sammed3d.nets.common import WindowAttention, relative, wide
 
 
 class Attention3d(WindowAttention):
@@ -85,10 +85,11 @@ class Attention3d(WindowAttention):
         in_d = torch.einsum("nzdhwc,dkc->nzdhwk", q, relative(self.rel_pos_d, n)[:d].to(q.dtype))
         in_h = torch.einsum("nzdhpc,hkc->nzdhpk", row, relative(self.rel_pos_h, n)[:h].to(q.dtype))
         in_w = torch.einsum("nzdhpc,pkc->nzdhpk", row, relative(self.rel_pos_w, n).to(q.dtype))
+        in_d, in_h, in_w = wide(in_d), wide(in_h), wide(in_w)
         # Axes from here on: n, head, d, h (of the query), w (of the query), kd, kh, kw.
         shared = in_h[:, :, :, :, :d, None, :w] + in_w[:, :, :, :, None, :h, :w]
         bias = in_d[..., None, None, :w] + shared[:, :, :, :, None]
-        padded = None if d == h == w == n else _padded_mass(_wide(in_d), _wide(in_h), _wide(in_w), (d, h, w))
+        padded = None if d == h == w == n else _padded_mass(in_d, in_h, in_w, (d, h, w))
         return bias.flatten(5).flatten(2, 4), None if padded is None else padded.flatten(2, 4)[..., None]
 
 
@@ -110,11 +111,6 @@ def _padded_mass(in_d: Tensor, in_h: Tensor, in_w: Tensor, real: tuple[int, int,
     if h < n:
         masses.append((slice(0, w), inside_d + in_w[..., h:, :].logsumexp(-2)))
     return torch.cat([in_d[..., kw] + mass[..., None, kw] for kw, mass in masses], dim=-1).logsumexp(-1)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """At least float32: exponentials are not summed in half precision."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class Doubling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2H, 2W)."""
-        return self.joined(self.weight.flatten(1).T @ x.flatten(2), x.shape)
+        blocks = x.flatten(2).transpose(1, 2) @ self.weight.flatten(1)  # the weights' own order: nothing is turned
+        return self.joined(blocks.transpose(1, 2), x.shape)
 
     @staticmethod
     def joined(blocks: Tensor, shape: Sequence[int]) -> Tensor:
@@ -99,6 +100,14 @@ def relative(table: Tensor, n: int) -> Tensor:
         table = functional.interpolate(table.T[None], size=2 * n - 1, mode="linear")[0].T
     index = torch.arange(n, device=table.device)
     return table[index[:, None] - index[None, :] + n - 1]
+
+
+def wide(x: Tensor) -> Tensor:
+    """At least float32: exponentials are not summed in half precision, nor are small parts of a logit added in it.
+
+    On a CPU such sums, each over a few keys at a time, take half precision three times as long besides.
+    """
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class WindowAttention(nn.Module):

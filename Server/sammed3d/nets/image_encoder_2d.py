@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sammed3d.nets.common import ChannelNorm, Doubling, MLPBlock, WindowAttention, relative
+from sammed3d.nets.common import ChannelNorm, Doubling, MLPBlock, WindowAttention, relative, wide
 from sammed3d.nets.config import EncoderConfig
 
 
@@ -50,8 +50,8 @@ class Attention2d(WindowAttention):
         query = q.unflatten(2, (n, n))
         in_h = torch.einsum("nzhwc,hkc->nzhwk", query, relative(self.rel_pos_h, n).to(q.dtype))
         in_w = torch.einsum("nzhwc,wkc->nzhwk", query, relative(self.rel_pos_w, n).to(q.dtype))
-        bias = (in_h[..., :, None] + in_w[..., None, :]).flatten(4).flatten(2, 3)
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        bias = (wide(in_h)[..., :, None] + wide(in_w)[..., None, :]).flatten(4).flatten(2, 3)
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
         return out.transpose(1, 2).reshape(count, n, n, channels)
 
 

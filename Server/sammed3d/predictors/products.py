@@ -1,4 +1,4 @@
-"""Matrix products on a CPU, by the faster of two libraries that torch brings.
+"""Matrix products on a CPU, by the faster of two libraries that torch brings; and their weights in half precision.
 
 torch's linear layers call MKL. On AMD's processors with AVX-512 that leaves a part of what they can do unused, and
 oneDNN, with weights in an order of its own, is 1.1 to 2.4 times as fast; on those without AVX-512 MKL is as fast or
@@ -106,6 +106,23 @@ def pack(network: nn.Module) -> int:
     for parent, name, child in large:
         setattr(parent, name, PackedDoubling(child) if isinstance(child, Doubling) else PackedLinear(child))
     return len(large)
+
+
+def narrow(network: nn.Module, kind: torch.dtype) -> int:
+    """Keep the weights of an image encoder's products in the type that autocast multiplies them in; returns how many.
+
+    It would make them anew for each patch, a tenth to a sixth of the time, beside those in float32, which take twice
+    the memory. The answers keep their bits.
+
+    Args:
+        network: for inference under autocast; its weights can be neither saved nor trained afterwards.
+        kind: bfloat16 or float16.
+    """
+    encoder = getattr(network, "image_encoder", nn.Module())
+    layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear | Doubling)]
+    for layer in layers:
+        layer.to(kind)
+    return len(layers)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class TorchPredictor:
         self.notes = tuple(notes)
         self.preset = preset
         self.device = choose_device(device)
-        self._autocast_type = choose_precision(precision, self.device)
+        self.autocast_type = choose_precision(precision, self.device)
         if self.device.type == "cpu":
             limit_threads()
             keep_freed()
@@ -90,7 +90,7 @@ class TorchPredictor:
         """The arithmetic in use, in words."""
         if self._arithmetic is not None:
             return self._arithmetic
-        return "float32" if self._autocast_type is None else f"mixed {str(self._autocast_type).removeprefix('torch.')}"
+        return "float32" if self.autocast_type is None else f"mixed {str(self.autocast_type).removeprefix('torch.')}"
 
     def cache_bytes(self) -> dict[str, tuple[int, int]]:
         """Return what each cache holds and may hold, in bytes, on the device and in the computer's memory together."""
@@ -353,9 +353,9 @@ class TorchPredictor:
             yield
 
     def _autocast(self) -> AbstractContextManager[object]:
-        if self._autocast_type is None:
+        if self.autocast_type is None:
             return nullcontext()
-        return torch.autocast(self.device.type, self._autocast_type)
+        return torch.autocast(self.device.type, self.autocast_type)
 
     def _synchronise(self) -> None:
         if self.device.type == "cuda":

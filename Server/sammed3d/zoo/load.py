@@ -90,7 +90,9 @@ def load_predictor(
         all_clicks=all_clicks,
         arithmetic=loaded.arithmetic,
     )
-    if predictor.device.type == "cpu" and predictor.precision == "float32":
+    if predictor.autocast_type is not None:
+        products.narrow(loaded.plain_network, predictor.autocast_type)
+    elif predictor.device.type == "cpu":
         products.pack(loaded.plain_network)
     return predictor
 

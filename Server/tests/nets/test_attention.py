@@ -55,15 +55,16 @@ def test_gradients_are_those_of_the_literal_form(kind, dimensions):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_the_mass_of_the_padding_is_summed_in_float32_in_mixed_precision_too(dtype):
-    """Sums of thousands of exponentials; with 8 or 11 bits they would lose what the padding weighs."""
+def test_what_position_adds_is_summed_in_float32_in_mixed_precision_too(dtype):
+    """The padding's mass is sums of thousands of exponentials; with 8 or 11 bits they would lose what it weighs."""
     attention = filled(Attention3d(24, 3, 14, 8))
     drawn = torch.Generator().manual_seed(0)
     q = torch.randn(1, 3, 8, 8, 8, 8, generator=drawn).to(dtype)
     of_padding = torch.randn(3, 1, 8, generator=drawn).to(dtype)
     bias, padded = attention._position_bias(q, of_padding)  # noqa: SLF001
-    assert (bias.dtype, padded.dtype) == (dtype, torch.float32)
-    _, exact = attention._position_bias(q.double(), of_padding.double())  # noqa: SLF001
+    assert (bias.dtype, padded.dtype) == (torch.float32, torch.float32)
+    sums, exact = attention._position_bias(q.double(), of_padding.double())  # noqa: SLF001
+    assert (bias - sums).abs().max() < (0.005 if dtype == torch.float16 else 0.05)
     assert (padded - exact).abs().max() < (0.005 if dtype == torch.float16 else 0.05)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from networks import TINY_SIZES, filled
+from networks import TINY_2D, TINY_SIZES, filled
 from sammed3d import samples
 from sammed3d.nets import build
 from sammed3d.nets.common import Doubling
@@ -107,6 +107,32 @@ def test_of_a_2d_model_the_network_in_it_is_packed(monkeypatch):
     monkeypatch.setattr(products, "pack", asked.append)
     load_predictor(samples.SAM_MED2D_SMALL, "cpu")
     assert isinstance(asked[0], SamMed2d)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "shape"),
+    [("sam_med3d", TINY_SIZES, (1, 1, 64, 64, 64)), ("sam_med2d", TINY_2D, (1, 3, 64, 64))],
+    ids=["3d", "2d"],
+)
+def test_weights_kept_in_half_precision_give_the_bits_that_autocast_gave(name, sizes, shape):
+    network = filled(build(name, sizes))
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    layers = [layer for layer in network.image_encoder.modules() if isinstance(layer, nn.Linear | Doubling)]
+    held = sum(p.nbytes for layer in layers for p in layer.parameters())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = network.encode(image)
+        assert products.narrow(network, torch.bfloat16) == len(layers) > 0
+        answer = network.encode(image)
+    assert torch.equal(answer, expected)
+    assert 2 * sum(p.nbytes for layer in layers for p in layer.parameters()) == held
+
+
+@pytest.mark.parametrize(("precision", "kinds"), [("auto", []), ("bfloat16", [torch.bfloat16])])
+def test_a_model_keeps_half_of_its_weights_where_it_predicts_so(tiny_checkpoint, monkeypatch, precision, kinds):
+    asked = []
+    monkeypatch.setattr(products, "narrow", lambda network, kind: asked.append(kind))
+    load_predictor(tiny_checkpoint, "cpu", precision)
+    assert asked == kinds
 
 
 def test_a_torch_without_the_operators_keeps_its_own(monkeypatch, slow_with_mkl):

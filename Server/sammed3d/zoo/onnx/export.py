@@ -170,9 +170,10 @@ def _export(
     output_names: Sequence[str],
     dynamic_shapes: dict[str, Any] | None = None,
 ) -> None:
-    # The plain form of attention: the fused one leaves a memory layout that the exporter cannot express.
+    # The plain form of attention: the fused one leaves a memory layout that the exporter cannot express. Nor can it
+    # express what networks use in inference mode.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH), torch.inference_mode(mode=False), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
