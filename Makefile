@@ -21,7 +21,7 @@ OLDEST := .venv-oldest
 .PHONY: demo test quick lint types unit fuzz benchmark view test-web test-oldest constraints clean help
 
 help:  ## list the rules
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 demo: $(VENV)/demo-ready  ## segment three organs of the bundled CT: make demo [MODEL=checkpoint]
 	$(BIN)/sammed3d demo --model "$(MODEL)" --output demo-output --force

@@ -132,6 +132,8 @@ def read_settings(file: Path | None, **given: Any) -> ServerSettings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "a setting"
         why = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            why = "there is none of that name; `sammed3d serve --help` lists them"
         raise ModelError(f"The server's setting {name!r} is wrong: {why}.") from error
     except ValueError as error:  # TOML that is none
         raise ModelError(f"The server's settings cannot be read: {error}.") from error

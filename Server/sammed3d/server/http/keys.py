@@ -70,7 +70,7 @@ class Keys:
         """
         entries = _read_entries(path)
         if entries is None:
-            raise ModelError(f"{path}: cannot be read as a file of keys. Make one: sammed3d serve-key NAME")
+            raise ModelError(f"{path}: is no file of keys. Make one: sammed3d serve-key NAME --keys FILE")
         hashes, quotas = {}, {}
         for name, entry in entries.items():
             if not name.strip() or not name.isprintable():
@@ -96,7 +96,7 @@ def add_key(path: Path, name: str) -> str:
         ModelError: the user has no name, or a key already, or the file cannot be read or written.
     """
     if not name.strip() or not name.isprintable():
-        raise ModelError("A key needs a name, which logs can show: sammed3d serve-key NAME.")
+        raise ModelError(f"A key needs a name, which logs can show: sammed3d serve-key NAME --keys {path}.")
     hashes = _read_entries(path) if path.is_file() else {}
     if hashes is None:
         raise ModelError(f"{path}: is there, but no file of keys. Name another file.")
