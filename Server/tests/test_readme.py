@@ -1,4 +1,7 @@
-"""What documents say: the README's Python example, run as it stands, with generated weights at full size; counts."""
+"""What documents say: the README's Python example, run as it stands, with generated weights at full size; counts.
+
+Commands have the options that are named, and messages that are explained are those of the program.
+"""
 
 import ast
 import re
@@ -7,13 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.main import get_command
 
 from networks import filled
 from sammed3d import nets, samples
+from sammed3d.cli.app import app
 from sammed3d.files.segmentation import read_mask
 from sammed3d.files.volume import Volume
 
 README = Path(__file__).parents[2] / "README.md"
+ROOT = README.parent
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"(?:^    |`|bin/|-- )sammed3d ([a-z][^`\n#]*)", re.MULTILINE)
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 
 def examples():
@@ -58,9 +67,18 @@ def test_the_network_example_runs(tmp_path):
     assert variables["logits"].shape == (1, 1, 32, 32, 32)
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README.read_text(encoding="utf-8")))
-def test_links_of_the_readme_lead_somewhere(link):
-    assert (README.parent / link).exists()
+def anchors(document):
+    titles = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", document.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_the_tutorial_counts_the_clicks_of_its_picture():
@@ -71,3 +89,36 @@ def test_the_tutorial_counts_the_clicks_of_its_picture():
     tutorial = " ".join((README.parent / "docs" / "tutorial.md").read_text(encoding="utf-8").split())
     assert f"A kidney after {numbers[len(kinds)]} clicks" in tutorial
     assert f"after {numbers[sum(kinds)]} positive and {numbers[len(kinds) - sum(kinds)]} negative clicks" in tutorial
+
+
+@pytest.fixture(scope="module")
+def options():
+    """Options of each command, "models export" for example."""
+    found, waiting = {}, list(get_command(app).commands.items())
+    for name, command in waiting:
+        waiting += [(f"{name} {each}", further) for each, further in getattr(command, "commands", {}).items()]
+        found[name] = {"--help"}.union(*(each.opts + each.secondary_opts for each in command.params))
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_in_documents_know_their_options(document, options):
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in COMMAND.findall(text):
+        words = line.split()
+        name = " ".join(words[: 2 if words[0] in ("models", "data") else 1])
+        assert set(OPTION.findall(line)) <= options[name], f"sammed3d {line}"
+
+
+def test_messages_that_are_explained_are_those_of_the_program():
+    files = [
+        *(ROOT / "Server" / "sammed3d").rglob("*.py"),
+        *(ROOT / "SAMMed3DSegment").rglob("SAMMed3DSegmentLib/*.py"),
+    ]
+    said = "\n".join(re.sub(r'"\n\s*f?"', "", file.read_text(encoding="utf-8")).lower() for file in files)
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^\*\*(\".*?)\*\*", text, re.MULTILINE | re.DOTALL)
+    pieces = [piece for each in headings for quoted in re.findall(r'"([^"]+)"', each) for piece in quoted.split("...")]
+    wanted = [words for piece in pieces if (words := " ".join(piece.split()).strip(" .,").lower())]
+    assert len(headings) > 15
+    assert [words for words in wanted if words not in said] == []
