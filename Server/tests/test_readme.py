@@ -122,3 +122,13 @@ def test_messages_that_are_explained_are_those_of_the_program():
     wanted = [words for piece in pieces if (words := " ".join(piece.split()).strip(" .,").lower())]
     assert len(headings) > 15
     assert [words for words in wanted if words not in said] == []
+
+
+def test_the_list_of_benchmarks_holds_all_and_tells_which_are_run_together():
+    listed = re.findall(
+        r"^\| `(\w+)\.py`( \*)?", (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    scripts = [path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
+    assert sorted(name for name, _ in listed) == sorted(path.stem for path in scripts)
+    [together] = re.findall(r"for script in (.*?);", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert {name for name, star in listed if star} == set(together.split())
