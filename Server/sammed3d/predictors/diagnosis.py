@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sammed3d.errors import ModelError
 from sammed3d.network_errors import in_words
 from sammed3d.predictors.transport import TIMEOUTS, Reply, checked_url, is_from_server, session
@@ -42,6 +40,8 @@ def explain(reply: Reply) -> str:
         return f"{_OF_PROXIES[reply.status]} (HTTP {reply.status})"
     if reply.status == 401 and reply.headers.get(messages.MISSING_HEADER) == messages.MISSING_KEY:
         return NO_KEY
+    if reply.status == 426 and (detail := _detail(reply)):
+        return detail
     if reply.status in _KNOWN:
         return _KNOWN[reply.status]
     if reply.status == 429:
@@ -79,7 +79,7 @@ def models_of(reply: Reply) -> list[ModelInfo]:
     except (JsonError, KeyError) as error:
         raise ModelError("This is no SAMMed3DSegment server. Check the address.") from error
     if protocol != messages.PROTOCOL:
-        raise ModelError(_versions(protocol))
+        raise ModelError(messages.about_protocols(protocol, messages.PROTOCOL))
     try:
         return [ModelInfo.from_json(model) for model in models]
     except (WireError, TypeError) as error:
@@ -133,7 +133,3 @@ def diagnose(url: str, key: str = "", verify: bool | str = True, proxies: bool =
     except ModelError as error:
         return [*report, f"✗ {error}"]
     return [*report, f"✓ Models: {', '.join(models) or 'none'}"]
-
-
-def _versions(theirs: Any) -> str:
-    return f"The server speaks protocol {theirs}, this program {messages.PROTOCOL}. Update the older of the two."

@@ -68,6 +68,14 @@ MOST_CANDIDATES = 16
 """Masks that a model weighs, at most: SAM-Med2D makes three."""
 
 
+def about_protocols(server: object, program: object) -> str:
+    """Say which protocols a server and a program of its client speak, and which of the two has to be updated."""
+    older = "older of the two"
+    if isinstance(server, int) and isinstance(program, int):
+        older = "server" if server < program else "program"
+    return f"The server speaks protocol {server}, this program {program}. Update the {older}."
+
+
 @dataclass(frozen=True)
 class Turn:
     """The place of a question among those of one client.

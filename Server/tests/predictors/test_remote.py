@@ -233,7 +233,7 @@ def test_another_protocol_is_said_in_words(tiny_network, monkeypatch):
         import sammed3d.predictors.remote as client
 
         monkeypatch.setattr(client.messages, "PROTOCOL", 99)
-        with pytest.raises(ModelError, match=r"different protocols\. Update the older"):
+        with pytest.raises(ModelError, match=r"speaks protocol \d+, this program 99\. Update the server"):
             RemotePredictor(server.url)
 
 

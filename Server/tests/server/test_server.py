@@ -125,7 +125,10 @@ def test_other_host_names_are_not_answered(ask):
 
 
 def test_another_protocol_and_encoded_bodies_are_refused(ask):
-    assert ask("GET", messages.INFO, headers={messages.PROTOCOL_HEADER: "99"}).status_code == 426
+    for spoken, older in (("99", "server"), ("1", "program"), ("of old", "older of the two")):
+        response = ask("GET", messages.INFO, headers={messages.PROTOCOL_HEADER: spoken})
+        assert response.status_code == 426
+        assert response.json()["detail"].endswith(f" Update the {older}.")
     response = ask("PUT", messages.PATCH.format(digest=DIGEST), headers={"Content-Encoding": "gzip"}, data=b"x")
     assert response.status_code == 415
 

@@ -27,6 +27,7 @@ from sammed3d.wire.messages import (
     PROTOCOL_HEADER,
     REQUEST_ID_HEADER,
     ROUTING_HEADER,
+    about_protocols,
 )
 
 Scope = MutableMapping[str, Any]
@@ -142,7 +143,8 @@ class Guard:
             return 429, "Too many connections of this key are in use."
         spoken = headers.get(PROTOCOL_HEADER.lower().encode())
         if spoken is not None and spoken != str(PROTOCOL).encode():
-            return 426, f"This server speaks protocol {PROTOCOL}. Update the older of the two."
+            program = int(spoken) if spoken.isdigit() and len(spoken) < 10 else "another one"
+            return 426, about_protocols(PROTOCOL, program)
         if b"content-encoding" in headers:
             return 415, "Bodies must not be content-encoded."
         length, limit = headers.get(b"content-length", b"0"), rules.limit(scope["path"])
