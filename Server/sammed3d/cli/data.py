@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -27,6 +27,9 @@ from sammed3d.files import datasets, image_lists
 from sammed3d.files.datasets import CaseReport
 from sammed3d.files.outputs import check_output
 from sammed3d.files.patients import image_digests, same_images
+
+if TYPE_CHECKING:
+    from sammed3d.training.prepared import PreparedCase
 
 data_app = typer.Typer(no_args_is_help=True, help="Datasets of labelled volumes.")
 MISSING = 'This needs more packages: pip install "sammed3d[train]"'
@@ -116,19 +119,7 @@ def prepare(
         cases = [case for case in found if case.label is not None]
         called = name or dataset.resolve().name
         gone = cases_in(folder, called) - {case.name for case in cases}
-        problems: list[str] = []
-        left_out: Counter[str] = Counter()
-        done = empty = 0
-
-        def report(case: str, result: prepared.PreparedCase) -> None:
-            nonlocal done, empty
-            done += 1
-            empty += not (result.problem or result.voxels or result.left_out)
-            end = f": {result.problem}" if result.problem else ""
-            screen.print(f"{done}/{len(cases)} {case}{end}", highlight=False)
-            problems.extend([result.problem] if result.problem else [])
-            left_out.update(list(result.left_out))
-
+        came = _Prepared(len(cases))
         twice = prepared.prepare(
             cases,
             folder,
@@ -138,19 +129,10 @@ def prepare(
             validation=validation,
             seed=seed,
             workers=workers,
-            on_case=report,
+            on_case=came.note,
         )
         count = {side: len(prepared.find_samples(folder, side)) for side in ("train", "validation")}
-        if left_out:
-            named = ", ".join(
-                f"{structure} ({n})"
-                for structure, n in sorted(left_out.items(), key=lambda item: datasets.counted(item[0]))
-            )
-            print(f"Left out, with less than {datasets.TINY_MM3:g} mm³: {named}.")
-        if len(found) > len(cases):
-            print(f"Left out, without labels: {len(found) - len(cases)} cases.")
-        if empty:
-            print(f"Left out, with an empty label map: {empty} cases.")
+        came.tell_left_out(len(found) - len(cases))
         if gone:
             print(
                 f"Left out, not in {dataset} though {called} had them before: {len(gone)} cases. To keep those of two "
@@ -159,8 +141,47 @@ def prepare(
         if twice:
             print(f"On the side of another case with the same image: {', '.join(twice)}.")
         print(f"{folder}: {count['train']} structures to train on, {count['validation']} that validate.")
-    if problems:
+    if came.problems:
         raise typer.Exit(1)
+
+
+@dataclass
+class _Prepared:
+    """What has become of the cases of a dataset so far.
+
+    Attributes:
+        count: how many there are.
+        done: how many are done.
+        empty: how many of them have labels of nothing.
+        problems: why nothing came of a case; a line for each.
+        left_out: in how many cases a structure was too small, by its name.
+    """
+
+    count: int
+    done: int = 0
+    empty: int = 0
+    problems: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def note(self, case: str, result: PreparedCase) -> None:
+        """Take note of a case, and say that it is done, or why nothing came of it."""
+        self.done += 1
+        self.empty += not (result.problem or result.voxels or result.left_out)
+        self.problems += [result.problem] if result.problem else []
+        self.left_out.update(list(result.left_out))
+        end = f": {result.problem}" if result.problem else ""
+        screen.print(f"{self.done}/{self.count} {case}{end}", highlight=False)
+
+    def tell_left_out(self, unlabelled: int) -> None:
+        """Say what there is nothing to learn from: of the cases, and as many as that have no labels."""
+        if self.left_out:
+            by_name = sorted(self.left_out.items(), key=lambda item: datasets.counted(item[0]))
+            named = ", ".join(f"{structure} ({n})" for structure, n in by_name)
+            print(f"Left out, with less than {datasets.TINY_MM3:g} mm³: {named}.")
+        if unlabelled:
+            print(f"Left out, without labels: {unlabelled} cases.")
+        if self.empty:
+            print(f"Left out, with an empty label map: {self.empty} cases.")
 
 
 def _check_preparation(dataset: Path, folder: Path, name: str, spacing: float | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,7 @@ from sammed3d.files.image_lists import TEST, list_in
 from sammed3d.files.outputs import check_output
 
 if TYPE_CHECKING:
+    from sammed3d.evaluation.protocols import Protocol
     from sammed3d.evaluation.results import Evaluation, Score
 
 MISSING = 'This needs more packages: pip install "sammed3d[evaluate]"'
@@ -79,10 +81,10 @@ def evaluate(
     lists = [found for found in (list_in(folder, TEST) for folder in data) if found is not None]
     if lists:
         with explained(debug):
-            if len(lists) < len(data) or baseline or base or protocol != "honest":
+            if len(lists) < len(data) or baseline or base or (protocol, smallest, every) != ("honest", 1.0, 1):
                 raise ModelError(
                     f"{lists[0]} lists 2-D images, which are measured by themselves, with a box and with points; "
-                    "--protocol, --baseline and --base are for volumes."
+                    "--protocol, --baseline, --smallest, --every and --base are for volumes."
                 )
             code = evaluate_lists(
                 model, family, lists, output, clicks, seed, device, workers, ray, prompts, masks, force, as_json
@@ -91,59 +93,108 @@ def evaluate(
             raise typer.Exit(code)
         return
     with explained(debug):
-        try:
-            import surface_distance  # noqa: F401, PLC0415 - the extra [evaluate]
-
-            from sammed3d.evaluation import report, results  # noqa: PLC0415
-            from sammed3d.evaluation import run as running  # noqa: PLC0415
-            from sammed3d.evaluation.apart import Workers  # noqa: PLC0415
-            from sammed3d.evaluation.baselines import BASELINES  # noqa: PLC0415
-            from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
-        except ImportError as error:
-            raise ModelError(MISSING) from error
         if prompts is not None or masks:
             raise ModelError("--prompts and --masks are for lists of 2-D images.")
-        from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
-
-        _check("protocol", [protocol], PROTOCOLS)
-        _check("baseline", baseline or [], BASELINES)
-        for file in report.FILES:
-            check_output(output / file, data, force)
-        cases = datasets.cases_of(data)
-        chosen, stop = PROTOCOLS[protocol], Stop()
-        load = functools.partial(load_predictor, model, device, family=family, base=base, all_clicks=chosen.all_clicks)
-        last = clicks or chosen.clicks
-
-        def show(score: results.Score) -> None:
-            if score.click == last:
-                screen.print(f"{score.case}, {score.structure}, {score.method}: Dice {score.dice:.2f}", highlight=False)
-
-        measure = functools.partial(
-            running.evaluate,
-            protocol=chosen,
-            clicks=clicks,
-            baselines=baseline or [],
-            smallest_ml=smallest,
-            every=every,
-            seed=seed,
-        )
-        empty = results.Evaluation(model, chosen, seed)
-        places = Workers(workers, ray, device != "cpu")
-        run = functools.partial(running.evaluate_apart, cases, measure, load, places, empty)
-        stopped = results.Evaluation(model, chosen, seed, failures=["the rest: it was stopped."])
-        with alone_in(output):
-            done = until_stopped(run, show, stopped, last * (1 + len(set(baseline or []))), stop)
-            if not done.scores:
-                if done is stopped:
-                    raise nothing_measured(stop)
-                raise ModelError("Nothing could be measured: " + _reason(done))
-            report.write(done, output)
+        names = list(dict.fromkeys(baseline or ()))
+        asked = _Asked(data, model, protocol, clicks, names, smallest, every, seed, workers, ray, device, family, base)
+        done, code = _on_volumes(asked, output, force)
         if as_json:
             print(json.dumps(done.summary()))
         else:
             _print(done, done.at, output)
-    if done.failures:
-        raise typer.Exit(stop.exit_code if done is stopped else 1)
+    if code:
+        raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be measured: datasets, a model with all that loads it, and by which protocol; see the options."""
+
+    data: list[Path]
+    model: str
+    protocol: str
+    clicks: int | None
+    baselines: list[str]
+    smallest: float
+    every: int
+    seed: int
+    workers: int
+    ray: str
+    device: str
+    family: str | None
+    base: str | None
+
+
+def _on_volumes(asked: _Asked, output: Path, force: bool) -> tuple[Evaluation, int]:
+    """Measure, and write scores and report; returns what was found, and the exit code: 0 if all could be measured.
+
+    Raises:
+        ModelError: the extra is missing, a name is not known, or nothing could be measured.
+        typer.Exit: it was stopped before anything was.
+    """
+    try:
+        import surface_distance  # noqa: F401, PLC0415 - the extra [evaluate]
+
+        from sammed3d.evaluation import report, results  # noqa: PLC0415
+        from sammed3d.evaluation.baselines import BASELINES  # noqa: PLC0415
+        from sammed3d.evaluation.protocols import PROTOCOLS  # noqa: PLC0415
+    except ImportError as error:
+        raise ModelError(MISSING) from error
+    _check("protocol", [asked.protocol], PROTOCOLS)
+    _check("baseline", asked.baselines, BASELINES)
+    for file in report.FILES:
+        check_output(output / file, asked.data, force)
+    protocol, stop = PROTOCOLS[asked.protocol], Stop()
+    last = asked.clicks or protocol.clicks
+    run = _measuring(asked, protocol)
+
+    def show(score: Score) -> None:
+        if score.click == last:
+            screen.print(f"{score.case}, {score.structure}, {score.method}: Dice {score.dice:.2f}", highlight=False)
+
+    stopped = results.Evaluation(asked.model, protocol, asked.seed, failures=["the rest: it was stopped."])
+    with alone_in(output):
+        done = until_stopped(run, show, stopped, last * (1 + len(asked.baselines)), stop)
+        if not done.scores:
+            if done is stopped:
+                raise nothing_measured(stop)
+            raise ModelError("Nothing could be measured: " + _reason(done))
+        report.write(done, output)
+    if done is stopped:
+        return done, stop.exit_code
+    return done, int(bool(done.failures))
+
+
+def _measuring(asked: _Asked, protocol: Protocol) -> Callable[[Callable[[Score], None]], Evaluation]:
+    """Return what measures all cases, a function of what each score is shown to.
+
+    Raises:
+        VolumeError: the datasets are none.
+    """
+    from sammed3d.evaluation import results, run  # noqa: PLC0415 - the extra [evaluate]
+    from sammed3d.evaluation.apart import Workers  # noqa: PLC0415
+    from sammed3d.zoo import load_predictor  # noqa: PLC0415 - needs torch
+
+    measure = functools.partial(
+        run.evaluate,
+        protocol=protocol,
+        clicks=asked.clicks,
+        baselines=asked.baselines,
+        smallest_ml=asked.smallest,
+        every=asked.every,
+        seed=asked.seed,
+    )
+    load = functools.partial(
+        load_predictor,
+        asked.model,
+        asked.device,
+        family=asked.family,
+        base=asked.base,
+        all_clicks=protocol.all_clicks,
+    )
+    places = Workers(asked.workers, asked.ray, asked.device != "cpu")
+    empty = results.Evaluation(asked.model, protocol, asked.seed)
+    return functools.partial(run.evaluate_apart, datasets.cases_of(asked.data), measure, load, places, empty)
 
 
 def until_stopped(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -106,8 +107,10 @@ def segment(
     """Segment the structures that were clicked on and write the mask on the volume's own grid."""
     check_server_options(server, ca, no_proxy, is_address(volume))
     chosen = Choice(model, device, precision, family, base, runtime, server, key, ca, not no_proxy)
+    drawn = (*(scribble or ()), *(lasso or ()))
     if click_xy or box_xy or is_picture(volume):
-        if click or box or scribble or lasso or points or ijk or store or suggest or uncertainty or series is not None:
+        doubted = suggest or uncertainty is not None
+        if click or box or drawn or points or ijk or store or follow or doubted or series is not None:
             raise typer.BadParameter("A picture takes --click-xy, --box-xy and --initial; the rest is for volumes.")
         with explained(debug):
             in_pixels = PicturePrompts.parse(name, click_xy or (), box_xy, initial, honour)
@@ -115,70 +118,115 @@ def segment(
         return
     if candidates:
         raise typer.BadParameter("--candidates is for pictures: the masks that a 2-D model weighs.")
-    if bool(click or box or scribble or lasso) == bool(points):
+    if bool(click or box or drawn) == bool(points):
         raise typer.BadParameter("Give --click, --box, --scribble or --lasso, or a file of prompts with --points.")
     if ijk and points:
         raise typer.BadParameter("--ijk is about --click and --box; files of prompts are in mm. Leave it out.")
     with explained(debug):
         given = given_prompts(name, click or (), box, scribble or (), lasso or (), honour)
         objects = (given,) if points is None else read_prompts(points, name, honour)
-        check_place(output)
+        _check_objects(objects, points, initial)
         check_store(volume, store)
-        read = (as_path(volume), points, initial, *files_of(box, (*(scribble or ()), *(lasso or ()))))
-        check_apart((output, uncertainty))
-        check_output(output, read, force)
-        if uncertainty is not None:
-            check_field_place(uncertainty)
-            check_output(uncertainty, read, force)
-        seconds: dict[str, float] = {}
+        _check_places(output, uncertainty, (as_path(volume), points, initial, *files_of(box, drawn)), force)
         if (path := as_path(volume)) is None or path.exists():
             chosen.prepare()
-        with stage("Reading the volume", "read", seconds):
+        course = _Course()
+        with stage("Reading the volume", "read", course.seconds):
             image, fetched = read_source(volume, series, ca, not no_proxy)
             check_writable(image.grid)
         if ijk:
             objects = (from_voxels(given, image.grid, box),)
-        with stage("Loading the model", "load", seconds):
+        with stage("Loading the model", "load", course.seconds):
             predictor = chosen.load()
-        session = Session(image, predictor)
-        cancellation, following, stop = Cancellation(), Cancellation(), Stop()
-        spent: dict[str, float] = {}
-        followed: dict[str, Followed] = {}
-        with stage("Segmenting", "segment", seconds, cancellation, following):
-            for prompt in _apply(session, objects, points, initial, seconds, spent, cancellation):
-                if follow and (found := follow_object(session, prompt, patches, following, stop)) is not None:
-                    followed[prompt.name] = found
-            next_click = tell_doubt(session, uncertainty, suggest, cancellation)
-        with stage("Writing", "write", seconds):
+        session, stop = Session(image, predictor), Stop()
+        _carry_out(_Asked(objects, initial, follow, patches, uncertainty, suggest), session, course, stop)
+        with stage("Writing", "write", course.seconds):
             session.save(output)
             if store and fetched is not None:
                 fetched.store(session)
-        print_report(report_of(session, predictor, seconds, spent, followed) | {"next_click": next_click}, as_json)
+        report = report_of(session, predictor, course.seconds, course.spent, course.followed)
+        print_report(report | {"next_click": course.next_click}, as_json)
         stop.end_job()
 
 
-def _apply(
-    session: Session,
-    objects: Sequence[ObjectPrompts],
-    points: Path | None,
-    initial: Path | None,
-    seconds: dict[str, float],
-    spent: dict[str, float],
-    cancellation: Cancellation,
-) -> Iterator[ObjectPrompts]:
-    """Apply all prompts, object by object; adds up the seconds by stage, and those that each object took."""
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked about a volume.
+
+    Attributes:
+        objects: the prompts of each object, in mm.
+        initial: file with a mask that the only object starts from, or None.
+        follow: whether objects are followed beyond the patch of their last click.
+        patches: into how many further ones at most.
+        uncertainty: file for what the model is unsure of, or None.
+        suggest: whether to say where to click next.
+    """
+
+    objects: Sequence[ObjectPrompts]
+    initial: Path | None
+    follow: bool
+    patches: int
+    uncertainty: Path | None
+    suggest: bool
+
+
+@dataclass
+class _Course:
+    """What the report tells of how it went.
+
+    Attributes:
+        seconds: by stage.
+        spent: seconds that each object's prompts took, by its name.
+        followed: how far objects were followed beyond a patch, by their names.
+        next_click: the suggested one, if one was asked for.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+    followed: dict[str, Followed] = field(default_factory=dict)
+    next_click: dict[str, Any] | None = None
+
+
+def _check_objects(objects: Sequence[ObjectPrompts], points: Path | None, initial: Path | None) -> None:
+    """Refuse prompts of which no mask can come, before anything takes its time.
+
+    Raises:
+        PromptError: one has no positive click and no mask to start from, or several have the same one to start from.
+    """
     if initial is not None and len(objects) != 1:
         raise PromptError(f"{points}: --initial refines one object, but this file holds {len(objects)}.")
-    for prompt in objects:
-        if initial is None:
-            check_given(prompt)
-        if prompt.initial_mask is not None and initial is None:
+    for prompt in objects if initial is None else ():
+        if prompt.initial_mask is not None:
             raise PromptError(f"{points}: {prompt.name!r} started from a mask; give that mask with --initial.")
-        session.add_object(prompt.name)
-        if initial is not None:
-            session.start_from(read_mask(initial, session.volume.grid))
-        update = session.set_prompts(prompt, cancellation)
-        spent[prompt.name] = sum(update.seconds.values())
-        for step, value in update.seconds.items():
-            seconds[step] = seconds.get(step, 0.0) + value
-        yield prompt
+        check_given(prompt)
+
+
+def _check_places(output: Path, uncertainty: Path | None, read: Sequence[Path | None], force: bool) -> None:
+    """Refuse files that cannot be written, or would take the place of another one.
+
+    Raises:
+        VolumeError: names the file.
+    """
+    check_place(output)
+    check_apart((output, uncertainty))
+    check_output(output, read, force)
+    if uncertainty is not None:
+        check_field_place(uncertainty)
+        check_output(uncertainty, read, force)
+
+
+def _carry_out(asked: _Asked, session: Session, course: _Course, stop: Stop) -> None:
+    """Segment all objects one after the other; where `stop` ends following one, what is done stays."""
+    cancellation, following = Cancellation(), Cancellation()
+    with stage("Segmenting", "segment", course.seconds, cancellation, following):
+        for prompt in asked.objects:
+            session.add_object(prompt.name)
+            if asked.initial is not None:
+                session.start_from(read_mask(asked.initial, session.volume.grid))
+            update = session.set_prompts(prompt, cancellation)
+            course.spent[prompt.name] = sum(update.seconds.values())
+            for step, value in update.seconds.items():
+                course.seconds[step] = course.seconds.get(step, 0.0) + value
+            if asked.follow and (found := follow_object(session, prompt, asked.patches, following, stop)) is not None:
+                course.followed[prompt.name] = found
+        course.next_click = tell_doubt(session, asked.uncertainty, asked.suggest, cancellation)

@@ -56,55 +56,33 @@ def check_positions(path: Path, reader: sitk.ImageFileReader) -> None:
     Raises:
         VolumeError: a voxel size is negative or 0, a number is none, or the header is one of ANALYZE 7.5.
     """
-    name = path.name
-    if (header := _header(path))[344:347] not in (SINGLE, b"ni1"):
-        raise VolumeError(
-            f"{name}: an ANALYZE file, which does not say which side of the image is left. Convert it to NIfTI with a "
-            "tool that knows where it comes from, and check the sides."
-        )
+    name, header = path.name, _header(path)
+    _check_sides(name, header)
     sizes = np.array([float(reader.GetMetaData(f"pixdim[{axis}]")) for axis in (1, 2, 3)])
     sform_code, qform_code = (int(reader.GetMetaData(key)) for key in ("sform_code", "qform_code"))
     last = np.array(reader.GetSize()[:3]) - 1
     _check_finite(header, name, last, sform_code, qform_code)
-    if (sizes < 0).any():
-        raise VolumeError(
-            f"{name}: a voxel size in its header is negative ({', '.join(f'{s:g}' for s in sizes)} mm), so left and "
-            "right cannot be trusted. Export the image again, or make them positive after checking the sides."
+    _check_sizes(name, sizes, _floats(header, 80, 3)[last > 0])
+    if sform_code > 0 and qform_code > 0:
+        _check_agreement(name, reader, sizes, last, _flip(header))
+    elif sform_code > 0:
+        _check_scale(name, sizes, np.linalg.norm(_sform(reader)[:, :3], axis=0), last)
+    elif qform_code <= 0:
+        warnings.warn(
+            f"{name}: its header does not say where the image lies (it has neither sform nor qform), so which side is "
+            "left is a guess, the one of 3D Slicer. Check the sides, and save it with one of them.",
+            VolumeWarning,
+            stacklevel=2,
         )
-    if (_floats(header, 80, 3)[last > 0] == 0).any():  # ITK would make them 1 mm
+
+
+def _check_sides(name: str, header: bytes) -> None:
+    """Refuse the format before NIfTI, which has no place for them."""
+    if header[344:347] not in (SINGLE, b"ni1"):
         raise VolumeError(
-            f"{name}: a voxel size in its header is 0, so the image's size is not known. Export it again, or put the "
-            "sizes in mm into the header."
+            f"{name}: an ANALYZE file, which does not say which side of the image is left. Convert it to NIfTI with a "
+            "tool that knows where it comes from, and check the sides."
         )
-    if sform_code <= 0:
-        if qform_code <= 0:
-            warnings.warn(
-                f"{name}: its header does not say where the image lies (it has neither sform nor qform), so which side "
-                "is left is a guess, the one of 3D Slicer. Check the sides, and save it with one of them.",
-                VolumeWarning,
-                stacklevel=2,
-            )
-        return
-    sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], float)
-    if qform_code <= 0:
-        _check_scale(name, sizes, np.linalg.norm(sform[:, :3], axis=0), last)
-        return
-    corners = np.array(list(itertools.product(*((0, n) for n in last))), float)
-    difference = sform - _qform(reader, sizes, _flip(header))
-    apart = corners @ difference[:, :3].T + difference[:, 3]
-    largest = float(np.linalg.norm(apart, axis=1).max())
-    if largest <= DISAGREEMENT * sizes.min():
-        return
-    size = len(reader.GetSize())
-    axes = np.reshape(reader.GetDirection(), (size, size))[:3, :3] * reader.GetSpacing()[:3]
-    found = np.column_stack([axes, reader.GetOrigin()[:3]]) * [[-1], [-1], [1]]
-    taken = min(("sform", sform), ("qform", sform - difference), key=lambda each: np.abs(each[1] - found).max())[0]
-    warnings.warn(
-        f"{name}: its header holds two positions (sform and qform) that lie up to {largest:.1f} mm apart. The {taken} "
-        "is used, as in 3D Slicer. Check that the image lies where it should, and save it with one of them.",
-        VolumeWarning,
-        stacklevel=2,
-    )
 
 
 def _check_finite(header: bytes, name: str, last: Any, sform_code: int, qform_code: int) -> None:
@@ -119,6 +97,41 @@ def _check_finite(header: bytes, name: str, last: Any, sform_code: int, qform_co
         )
 
 
+def _check_sizes(name: str, sizes: npt.NDArray[np.float64], stored: npt.NDArray[np.float32]) -> None:
+    """Refuse voxel sizes that are negative, or 0 where they count: those `stored` of axes of more than one voxel."""
+    if (sizes < 0).any():
+        raise VolumeError(
+            f"{name}: a voxel size in its header is negative ({', '.join(f'{s:g}' for s in sizes)} mm), so left and "
+            "right cannot be trusted. Export the image again, or make them positive after checking the sides."
+        )
+    if (stored == 0).any():  # ITK would make them 1 mm
+        raise VolumeError(
+            f"{name}: a voxel size in its header is 0, so the image's size is not known. Export it again, or put the "
+            "sizes in mm into the header."
+        )
+
+
+def _check_agreement(
+    name: str, reader: sitk.ImageFileReader, sizes: npt.NDArray[np.float64], last: Any, flip: float
+) -> None:
+    """Say by how much sform and qform disagree at the image's corners, and which of them ITK has taken."""
+    corners = np.array(list(itertools.product(*((0, n) for n in last))), float)
+    sform, qform = _sform(reader), _qform(reader, sizes, flip)
+    difference = sform - qform
+    apart = corners @ difference[:, :3].T + difference[:, 3]
+    largest = float(np.linalg.norm(apart, axis=1).max())
+    if largest > DISAGREEMENT * sizes.min():
+        found = _taken(reader)
+        taken = min(("sform", sform), ("qform", qform), key=lambda each: np.abs(each[1] - found).max())[0]
+        warnings.warn(
+            f"{name}: its header holds two positions (sform and qform) that lie up to {largest:.1f} mm apart. The "
+            f"{taken} is used, as in 3D Slicer. Check that the image lies where it should, and save it with one of "
+            "them.",
+            VolumeWarning,
+            stacklevel=3,
+        )
+
+
 def _check_scale(name: str, sizes: npt.NDArray[np.float64], scale: npt.NDArray[np.float64], last: Any) -> None:
     """Say where a header has two sizes for its voxels: ITK, and 3D Slicer with it, takes those beside the sform."""
     largest = float((np.abs(scale - sizes) * last).max())
@@ -130,6 +143,19 @@ def _check_scale(name: str, sizes: npt.NDArray[np.float64], scale: npt.NDArray[n
             VolumeWarning,
             stacklevel=3,
         )
+
+
+def _taken(reader: sitk.ImageFileReader) -> npt.NDArray[np.float64]:
+    """Return the (3, 4) matrix, index to RAS mm, that ITK has made of a header."""
+    size = len(reader.GetSize())
+    axes = np.reshape(reader.GetDirection(), (size, size))[:3, :3] * reader.GetSpacing()[:3]
+    matrix: npt.NDArray[np.float64] = np.column_stack([axes, reader.GetOrigin()[:3]]) * [[-1], [-1], [1]]
+    return matrix
+
+
+def _sform(reader: sitk.ImageFileReader) -> npt.NDArray[np.float64]:
+    """Return the (3, 4) matrix of a header's rows: index to RAS mm. Source: nifti1.h, method 3."""
+    return np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], float)
 
 
 def _flip(header: bytes) -> float:

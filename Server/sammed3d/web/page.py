@@ -85,28 +85,7 @@ class Page:
         work.segmenter.model = model
         work.on_changed = self._on_changed
         state = server.state
-        state.update(
-            {
-                "trame__title": "SAMMed3DSegment",
-                "trame__favicon": None,
-                "layout": widgets.LAYOUTS[0],
-                "window": widgets.AUTOMATIC,
-                "drawer": True,
-                "dark": True,
-                "opened": "",
-                "cautions": [],
-                "flat": False,
-                "receiving": "",
-                "renaming": "",
-                "shared": not places.may_choose,
-                "points": True,
-                "diameter": self.edits.diameter,
-                "model": model,
-                "place": SERVER if places.url else HERE,
-                "url": places.url,
-                "consent": bool(places.url),
-            }
-        )
+        state.update(_beginning(places, model, self.edits.diameter))
         state.client_only("drawer", "dark")  # of each tab: a narrow one would close the panel of all
         state.change("model")(lambda model, **_: self.models.choose(model))
         state.change("layout")(self._on_layout)
@@ -341,3 +320,27 @@ class Page:
         display.SetAutoWindowLevel(values is None)
         if values is not None:
             display.SetWindowLevel(*values)
+
+
+def _beginning(places: Places, model: str, diameter: float) -> dict[str, Any]:
+    """Return what the page shows before anything is opened, but for what `Page.refresh` shows."""
+    return {
+        "trame__title": "SAMMed3DSegment",
+        "trame__favicon": None,
+        "layout": widgets.LAYOUTS[0],
+        "window": widgets.AUTOMATIC,
+        "drawer": True,
+        "dark": True,
+        "opened": "",
+        "cautions": [],
+        "flat": False,
+        "receiving": "",
+        "renaming": "",
+        "shared": not places.may_choose,
+        "points": True,
+        "diameter": diameter,
+        "model": model,
+        "place": SERVER if places.url else HERE,
+        "url": places.url,
+        "consent": bool(places.url),
+    }

@@ -157,28 +157,21 @@ def _fetch_patiently(
 def _fetch(
     session: requests.Session, url: str, part: Path, progress: Progress | None, cancellation: Cancellation
 ) -> None:
+    """Ask once for what a part lacks of its file, and add what comes; a part that nothing can continue begins anew."""
     validator = _validator(part)
     begin = part.stat().st_size if part.is_file() and validator is not None else 0
     headers = {"Accept-Encoding": "identity"}
     if begin and validator is not None:
         headers |= {"Range": f"bytes={begin}-", "If-Range": validator}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUTS) as response:
-        if response.status_code == 416:  # the part is as long as the file, or longer
+        _check_answer(response, part, begin)
+        if response.status_code == 200:  # the whole file: the part is of an older one, or this server continues none
             _discard(part)
-            raise _IncompleteError
-        if response.status_code == 206 and not _continues_at(begin, response):
-            _discard(part)
-            raise _IncompleteError("other bytes than were asked for")
-        if response.status_code >= 500 or response.status_code == 429:
-            raise _IncompleteError(f"HTTP {response.status_code}")
-        if response.status_code not in (200, 206):
-            raise _RefusedError(f"the server refused it (HTTP {response.status_code}). See the model's page.")
-        if response.status_code == 200:
             begin = 0
-        length = response.headers.get("Content-Length", "")
-        total = begin + int(length) if length.isdecimal() else None
-        if total is not None and shutil.disk_usage(part.parent).free < total - begin:
-            raise _RefusedError(f"it needs {(total - begin) >> 20} MiB and the disk has less. Free some space.")
+        coming = _bytes_to_come(response)
+        if coming is not None:
+            _check_room(part, coming)
+        total = None if coming is None else begin + coming
         _remember_validator(part, response)
         done = begin
         with part.open("ab" if begin else "wb") as file:
@@ -190,6 +183,32 @@ def _fetch(
                     progress(done, total)
     if done < total if total is not None else is_cut_off(part):
         raise _IncompleteError(f"{done} of {total or 'more'} bytes")
+
+
+def _check_answer(response: requests.Response, part: Path, begin: int) -> None:
+    """Refuse an answer that holds neither the file nor what was asked for of it, from `begin` on."""
+    status = response.status_code
+    if status == 416:  # the part is as long as the file, or longer
+        _discard(part)
+        raise _IncompleteError
+    if status == 206 and not _continues_at(begin, response):
+        _discard(part)
+        raise _IncompleteError("other bytes than were asked for")
+    if status >= 500 or status == 429:
+        raise _IncompleteError(f"HTTP {status}")
+    if status not in (200, 206):
+        raise _RefusedError(f"the server refused it (HTTP {status}). See the model's page.")
+
+
+def _bytes_to_come(response: requests.Response) -> int | None:
+    """Return how long an answer says that it is; None where it does not."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _check_room(part: Path, coming: int) -> None:
+    if shutil.disk_usage(part.parent).free < coming:
+        raise _RefusedError(f"it needs {coming >> 20} MiB and the disk has less. Free some space.")
 
 
 def _continues_at(begin: int, response: requests.Response) -> bool:

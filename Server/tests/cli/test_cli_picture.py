@@ -64,6 +64,7 @@ def test_wrong_use_is_explained_in_one_line(picture, tiny_checkpoint, tiny_check
     Image.open(picture).save(turned, exif=exif)
     for arguments, reason in (
         ((picture, "--click", "1,2,3"), "takes --click-xy"),
+        ((picture, "--click-xy", "1,2", "--follow"), "takes --click-xy"),
         ((picture,), "give --click-xy"),
         ((picture, "--click-xy", "1,2,3"), "is not a pixel"),
         ((picture, "--click-xy", "nan,2"), "is not a pixel"),

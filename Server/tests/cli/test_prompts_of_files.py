@@ -69,6 +69,26 @@ def test_voxel_indices_with_a_file_of_prompts_are_refused(ct, tmp_path):
     assert "files of prompts are in mm" in " ".join(result.stderr.split())
 
 
+HERE, GONE = Click((90, 105, 75)), Click((90, 105, 75), positive=False)
+
+
+@pytest.mark.parametrize(
+    ("objects", "options", "reason"),
+    [
+        ([ObjectPrompts("liver", (HERE,)), ObjectPrompts("cyst", (GONE,))], (), "'cyst' has no positive click"),
+        ([ObjectPrompts("liver", (GONE,), "0" * 64)], (), "'liver' started from a mask; give that mask with --initial"),
+        ([ObjectPrompts(name, (HERE,)) for name in "ab"], ("--initial", "m.nrrd"), "but this file holds 2"),
+    ],
+    ids=["nothing to find", "from a mask", "two from one mask"],
+)
+def test_prompts_of_which_no_mask_can_come_are_refused_before_any_is_made(ct, tmp_path, objects, options, reason):
+    file = tmp_path / "prompts.json"
+    prompt_files.write(file, objects)
+    result = segment(ct, "--points", file, *options, "--model", "absent", "-o", tmp_path / "new.nrrd")
+    assert result.exit_code == 1
+    assert reason in " ".join(result.stderr.split())
+
+
 def test_a_file_whose_drawings_are_not_to_be_honoured(ct, tiny_checkpoint, tmp_path):
     file = markups(tmp_path / "p.mrk.json", POINT, STROKE)
     [point], [stroke] = (prompt_files.read(markups(tmp_path / "x.mrk.json", node)) for node in (POINT, STROKE))

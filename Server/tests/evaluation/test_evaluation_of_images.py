@@ -199,9 +199,14 @@ def test_the_command_writes_scores_prompts_and_masks(folder, tiny_checkpoint_2d,
     files = sorted(file.relative_to(tmp_path / "one") for file in (tmp_path / "one").rglob("*.*"))
     assert len(files) == 3 + 6 * 3
     assert all((tmp_path / "apart" / file).read_bytes() == (tmp_path / "one" / file).read_bytes() for file in files)
-    other = evaluate("-o", tmp_path / "three", "--protocol", "classic")
-    assert other.exit_code == 1
-    assert "are for volumes" in " ".join(other.output.split())
+
+
+@pytest.mark.parametrize("option", [("--protocol", "classic"), ("--every", "2"), ("--smallest", "0.5")])
+def test_options_of_volumes_are_refused_for_lists(folder, tmp_path, option):
+    refused = runner.invoke(app, ["evaluate", "absent", str(folder), *option, "-o", str(tmp_path / "out")])
+    assert refused.exit_code == 1
+    assert option[0] in refused.output
+    assert "are for volumes" in " ".join(refused.output.split())
 
 
 def test_what_is_measured_is_written_where_it_is_stopped(folder, stopping, tiny_checkpoint_2d, tmp_path, monkeypatch):

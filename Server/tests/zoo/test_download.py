@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import shutil
 import threading
 import zipfile
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -301,11 +303,28 @@ def test_cancelling_ends_the_wait_for_the_next_try(server, target):
         download(server.url, target, cancellation=cancellation, pause=1e6)
 
 
-def test_a_disk_too_small_is_said_before_it_is_full(server, target, monkeypatch):
-    import shutil
-    from collections import namedtuple
-
+def disk_of(monkeypatch, size):
+    """Make the disk hold as many bytes, of which the files beside the target take theirs."""
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 1000, 1000))
+
+    def measured(folder):
+        used = sum(file.stat().st_size for file in folder.iterdir())
+        return usage(size, used, size - used)
+
+    monkeypatch.setattr(shutil, "disk_usage", measured)
+
+
+def test_a_disk_too_small_is_said_before_it_is_full(server, target, monkeypatch):
+    disk_of(monkeypatch, 1000)
     with pytest.raises(ModelError, match="needs 2 MiB and the disk has less"):
         fetch(server, target)
+    assert not target.with_name("model.pth.part").exists()
+
+
+@pytest.mark.parametrize("fault", ["ignores ranges", None])
+def test_a_part_that_begins_anew_is_no_room_that_the_file_lacks(server, target, monkeypatch, fault):
+    disk_of(monkeypatch, len(CONTENT) + 1000)
+    server.faults = ["drops", fault]
+    fetch(server, target, sha256=DIGEST)
+    assert left(target) == ["model.pth"]
+    assert server.ranges[1] is not None, "the server was asked for the rest"
