@@ -61,7 +61,7 @@ def limits(box: BoxPrompt, state: PromptState, grid: Grid) -> tuple[Float64, Flo
 def _within(limit: tuple[Float64, Float64], box: Box, grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Return a mask (I, J, K) of a box of voxels: those whose centres lie between limits; slab by slab."""
     low, high = limit
-    tolerance = 1e-6 * (1 + np.abs(limit).max())
+    tolerance = 1e-6 * (1 + np.abs(grid.corners()).max())  # not of the limits, which may lie anywhere
     result = np.empty(box.shape, np.uint8, order="F")
     i, j = (np.arange(b, e) for b, e in zip(box.begin[:2], box.end[:2], strict=True))
     for n, k in enumerate(range(box.begin[2], box.end[2])):
