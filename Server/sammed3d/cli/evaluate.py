@@ -137,11 +137,10 @@ def evaluate(
                 if done is stopped:
                     raise nothing_measured(stop)
                 raise ModelError("Nothing could be measured: " + _reason(done))
-            report.write(done, output)
-        if as_json:
-            print(json.dumps(done.summary()))
-        else:
-            _print(done, done.at, output)
+            _print_scores(done, as_json)
+            report.write(done, output)  # last: a full disk does not take what is printed
+        if not as_json:
+            _print_rest(done, output)
     if done.failures:
         raise typer.Exit(stop.exit_code if done is stopped else 1)
 
@@ -180,11 +179,17 @@ def _reason(done: Evaluation) -> str:
     return "; ".join(f"{why}: {len(names)}" for why, names in done.left_out.items()) or "no structure."
 
 
-def _print(done: Evaluation, at: Sequence[int], output: Path) -> None:
-    table = Table("Method", *(f"Dice at {n}" for n in at))
+def _print_scores(done: Evaluation, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(done.summary()))
+        return
+    table = Table("Method", *(f"Dice at {n}" for n in done.at))
     for method, values in done.summary()["methods"].items():
-        table.add_row(method, *(f"{values['dice'][str(n)]:.3f}" for n in at if str(n) in values["dice"]))
+        table.add_row(method, *(f"{values['dice'][str(n)]:.3f}" for n in done.at if str(n) in values["dice"]))
     print_table(table)
+
+
+def _print_rest(done: Evaluation, output: Path) -> None:
     for failure in done.failures:
         screen.print(f"Not measured: {failure}", style="red", highlight=False)
     for why, names in done.left_out.items():
