@@ -142,18 +142,18 @@ def segment(
             predictor = chosen.load()
         session = Session(image, predictor)
         cancellation, following, stop = Cancellation(), Cancellation(), Stop()
-        spent: dict[str, float] = {}
-        followed: dict[str, Followed] = {}
+        spent, followed = dict[str, float](), dict[str, Followed]()
         with stage("Segmenting", "segment", seconds, cancellation, following):
             for prompt in _apply(session, objects, points, initial, seconds, spent, cancellation):
                 if follow and (found := follow_object(session, prompt, patches, following, stop)) is not None:
                     followed[prompt.name] = found
-            next_click = tell_doubt(session, uncertainty, suggest, cancellation)
+            doubt = session.uncertainty(cancellation) if suggest or uncertainty is not None else None
         with stage("Writing", "write", seconds):
             session.save(output)
             if store and fetched is not None:
                 fetched.store(session)
-        print_report(report_of(session, predictor, seconds, spent, followed) | {"next_click": next_click}, as_json)
+        next_click = {"next_click": tell_doubt(session, doubt, uncertainty, suggest)}  # after the mask, which stays
+        print_report(report_of(session, predictor, seconds, spent, followed) | next_click, as_json)
         stop.end_job()
 
 
