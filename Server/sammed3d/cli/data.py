@@ -113,6 +113,8 @@ def prepare(
             raise ModelError(MISSING) from error
         if model is not None and spacing is not None:
             raise ModelError("The model says which spacing it needs. Leave --spacing out.")
+        if family is not None and model is None:
+            raise ModelError("--family is about the file of a model. Name that (--model), or leave the family out.")
         _check_preparation(dataset, folder, name, spacing)
         wanted, clamp = (1.5 if spacing is None else spacing, None) if model is None else preparation_for(model, family)
         found = datasets.find_cases(dataset)

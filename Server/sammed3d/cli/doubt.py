@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from sammed3d.cli.terminal import screen
-from sammed3d.core.cancellation import Cancellation
 from sammed3d.files.segmentation import write_field
 from sammed3d.inference.session import Session
 from sammed3d.inference.suggestion import Suggestion, suggestion_from
+from sammed3d.inference.uncertainty import Uncertainty
 
 UncertaintyOption = Annotated[
     Path | None,
@@ -20,25 +20,21 @@ UncertaintyOption = Annotated[
 SuggestOption = Annotated[bool, typer.Option("--suggest", help="Say where the next click would change most.")]
 
 
-def tell_doubt(session: Session, file: Path | None, suggest: bool, cancellation: Cancellation) -> dict[str, Any] | None:
+def tell_doubt(session: Session, found: Uncertainty | None, file: Path | None, suggest: bool) -> dict[str, Any] | None:
     """Write the uncertainty of the current object into a file, and say where to click next.
 
     Args:
         session: its prompts are applied.
+        found: what `Session.uncertainty` returned for it.
         file: for the uncertainty in bits on the volume's grid, 0 outside the patch that was asked last; or None.
         suggest: whether to say where to click.
-        cancellation: stops it.
 
     Returns:
         The suggested click for the report; None where there is none or none was asked for.
 
     Raises:
-        PromptError: the model works slice by slice.
         VolumeError: the file cannot be written.
     """
-    if file is None and not suggest:
-        return None
-    found = session.uncertainty(cancellation)
     if file is not None:
         write_field(file, None if found is None else (found.box, found.entropy), session.volume.grid)
     if not suggest:

@@ -87,7 +87,10 @@ def read_one(path: Path, name: str, honour: bool) -> ObjectPrompts:
     if len(objects) != 1:
         raise PromptError(f"{path}: this takes the prompts of one object, but the file holds {len(objects)}.")
     if objects[0].initial_mask is not None:
-        raise PromptError(f"{path}: {objects[0].name!r} started from a mask, which is not in the file.")
+        raise PromptError(
+            f"{path}: {objects[0].name!r} started from a mask, which is not in the file, and this takes none. Give "
+            "prompts that make the object from nothing."
+        )
     return objects[0]
 
 

@@ -97,11 +97,9 @@ def evaluate(
             raise ModelError("--prompts and --masks are for lists of 2-D images.")
         names = list(dict.fromkeys(baseline or ()))
         asked = _Asked(data, model, protocol, clicks, names, smallest, every, seed, workers, ray, device, family, base)
-        done, code = _on_volumes(asked, output, force)
-        if as_json:
-            print(json.dumps(done.summary()))
-        else:
-            _print(done, done.at, output)
+        done, code = _on_volumes(asked, output, force, as_json)
+        if not as_json:
+            _print_rest(done, output)
     if code:
         raise typer.Exit(code)
 
@@ -125,8 +123,11 @@ class _Asked:
     base: str | None
 
 
-def _on_volumes(asked: _Asked, output: Path, force: bool) -> tuple[Evaluation, int]:
-    """Measure, and write scores and report; returns what was found, and the exit code: 0 if all could be measured.
+def _on_volumes(asked: _Asked, output: Path, force: bool, as_json: bool) -> tuple[Evaluation, int]:
+    """Measure, print the scores, and write them and a report.
+
+    Returns:
+        What was found, and the exit code: 0 if all could be measured.
 
     Raises:
         ModelError: the extra is missing, a name is not known, or nothing could be measured.
@@ -159,7 +160,8 @@ def _on_volumes(asked: _Asked, output: Path, force: bool) -> tuple[Evaluation, i
             if done is stopped:
                 raise nothing_measured(stop)
             raise ModelError("Nothing could be measured: " + _reason(done))
-        report.write(done, output)
+        _print_scores(done, as_json)
+        report.write(done, output)  # last: a full disk does not take what is printed
     if done is stopped:
         return done, stop.exit_code
     return done, int(bool(done.failures))
@@ -231,11 +233,17 @@ def _reason(done: Evaluation) -> str:
     return "; ".join(f"{why}: {len(names)}" for why, names in done.left_out.items()) or "no structure."
 
 
-def _print(done: Evaluation, at: Sequence[int], output: Path) -> None:
-    table = Table("Method", *(f"Dice at {n}" for n in at))
+def _print_scores(done: Evaluation, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(done.summary()))
+        return
+    table = Table("Method", *(f"Dice at {n}" for n in done.at))
     for method, values in done.summary()["methods"].items():
-        table.add_row(method, *(f"{values['dice'][str(n)]:.3f}" for n in at if str(n) in values["dice"]))
+        table.add_row(method, *(f"{values['dice'][str(n)]:.3f}" for n in done.at if str(n) in values["dice"]))
     print_table(table)
+
+
+def _print_rest(done: Evaluation, output: Path) -> None:
     for failure in done.failures:
         screen.print(f"Not measured: {failure}", style="red", highlight=False)
     for why, names in done.left_out.items():

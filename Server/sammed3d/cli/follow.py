@@ -19,7 +19,13 @@ FollowOption = Annotated[
     bool,
     typer.Option("--follow", help="Follow objects that go on beyond the patch of their last click."),
 ]
-PatchesOption = Annotated[int, typer.Option(min=1, max=1000, help="Into how many further patches at most.")]
+PATCHES = 8
+PatchesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1000, help=f"With --follow: into how many further patches at most; {PATCHES} if not given."
+    ),
+]
 
 
 def follow_object(

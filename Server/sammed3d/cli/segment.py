@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -36,7 +36,7 @@ from sammed3d.cli.drawn import (
     given_prompts,
     read_prompts,
 )
-from sammed3d.cli.follow import FollowOption, PatchesOption, follow_object
+from sammed3d.cli.follow import PATCHES, FollowOption, PatchesOption, follow_object
 from sammed3d.cli.picture import BoxXyOption, CandidatesOption, ClickXyOption, PicturePrompts, segment_picture
 from sammed3d.cli.report import print_report, report_of
 from sammed3d.cli.signals import Stop
@@ -63,6 +63,7 @@ from sammed3d.files.segmentation import check_field_place, check_place, read_mas
 from sammed3d.files.volume import check_writable
 from sammed3d.inference.follow_limits import Followed
 from sammed3d.inference.session import Session
+from sammed3d.inference.uncertainty import Uncertainty
 
 
 def segment(
@@ -83,7 +84,7 @@ def segment(
     initial: Annotated[Path | None, typer.Option(help="Mask to start from; the clicks refine it.")] = None,
     name: NameOption = NAME,
     follow: FollowOption = False,
-    patches: PatchesOption = 8,
+    patches: PatchesOption = None,
     uncertainty: UncertaintyOption = None,
     suggest: SuggestOption = False,
     model: ModelOption = "default",
@@ -108,14 +109,16 @@ def segment(
     check_server_options(server, ca, no_proxy, is_address(volume))
     chosen = Choice(model, device, precision, family, base, runtime, server, key, ca, not no_proxy)
     drawn = (*(scribble or ()), *(lasso or ()))
+    doubted = suggest or uncertainty is not None
     if click_xy or box_xy or is_picture(volume):
-        doubted = suggest or uncertainty is not None
         if click or box or drawn or points or ijk or store or follow or doubted or series is not None:
             raise typer.BadParameter("A picture takes --click-xy, --box-xy and --initial; the rest is for volumes.")
         with explained(debug):
             in_pixels = PicturePrompts.parse(name, click_xy or (), box_xy, initial, honour)
             segment_picture(Path(volume), output, in_pixels, chosen, candidates, force, as_json)
         return
+    if patches is not None and not follow:
+        raise typer.BadParameter("--patches says how far --follow goes. Give that too, or leave it out.")
     if candidates:
         raise typer.BadParameter("--candidates is for pictures: the masks that a 2-D model weighs.")
     if bool(click or box or drawn) == bool(points):
@@ -139,13 +142,14 @@ def segment(
         with stage("Loading the model", "load", course.seconds):
             predictor = chosen.load()
         session, stop = Session(image, predictor), Stop()
-        _carry_out(_Asked(objects, initial, follow, patches, uncertainty, suggest), session, course, stop)
+        _carry_out(_Asked(objects, initial, follow, patches or PATCHES, doubted), session, course, stop)
         with stage("Writing", "write", course.seconds):
             session.save(output)
             if store and fetched is not None:
                 fetched.store(session)
+        next_click = tell_doubt(session, course.doubt, uncertainty, suggest)  # after the mask, which stays
         report = report_of(session, predictor, course.seconds, course.spent, course.followed)
-        print_report(report | {"next_click": course.next_click}, as_json)
+        print_report(report | {"next_click": next_click}, as_json)
         stop.end_job()
 
 
@@ -158,16 +162,14 @@ class _Asked:
         initial: file with a mask that the only object starts from, or None.
         follow: whether objects are followed beyond the patch of their last click.
         patches: into how many further ones at most.
-        uncertainty: file for what the model is unsure of, or None.
-        suggest: whether to say where to click next.
+        doubted: whether to find out what the model is unsure of.
     """
 
     objects: Sequence[ObjectPrompts]
     initial: Path | None
     follow: bool
     patches: int
-    uncertainty: Path | None
-    suggest: bool
+    doubted: bool
 
 
 @dataclass
@@ -178,13 +180,13 @@ class _Course:
         seconds: by stage.
         spent: seconds that each object's prompts took, by its name.
         followed: how far objects were followed beyond a patch, by their names.
-        next_click: the suggested one, if one was asked for.
+        doubt: what the model is unsure of, if that was asked and there is such.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     followed: dict[str, Followed] = field(default_factory=dict)
-    next_click: dict[str, Any] | None = None
+    doubt: Uncertainty | None = None
 
 
 def _check_objects(objects: Sequence[ObjectPrompts], points: Path | None, initial: Path | None) -> None:
@@ -229,4 +231,4 @@ def _carry_out(asked: _Asked, session: Session, course: _Course, stop: Stop) -> 
                 course.seconds[step] = course.seconds.get(step, 0.0) + value
             if asked.follow and (found := follow_object(session, prompt, asked.patches, following, stop)) is not None:
                 course.followed[prompt.name] = found
-        course.next_click = tell_doubt(session, asked.uncertainty, asked.suggest, cancellation)
+        course.doubt = session.uncertainty(cancellation) if asked.doubted else None

@@ -20,6 +20,8 @@ from sammed3d.files.written import is_whole
 DATA_SUFFIXES = {".mhd": (".raw", ".zraw"), ".nhdr": (".raw", ".raw.gz")}
 """Headers, and the files beside them that hold the voxels."""
 NIFTI = (".nii.gz", ".nii")
+KEPT_LETTERS = 40
+"""Letters of a name, from its end, that what is written beside it has: it must not get longer than names may be."""
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 """Names of devices on Windows, in small letters: no file's or folder's there, whatever its ending."""
 
@@ -34,8 +36,8 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
 
     Raises:
         VolumeError: it is an input, also by another spelling or through a link, or lies in an input folder; it is a
-            folder; it exists and `force` was not said, or on Windows a program has it open; or nothing can be written
-            there.
+            folder; it exists and `force` was not said, or on Windows a program has it open; its name is too long; or
+            nothing can be written there.
     """
     path_letters.check(output)
     written = [path for path in with_data(output) if os.path.exists(path)]  # noqa: PTH110 - False where it is hidden
@@ -56,9 +58,25 @@ def check_output(output: Path, inputs: Iterable[Path | None], force: bool = Fals
         raise VolumeError(
             f"{output}: a program has it open, or it is read-only. Close it there, or choose another name."
         )
+    _check_length(output)
     place = next(parent for parent in output.absolute().parents if os.path.exists(parent))  # noqa: PTH110
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+    if not place.is_dir():
+        raise VolumeError(f"{output}: cannot be written in {place}, which is a file. Choose another folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
         raise VolumeError(f"{output}: cannot be written in {place}. Check its permissions, or choose another place.")
+
+
+def _check_length(output: Path) -> None:
+    """Refuse a name, or a path, that the system has no room for.
+
+    Raises:
+        VolumeError: it is too long.
+    """
+    try:
+        os.lstat(output)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise VolumeError(f"{output}: its name is too long for this place. Choose a shorter one.") from error
 
 
 def check_apart(outputs: Iterable[Path | None]) -> None:
@@ -107,10 +125,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         VolumeError: it cannot be written, or not to its end.
     """
     path_letters.check(path)
-    name = f".{path.name}"
+    name = f".{path.name[-KEPT_LETTERS:]}"
     if ending := next((end for end in NIFTI if path.name.lower().endswith(end)), ""):
         # of a name with ".nii" before its ending, ITK writes another file
-        name = f"_{path.name[: -len(ending)].replace('.', '_')}{path.name[-len(ending) :]}"
+        stem = path.name[: -len(ending)][-KEPT_LETTERS:].replace(".", "_")
+        name = f"_{stem}{path.name[-len(ending) :]}"
     beside = path.with_name(f".writing.{uuid4().hex[:8]}{name}")
     try:
         yield beside

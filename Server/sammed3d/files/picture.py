@@ -18,6 +18,7 @@ from sammed3d.files.dicom_frames import DicomFile
 from sammed3d.files.image_lists import SUFFIXES, Bytes, check_upright, read_mask, read_pixels, size_beyond_itk
 from sammed3d.files.outputs import written_whole
 from sammed3d.files.segmentation import LABEL_MAP_SUFFIXES, Segment, write_segments
+from sammed3d.files.unreadable import no_file
 from sammed3d.files.volume import Array, Volume, array_of, grid_of
 
 PNG = ".png"
@@ -78,7 +79,7 @@ class Picture:
         path = Path(path)
         path_letters.check(path)
         if not path.is_file():
-            raise VolumeError(f"{path}: there is no such file.")
+            raise VolumeError(no_file(path))
         if not is_picture(path):
             return _read_dicom(path)
         grid = _flat_grid(path)

@@ -14,6 +14,17 @@ KNOWN_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", "
 HEAD_BYTES = 512
 
 
+def no_file(path: Path) -> str:
+    """Say in one line why a path that has to be a file is none: reading a pipe would wait, or find a part of the data.
+
+    Args:
+        path: what is no regular file.
+    """
+    if path.exists() and not path.is_dir():
+        return f"{path}: is a pipe or a device, whose data come only once. Write them into a file, and give that."
+    return f"{path}: there is no such file."
+
+
 def why_unreadable(path: Path) -> str:
     """Say in one line what a file is that ITK has no reader for, and what to do about it.
 

@@ -21,7 +21,7 @@ from sammed3d.core.geometry import LPS_TO_RAS, Grid
 from sammed3d.errors import EmptyVolumeError, VolumeError, VolumeWarning
 from sammed3d.files import dicom, nifti, path_letters, text_headers
 from sammed3d.files.dicom_frames import DicomFile
-from sammed3d.files.unreadable import DAMAGED, why_unreadable
+from sammed3d.files.unreadable import DAMAGED, no_file, why_unreadable
 
 Array = npt.NDArray[np.generic]
 LEAST_EXTENT_MM, MOST_EXTENT_MM = 1.0, 3000.0
@@ -151,6 +151,8 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> tuple
     path_letters.check(path)
     if not path.exists():
         raise VolumeError(f"{path}: there is no such file or folder.")
+    if not path.is_file() and not path.is_dir():
+        raise VolumeError(no_file(path))
     if series and not path.is_dir():
         raise VolumeError(
             f"{path.name}: there is no series {series} in it: it is a file of one image. Leave the series out, or "

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sammed3d.errors import CheckpointError
+from sammed3d.files.unreadable import no_file
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """What weights are stored as. Whole numbers and floats of 8 bits are quantised: they mean nothing without a scale."""
@@ -57,7 +58,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file.")
+        raise CheckpointError(no_file(path))
     try:
         path.open("rb").close()
     except OSError as error:

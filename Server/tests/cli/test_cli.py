@@ -345,6 +345,12 @@ def test_another_number_of_patches_is_wrong_usage(ct, tmp_path, patches):
     assert result.exit_code == 2
 
 
+def test_how_far_to_follow_is_no_word_for_what_is_not_followed(ct, tmp_path):
+    result = run("segment", ct, "--click", "60,60,60", "--patches", "3", "-o", tmp_path / "m.nii.gz")
+    assert result.exit_code == 2
+    assert "--patches says how far --follow goes" in one_line(result)
+
+
 @pytest.mark.slow
 def test_uncertainty_is_written_on_the_volumes_grid_and_the_next_click_is_said(long_ct, tiny_checkpoint, tmp_path):
     arguments = ("segment", long_ct, "--click", "60,60,60", "--model", tiny_checkpoint)

@@ -1,4 +1,4 @@
-"""Jobs that a scheduler ends (SIGTERM): what is done is kept, and nothing is left half-written."""
+"""Jobs that a scheduler ends (SIGTERM), or a full disk: what is done is kept, and nothing is left half-written."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ from helpers import make_affine, phantom, write_image
 from sammed3d.cli.app import app
 from sammed3d.core import prompt_files
 from sammed3d.core.prompts import Click, ObjectPrompts
+from sammed3d.errors import VolumeError
 from sammed3d.files.segment_reader import read_segments
+from sammed3d.files.segmentation import read_mask
 from sammed3d.files.volume import Volume
 from sammed3d.inference.session import Session
 from sammed3d.zoo import load_predictor
@@ -59,3 +61,20 @@ def test_the_end_of_a_schedulers_job_leaves_nothing_half_written(tiny_checkpoint
     assert result.exit_code == terminated.exit_code, result.output
     assert result.output.endswith("Stopped.\n")
     assert list(tmp_path.iterdir()) == [ct]
+
+
+@pytest.mark.slow
+def test_a_mask_is_kept_where_its_uncertainty_cannot_be_written(tiny_checkpoint, tmp_path, monkeypatch):
+    ct = write_image(tmp_path / "ct.nii.gz", phantom((60, 70, 50)), make_affine((3, 3, 3)))
+
+    def full(*_arguments):
+        raise VolumeError("doubt.nii.gz: cannot be written. Check free space.")
+
+    monkeypatch.setattr("sammed3d.cli.doubt.write_field", full)
+    result = run(
+        "segment", ct, "--click", "90,105,75", "--model", tiny_checkpoint, "--device", "cpu",
+        "--output", tmp_path / "m.nii.gz", "--uncertainty", tmp_path / "doubt.nii.gz",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "doubt.nii.gz: cannot be written" in " ".join(result.output.split())
+    assert read_mask(tmp_path / "m.nii.gz", Volume.read(ct).grid).any()

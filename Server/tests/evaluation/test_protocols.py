@@ -19,6 +19,7 @@ from sammed3d.evaluation.baselines import BASELINES
 from sammed3d.evaluation.protocols import PROTOCOLS, steps_of
 from sammed3d.evaluation.run import evaluate
 from sammed3d.files.datasets import Case, check, find_cases
+from sammed3d.files.outputs import not_written
 from sammed3d.files.volume import Volume
 from sammed3d.inference.lattice import Lattice
 from sammed3d.inference.patch import cut_patch
@@ -249,6 +250,23 @@ def test_what_is_not_measured_is_counted_and_said(tiny_checkpoint, dataset, tmp_
     summary = json.loads((out / "summary.json").read_text())
     assert sorted(name for names in summary["left_out"].values() for name in names) == ["case0, spleen", "case2"]
     assert "case0, spleen" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_scores_are_printed_also_where_they_cannot_be_written(tiny_checkpoint, dataset, tmp_path, monkeypatch, as_json):
+    def full(path, *_arguments):
+        raise not_written(path)
+
+    monkeypatch.setattr(report, "write_rows", full)
+    common = ["evaluate", str(tiny_checkpoint), str(dataset), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    done = CliRunner().invoke(app, [*common, "--clicks", "1", "--smallest", "0", *(["--json"] if as_json else [])])
+    assert done.exit_code == 1
+    assert "scores.csv: cannot be written" in " ".join(done.stderr.split())
+    if as_json:
+        assert json.loads(done.stdout)["methods"]["Tiny"]["dice"]["1"] >= 0
+    else:
+        assert "Dice at 1" in done.stdout
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("scores*"))
 
 
 def test_what_is_measured_is_written_where_it_is_stopped(stopping, tiny_checkpoint, dataset, tmp_path, monkeypatch):

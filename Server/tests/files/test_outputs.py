@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 from sammed3d.errors import VolumeError
-from sammed3d.files.outputs import check_apart, check_output, written_whole
+from sammed3d.files.outputs import check_apart, check_output, write_text, written_whole
+from sammed3d.files.segmentation import write_whole
 
 
 @pytest.fixture
@@ -77,13 +79,29 @@ def test_two_that_write_one_file_at_once_both_write_it_whole(tmp_path):
 def test_places_where_nothing_can_be_written_are_refused_before_any_work(image, tmp_path, monkeypatch):
     with pytest.raises(VolumeError, match="is a folder"):
         check_output(tmp_path, (image,), force=True)
-    with pytest.raises(VolumeError, match=r"cannot be written in .*in\.nii\.gz"):
+    with pytest.raises(VolumeError, match=r"cannot be written in .*in\.nii\.gz, which is a file\. Choose another"):
         check_output(image / "scores.csv", ())
     check_output(tmp_path / "new" / "newer" / "scores.csv", ())
     monkeypatch.setattr(os, "access", lambda place, _mode: place != tmp_path)
     for name in ("mask.nrrd", "new/newer/scores.csv"):
         with pytest.raises(VolumeError, match="Check its permissions, or choose another place"):
             check_output(tmp_path / name, ())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="counts the whole path")
+@pytest.mark.parametrize("ending", [".nii.gz", ".csv"])
+@pytest.mark.parametrize("letter", ["x", "ä"])
+def test_names_as_long_as_the_system_allows_are_written_and_longer_ones_refused(tmp_path, ending, letter):
+    room = 255 - len(ending)
+    longest = tmp_path / f"{letter * (room // len(letter.encode()))}{ending}"
+    check_output(longest, ())
+    with pytest.raises(VolumeError, match=r"its name is too long for this place\. Choose a shorter one"):
+        check_output(longest.with_name(f"x{letter}{longest.name}"), ())
+    if ending == ".nii.gz":
+        write_whole(sitk.Image(2, 2, 2, sitk.sitkUInt8), longest)
+    else:
+        write_text(longest, "new")
+    assert list(tmp_path.iterdir()) == [longest]
 
 
 def test_a_file_that_a_program_has_open_on_windows_is_refused_before_any_work(image, tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
 import gzip
+import os
+import sys
 import warnings
 
 import nibabel
@@ -131,6 +133,15 @@ def test_the_array_lives_as_long_as_the_volume(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(VolumeError, match=r"nothing\.nii: there is no such file"):
         Volume.read(tmp_path / "nothing.nii")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pipes in folders")
+def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path):
+    with pytest.raises(VolumeError, match=r"/dev/null: is a pipe or a device, .* Write them into a file"):
+        Volume.read("/dev/null")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    with pytest.raises(VolumeError, match=r"pipe\.nii\.gz: is a pipe or a device"):
+        Volume.read(tmp_path / "pipe.nii.gz")
 
 
 def test_a_file_holds_no_further_series(tmp_path):

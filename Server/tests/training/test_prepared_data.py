@@ -116,6 +116,12 @@ def test_cases_that_a_name_had_before_and_that_are_left_out_now_are_told(tmp_pat
     assert words not in prepare("other", "ct_x"), "once is enough"
 
 
+def test_a_family_of_no_model_is_refused(tmp_path):
+    done = CliRunner().invoke(app, ["data", "prepare", str(tmp_path), str(tmp_path / "ready"), "--family", "ct_lidc"])
+    assert done.exit_code == 1
+    assert "--family is about the file of a model" in " ".join(done.output.split())
+
+
 def test_preparing_goes_on_after_the_disk_was_full(tmp_path, monkeypatch):
     raw, ready = tmp_path / "raw", tmp_path / "ready"
     labelled(raw / "a", (2, 2, 2))

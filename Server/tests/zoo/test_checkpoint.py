@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -192,6 +193,10 @@ def test_truncated_files_are_named(tmp_path, weights, name, keep):
 def test_files_without_weights_are_named(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         read_checkpoint(tmp_path / "nothing.pth")
+    if sys.platform != "win32":  # which has no pipes in folders
+        os.mkfifo(tmp_path / "pipe.pth")
+        with pytest.raises(CheckpointError, match=r"pipe\.pth: is a pipe or a device, .* Write them into a file"):
+            read_checkpoint(tmp_path / "pipe.pth")
     torch.save({"epoch": 1}, tmp_path / "empty.pth")
     with pytest.raises(CheckpointError, match=r"empty\.pth: no weights found"):
         read_checkpoint(tmp_path / "empty.pth")

@@ -1,6 +1,8 @@
 """Exported networks in onnxruntime against torch."""
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -68,6 +70,18 @@ def test_an_export_that_was_stopped_is_no_mixture_of_two_models(exported, checkp
         export_onnx(load_model(checkpoint), folder)
     with pytest.raises(ModelError, match="neither a training run nor exported files"):
         load_model(folder)
+    assert not (folder / ENCODER).exists()
+
+
+def test_an_export_for_which_there_is_no_space_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    def full(_network, _preset, folder):
+        (folder / ENCODER).write_bytes(b"half of")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(export, "_export_3d", full)
+    with pytest.raises(ModelError, match=r"new: cannot be written\. Check the folder, permissions and free space"):
+        export_onnx(load_model(checkpoint), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_place_where_no_export_can_be_kept_is_told(checkpoint, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ Source of the names: segment-anything and SAM-Med2D `scripts/export_onnx_*.py`, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import warnings
@@ -96,6 +97,8 @@ def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = 
         "box_points": isinstance(model.plain_network, SamMed2d) or _knows_boxes(model.plain_network),
         "runnable": not (options.preprocess or options.single_mask),
     }
+    made = not folder.exists()
+    written = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MODEL).unlink(missing_ok=True)  # until all is written: of two models, no half of each
@@ -106,10 +109,23 @@ def export_onnx(model: LoadedModel, folder: Path, options: OnnxOptions | None = 
         if options.quantise:
             _quantise(folder)
         (folder / MODEL).write_text(json.dumps(about, indent=2), encoding="utf-8")
+        written = True
     except ImportError as error:
         raise ModelError(f"Exporting needs the package {error.name!r}: install sammed3d[onnx].") from error
     except OSError as error:
-        raise ModelError(f"{folder}: cannot be written. Check the folder and its permissions.") from error
+        raise ModelError(f"{folder}: cannot be written. Check the folder, permissions and free space.") from error
+    finally:
+        if not written:
+            _clear(folder, made)
+
+
+def _clear(folder: Path, made: bool) -> None:
+    """Delete what an export has left that did not end, and its folder if that was made for it and is empty."""
+    with contextlib.suppress(OSError):
+        for name in (MODEL, ENCODER, f"{ENCODER}.data", DECODER, f"{DECODER}.data"):
+            (folder / name).unlink(missing_ok=True)
+        if made:
+            folder.rmdir()
 
 
 def _export_3d(network: SamMed3d | PromptableUNet, preset: Preset, folder: Path) -> None:
