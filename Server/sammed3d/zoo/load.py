@@ -177,6 +177,8 @@ def locate(model: str | os.PathLike[str], family: str | None = None) -> Location
     Raises:
         ModelError: there is no such installed model, or a folder holds none.
     """
+    if not os.fspath(model):
+        raise ModelError("A model has a name, or a file. Give one; `sammed3d models list` shows what is installed.")
     path = Path(model)
     is_path = bool(path.suffix) or len(path.parts) > 1
     if not is_path and path.exists():

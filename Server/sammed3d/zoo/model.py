@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sammed3d import nets
-from sammed3d.errors import CheckpointError, ModelError
+from sammed3d.errors import CheckpointError, ModelError, VolumeError
+from sammed3d.files.outputs import written_whole
 from sammed3d.inference.preset import Preset
 from sammed3d.zoo.about_file import LEARNT_FROM
 from sammed3d.zoo.checkpoint import Checkpoint, load_weights, write_checkpoint
@@ -132,14 +133,11 @@ class LoadedModel:
         found = self.plain_network.state_dict() if weights is None else weights
         if not found:
             raise ModelError(f"{self.name}: was exported before and holds no weights. Choose its checkpoint.")
-        partial = path.with_name(f"{path.name}.part")
         try:
-            write_checkpoint(partial, found, **self.about(), **further)
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path}: cannot be written. Check the folder, permissions and free space.") from error
-        finally:
-            partial.unlink(missing_ok=True)
+            with written_whole(path) as beside:
+                write_checkpoint(beside, found, **self.about(), **further)
+        except (VolumeError, SafetensorError) as error:
+            raise ModelError(f"{path}: cannot be written. Check its name, permissions and free space.") from error
 
 
 def _check_patches(network: nets.SamMed3d | nets.SamMed2d | nets.PromptableUNet, preset: Preset, name: str) -> None:

@@ -221,3 +221,8 @@ def test_what_a_file_does_not_tell_is_asked(tmp_path):
     assert tell(Checkpoint(state, path=tmp_path / "sam_med3d.pth"))[0] == "sam_med3d"
     assert tell(Checkpoint(state, {"family": "ct_lidc"}, tmp_path / "m.pth"))[0] == "ct_lidc"
     assert np.array_equal(caught.value.names, ["sam_med3d", "fastsam3d_teacher", "ct_lidc"])
+
+
+def test_no_name_at_all_is_no_model():
+    with pytest.raises(ModelError, match="A model has a name, or a file"):
+        load_model("")

@@ -299,8 +299,13 @@ def test_a_model_is_exported_with_its_preprocessing(store, tiny_checkpoint, tmp_
     assert predictor.preset == load_predictor(tiny_checkpoint, device="cpu").preset
     with pytest.raises(ModelError, match=r"written as \.safetensors"):
         load_model("default").write(tmp_path / "x.pth")
-    with pytest.raises(ModelError, match=r"x\.safetensors: cannot be written\. Check the folder"):
+    with pytest.raises(ModelError, match=r"x\.safetensors: cannot be written\. Check its name"):
         load_model(tiny_checkpoint).write(tmp_path / "nowhere" / "x.safetensors")
+    longest = tmp_path / f"{'x' * 243}.safetensors"
+    load_model(tiny_checkpoint).write(longest)
+    with pytest.raises(ModelError, match=r"cannot be written\. Check its name"):
+        load_model(tiny_checkpoint).write(longest.with_stem("x" * 244))
+    assert not list(tmp_path.glob(".*")), "nothing is left of what could not be written"
     torch.save({"model_state_dict": {}}, old)
     with pytest.raises(CheckpointError):
         load_model(old)
