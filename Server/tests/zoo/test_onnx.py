@@ -345,12 +345,12 @@ def test_the_runtime_is_chosen_and_exports_once(tiny_checkpoint_2d, tmp_path, mo
 
 def test_the_default_model_runs_on_onnxruntime(tmp_path, monkeypatch):
     monkeypatch.setenv("SAMMED3D_MODELS", str(tmp_path))
+    in_inference_mode = torch.inference_mode()(export_onnx)  # in which networks use what cannot be exported
+    monkeypatch.setattr(cache, "export_onnx", in_inference_mode)
     volume = small_volume((60, 70, 50))
     masks = []
     for runtime in ("torch", "onnx"):
-        with torch.inference_mode(mode=runtime == "onnx"):  # in which networks use what cannot be exported
-            predictor = load_predictor("default", "cpu", runtime=runtime)
-        session = Session(volume, predictor)
+        session = Session(volume, load_predictor("default", "cpu", runtime=runtime))
         session.click((60.0, 75.0, 45.0))
         session.click((90.0, 105.0, 75.0), positive=False)
         masks.append(session.mask())
