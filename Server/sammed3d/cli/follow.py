@@ -19,7 +19,7 @@ FollowOption = Annotated[
     bool,
     typer.Option("--follow", help="Follow objects that go on beyond the patch of their last click."),
 ]
-PATCHES = 8
+PATCHES = FollowSettings().patches
 PatchesOption = Annotated[
     int | None,
     typer.Option(
